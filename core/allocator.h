@@ -1,0 +1,32 @@
+// Memory of a device.
+#pragma once
+
+#include <cstddef>
+
+#include "core/device.h"
+
+namespace mininn {
+
+struct MemoryStats {
+  size_t live_bytes = 0;    // handed out and not yet returned
+  size_t cached_bytes = 0;  // returned, kept for the next call
+  size_t peak_bytes = 0;    // highest live_bytes so far
+};
+
+class Allocator {
+ public:
+  virtual ~Allocator() = default;
+  // 64-byte aligned memory, not cleared. Throws Error when there is none left. `bytes` may be 0.
+  virtual void* allocate(size_t bytes) = 0;
+  virtual void deallocate(void* p, size_t bytes) noexcept = 0;
+  virtual MemoryStats stats() const = 0;
+  virtual void release_cached() = 0;
+};
+
+// The allocator of a device. The CPU's keeps freed blocks by size class. Throws DeviceError if the build has none for it.
+Allocator& allocator(Device d);
+
+// How a backend installs the allocator of its device type; `make` is asked once per device.
+void set_allocator_factory(DeviceType type, Allocator& (*get)(int index));
+
+}  // namespace mininn

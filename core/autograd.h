@@ -1,0 +1,134 @@
+// Reverse-mode differentiation.
+//
+// An op names its gradient as a plain struct that keeps what it needs and returns one gradient per input:
+//
+//   struct MulBackward {
+//     static constexpr const char* op = "mul";
+//     Saved a, b;
+//     Grads backward(const Tensor& gy, const Wants& wants) const { ... return {ga, gb}; }
+//   };
+//   ...
+//   return attach<MulBackward>(y, {a, b}, {}, a, b);
+//
+// Only the engine (core/engine.cpp) adds gradients up, and it checks their shape, dtype and device there.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "core/tensor.h"
+#include "core/tracer.h"
+
+namespace mininn {
+
+using Grads = std::vector<Tensor>;  // one per input; undefined where none is wanted or none exists
+
+// Which inputs need a gradient.
+class Wants {
+ public:
+  explicit Wants(uint64_t mask) : mask_(mask) {}
+  bool operator[](int input) const { return (mask_ >> input) & 1; }
+
+ private:
+  uint64_t mask_;
+};
+
+// A tensor kept for backward. Reading it throws AutogradError if its storage was written in between.
+class Saved {
+ public:
+  Saved() = default;
+  Saved(const Tensor& t) : tensor_(t ? t.detach() : Tensor()), version_(t ? t.storage()->version() : 0) {}
+  const Tensor& get() const;
+  explicit operator bool() const { return bool(tensor_); }
+
+ private:
+  Tensor tensor_;
+  uint64_t version_ = 0;
+};
+
+// Where a gradient flows on to: the node that made the input, or the leaf itself.
+struct Edge {
+  std::shared_ptr<Node> node;
+  Tensor leaf;
+  explicit operator bool() const { return node || leaf; }
+};
+
+// One recorded op call. Made by attach(), walked by the engine.
+struct Node {
+  virtual ~Node() = default;
+  virtual Grads backward(const Tensor& gy, const Wants& wants) = 0;
+  virtual void release() = 0;  // drops what was saved; a second backward() through this node then throws
+  virtual const char* op() const = 0;
+
+  std::vector<Edge> inputs;
+  std::vector<Shape> input_shapes;  // what the returned gradients must have
+  Shape output_shape;
+  DType dtype = DType::f32;
+  uint64_t sequence = 0;  // creation order: an op's inputs always have smaller numbers
+};
+
+// True unless a NoGradGuard is alive in this thread.
+bool grad_enabled();
+
+class NoGradGuard {
+ public:
+  NoGradGuard();
+  ~NoGradGuard();
+  NoGradGuard(const NoGradGuard&) = delete;
+  NoGradGuard& operator=(const NoGradGuard&) = delete;
+
+ private:
+  bool previous_;
+};
+
+namespace detail {
+
+template <class B>
+struct NodeOf final : Node {
+  explicit NodeOf(B b) : body(std::move(b)) {}
+  Grads backward(const Tensor& gy, const Wants& wants) override;
+  void release() override { body.reset(); }
+  const char* op() const override { return B::op; }
+  std::optional<B> body;
+};
+
+[[noreturn]] void throw_released(const char* op);
+bool any_requires_grad(std::span<const Tensor> inputs);
+// Links `node` behind `y` and frees it without recursion when its last owner goes.
+void link(Tensor& y, std::span<const Tensor> inputs, Node* node);
+
+template <class B>
+Grads NodeOf<B>::backward(const Tensor& gy, const Wants& wants) {
+  if (!body) throw_released(B::op);
+  return body->backward(gy, wants);
+}
+
+}  // namespace detail
+
+// Tells an active tracer about an op call. attach() does it already; only ops without a gradient call it.
+void record(const char* op, std::span<const Tensor> inputs, const Attrs& attrs, const Tensor& y);
+
+// Records that `y` was computed from `inputs` with attributes `attrs`, and that B{saved...} knows its gradient. Nothing
+// is kept under NoGradGuard or when no input requires a gradient. `attrs` is a list, or a function that makes one (then
+// it is only called while tracing).
+template <class B, class AttrsOrFn, class... SavedArgs>
+Tensor attach(Tensor y, std::span<const Tensor> inputs, const AttrsOrFn& attrs, SavedArgs&&... saved) {
+  if (active_tracer()) {
+    if constexpr (std::is_invocable_v<AttrsOrFn>) record(B::op, inputs, attrs(), y);
+    else record(B::op, inputs, attrs, y);
+  }
+  if (grad_enabled() && detail::any_requires_grad(inputs))
+    detail::link(y, inputs, new detail::NodeOf<B>(B{std::forward<SavedArgs>(saved)...}));
+  return y;
+}
+template <class B, class AttrsOrFn = Attrs, class... SavedArgs>
+Tensor attach(Tensor y, std::initializer_list<Tensor> inputs, const AttrsOrFn& attrs, SavedArgs&&... saved) {
+  return attach<B>(std::move(y), std::span<const Tensor>(inputs.begin(), inputs.size()), attrs,
+                   std::forward<SavedArgs>(saved)...);
+}
+
+}  // namespace mininn

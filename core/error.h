@@ -1,0 +1,43 @@
+// Every failure of the library is one of these exceptions; it never aborts its host and never prints on its own.
+#pragma once
+
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+namespace mininn {
+
+struct Error : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+struct ShapeError : Error {  // sizes that do not fit together; the message names the op and all shapes
+  using Error::Error;
+};
+struct DTypeError : Error {  // an element type the op does not take
+  using Error::Error;
+};
+struct DeviceError : Error {  // mixed devices, or a device this build or machine does not have
+  using Error::Error;
+};
+struct KernelError : Error {  // no kernel accepted the call; the message lists every refusal
+  using Error::Error;
+};
+struct AutogradError : Error {  // stale saved tensors, a graph walked twice, a gradient of the wrong shape
+  using Error::Error;
+};
+struct FileError : Error {  // the message names the file and, where it applies, the byte
+  using Error::Error;
+};
+struct ValueError : Error {  // an option or a number out of its range, NaN where none may be
+  using Error::Error;
+};
+
+// Streams its arguments into one string: message("conv2d: x is ", shape).
+template <class... Parts>
+std::string message(const Parts&... parts) {
+  std::ostringstream out;
+  (out << ... << parts);
+  return std::move(out).str();
+}
+
+}  // namespace mininn

@@ -1,0 +1,101 @@
+// Kernel tables: an ordered list of candidates per op and device. The first one that accepts the call runs.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/device.h"
+#include "core/error.h"
+
+namespace mininn {
+
+// Why a kernel does not take a call; empty: it does.
+struct Refusal {
+  const char* why = nullptr;
+  explicit operator bool() const { return why != nullptr; }
+};
+
+// Where a kernel runs.
+struct ExecContext {
+  Device device;
+  Stream stream;
+};
+
+template <class Args>
+struct Kernel {
+  std::string_view name;            // family.algorithm.isa: "own.direct.avx512", "onednn.auto", "ref"
+  Refusal (*check)(const Args&);    // cheap, no side effects
+  void (*run)(const Args&, const ExecContext&);
+};
+
+// Which family goes to the front of every list: MININN_PREFER=own|vendor, or set here. "auto" keeps the lists' order.
+// "own" is everything whose name begins with own., "vendor" all that begins with neither own. nor ref.
+enum class Preference { automatic, own, vendor };
+Preference preference();
+void set_preference(Preference p);
+
+// While alive, `op` runs only the kernel called `kernel` in this thread (KernelError if it refuses or does not exist).
+class ForceKernel {
+ public:
+  ForceKernel(std::string op, std::string kernel);
+  ~ForceKernel();
+  ForceKernel(const ForceKernel&) = delete;
+  ForceKernel& operator=(const ForceKernel&) = delete;
+};
+
+// Registers every built backend, once; the first lookup calls it. Defined in ops/install.cpp, the composition root.
+void install_backends();
+
+namespace detail {
+void ensure_backends();
+std::string_view forced_kernel(std::string_view op);  // empty: none is forced
+bool in_family(std::string_view kernel, Preference p);  // every kernel is in the family "automatic"
+bool dispatch_verbose();                                // MININN_VERBOSE=dispatch
+void log_choice(std::string_view op, std::string_view kernel, const std::string& refusals);
+[[noreturn]] void throw_no_kernel(std::string_view op, Device d, const std::string& refusals);
+}  // namespace detail
+
+template <class Args>
+class KernelTable {
+ public:
+  explicit KernelTable(std::string op) : op_(std::move(op)) {}
+
+  const std::string& op() const { return op_; }
+  void set(DeviceType d, std::vector<Kernel<Args>> kernels) { lists_[size_t(d)] = std::move(kernels); }
+  // All candidates of a device, in the registered order: for tests and benchmarks.
+  const std::vector<Kernel<Args>>& kernels(DeviceType d) const {
+    detail::ensure_backends();
+    return lists_[size_t(d)];
+  }
+
+  // The kernel that run() would take. Throws KernelError listing every refusal.
+  const Kernel<Args>& select(const Args& a, Device d) const {
+    const auto& list = kernels(d.type);
+    const std::string_view forced = detail::forced_kernel(op_);
+    const Preference p = preference();
+    for (const bool preferred : {true, false})
+      for (const auto& k : list) {
+        const bool now = forced.empty() ? detail::in_family(k.name, p) == preferred : preferred && k.name == forced;
+        if (!now || k.check(a)) continue;
+        if (detail::dispatch_verbose()) detail::log_choice(op_, k.name, refusals(a, d));
+        return k;
+      }
+    detail::throw_no_kernel(op_, d, refusals(a, d));
+  }
+
+  void run(const Args& a, Device d) const { select(a, d).run(a, {d, current_stream(d)}); }
+
+ private:
+  std::string refusals(const Args& a, Device d) const {
+    std::string out;
+    for (const auto& k : kernels(d.type))
+      if (const Refusal r = k.check(a)) out += message("\n  ", k.name, ": ", r.why);
+    return out;
+  }
+
+  std::string op_;
+  std::vector<Kernel<Args>> lists_[kDeviceTypes];
+};
+
+}  // namespace mininn

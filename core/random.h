@@ -1,0 +1,41 @@
+// Counter-based random numbers (Philox4x32-10, Salmon et al. 2011): any element can be drawn alone, in any order, on any
+// device, from (seed, stream, index).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+namespace mininn {
+
+// Four 32-bit words for a 128-bit counter and a 64-bit key.
+std::array<uint32_t, 4> philox(uint64_t counter_hi, uint64_t counter_lo, uint64_t key);
+
+// A position in the random sequence of a seed. Its whole state is two numbers, so it can be saved and resumed.
+class Generator {
+ public:
+  explicit Generator(uint64_t seed = 0, uint64_t stream = 0) : seed_(seed), stream_(stream) {}
+
+  uint32_t next_u32();
+  // Uniform in [0, n) without modulo bias. Throws ValueError if n is 0.
+  uint64_t below(uint64_t n);
+  double uniform();  // [0, 1), 53 bits
+  double normal();   // mean 0, variance 1 (Box-Muller)
+
+  uint64_t seed() const { return seed_; }
+  uint64_t stream() const { return stream_; }
+  uint64_t position() const { return position_; }
+  void set_position(uint64_t p) { position_ = p; }
+
+ private:
+  uint64_t seed_, stream_, position_ = 0;
+};
+
+// A Fisher-Yates permutation of 0..n-1.
+std::vector<int64_t> permutation(int64_t n, Generator& g);
+
+// The generator of ops that draw (dropout, randn) when none is passed; one per thread, seeded by manual_seed.
+Generator& default_generator();
+void manual_seed(uint64_t seed);
+
+}  // namespace mininn

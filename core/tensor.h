@@ -1,0 +1,115 @@
+// Tensor: the only array type users see.
+//
+// A Tensor is a handle: copying it shares the elements, clone() copies them, and views (reshape, permute, slice, ...)
+// share storage with what they look at. Dimensions are logical, images are [N,C,H,W]; how they lie in memory is a
+// matter of strides alone (channels-last is a stride pattern). Ops are free functions in ops/.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/device.h"
+#include "core/dtype.h"
+#include "core/shape.h"
+#include "core/storage.h"
+#include "core/view.h"
+
+namespace mininn {
+
+struct Node;
+
+enum class MemoryFormat : uint8_t { contiguous, channels_last };
+
+class Tensor {
+ public:
+  // An undefined tensor: no elements, no dtype; tests false.
+  Tensor() = default;
+
+  // Uninitialised elements. channels_last needs rank 4.
+  static Tensor empty(const Shape& shape, DType dtype = DType::f32, Device device = Device::cpu(),
+                      MemoryFormat format = MemoryFormat::contiguous);
+  static Tensor zeros(const Shape& shape, DType dtype = DType::f32, Device device = Device::cpu());
+  static Tensor full(const Shape& shape, double value, DType dtype = DType::f32, Device device = Device::cpu());
+  // A CPU tensor with a copy of `values`, row-major. Throws ShapeError if the count does not fit.
+  template <class T>
+  static Tensor from(std::span<const T> values, const Shape& shape);
+  template <class T>
+  static Tensor from(const std::vector<T>& values, const Shape& shape) {
+    return from(std::span<const T>(values), shape);
+  }
+  // Uninitialised, with the shape, dtype, device and (if dense) the memory order of `like`.
+  static Tensor empty_like(const Tensor& like);
+
+  explicit operator bool() const { return impl_ != nullptr; }
+  const Shape& shape() const;
+  const Strides& strides() const;
+  int rank() const { return shape().rank(); }
+  int64_t size(int dim) const;  // negative dims count from the end
+  int64_t numel() const;
+  DType dtype() const;
+  Device device() const;
+  bool is_contiguous() const;
+  bool is_channels_last() const;
+
+  // The elements of a contiguous (or channels-last: then in N,H,W,C order) CPU tensor. Throws DTypeError, DeviceError,
+  // or ShapeError if the tensor has gaps.
+  template <class T>
+  std::span<const T> data() const;
+  // The same for writing; counts as a write of the storage (see Saved in core/autograd.h).
+  template <class T>
+  std::span<T> mutable_data();
+  // The only element of a one-element tensor, from any device and dtype.
+  double item() const;
+  // All elements as double, row-major, from any device, dtype and layout: for tests, printing and small results.
+  std::vector<double> to_vector() const;
+
+  // A dense copy with its own storage and no autograd history.
+  Tensor clone() const;
+  // The same elements without autograd history.
+  Tensor detach() const;
+  // Another look at the same storage; no history. `offset` is in elements from this tensor's first one.
+  Tensor as_strided(const Shape& shape, const Strides& strides, int64_t offset = 0) const;
+  // A copy on another device (itself if it is there already). Not differentiable: move inputs, then compute.
+  Tensor to(Device device) const;
+  // Overwrites the elements with those of `src` (same shape; dtype is converted). Under autograd's radar: bumps the version.
+  void copy_from(const Tensor& src);
+  void fill(double value);
+
+  // --- autograd (core/autograd.h) ---
+  bool requires_grad() const;  // a leaf that wants a gradient, or computed from one
+  Tensor& set_requires_grad(bool on);  // leaves of floating dtype only; throws AutogradError otherwise
+  bool is_leaf() const;
+  Tensor grad() const;  // undefined until backward() reached this leaf
+  void set_grad(Tensor g);
+  // Accumulates d(this)/d(leaf) into the leaves' grad. Without `gy` the tensor must have one element.
+  void backward(const Tensor& gy = {}) const;
+
+  // A name for messages and traced graphs; parameters carry their path ("layer1.0.conv1.weight").
+  const std::string& name() const;
+  Tensor& set_name(std::string name);
+
+  // --- for ops and kernels ---
+  CView view() const;
+  View mutable_view();  // counts as a write
+  const std::shared_ptr<Storage>& storage() const;
+  int64_t storage_offset() const;  // in elements
+  // Equal for handles of the same tensor, different for views of it.
+  const void* id() const { return impl_.get(); }
+
+ private:
+  struct Impl;
+  struct Autograd;
+  friend struct AutogradAccess;
+  explicit Tensor(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+  const Impl& impl() const;
+
+  std::shared_ptr<Impl> impl_;
+};
+
+// "f32[2,3] cpu" and, for small tensors, the values.
+std::string to_string(const Tensor& t);
+std::ostream& operator<<(std::ostream& out, const Tensor& t);
+
+}  // namespace mininn

@@ -1,0 +1,73 @@
+// 2-D convolution (cross-correlation, as in PyTorch): forward, input gradient and weight gradient.
+#pragma once
+
+#include "core/kernel.h"
+#include "core/tensor.h"
+
+namespace mininn {
+
+// A height and a width; one number means both.
+struct Hw {
+  int64_t h = 0, w = 0;
+  constexpr Hw(int64_t both) : h(both), w(both) {}
+  constexpr Hw(int64_t h_, int64_t w_) : h(h_), w(w_) {}
+  bool operator==(const Hw&) const = default;
+};
+
+struct Conv2dOptions {
+  Hw stride = 1;
+  Hw padding = 0;   // zeros added on each side
+  Hw dilation = 1;
+  int64_t groups = 1;
+};
+
+// All sizes of one convolution.
+struct Conv2dGeometry {
+  int64_t n = 0, ic = 0, ih = 0, iw = 0;  // input  [n, ic, ih, iw]
+  int64_t oc = 0, oh = 0, ow = 0;         // output [n, oc, oh, ow]
+  int64_t kh = 0, kw = 0;                 // weight [oc, ic/groups, kh, kw]
+  int64_t stride_h = 1, stride_w = 1, pad_h = 0, pad_w = 0, dil_h = 1, dil_w = 1, groups = 1;
+
+  // Checks the shapes and options and derives oh and ow. Throws ShapeError naming `op` and all shapes.
+  static Conv2dGeometry make(const char* op, const Shape& x, const Shape& w, const Conv2dOptions& o);
+
+  int64_t icg() const { return ic / groups; }
+  int64_t ocg() const { return oc / groups; }
+  int64_t macs() const { return n * oc * oh * ow * icg() * kh * kw; }  // nominal: padding counts
+  bool operator==(const Conv2dGeometry&) const = default;
+};
+
+// What kernels get. The ops pass x, y, gx, gy and residual channels-last without gaps, and w and gw contiguous OIHW;
+// bias is [oc] contiguous or absent. One floating dtype throughout.
+//
+// y = act(conv(x, w) + bias + residual); residual is absent, or shaped like y, and act is ReLU or nothing.
+struct Conv2dFwd {
+  Conv2dGeometry g;
+  CView x, w, bias, residual;
+  bool relu = false;
+  View y;
+};
+struct Conv2dBwdData {  // gx = d(sum(gy * y)) / dx
+  Conv2dGeometry g;
+  CView gy, w;
+  View gx;
+};
+struct Conv2dBwdWeights {  // gw = d(sum(gy * y)) / dw
+  Conv2dGeometry g;
+  CView x, gy;
+  View gw;
+};
+KernelTable<Conv2dFwd>& conv2d_fwd_kernels();
+KernelTable<Conv2dBwdData>& conv2d_bwd_data_kernels();
+KernelTable<Conv2dBwdWeights>& conv2d_bwd_weights_kernels();
+
+// [N,C,H,W] x [O,C/groups,kh,kw] (+ [O]) -> [N,O,oh,ow], channels-last; oh = (H + 2 pad - dil (kh - 1) - 1) / stride + 1.
+// `bias` may be undefined. f32, f64, bf16. Differentiable in x, w and bias. Throws ShapeError, DTypeError, DeviceError.
+Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv2dOptions& o = {});
+
+// The inference form: act(conv2d(x, w, bias) + residual) in one pass. Not differentiable (throws AutogradError if a
+// gradient would be needed); bias and residual may be undefined.
+Tensor conv2d_fused(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& residual, bool relu,
+                    const Conv2dOptions& o = {});
+
+}  // namespace mininn

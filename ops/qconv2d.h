@@ -1,0 +1,61 @@
+// Int8 convolution and linear layers. One definition of the arithmetic, which every kernel on every device reproduces
+// to the bit:
+//
+//   acc[o]  = sum_k (x[k] - x_zero) * w[o,k] + bias[class][o]                 int32; padding is the code x_zero
+//   t       = fl32(acc) * multiplier[o]                                      one IEEE multiplication
+//   t       = fmaf(float(residual - residual_zero), residual_scale, t)       only with a residual
+//   y (u8)  = rne(min(max(t, lo - y_zero), hi - y_zero)) + y_zero            round half to even; ReLU is lo = y_zero
+//   y (f32) = t                                                              a network's last layer
+//
+// The definition clamps before it rounds. That equals clamp(rne(t) + y_zero, lo, hi), because the bounds are integers,
+// and never overflows the conversion.
+#pragma once
+
+#include <cstdint>
+
+#include "core/kernel.h"
+#include "core/tensor.h"
+#include "ops/conv2d.h"
+
+namespace mininn {
+
+struct QConv2d {
+  Conv2dGeometry g;
+  // u8 codes, logically [N,C,H,W], stored pixel by pixel: strides {H*W*p, 1, W*p, p} with a pixel stride p >= C that is a
+  // multiple of 4. The p - C bytes behind a pixel are readable and mean nothing.
+  CView x;
+  int32_t x_zero = 0;
+  CView w;                      // s8 [oc, ic/groups, kh, kw] contiguous, in -127..127
+  const std::byte* packed = nullptr;  // what the chosen kernel's pack() made of w; run() needs it
+  // i32 [classes, oc], contiguous; acc starts here, with -x_zero * sum(w) NOT yet in it (kernels fold it in when packing).
+  CView bias;
+  // The bias row of output pixel (oh, ow) is row_class[oh] + col_class[ow]. Null: one row for all. A stem whose input is
+  // normalised has one row per combination of taps that fall on padding.
+  const int32_t* row_class = nullptr;
+  const int32_t* col_class = nullptr;
+  CView multiplier;             // f32 [oc]: x_scale * w_scale[o] / y_scale
+  CView residual;               // u8 like y, or absent
+  float residual_scale = 0;     // residual's scale / y_scale
+  int32_t residual_zero = 0;
+  View y;                       // u8, pixel stride like x (only the oc bytes of a pixel are written); or f32 channels-last
+  int32_t y_zero = 0, lo = 0, hi = 255;
+};
+
+// An int8 kernel brings its own weight layout.
+template <>
+struct Kernel<QConv2d> {
+  std::string_view name;  // "own.direct.avx512vnni"
+  Refusal (*check)(const QConv2d&);
+  void (*run)(const QConv2d&, const ExecContext&);
+  // Bytes as run() wants them behind `packed`, from w, bias and x_zero; [size] u8, 64-byte aligned.
+  Tensor (*pack)(const QConv2d&);
+};
+KernelTable<QConv2d>& qconv2d_kernels();
+
+// Checks everything the comment on QConv2d promises to kernels. Throws ShapeError, DTypeError or ValueError.
+void check_qconv2d(const QConv2d& a);
+
+// Checks, selects, packs and runs: for tests and one-off calls. A compiled net packs once (quant/int8_net.h).
+void qconv2d(QConv2d a, Device d = Device::cpu());
+
+}  // namespace mininn
