@@ -1,0 +1,51 @@
+// Batch normalisation (Ioffe and Szegedy 2015) over the channels of [N,C,H,W] or [N,C].
+#pragma once
+
+#include "core/kernel.h"
+#include "core/tensor.h"
+
+namespace mininn {
+
+struct BatchNormOptions {
+  bool training = false;
+  double momentum = 0.1;  // share of the new batch in the running statistics
+  double eps = 1e-5;
+};
+
+// What kernels get. x, y, gy and gx are [rows, c] matrices without gaps: an [N,C] tensor, or a channels-last image with
+// rows = N*H*W. They share one floating dtype; everything else is [c] contiguous, f64 if x is f64 and f32 otherwise.
+struct BatchNormTrain {
+  int64_t rows = 0, c = 0;  // rows >= 2
+  CView x, gamma, beta;
+  double momentum = 0.1, eps = 1e-5;
+  View y;                          // (x - mean) * rstd * gamma + beta
+  View mean, rstd;                 // of the batch; rstd = 1 / sqrt(biased variance + eps)
+  View running_mean, running_var;  // updated in place: r += momentum * (new - r), new variance unbiased
+};
+struct BatchNormEval {
+  int64_t rows = 0, c = 0;
+  CView x, gamma, beta, mean, var;
+  double eps = 1e-5;
+  View y;
+  View rstd;  // 1 / sqrt(var + eps), for backward
+};
+struct BatchNormBwd {
+  int64_t rows = 0, c = 0;
+  CView x, gy, gamma, mean, rstd;
+  bool training = true;  // false: mean and rstd are constants
+  View gx;               // absent if not wanted
+  View ggamma, gbeta;
+};
+KernelTable<BatchNormTrain>& batch_norm_fwd_train_kernels();
+KernelTable<BatchNormEval>& batch_norm_fwd_eval_kernels();
+KernelTable<BatchNormBwd>& batch_norm_bwd_kernels();
+
+// x normalised per channel, times gamma, plus beta; the result has the shape of x. While training, mean and variance
+// are the batch's and the running ones are updated in place (without gradient; unbiased variance, as in PyTorch);
+// otherwise the running ones are used. gamma, beta and the running tensors are [C], contiguous, f64 if x is f64 and f32
+// otherwise. f32, f64, bf16. Differentiable in x, gamma and beta. Throws ShapeError (also for training on fewer than
+// two values per channel), DTypeError, DeviceError.
+Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tensor& running_mean, Tensor& running_var,
+                  const BatchNormOptions& o);
+
+}  // namespace mininn

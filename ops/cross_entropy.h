@@ -1,0 +1,35 @@
+// The classification loss: softmax and negative log-likelihood in one op.
+#pragma once
+
+#include "core/kernel.h"
+#include "core/tensor.h"
+
+namespace mininn {
+
+struct CrossEntropyOptions {
+  double label_smoothing = 0;  // 0 <= s < 1: the target is (1 - s) * one_hot + s / C (Szegedy et al. 2016)
+};
+
+// What kernels get: contiguous tensors, labels i64, everything else f32 or f64. Labels are in [0, c): checked on the
+// CPU; a device kernel, which cannot throw, makes the loss NaN for others.
+struct CrossEntropyFwd {
+  int64_t n = 0, c = 0;  // n >= 1
+  double label_smoothing = 0;
+  CView logits, labels;  // [n, c], [n]
+  View probs;            // [n, c]: softmax(logits), for backward
+  View loss;             // one element: the mean over n
+};
+struct CrossEntropyBwd {  // gx = gy * (probs - target) / n
+  int64_t n = 0, c = 0;
+  double label_smoothing = 0;
+  CView probs, labels, gy;  // gy has one element
+  View gx;
+};
+KernelTable<CrossEntropyFwd>& cross_entropy_fwd_kernels();
+KernelTable<CrossEntropyBwd>& cross_entropy_bwd_kernels();
+
+// Mean over the batch of -sum(target * log_softmax(logits)): [N,C], labels i64 [N] -> scalar. f32, f64. Differentiable
+// in the logits. Throws ShapeError, DTypeError, DeviceError, ValueError (a label outside [0, C), a bad smoothing).
+Tensor cross_entropy(const Tensor& logits, const Tensor& labels, const CrossEntropyOptions& o = {});
+
+}  // namespace mininn

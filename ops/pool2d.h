@@ -1,0 +1,66 @@
+// 2-D pooling: maximum, mean over a window, mean over the whole map.
+#pragma once
+
+#include "core/kernel.h"
+#include "core/tensor.h"
+#include "ops/conv2d.h"
+
+namespace mininn {
+
+struct Pool2dOptions {
+  Hw kernel = 2;
+  Hw stride = 0;   // 0: the kernel's size
+  Hw padding = 0;  // on each side; at most half the kernel, so every window holds at least one pixel
+};
+
+// All sizes of one pooling: [n, c, ih, iw] -> [n, c, oh, ow].
+struct Pool2dGeometry {
+  int64_t n = 0, c = 0, ih = 0, iw = 0, oh = 0, ow = 0;
+  int64_t kh = 0, kw = 0, stride_h = 1, stride_w = 1, pad_h = 0, pad_w = 0;
+
+  // Checks the shape and the options and derives oh and ow. Throws ShapeError naming `op` and all sizes.
+  static Pool2dGeometry make(const char* op, const Shape& x, const Pool2dOptions& o);
+  bool operator==(const Pool2dGeometry&) const = default;
+};
+
+// What kernels get: everything channels-last without gaps, one floating dtype, `index` i32.
+struct MaxPool2dFwd {
+  Pool2dGeometry g;
+  CView x;
+  View y;
+  View index;  // ih * iw position of each maximum in its plane, the first one (row by row) among equals; or absent
+};
+struct MaxPool2dBwd {  // gx = sum of gy over the windows whose maximum a pixel is
+  Pool2dGeometry g;
+  CView gy, index;
+  View gx;
+};
+struct AvgPool2dFwd {
+  Pool2dGeometry g;
+  bool count_include_pad = true;  // divide by kh * kw, else by the number of pixels inside the map
+  CView x;
+  View y;
+};
+struct AvgPool2dBwd {
+  Pool2dGeometry g;
+  bool count_include_pad = true;
+  CView gy;
+  View gx;
+};
+KernelTable<MaxPool2dFwd>& max_pool2d_fwd_kernels();
+KernelTable<MaxPool2dBwd>& max_pool2d_bwd_kernels();
+KernelTable<AvgPool2dFwd>& avg_pool2d_fwd_kernels();
+KernelTable<AvgPool2dBwd>& avg_pool2d_bwd_kernels();
+
+// [N,C,H,W] -> [N,C,oh,ow], channels-last; oh = (H + 2 pad - kernel) / stride + 1, rounded down. Padding counts as
+// -inf, NaN wins over every number. f32, f64, bf16. Differentiable. Throws ShapeError, DTypeError.
+Tensor max_pool2d(const Tensor& x, const Pool2dOptions& o);
+
+// The mean over each window; padding counts as zeros, or with `count_include_pad` false not at all. Sizes, dtypes and
+// exceptions like max_pool2d. Differentiable.
+Tensor avg_pool2d(const Tensor& x, const Pool2dOptions& o, bool count_include_pad = true);
+
+// The mean over each map: [N,C,H,W] -> [N,C,1,1]. f32, f64, bf16. Differentiable. Throws ShapeError, DTypeError.
+Tensor global_avg_pool2d(const Tensor& x);
+
+}  // namespace mininn
