@@ -1,0 +1,26 @@
+// Int8 addition of two activations, each in its own scale (a residual sum that no convolution absorbs).
+#pragma once
+
+#include <cstdint>
+
+#include "core/kernel.h"
+#include "core/view.h"
+
+namespace mininn {
+
+//   t = fmaf(float(a - a_zero), a_scale, float(b - b_zero) * b_scale)     one IEEE multiplication, one fused
+//   multiply-add y = rne(min(max(t, lo - y_zero), hi - y_zero)) + y_zero               round half to even; ReLU is lo =
+//   y_zero
+struct QAdd {
+  CView a, b;  // u8 [N,C,H,W], pixel-strided (ops/qlayout.h); the pixel strides may differ
+  int32_t a_zero = 0, b_zero = 0;
+  float a_scale = 0, b_scale = 0;  // each operand's scale / y's scale
+  View y;                          // u8, pixel-strided, shaped like a; only the C bytes of a pixel are written
+  int32_t y_zero = 0, lo = 0, hi = 255;
+};
+KernelTable<QAdd>& qadd_kernels();
+
+// Throws ShapeError, DTypeError or ValueError unless `a` is as described.
+void check_qadd(const QAdd& a);
+
+}  // namespace mininn

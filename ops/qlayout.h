@@ -1,0 +1,24 @@
+// How int8 activations lie in memory: pixel by pixel, as ops/qconv2d.h describes.
+#pragma once
+
+#include "core/tensor.h"
+
+namespace mininn {
+
+// The smallest pixel stride for `channels` channels: kernels read four channels at once.
+constexpr int64_t min_pixel_stride(int64_t channels) { return (channels + 3) / 4 * 4; }
+
+// {H*W*p, 1, W*p, p} for [N,C,H,W] codes with pixel stride p.
+Strides pixel_strides(const Shape& nchw, int64_t pixel_stride);
+
+// True for [N,C,H,W] with exactly the strides above, p >= C and p a multiple of 4.
+bool is_pixel_strided(const Shape& shape, const Strides& strides);
+
+// Throws DTypeError or ShapeError naming `op` and `what` unless `v` is u8 and pixel-strided.
+void check_codes(const char* op, const char* what, const CView& v);
+
+// Uninitialised u8 codes [N,C,H,W], pixel-strided. `pixel_stride` 0 means the smallest. Throws ShapeError for a rank
+// other than 4 or a pixel stride that is too small or no multiple of 4.
+Tensor empty_codes(const Shape& nchw, int64_t pixel_stride = 0, Device device = Device::cpu());
+
+}  // namespace mininn

@@ -1,0 +1,28 @@
+// Int8 fully connected layer whose result stays f32: a network's logits are never quantized.
+#pragma once
+
+#include <cstdint>
+
+#include "core/kernel.h"
+#include "core/view.h"
+
+namespace mininn {
+
+//   acc[n,o] = sum_k x[n,k] * w[o,k] + bias[o]       int32, exact
+//   y[n,o]   = fl32(acc) * multiplier[o]             one IEEE multiplication
+// The input's zero point is already in the bias: bias[o] = rne(b[o] / (x_scale * w_scale[o])) - x_zero * sum_k w[o,k].
+struct QLinear {
+  CView x;              // [N,K]: i32 (what QGlobalSum gives) contiguous, or u8 with strides {p, 1}, p >= K
+  int32_t x_max = 255;  // largest |x| that can occur; 255 * H * W behind a QGlobalSum
+  CView w;              // s8 [O,K] contiguous
+  CView bias;           // i32 [O]
+  CView multiplier;     // f32 [O]
+  View y;               // f32 [N,O] contiguous
+};
+KernelTable<QLinear>& qlinear_kernels();
+
+// Throws ShapeError, DTypeError or ValueError unless `a` is as described and no accumulator can leave int32:
+// x_max * sum_k |w[o,k]| + |bias[o]| < 2^31 for every o. Reads w and bias, which must be in host memory.
+void check_qlinear(const QLinear& a);
+
+}  // namespace mininn

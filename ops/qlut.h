@@ -1,0 +1,20 @@
+// Any unary elementwise op on u8 codes, exactly: a table of its 256 results.
+#pragma once
+
+#include "core/kernel.h"
+#include "core/view.h"
+
+namespace mininn {
+
+// y = table[x]
+struct QLut {
+  CView x;      // u8 [N,C,H,W], pixel-strided (ops/qlayout.h)
+  CView table;  // u8 [256]
+  View y;       // u8, pixel-strided, shaped like x; only the C bytes of a pixel are written
+};
+KernelTable<QLut>& qlut_kernels();
+
+// Throws ShapeError or DTypeError unless `a` is as described.
+void check_qlut(const QLut& a);
+
+}  // namespace mininn

@@ -1,0 +1,54 @@
+// Int8 pooling on u8 codes [N,C,H,W], pixel-strided (ops/qlayout.h).
+#pragma once
+
+#include <cstdint>
+
+#include "core/kernel.h"
+#include "core/view.h"
+#include "ops/conv2d.h"
+
+namespace mininn {
+
+// A pooling window; padding < kernel, so that every window holds at least one pixel. oh = (H + 2 pad - kernel) / stride
+// + 1.
+struct QPoolWindow {
+  Hw kernel = 1, stride = 1, padding = 0;
+};
+
+// y = the largest code of the window; padding never wins. y has x's scale and zero point.
+struct QMaxPool2d {
+  CView x;
+  QPoolWindow window;
+  View y;
+};
+
+//   t = fl32(sum of (x - x_zero) over the window's pixels) * fl32(scale / float(count))
+//   y = rne(min(max(t, lo - y_zero), hi - y_zero)) + y_zero               round half to even
+// count is kh*kw with count_include_pad, else the number of the window's pixels that are not padding.
+struct QAvgPool2d {
+  CView x;
+  int32_t x_zero = 0;
+  QPoolWindow window;
+  bool count_include_pad = true;
+  float scale = 0;  // x's scale / y's scale
+  View y;
+  int32_t y_zero = 0, lo = 0, hi = 255;
+};
+
+// Global average pooling without its rounding: y[n,c] = sum of all codes of the map, exactly. QLinear takes it as it
+// is; the 1/(H*W) goes into its multiplier and -x_zero*H*W*sum(w) into its bias.
+struct QGlobalSum {
+  CView x;
+  View y;  // i32 [N,C], contiguous
+};
+
+KernelTable<QMaxPool2d>& qmax_pool2d_kernels();
+KernelTable<QAvgPool2d>& qavg_pool2d_kernels();
+KernelTable<QGlobalSum>& qglobal_sum_kernels();
+
+// Throw ShapeError, DTypeError or ValueError unless the arguments are as described.
+void check_qmax_pool2d(const QMaxPool2d& a);
+void check_qavg_pool2d(const QAvgPool2d& a);
+void check_qglobal_sum(const QGlobalSum& a);
+
+}  // namespace mininn
