@@ -1,0 +1,28 @@
+// Batch normalisation (Ioffe and Szegedy 2015).
+#pragma once
+
+#include "nn/module.h"
+#include "nn/scope.h"
+
+namespace mininn::nn {
+
+struct BatchNorm2dOptions {
+  double eps = 1e-5;
+  double momentum = 0.1;  // weight of the newest batch in the running statistics
+  double gamma = 1;  // initial value of "weight"; 0 on a residual branch's last layer starts a block as the identity
+};
+
+// [N,C,H,W] or [N,C], normalised per channel: by the batch's statistics in training, else by the running ones.
+// Parameters "weight" and "bias"; buffers "running_mean", "running_var" and "num_batches_tracked" (i64), as in PyTorch.
+class BatchNorm2d final : public Module {
+ public:
+  BatchNorm2d(const Scope& scope, int64_t channels, const BatchNorm2dOptions& o = {});
+  Tensor forward(const Tensor& x) override;
+
+ private:
+  BatchNorm2dOptions options_;
+  Mode mode_;
+  Tensor weight_, bias_, running_mean_, running_var_, num_batches_tracked_;
+};
+
+}  // namespace mininn::nn

@@ -1,0 +1,29 @@
+// A fully connected layer.
+#pragma once
+
+#include "nn/module.h"
+#include "nn/scope.h"
+
+namespace mininn::nn {
+
+struct LinearOptions {
+  int64_t in = 0, out = 0;
+  bool bias = true;
+  Init weight_init = {};  // empty: PyTorch's default
+};
+
+// y = x W^T + b: [N,in] -> [N,out]. Parameters "weight" [out,in] and "bias" [out].
+class Linear final : public Module {
+ public:
+  using Options = LinearOptions;
+  Linear(const Scope& scope, const LinearOptions& o);
+  Tensor forward(const Tensor& x) override;
+
+  const Tensor& weight() const { return weight_; }
+  const Tensor& bias() const { return bias_; }  // undefined without one
+
+ private:
+  Tensor weight_, bias_;
+};
+
+}  // namespace mininn::nn

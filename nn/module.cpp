@@ -1,0 +1,7 @@
+#include "nn/module.h"
+
+namespace mininn::nn {
+
+Module::~Module() = default;
+
+}  // namespace mininn::nn

@@ -1,0 +1,45 @@
+// What optimizers share: the parameters, and state that a checkpoint saves and restores exactly.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace mininn::optim {
+
+using State = std::vector<std::pair<std::string, Tensor>>;
+
+class Optimizer {
+ public:
+  // Keeps handles: updates are in place. Throws ValueError if two parameters have one name. Parameters without a name
+  // are called by their position.
+  explicit Optimizer(std::vector<Tensor> params);
+  virtual ~Optimizer();
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
+
+  // Updates every parameter that has a gradient. `lr` may change from step to step (nn/optim/schedule.h).
+  virtual void step(double lr) = 0;
+  // Drops all gradients.
+  void zero_grad();
+
+  // Everything but the parameters that the next step depends on, as tensors called "<parameter>.<what>". They share
+  // the elements: write them to a file, or clone them, before the next step.
+  virtual State state() const = 0;
+  // Takes over a state() of the same parameters: training goes on as if it had not stopped, to the bit. Throws
+  // ValueError for an unknown name, ShapeError or DTypeError for a tensor that does not fit; then nothing changes.
+  virtual void load_state(const State& s) = 0;
+
+ protected:
+  // A copy of `t` beside parameter `i`, after checking that it has the parameter's shape and dtype.
+  Tensor like_param(size_t i, const std::string& name, const Tensor& t) const;
+  // Splits "<parameter>.<what>" into the parameter's position and what. Throws ValueError for an unknown parameter.
+  std::pair<size_t, std::string> split(const std::string& name) const;
+
+  std::vector<Tensor> params_;
+  std::vector<std::string> names_;
+};
+
+}  // namespace mininn::optim

@@ -1,0 +1,56 @@
+// Tensors in files: the safetensors format (https://github.com/huggingface/safetensors).
+//
+//   8 bytes   header size n, little-endian
+//   n bytes   JSON: {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ...,
+//                    "__metadata__": {"key": "text", ...}}, padded with spaces to a multiple of 8
+//   the rest  the elements, little-endian, row-major; offsets count from here, without gaps or overlaps
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/tensor.h"
+#include "nn/scope.h"
+
+namespace mininn::nn {
+
+// The content of one file. Tensors are on the CPU and contiguous after read(), in the order of their bytes.
+struct SafeTensors {
+  std::map<std::string, std::string> metadata;
+  std::vector<std::pair<std::string, Tensor>> tensors;
+
+  // The file is untrusted: everything in its header is checked before it is used. Throws FileError naming the file and
+  // the byte or tensor.
+  static SafeTensors read(const std::filesystem::path& path);
+
+  // Equal content gives equal bytes, whatever the order in `tensors`. The file appears whole or not at all: the bytes
+  // go to a temporary file beside it, which is then renamed; after a failure (full disk, no permission) an old file is
+  // untouched. Throws FileError, also for a duplicate name.
+  void write(const std::filesystem::path& path) const;
+
+  // The tensor called `name`; undefined if there is none.
+  Tensor find(std::string_view name) const;
+  // Moves out every tensor whose name begins with `prefix`, without the prefix: how a checkpoint keeps an optimizer's
+  // state beside a network's.
+  std::vector<std::pair<std::string, Tensor>> extract(std::string_view prefix);
+};
+
+struct LoadOptions {
+  bool strict = true;  // false: tensors that are missing in the file or unknown to the network are passed over
+};
+
+// Parameters and buffers by their paths.
+void save_safetensors(const std::filesystem::path& path, const ParamStore& params,
+                      std::map<std::string, std::string> metadata = {});
+// Overwrites `params` with the file's tensors; floating dtypes are converted. Throws FileError listing what is missing,
+// unexpected or of another shape; then `params` is unchanged.
+void load_safetensors(const std::filesystem::path& path, ParamStore& params, const LoadOptions& o = {});
+// The same from a file already read; `source` is its name in messages.
+void load_parameters(const SafeTensors& file, ParamStore& params, const LoadOptions& o = {},
+                     std::string_view source = "checkpoint");
+
+}  // namespace mininn::nn
