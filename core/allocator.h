@@ -19,14 +19,25 @@ class Allocator {
   // 64-byte aligned memory, not cleared. Throws Error when there is none left. `bytes` may be 0.
   virtual void* allocate(size_t bytes) = 0;
   virtual void deallocate(void* p, size_t bytes) noexcept = 0;
+  // Copies between this device and the host; finished when they return.
+  virtual void copy_to_host(void* host, const void* device, size_t bytes) = 0;
+  virtual void copy_from_host(void* device, const void* host, size_t bytes) = 0;
   virtual MemoryStats stats() const = 0;
   virtual void release_cached() = 0;
 };
 
-// The allocator of a device. The CPU's keeps freed blocks by size class. Throws DeviceError if the build has none for it.
+// The allocator of a device. The CPU's keeps freed blocks by size class. Throws DeviceError if the build has none for
+// it.
 Allocator& allocator(Device d);
 
-// How a backend installs the allocator of its device type; `make` is asked once per device.
-void set_allocator_factory(DeviceType type, Allocator& (*get)(int index));
+// The CPU's own, which needs no backend.
+Allocator& cpu_allocator();
+
+// What a device backend brings to core; CUDA's register function installs it.
+struct DeviceBackend {
+  int (*device_count)() = nullptr;
+  Allocator& (*allocator)(int index) = nullptr;
+};
+void set_device_backend(DeviceType type, const DeviceBackend& backend);
 
 }  // namespace mininn

@@ -20,6 +20,7 @@
 #include <span>
 #include <vector>
 
+#include "core/kernel.h"
 #include "core/tensor.h"
 #include "core/tracer.h"
 
@@ -27,11 +28,11 @@ namespace mininn {
 
 using Grads = std::vector<Tensor>;  // one per input; undefined where none is wanted or none exists
 
-// Which inputs need a gradient.
+// Which inputs need a gradient. From the 65th input on (a cat of many tensors) the answer is always yes.
 class Wants {
  public:
   explicit Wants(uint64_t mask) : mask_(mask) {}
-  bool operator[](int input) const { return (mask_ >> input) & 1; }
+  bool operator[](int input) const { return input >= 64 || ((mask_ >> input) & 1); }
 
  private:
   uint64_t mask_;
@@ -50,10 +51,12 @@ class Saved {
   uint64_t version_ = 0;
 };
 
-// Where a gradient flows on to: the node that made the input, or the leaf itself.
+// Where a gradient flows on to: the node that made the input, or the leaf itself; neither if none is wanted.
 struct Edge {
   std::shared_ptr<Node> node;
   Tensor leaf;
+  Shape shape;  // of the input, and so of the gradient that backward() returns for it
+  DType dtype = DType::f32;
   explicit operator bool() const { return node || leaf; }
 };
 
@@ -65,11 +68,15 @@ struct Node {
   virtual const char* op() const = 0;
 
   std::vector<Edge> inputs;
-  std::vector<Shape> input_shapes;  // what the returned gradients must have
-  Shape output_shape;
-  DType dtype = DType::f32;
   uint64_t sequence = 0;  // creation order: an op's inputs always have smaller numbers
 };
+
+// y = a + b over one shape and dtype, any strides; y may be a. The engine adds gradients with it.
+struct Accumulate {
+  CView a, b;
+  View y;
+};
+KernelTable<Accumulate>& accumulate_kernels();
 
 // True unless a NoGradGuard is alive in this thread.
 bool grad_enabled();
@@ -118,8 +125,10 @@ void record(const char* op, std::span<const Tensor> inputs, const Attrs& attrs, 
 template <class B, class AttrsOrFn, class... SavedArgs>
 Tensor attach(Tensor y, std::span<const Tensor> inputs, const AttrsOrFn& attrs, SavedArgs&&... saved) {
   if (active_tracer()) {
-    if constexpr (std::is_invocable_v<AttrsOrFn>) record(B::op, inputs, attrs(), y);
-    else record(B::op, inputs, attrs, y);
+    if constexpr (std::is_invocable_v<AttrsOrFn>)
+      record(B::op, inputs, attrs(), y);
+    else
+      record(B::op, inputs, attrs, y);
   }
   if (grad_enabled() && detail::any_requires_grad(inputs))
     detail::link(y, inputs, new detail::NodeOf<B>(B{std::forward<SavedArgs>(saved)...}));

@@ -20,7 +20,8 @@ struct Device {
   static Device cuda(int index = 0) { return {DeviceType::cuda, index}; }
   // The first CUDA device that this build and this machine have, else the CPU.
   static Device best();
-  // Parses "auto", "cpu", "cuda" or "cuda:N". Throws ValueError for anything else, DeviceError if it does not exist here.
+  // Parses "auto", "cpu", "cuda" or "cuda:N". Throws ValueError for anything else, DeviceError if it does not exist
+  // here.
   static Device parse(std::string_view text);
 };
 

@@ -24,8 +24,8 @@ struct ExecContext {
 
 template <class Args>
 struct Kernel {
-  std::string_view name;            // family.algorithm.isa: "own.direct.avx512", "onednn.auto", "ref"
-  Refusal (*check)(const Args&);    // cheap, no side effects
+  std::string_view name;          // family.algorithm.isa: "own.direct.avx512", "onednn.auto", "ref"
+  Refusal (*check)(const Args&);  // cheap, no side effects
   void (*run)(const Args&, const ExecContext&);
 };
 
@@ -49,7 +49,7 @@ void install_backends();
 
 namespace detail {
 void ensure_backends();
-std::string_view forced_kernel(std::string_view op);  // empty: none is forced
+std::string_view forced_kernel(std::string_view op);    // empty: none is forced
 bool in_family(std::string_view kernel, Preference p);  // every kernel is in the family "automatic"
 bool dispatch_verbose();                                // MININN_VERBOSE=dispatch
 void log_choice(std::string_view op, std::string_view kernel, const std::string& refusals);

@@ -6,7 +6,8 @@
 
 namespace mininn {
 
-// Threads that parallel_for uses in this thread of the host; at first MININN_NUM_THREADS, else the number of cores.
+// Threads that kernels use, the calling one included; at first MININN_NUM_THREADS, else the number of cores. Calling it
+// also tells OpenMP's pool in this host thread, so a vendor library that asks OpenMP sees the same number.
 int num_threads();
 // Throws ValueError unless 1 <= n <= 1024.
 void set_num_threads(int n);

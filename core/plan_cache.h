@@ -43,7 +43,7 @@ class PlanCache {
  private:
   using Entries = std::list<std::pair<std::string, Plan>>;
   size_t capacity_;
-  Entries entries_;                                                      // most recent first
+  Entries entries_;                                                         // most recent first
   std::unordered_map<std::string_view, typename Entries::iterator> index_;  // keys point into entries_
 };
 

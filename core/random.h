@@ -1,5 +1,5 @@
-// Counter-based random numbers (Philox4x32-10, Salmon et al. 2011): any element can be drawn alone, in any order, on any
-// device, from (seed, stream, index).
+// Counter-based random numbers (Philox4x32-10, Salmon et al. 2011): any element can be drawn alone, in any order, on
+// any device, from (seed, stream, index).
 #pragma once
 
 #include <array>
@@ -29,6 +29,8 @@ class Generator {
 
  private:
   uint64_t seed_, stream_, position_ = 0;
+  uint64_t block_index_ = ~uint64_t{0};  // which four numbers block_ holds
+  std::array<uint32_t, 4> block_{};
 };
 
 // A Fisher-Yates permutation of 0..n-1.

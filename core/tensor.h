@@ -73,12 +73,13 @@ class Tensor {
   Tensor as_strided(const Shape& shape, const Strides& strides, int64_t offset = 0) const;
   // A copy on another device (itself if it is there already). Not differentiable: move inputs, then compute.
   Tensor to(Device device) const;
-  // Overwrites the elements with those of `src` (same shape; dtype is converted). Under autograd's radar: bumps the version.
+  // Overwrites the elements with those of `src` (same shape; dtype is converted). Under autograd's radar: bumps the
+  // version.
   void copy_from(const Tensor& src);
   void fill(double value);
 
   // --- autograd (core/autograd.h) ---
-  bool requires_grad() const;  // a leaf that wants a gradient, or computed from one
+  bool requires_grad() const;          // a leaf that wants a gradient, or computed from one
   Tensor& set_requires_grad(bool on);  // leaves of floating dtype only; throws AutogradError otherwise
   bool is_leaf() const;
   Tensor grad() const;  // undefined until backward() reached this leaf

@@ -24,7 +24,8 @@ class Tracer {
  public:
   virtual ~Tracer() = default;
   // Called once per op. An absent optional input is an undefined Tensor.
-  virtual void record(std::string_view op, std::span<const Tensor> inputs, const Attrs& attrs, const Tensor& output) = 0;
+  virtual void record(std::string_view op, std::span<const Tensor> inputs, const Attrs& attrs,
+                      const Tensor& output) = 0;
 };
 
 // The tracer of this thread, or null.

@@ -17,8 +17,8 @@ struct BasicView {
   BasicView(Byte* d, const Shape& sh, const Strides& st, DType t) : data(d), shape(sh), strides(st), dtype(t) {}
   // A writable view may be read.
   template <class Other>
-    requires(std::is_const_v<Byte> && !std::is_const_v<Other>)
-  BasicView(const BasicView<Other>& o) : data(o.data), shape(o.shape), strides(o.strides), dtype(o.dtype) {}
+  requires(std::is_const_v<Byte> && !std::is_const_v<Other>) BasicView(const BasicView<Other>& o)
+      : data(o.data), shape(o.shape), strides(o.strides), dtype(o.dtype) {}
 
   explicit operator bool() const { return data != nullptr; }
   template <class T>

@@ -1,0 +1,100 @@
+#include "core/allocator.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "core/error.h"
+
+namespace mininn {
+namespace {
+
+constexpr size_t kAlignment = 64;
+constexpr size_t kAlwaysCached = size_t{256} << 20;
+
+// Sizes are rounded up to one of four steps per power of two, so a freed block fits the next tensor of about its size
+// at a waste of at most 25%.
+size_t size_class(size_t bytes) {
+  if (bytes <= 256) return 256;
+  const size_t step = std::bit_floor(bytes - 1) / 4;
+  return (bytes + step - 1) / step * step;
+}
+
+class CachingAllocator final : public Allocator {
+ public:
+  void* allocate(size_t bytes) override {
+    const size_t size = size_class(bytes);
+    const std::lock_guard lock(mutex_);
+    auto& blocks = free_[size];
+    void* p = nullptr;
+    if (!blocks.empty()) {
+      p = blocks.back();
+      blocks.pop_back();
+      stats_.cached_bytes -= size;
+    } else {
+      p = std::aligned_alloc(kAlignment, size);
+      if (!p) {
+        release();
+        p = std::aligned_alloc(kAlignment, size);
+      }
+      if (!p) throw Error(message("out of memory: ", bytes, " bytes wanted, ", stats_.live_bytes, " in use"));
+    }
+    stats_.live_bytes += size;
+    stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.live_bytes);
+    return p;
+  }
+
+  void deallocate(void* p, size_t bytes) noexcept override {
+    const size_t size = size_class(bytes);
+    const std::lock_guard lock(mutex_);
+    stats_.live_bytes -= size;
+    // A program whose shapes keep changing must not hoard: never cache more than was once in use.
+    if (stats_.cached_bytes + size > std::max(kAlwaysCached, stats_.peak_bytes)) release();
+    try {
+      free_[size].push_back(p);
+      stats_.cached_bytes += size;
+    } catch (...) {
+      std::free(p);
+    }
+  }
+
+  void copy_to_host(void* host, const void* device, size_t bytes) override { std::memcpy(host, device, bytes); }
+  void copy_from_host(void* device, const void* host, size_t bytes) override { std::memcpy(device, host, bytes); }
+
+  MemoryStats stats() const override {
+    const std::lock_guard lock(mutex_);
+    return stats_;
+  }
+
+  void release_cached() override {
+    const std::lock_guard lock(mutex_);
+    release();
+  }
+
+ private:
+  void release() noexcept {
+    for (auto& [size, blocks] : free_) {
+      for (void* p : blocks) std::free(p);
+      stats_.cached_bytes -= size * blocks.size();
+      blocks.clear();
+    }
+  }
+
+  mutable std::mutex mutex_;
+  std::unordered_map<size_t, std::vector<void*>> free_;
+  MemoryStats stats_;
+};
+
+}  // namespace
+
+// Never destroyed: tensors with static storage duration may outlive every other static.
+Allocator& cpu_allocator() {
+  static auto* a = new CachingAllocator;
+  return *a;
+}
+
+}  // namespace mininn

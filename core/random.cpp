@@ -1,0 +1,66 @@
+#include "core/random.h"
+
+#include <cmath>
+#include <numbers>
+#include <numeric>
+#include <utility>
+
+#include "core/error.h"
+
+namespace mininn {
+
+std::array<uint32_t, 4> philox(uint64_t counter_hi, uint64_t counter_lo, uint64_t key) {
+  std::array<uint32_t, 4> c{uint32_t(counter_lo), uint32_t(counter_lo >> 32), uint32_t(counter_hi),
+                            uint32_t(counter_hi >> 32)};
+  uint32_t k0 = uint32_t(key), k1 = uint32_t(key >> 32);
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t p0 = uint64_t{0xD2511F53} * c[0], p1 = uint64_t{0xCD9E8D57} * c[2];
+    c = {uint32_t(p1 >> 32) ^ c[1] ^ k0, uint32_t(p1), uint32_t(p0 >> 32) ^ c[3] ^ k1, uint32_t(p0)};
+    k0 += 0x9E3779B9;
+    k1 += 0xBB67AE85;
+  }
+  return c;
+}
+
+uint32_t Generator::next_u32() {
+  if (const uint64_t block = position_ / 4; block != block_index_) {
+    block_ = philox(stream_, block, seed_);
+    block_index_ = block;
+  }
+  return block_[position_++ % 4];
+}
+
+uint64_t Generator::below(uint64_t n) {
+  if (n == 0) throw ValueError("Generator::below: there is no number below 0");
+  const uint64_t limit = ~uint64_t{0} - ~uint64_t{0} % n;  // a multiple of n: the tail above it is rejected
+  for (;;) {
+    const uint64_t hi = next_u32(), r = hi << 32 | next_u32();
+    if (r < limit) return r % n;
+  }
+}
+
+double Generator::uniform() {
+  const uint64_t hi = next_u32(), r = hi << 32 | next_u32();
+  return double(r >> 11) * 0x1p-53;
+}
+
+double Generator::normal() {
+  const double u = 1.0 - uniform();  // (0, 1]: the logarithm is finite
+  return std::sqrt(-2.0 * std::log(u)) * std::cos(2.0 * std::numbers::pi * uniform());
+}
+
+std::vector<int64_t> permutation(int64_t n, Generator& g) {
+  std::vector<int64_t> p(static_cast<size_t>(n));
+  std::iota(p.begin(), p.end(), int64_t{0});
+  for (size_t i = p.size(); i > 1; --i) std::swap(p[i - 1], p[g.below(i)]);
+  return p;
+}
+
+Generator& default_generator() {
+  thread_local Generator g;
+  return g;
+}
+
+void manual_seed(uint64_t seed) { default_generator() = Generator(seed); }
+
+}  // namespace mininn

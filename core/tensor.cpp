@@ -1,0 +1,311 @@
+#include "core/tensor.h"
+
+#include <algorithm>
+#include <cstring>
+#include <iomanip>
+#include <numeric>
+
+#include "core/allocator.h"
+#include "core/tensor_impl.h"
+
+namespace mininn {
+namespace {
+
+// Calls fn(T{}) with the C++ type of `t`.
+template <class Fn>
+void with_type(DType t, Fn&& fn) {
+  switch (t) {
+    case DType::f32: return fn(float{});
+    case DType::f64: return fn(double{});
+    case DType::bf16: return fn(bf16{});
+    case DType::i8: return fn(int8_t{});
+    case DType::u8: return fn(uint8_t{});
+    case DType::i32: return fn(int32_t{});
+    case DType::i64: return fn(int64_t{});
+  }
+}
+
+template <class To, class From>
+To convert(From v) {
+  if constexpr (std::is_same_v<From, To>)
+    return v;
+  else if constexpr (std::is_same_v<From, bf16>)
+    return convert<To>(float(v));
+  else if constexpr (std::is_same_v<To, bf16>)
+    return bf16(float(v));
+  else
+    return static_cast<To>(v);
+}
+
+// fn(offset in a, offset in b) for every index, row-major.
+template <class Fn>
+void walk(const Shape& shape, const Strides& a, const Strides& b, Fn&& fn) {
+  if (numel(shape) == 0) return;
+  int64_t index[kMaxRank] = {}, oa = 0, ob = 0;
+  for (;;) {
+    fn(oa, ob);
+    int d = shape.rank() - 1;
+    for (; d >= 0; --d) {
+      oa += a[d];
+      ob += b[d];
+      if (++index[d] < shape[d]) break;
+      oa -= a[d] * shape[d];
+      ob -= b[d] * shape[d];
+      index[d] = 0;
+    }
+    if (d < 0) return;
+  }
+}
+
+// True if the elements fill their memory without gaps or overlaps, in whatever order of dimensions.
+bool is_dense(const Shape& s, const Strides& st) {
+  std::array<int, kMaxRank> order{};
+  const auto end = order.begin() + s.rank();
+  std::iota(order.begin(), end, 0);
+  std::sort(order.begin(), end, [&](int a, int b) { return st[a] < st[b]; });
+  int64_t expected = 1;
+  for (auto it = order.begin(); it != end; ++it) {
+    if (s[*it] == 1) continue;
+    if (st[*it] != expected) return false;
+    expected *= s[*it];
+  }
+  return true;
+}
+
+void require_cpu(const Tensor& t, const char* what) {
+  if (t.device() != Device::cpu())
+    throw DeviceError(message(what, ": the tensor is on ", to_string(t.device()), "; move it with .to(Device::cpu())"));
+}
+
+void require_no_gaps(const Tensor& t, const char* what, DType wanted) {
+  require_cpu(t, what);
+  if (t.dtype() != wanted) throw DTypeError(message(what, ": the tensor is ", name(t.dtype()), ", not ", name(wanted)));
+  if (!t.is_contiguous() && !t.is_channels_last())
+    throw ShapeError(
+        message(what, ": shape ", t.shape(), " with strides ", t.strides(), " has gaps; clone() it first"));
+}
+
+}  // namespace
+
+const Tensor::Impl& Tensor::impl() const {
+  if (!impl_) throw ValueError("an undefined tensor was used");
+  return *impl_;
+}
+
+Tensor Tensor::empty(const Shape& shape, DType dtype, Device device, MemoryFormat format) {
+  const int64_t n = mininn::numel(shape);
+  auto impl = std::make_shared<Impl>();
+  impl->storage = std::make_shared<Storage>(size_t(n) * size_of(dtype), device);
+  impl->shape = shape;
+  impl->strides = format == MemoryFormat::channels_last ? channels_last_strides(shape) : contiguous_strides(shape);
+  impl->dtype = dtype;
+  return Tensor(std::move(impl));
+}
+
+Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) { return full(shape, 0, dtype, device); }
+
+Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device) {
+  Tensor t = empty(shape, dtype, device);
+  t.fill(value);
+  return t;
+}
+
+Tensor Tensor::empty_like(const Tensor& like) {
+  Tensor t = empty(like.shape(), like.dtype(), like.device());
+  if (is_dense(like.shape(), like.strides())) t.impl_->strides = like.strides();
+  return t;
+}
+
+template <class T>
+Tensor Tensor::from(std::span<const T> values, const Shape& shape) {
+  if (int64_t(values.size()) != mininn::numel(shape))
+    throw ShapeError(message("Tensor::from: ", values.size(), " values do not fill ", shape));
+  Tensor t = empty(shape, dtype_of<T>);
+  std::copy(values.begin(), values.end(), reinterpret_cast<T*>(t.impl_->storage->data()));
+  return t;
+}
+
+const Shape& Tensor::shape() const { return impl().shape; }
+const Strides& Tensor::strides() const { return impl().strides; }
+int64_t Tensor::size(int dim) const { return shape()[normalize_dim("size", dim, rank())]; }
+int64_t Tensor::numel() const { return mininn::numel(shape()); }
+DType Tensor::dtype() const { return impl().dtype; }
+Device Tensor::device() const { return impl().storage->device(); }
+bool Tensor::is_contiguous() const { return mininn::is_contiguous(shape(), strides()); }
+bool Tensor::is_channels_last() const { return mininn::is_channels_last(shape(), strides()); }
+const std::shared_ptr<Storage>& Tensor::storage() const { return impl().storage; }
+int64_t Tensor::storage_offset() const { return impl().offset; }
+
+CView Tensor::view() const {
+  const Impl& i = impl();
+  return {i.storage->data() + i.offset * int64_t(size_of(i.dtype)), i.shape, i.strides, i.dtype};
+}
+
+View Tensor::mutable_view() {
+  const Impl& i = impl();
+  i.storage->bump_version();
+  return {i.storage->data() + i.offset * int64_t(size_of(i.dtype)), i.shape, i.strides, i.dtype};
+}
+
+template <class T>
+std::span<const T> Tensor::data() const {
+  require_no_gaps(*this, "data", dtype_of<T>);
+  return {view().as<T>(), size_t(numel())};
+}
+
+template <class T>
+std::span<T> Tensor::mutable_data() {
+  require_no_gaps(*this, "mutable_data", dtype_of<T>);
+  return {mutable_view().as<T>(), size_t(numel())};
+}
+
+#define MININN_INSTANTIATE(T)                                        \
+  template Tensor Tensor::from<T>(std::span<const T>, const Shape&); \
+  template std::span<const T> Tensor::data<T>() const;               \
+  template std::span<T> Tensor::mutable_data<T>();
+MININN_INSTANTIATE(float)
+MININN_INSTANTIATE(double)
+MININN_INSTANTIATE(bf16)
+MININN_INSTANTIATE(int8_t)
+MININN_INSTANTIATE(uint8_t)
+MININN_INSTANTIATE(int32_t)
+MININN_INSTANTIATE(int64_t)
+#undef MININN_INSTANTIATE
+
+double Tensor::item() const {
+  if (numel() != 1) throw ShapeError(message("item: the tensor has ", numel(), " elements, shape ", shape()));
+  return to_vector().front();
+}
+
+std::vector<double> Tensor::to_vector() const {
+  const Tensor host = to(Device::cpu());
+  std::vector<double> out;
+  out.reserve(size_t(numel()));
+  const CView v = host.view();
+  with_type(v.dtype, [&]<class T>(T) {
+    walk(v.shape, v.strides, v.strides, [&](int64_t o, int64_t) { out.push_back(convert<double>(v.as<T>()[o])); });
+  });
+  return out;
+}
+
+Tensor Tensor::clone() const {
+  Tensor t = empty_like(*this);
+  t.copy_from(*this);
+  return t;
+}
+
+Tensor Tensor::detach() const { return as_strided(shape(), strides()); }
+
+Tensor Tensor::as_strided(const Shape& shape, const Strides& strides, int64_t offset) const {
+  const Impl& i = impl();
+  if (shape.rank() != strides.rank())
+    throw ShapeError(message("as_strided: shape ", shape, " and strides ", strides, " differ in rank"));
+  int64_t lowest = i.offset + offset, highest = lowest;
+  for (int d = 0; d < shape.rank(); ++d) {
+    int64_t reach = 0;
+    if (__builtin_mul_overflow(std::max<int64_t>(shape[d] - 1, 0), strides[d], &reach) ||
+        __builtin_add_overflow(reach < 0 ? lowest : highest, reach, reach < 0 ? &lowest : &highest))
+      throw ShapeError(message("as_strided: shape ", shape, " with strides ", strides, " overflows"));
+  }
+  if (mininn::numel(shape) > 0 && (lowest < 0 || highest >= int64_t(i.storage->bytes() / size_of(i.dtype))))
+    throw ShapeError(message("as_strided: shape ", shape, ", strides ", strides, ", offset ", offset,
+                             " leaves the storage of ", i.storage->bytes(), " bytes"));
+  auto view = std::make_shared<Impl>();
+  view->storage = i.storage;
+  view->shape = shape;
+  view->strides = strides;
+  view->offset = i.offset + offset;
+  view->dtype = i.dtype;
+  return Tensor(std::move(view));
+}
+
+Tensor Tensor::to(Device device) const {
+  if (device == this->device()) return *this;
+  // Device memory is copied as it lies, so the source must be dense; a strided one is made dense on its own device.
+  const Tensor source = is_dense(shape(), strides()) ? *this : clone();
+  Tensor t = empty(source.shape(), source.dtype(), device);
+  t.impl_->strides = source.strides();
+  const size_t bytes = size_t(numel()) * size_of(dtype());
+  const void* from = source.view().data;
+  if (source.device().type == DeviceType::cpu) {
+    allocator(device).copy_from_host(t.mutable_view().data, from, bytes);
+  } else if (device.type == DeviceType::cpu) {
+    allocator(source.device()).copy_to_host(t.mutable_view().data, from, bytes);
+  } else {
+    return source.to(Device::cpu()).to(device);
+  }
+  return t;
+}
+
+void Tensor::copy_from(const Tensor& src) {
+  if (src.shape() != shape()) throw ShapeError(message("copy_from: ", src.shape(), " into ", shape()));
+  if (device() != Device::cpu() || src.device() != Device::cpu()) {
+    const Tensor host_src = src.to(Device::cpu());
+    Tensor host = empty(shape(), dtype());
+    host.impl_->strides = is_dense(shape(), strides()) ? strides() : host.strides();
+    host.copy_from(host_src);
+    if (host.strides() != strides()) throw DeviceError("copy_from: the destination on a device must be dense");
+    const size_t bytes = size_t(numel()) * size_of(dtype());
+    if (device().type == DeviceType::cpu)
+      std::memcpy(mutable_view().data, host.view().data, bytes);
+    else
+      allocator(device()).copy_from_host(mutable_view().data, host.view().data, bytes);
+    return;
+  }
+  const CView from = src.view();
+  const View to = mutable_view();
+  if (from.dtype == to.dtype && from.strides == to.strides && is_dense(from.shape, from.strides)) {
+    std::memcpy(to.data, from.data, size_t(numel()) * size_of(from.dtype));
+    return;
+  }
+  with_type(from.dtype, [&]<class From>(From) {
+    with_type(to.dtype, [&]<class To>(To) {
+      const From* a = from.as<From>();
+      To* b = to.as<To>();
+      walk(from.shape, from.strides, to.strides, [&](int64_t oa, int64_t ob) { b[ob] = convert<To>(a[oa]); });
+    });
+  });
+}
+
+void Tensor::fill(double value) {
+  if (device() != Device::cpu()) return copy_from(full(shape(), value, dtype()));
+  const View v = mutable_view();
+  with_type(v.dtype, [&]<class T>(T) {
+    const T x = convert<T>(value);
+    T* p = v.as<T>();
+    if (is_dense(v.shape, v.strides))
+      std::fill_n(p, v.size(), x);
+    else
+      walk(v.shape, v.strides, v.strides, [&](int64_t o, int64_t) { p[o] = x; });
+  });
+}
+
+const std::string& Tensor::name() const {
+  static const std::string none;
+  const auto& meta = impl().autograd;
+  return meta ? meta->name : none;
+}
+
+Tensor& Tensor::set_name(std::string n) {
+  AutogradAccess::meta(*this).name = std::move(n);
+  return *this;
+}
+
+std::string to_string(const Tensor& t) { return message(t); }
+
+std::ostream& operator<<(std::ostream& out, const Tensor& t) {
+  if (!t) return out << "undefined";
+  out << name(t.dtype()) << t.shape() << ' ' << to_string(t.device());
+  if (t.numel() > 64) return out;
+  const auto precision = out.precision(6);
+  out << " {";
+  const char* separator = "";
+  for (const double v : t.to_vector()) {
+    out << separator << v;
+    separator = ", ";
+  }
+  out.precision(precision);
+  return out << '}';
+}
+
+}  // namespace mininn
