@@ -1,0 +1,79 @@
+// The pictures of a run, drawn with Cairo into PNG files. They take plain numbers and know nothing of networks.
+//
+// Where the build found no Cairo the functions below do not exist; call them inside `if constexpr (kHaveFigures)`.
+// All throw mininn::FileError if the file cannot be written, mininn::ValueError if the numbers do not fit together.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace cifar_resnet {
+
+#ifdef MININN_HAVE_CAIRO
+inline constexpr bool kHaveFigures = true;
+#else
+inline constexpr bool kHaveFigures = false;
+#endif
+
+using Path = std::filesystem::path;
+
+// confusion_matrix_*.png: counts[truth * n + prediction] for n = classes.size().
+void draw_confusion_matrix(const Path& file, const std::string& title, std::span<const int64_t> counts,
+                           std::span<const std::string> classes);
+
+// training_history.png: loss, accuracy and learning rate over the epochs. NaN where something was not measured.
+struct EpochFigures {
+  int64_t epoch = 0;  // from 1
+  double train_loss = std::numeric_limits<double>::quiet_NaN(), test_loss = train_loss;
+  double train_accuracy = train_loss, test_accuracy = train_loss;  // fractions of 1
+  double lr = train_loss;
+};
+void draw_training_history(const Path& file, std::span<const EpochFigures> epochs);
+
+// misclassified_examples.png: at most 24 are shown.
+struct Misclassified {
+  std::span<const uint8_t> pixels;                  // 3 planes (R, G, B) of 32 x 32
+  int64_t index = 0;                                // in the test set
+  int truth = 0, fp32 = 0, int8 = 0;                // class numbers
+  double fp32_confidence = 0, int8_confidence = 0;  // probability of the predicted class
+};
+void draw_misclassified(const Path& file, std::span<const Misclassified> examples,
+                        std::span<const std::string> classes);
+
+// layer_compression.png: a pair of bars per layer and the sum.
+struct LayerBytes {
+  std::string name;
+  int64_t fp32_bytes = 0, int8_bytes = 0;
+};
+void draw_layer_compression(const Path& file, std::span<const LayerBytes> layers);
+
+// quantization_effects.png: distributions before and after, and the error of every layer.
+struct Histogram {
+  double lo = 0, hi = 1;  // outer edges; the bins are equally wide
+  std::vector<double> counts;
+};
+struct BeforeAfter {
+  std::string name;  // of the layer
+  Histogram before, after;
+};
+struct LayerError {
+  std::string name;
+  double sqnr_db = 0;  // signal to quantization noise, of the layer's output
+};
+void draw_quantization_effects(const Path& file, std::span<const BeforeAfter> weights,
+                               std::span<const BeforeAfter> activations, std::span<const LayerError> errors);
+
+// feature_maps.png: an input image and the activations of some layers for it, one row per layer (16 channels at most).
+struct FeatureMaps {
+  std::string name;  // of the layer
+  int64_t height = 0, width = 0;
+  std::vector<std::vector<float>> channels;  // height * width values each
+};
+void draw_feature_maps(const Path& file, std::span<const uint8_t> pixels, const std::string& caption,
+                       std::span<const FeatureMaps> layers);
+
+}  // namespace cifar_resnet
