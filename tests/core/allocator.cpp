@@ -1,0 +1,45 @@
+#include "core/allocator.h"
+
+#include <cstdint>
+#include <cstring>
+
+#include "core/tensor.h"
+#include "tests/support/catch.h"
+
+using namespace mininn;
+
+TEST_CASE("the CPU allocator aligns, reuses and counts") {
+  Allocator& a = allocator(Device::cpu());
+  a.release_cached();
+  const size_t live = a.stats().live_bytes;
+  void* p = a.allocate(100'000);
+  CHECK(reinterpret_cast<uintptr_t>(p) % 64 == 0);
+  CHECK(a.stats().live_bytes >= live + 100'000);
+  CHECK(a.stats().live_bytes <= live + 125'000);  // at most a quarter is lost to the size class
+  a.deallocate(p, 100'000);
+  CHECK(a.stats().live_bytes == live);
+  CHECK(a.stats().cached_bytes >= 100'000);
+  CHECK(a.allocate(99'000) == p);  // same size class
+  a.deallocate(p, 99'000);
+  a.release_cached();
+  CHECK(a.stats().cached_bytes == 0);
+}
+
+TEST_CASE("blocks of every size hold what was asked for") {
+  Allocator& a = allocator(Device::cpu());
+  for (size_t bytes = 0; bytes < 5000; bytes += 7) {
+    void* p = a.allocate(bytes);
+    std::memset(p, 0xab, bytes);
+    a.deallocate(p, bytes);
+  }
+}
+
+TEST_CASE("tensors give their memory back") {
+  const size_t live = allocator(Device::cpu()).stats().live_bytes;
+  {
+    const Tensor t = Tensor::zeros({100, 100});
+    const Tensor view = t.detach();
+    CHECK(allocator(Device::cpu()).stats().live_bytes > live);
+  }
+  CHECK(allocator(Device::cpu()).stats().live_bytes == live);
+}

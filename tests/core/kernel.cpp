@@ -1,0 +1,94 @@
+#include "core/kernel.h"
+
+#include <thread>
+
+#include "tests/support/catch.h"
+
+using namespace mininn;
+
+namespace {
+
+struct Toy {
+  int size;
+  const char** ran;
+};
+
+template <int kMin>
+Refusal at_least(const Toy& t) {
+  return t.size < kMin ? Refusal{"too small"} : Refusal{};
+}
+template <char kName>
+void note(const Toy& t, const ExecContext&) {
+  static constexpr char name[] = {kName, 0};
+  *t.ran = name;
+}
+
+KernelTable<Toy> make_table() {
+  KernelTable<Toy> table("toy");
+  table.set(DeviceType::cpu, {{"onednn.auto", at_least<100>, note<'v'>},
+                              {"own.fast", at_least<10>, note<'o'>},
+                              {"ref", at_least<1>, note<'r'>}});
+  return table;
+}
+
+std::string run(const KernelTable<Toy>& table, int size) {
+  const char* ran = "";
+  table.run({size, &ran}, Device::cpu());
+  return ran;
+}
+
+struct PreferenceScope {
+  Preference before = preference();
+  explicit PreferenceScope(Preference p) { set_preference(p); }
+  ~PreferenceScope() { set_preference(before); }
+};
+
+}  // namespace
+
+TEST_CASE("the first kernel that accepts runs") {
+  const PreferenceScope scope(Preference::automatic);
+  const auto table = make_table();
+  CHECK(run(table, 1000) == "v");
+  CHECK(run(table, 50) == "o");
+  CHECK(run(table, 5) == "r");
+}
+
+TEST_CASE("a call nobody takes lists every refusal") {
+  const auto table = make_table();
+  CHECK_THROWS_AS(run(table, 0), KernelError);
+  CHECK_THROWS_WITH(run(table, 0), Catch::Contains("own.fast: too small") && Catch::Contains("ref: too small"));
+  const char* ran = "";
+  CHECK_THROWS_WITH(table.run({5, &ran}, Device::cuda()), Catch::Contains("CUDA"));
+}
+
+TEST_CASE("a preferred family goes first, the rest stays behind it") {
+  const auto table = make_table();
+  {
+    const PreferenceScope own(Preference::own);
+    CHECK(run(table, 1000) == "o");
+    CHECK(run(table, 5) == "r");
+  }
+  const PreferenceScope vendor(Preference::vendor);
+  CHECK(run(table, 1000) == "v");
+  CHECK(run(table, 50) == "o");
+}
+
+TEST_CASE("a forced kernel is the only candidate, in this thread alone") {
+  const PreferenceScope scope(Preference::automatic);
+  const auto table = make_table();
+  const ForceKernel force("toy", "ref");
+  CHECK(run(table, 1000) == "r");
+  {
+    const ForceKernel inner("toy", "own.fast");
+    CHECK(run(table, 1000) == "o");
+    CHECK_THROWS_WITH(run(table, 5), Catch::Contains("own.fast"));
+    const ForceKernel other("another_op", "nothing");
+    CHECK(run(table, 1000) == "o");
+  }
+  CHECK(run(table, 1000) == "r");
+  std::string elsewhere;
+  std::thread([&] { elsewhere = run(table, 1000); }).join();
+  CHECK(elsewhere == "v");
+  const ForceKernel missing("toy", "own.missing");
+  CHECK_THROWS_AS(run(table, 1000), KernelError);
+}

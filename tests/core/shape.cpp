@@ -1,0 +1,41 @@
+#include "core/shape.h"
+
+#include "tests/support/catch.h"
+
+using namespace mininn;
+
+TEST_CASE("numel multiplies, refuses negative sizes and overflow") {
+  CHECK(numel({}) == 1);
+  CHECK(numel({2, 3, 4}) == 24);
+  CHECK(numel({5, 0, 7}) == 0);
+  CHECK_THROWS_AS(numel({2, -1}), ShapeError);
+  CHECK_THROWS_AS(numel({int64_t{1} << 40, int64_t{1} << 40}), ShapeError);
+}
+
+TEST_CASE("a seventh dimension is refused") { CHECK_THROWS_AS((Shape{1, 2, 3, 4, 5, 6, 7}), ShapeError); }
+
+TEST_CASE("strides of the two memory orders") {
+  CHECK(contiguous_strides({2, 3, 4}) == Strides{12, 4, 1});
+  CHECK(channels_last_strides({2, 3, 4, 5}) == Strides{60, 1, 15, 3});
+  CHECK_THROWS_AS(channels_last_strides({2, 3, 4}), ShapeError);
+  CHECK(is_contiguous({2, 3}, {3, 1}));
+  CHECK_FALSE(is_contiguous({2, 3}, {1, 2}));
+  // Strides of dimensions of size 1 say nothing.
+  CHECK(is_contiguous({2, 1, 1, 3}, {3, 77, 5, 1}));
+  CHECK(is_channels_last({2, 8, 1, 1}, {8, 1, 8, 8}));
+  CHECK(is_contiguous({2, 8, 1, 1}, {8, 1, 8, 8}));
+}
+
+TEST_CASE("shapes broadcast by NumPy's rule") {
+  CHECK(broadcast_shapes("add", {4, 1, 3}, {5, 1}) == Shape{4, 5, 3});
+  CHECK(broadcast_shapes("add", {}, {2}) == Shape{2});
+  CHECK(broadcast_shapes("add", {1}, {0}) == Shape{0});
+  CHECK_THROWS_WITH(broadcast_shapes("add", {2, 3}, {2, 4}),
+                    Catch::Contains("add") && Catch::Contains("[2,3]") && Catch::Contains("[2,4]"));
+}
+
+TEST_CASE("negative dimensions count from the end") {
+  CHECK(normalize_dim("sum", -1, 3) == 2);
+  CHECK_THROWS_AS(normalize_dim("sum", 3, 3), ShapeError);
+  CHECK_THROWS_AS(normalize_dim("sum", -4, 3), ShapeError);
+}

@@ -1,0 +1,102 @@
+#include "core/tensor.h"
+
+#include <numeric>
+
+#include "tests/support/catch.h"
+
+using namespace mininn;
+
+namespace {
+Tensor iota(const Shape& s) {
+  std::vector<float> v(size_t(numel(s)));
+  std::iota(v.begin(), v.end(), 0.0f);
+  return Tensor::from(v, s);
+}
+}  // namespace
+
+TEST_CASE("a handle shares, clone copies, an undefined tensor says so") {
+  Tensor a = iota({2, 3});
+  Tensor b = a, c = a.clone();
+  a.mutable_data<float>()[0] = 7;
+  CHECK(b.data<float>()[0] == 7);
+  CHECK(c.data<float>()[0] == 0);
+  CHECK(a.id() == b.id());
+  CHECK_FALSE(Tensor());
+  CHECK_THROWS_AS(Tensor().shape(), ValueError);
+}
+
+TEST_CASE("data checks dtype and gaps") {
+  Tensor a = iota({2, 3});
+  CHECK_THROWS_AS(a.data<double>(), DTypeError);
+  const Tensor column = a.as_strided({2}, {3}, 1);
+  CHECK(column.to_vector() == std::vector<double>{1, 4});
+  CHECK_THROWS_AS(column.data<float>(), ShapeError);
+  CHECK(column.clone().data<float>()[1] == 4);
+  CHECK_THROWS_AS(Tensor::from(std::vector<float>{1, 2}, {3}), ShapeError);
+}
+
+TEST_CASE("as_strided cannot leave its storage") {
+  const Tensor a = iota({6});
+  CHECK_THROWS_AS(a.as_strided({7}, {1}), ShapeError);
+  CHECK_THROWS_AS(a.as_strided({2}, {1}, 5), ShapeError);
+  CHECK_THROWS_AS(a.as_strided({2}, {-1}), ShapeError);
+  CHECK(a.as_strided({2}, {-1}, 3).to_vector() == std::vector<double>{3, 2});
+  CHECK_THROWS_AS(a.as_strided({3}, {int64_t{1} << 62}), ShapeError);
+  CHECK(a.as_strided({0}, {1000}).numel() == 0);
+}
+
+TEST_CASE("channels-last keeps logical order and memory order apart") {
+  Tensor t = Tensor::empty({1, 2, 2, 2}, DType::f32, Device::cpu(), MemoryFormat::channels_last);
+  t.copy_from(iota({1, 2, 2, 2}));
+  CHECK(t.to_vector() == std::vector<double>{0, 1, 2, 3, 4, 5, 6, 7});
+  CHECK(std::vector<float>(t.data<float>().begin(), t.data<float>().end()) ==
+        std::vector<float>{0, 4, 1, 5, 2, 6, 3, 7});
+  CHECK(t.clone().is_channels_last());
+  CHECK(Tensor::empty_like(t).strides() == t.strides());
+}
+
+TEST_CASE("copy_from converts between dtypes") {
+  const Tensor a = Tensor::from(std::vector<float>{1.5f, -2.0f, 300.0f}, {3});
+  Tensor d = Tensor::empty({3}, DType::f64), i = Tensor::empty({3}, DType::i32), b = Tensor::empty({3}, DType::bf16);
+  d.copy_from(a);
+  i.copy_from(a);
+  b.copy_from(a);
+  CHECK(d.to_vector() == std::vector<double>{1.5, -2, 300});
+  CHECK(i.to_vector() == std::vector<double>{1, -2, 300});
+  CHECK(b.to_vector() == std::vector<double>{1.5, -2, 300});
+  CHECK_THROWS_AS(d.copy_from(iota({2})), ShapeError);
+}
+
+TEST_CASE("fill and item work on views and every dtype") {
+  Tensor a = iota({2, 3});
+  a.as_strided({2}, {3}, 1).fill(9);
+  CHECK(a.to_vector() == std::vector<double>{0, 9, 2, 3, 9, 5});
+  CHECK(Tensor::full({}, 3, DType::u8).item() == 3);
+  CHECK_THROWS_AS(a.item(), ShapeError);
+}
+
+TEST_CASE("tensors print what they are") {
+  CHECK(to_string(Tensor::full({2}, 0.5)) == "f32[2] cpu {0.5, 0.5}");
+  CHECK(to_string(Tensor::zeros({100})) == "f32[100] cpu");
+  CHECK(to_string(Tensor()) == "undefined");
+}
+
+TEST_CASE("writes are counted, reads are not") {
+  Tensor a = iota({4});
+  const auto before = a.storage()->version();
+  (void)a.data<float>();
+  (void)a.view();
+  CHECK(a.storage()->version() == before);
+  (void)a.mutable_data<float>();
+  CHECK(a.storage()->version() == before + 1);
+  Tensor view = a.as_strided({2}, {2});
+  view.fill(0);
+  CHECK(a.storage()->version() == before + 2);
+}
+
+TEST_CASE("a name stays with the tensor, not with its views") {
+  Tensor a = iota({2});
+  a.set_name("fc.bias");
+  CHECK(a.name() == "fc.bias");
+  CHECK(a.detach().name().empty());
+}
