@@ -1,0 +1,64 @@
+#include <algorithm>
+#include <cmath>
+
+#include "cpu_kernels/ref/elements.h"
+#include "cpu_kernels/ref/kernels.h"
+
+namespace mininn::cpu::ref {
+namespace {
+
+// The probability that label smoothing wants for class j.
+double target(int64_t j, int64_t label, int64_t c, double smoothing) {
+  return smoothing / double(c) + (j == label ? 1 - smoothing : 0);
+}
+
+template <class T>
+void fwd(const CrossEntropyFwd& a) {
+  double loss = 0;
+  for (int64_t i = 0; i < a.n; ++i) {
+    const T* x = a.logits.as<T>() + i * a.c;
+    T* p = a.probs.as<T>() + i * a.c;
+    const int64_t label = a.labels.as<int64_t>()[i];
+    const double max = to_double(*std::max_element(x, x + a.c));
+    double sum = 0;
+    for (int64_t j = 0; j < a.c; ++j) sum += std::exp(to_double(x[j]) - max);
+    const double log_sum = std::log(sum);
+    for (int64_t j = 0; j < a.c; ++j) {
+      const double v = to_double(x[j]) - max;
+      p[j] = from_double<T>(std::exp(v) / sum);
+      const double t = target(j, label, a.c, a.label_smoothing);
+      if (t > 0) loss -= t * (v - log_sum);  // 0 * -inf is no loss
+    }
+  }
+  a.loss.as<T>()[0] = from_double<T>(loss / double(a.n));
+}
+
+template <class T>
+void bwd(const CrossEntropyBwd& a) {
+  const double scale = to_double(a.gy.as<T>()[0]) / double(a.n);
+  for (int64_t i = 0; i < a.n; ++i)
+    for (int64_t j = 0; j < a.c; ++j) {
+      const double t = target(j, a.labels.as<int64_t>()[i], a.c, a.label_smoothing);
+      a.gx.as<T>()[i * a.c + j] = from_double<T>(scale * (to_double(a.probs.as<T>()[i * a.c + j]) - t));
+    }
+}
+
+Refusal check(DType t) {
+  return t == DType::f32 || t == DType::f64 ? Refusal{} : Refusal{"the dtype is not f32 or f64"};
+}
+Refusal check_fwd(const CrossEntropyFwd& a) { return check(a.logits.dtype); }
+Refusal check_bwd(const CrossEntropyBwd& a) { return check(a.probs.dtype); }
+
+void run_fwd(const CrossEntropyFwd& a, const ExecContext&) {
+  a.logits.dtype == DType::f64 ? fwd<double>(a) : fwd<float>(a);
+}
+void run_bwd(const CrossEntropyBwd& a, const ExecContext&) {
+  a.probs.dtype == DType::f64 ? bwd<double>(a) : bwd<float>(a);
+}
+
+}  // namespace
+
+constinit const Kernel<CrossEntropyFwd> cross_entropy_fwd{"ref", check_fwd, run_fwd};
+constinit const Kernel<CrossEntropyBwd> cross_entropy_bwd{"ref", check_bwd, run_bwd};
+
+}  // namespace mininn::cpu::ref

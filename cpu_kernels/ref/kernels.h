@@ -1,0 +1,31 @@
+// The reference kernels: plain loops over any strides, the last candidate of every list and the one that gradients are
+// checked against. Floating kernels take f32, f64 and bf16, compute in double and round once, when they store.
+#pragma once
+
+#include "core/kernel.h"
+#include "ops/batch_norm.h"
+#include "ops/conv2d.h"
+#include "ops/cross_entropy.h"
+#include "ops/matmul.h"
+#include "ops/pool2d.h"
+#include "ops/softmax.h"
+
+namespace mininn::cpu::ref {
+
+extern const Kernel<Conv2dFwd> conv2d_fwd;
+extern const Kernel<Conv2dBwdData> conv2d_bwd_data;
+extern const Kernel<Conv2dBwdWeights> conv2d_bwd_weights;
+extern const Kernel<Matmul> matmul;
+extern const Kernel<MaxPool2dFwd> max_pool2d_fwd;
+extern const Kernel<MaxPool2dBwd> max_pool2d_bwd;
+extern const Kernel<AvgPool2dFwd> avg_pool2d_fwd;
+extern const Kernel<AvgPool2dBwd> avg_pool2d_bwd;
+extern const Kernel<BatchNormTrain> batch_norm_fwd_train;
+extern const Kernel<BatchNormEval> batch_norm_fwd_eval;
+extern const Kernel<BatchNormBwd> batch_norm_bwd;
+extern const Kernel<SoftmaxFwd> softmax_fwd;
+extern const Kernel<SoftmaxBwd> softmax_bwd;
+extern const Kernel<CrossEntropyFwd> cross_entropy_fwd;
+extern const Kernel<CrossEntropyBwd> cross_entropy_bwd;
+
+}  // namespace mininn::cpu::ref

@@ -1,0 +1,86 @@
+#include "ops/batch_norm.h"
+
+#include "core/autograd.h"
+#include "ops/operands.h"
+
+namespace mininn {
+namespace {
+
+using detail::require;
+
+MemoryFormat format_of(const Tensor& x) {
+  return x.rank() == 4 ? MemoryFormat::channels_last : MemoryFormat::contiguous;
+}
+
+struct BatchNormBackward {
+  static constexpr const char* op = "batch_norm";
+  int64_t rows, c;
+  Saved x, gamma, mean, rstd;
+  bool training;
+
+  Grads backward(const Tensor& gy, const Wants& wants) const {
+    const Device device = gy.device();
+    const Tensor gy_dense = detail::dense(gy, format_of(gy));
+    Tensor gx = wants[0] ? Tensor::empty(gy.shape(), gy.dtype(), device, format_of(gy)) : Tensor();
+    Tensor ggamma = Tensor::empty({c}, gamma.get().dtype(), device), gbeta = Tensor::empty_like(ggamma);
+    batch_norm_bwd_kernels().run(
+        {rows, c, x.get().view(), gy_dense.view(), gamma.get().view(), mean.get().view(), rstd.get().view(), training,
+         gx ? gx.mutable_view() : View(), ggamma.mutable_view(), gbeta.mutable_view()},
+        device);
+    return {gx, ggamma, gbeta, {}, {}};
+  }
+};
+
+}  // namespace
+
+KernelTable<BatchNormTrain>& batch_norm_fwd_train_kernels() {
+  static KernelTable<BatchNormTrain> table("batch_norm_fwd_train");
+  return table;
+}
+KernelTable<BatchNormEval>& batch_norm_fwd_eval_kernels() {
+  static KernelTable<BatchNormEval> table("batch_norm_fwd_eval");
+  return table;
+}
+KernelTable<BatchNormBwd>& batch_norm_bwd_kernels() {
+  static KernelTable<BatchNormBwd> table("batch_norm_bwd");
+  return table;
+}
+
+Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tensor& running_mean, Tensor& running_var,
+                  const BatchNormOptions& o) {
+  constexpr const char* op = BatchNormBackward::op;
+  if (x.rank() != 2 && x.rank() != 4)
+    throw ShapeError(message("batch_norm: x must be [N,C,H,W] or [N,C], not ", x.shape()));
+  detail::require_floating(op, "x", x);
+  const int64_t c = x.size(1);
+  const int64_t rows = x.rank() == 4 ? x.size(0) * x.size(2) * x.size(3) : x.size(0);
+  if (o.training && rows < 2)
+    throw ShapeError(message("batch_norm: training needs two values per channel or more, x is ", x.shape()));
+  const DType statistics = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  const std::pair<const char*, const Tensor*> vectors[] = {
+      {"gamma", &gamma}, {"beta", &beta}, {"running_mean", &running_mean}, {"running_var", &running_var}};
+  for (const auto& [what, t] : vectors) {
+    require(op, what, *t, statistics, x.device());
+    detail::require_shape(op, what, *t, {c});
+    if (!t->is_contiguous()) throw ShapeError(message("batch_norm: ", what, " must be contiguous"));
+  }
+
+  const Tensor x_dense = detail::dense(x, format_of(x));
+  Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device(), format_of(x));
+  Tensor mean = o.training ? Tensor::empty({c}, statistics, x.device()) : running_mean;
+  Tensor rstd = Tensor::empty({c}, statistics, x.device());
+  if (o.training)
+    batch_norm_fwd_train_kernels().run(
+        {rows, c, x_dense.view(), gamma.view(), beta.view(), o.momentum, o.eps, y.mutable_view(), mean.mutable_view(),
+         rstd.mutable_view(), running_mean.mutable_view(), running_var.mutable_view()},
+        x.device());
+  else
+    batch_norm_fwd_eval_kernels().run({rows, c, x_dense.view(), gamma.view(), beta.view(), running_mean.view(),
+                                       running_var.view(), o.eps, y.mutable_view(), rstd.mutable_view()},
+                                      x.device());
+  const auto attrs = [&] { return Attrs{{"eps", o.eps}, {"training", int64_t(o.training)}}; };
+  return attach<BatchNormBackward>(std::move(y), {x, gamma, beta, running_mean, running_var}, attrs, rows, c, x_dense,
+                                   gamma, mean, rstd, o.training);
+}
+
+}  // namespace mininn

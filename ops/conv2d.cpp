@@ -1,0 +1,137 @@
+#include "ops/conv2d.h"
+
+#include "core/autograd.h"
+#include "ops/operands.h"
+#include "ops/reduce.h"
+
+namespace mininn {
+namespace {
+
+using detail::dense, detail::optional_view, detail::require;
+
+constexpr auto kChannelsLast = MemoryFormat::channels_last;
+
+Shape x_shape(const Conv2dGeometry& g) { return {g.n, g.ic, g.ih, g.iw}; }
+Shape w_shape(const Conv2dGeometry& g) { return {g.oc, g.icg(), g.kh, g.kw}; }
+Shape y_shape(const Conv2dGeometry& g) { return {g.n, g.oc, g.oh, g.ow}; }
+
+struct Conv2dBackward {
+  static constexpr const char* op = "conv2d";
+  Conv2dGeometry g;
+  Saved x, w;
+
+  Grads backward(const Tensor& gy, const Wants& wants) const {
+    const Device device = gy.device();
+    const Tensor gy_dense = dense(gy, kChannelsLast);
+    Grads grads(3);
+    if (wants[0]) {
+      grads[0] = Tensor::empty(x_shape(g), gy.dtype(), device, kChannelsLast);
+      conv2d_bwd_data_kernels().run({g, gy_dense.view(), w.get().view(), grads[0].mutable_view()}, device);
+    }
+    if (wants[1]) {
+      grads[1] = Tensor::empty(w_shape(g), gy.dtype(), device);
+      conv2d_bwd_weights_kernels().run({g, x.get().view(), gy_dense.view(), grads[1].mutable_view()}, device);
+    }
+    if (wants[2]) grads[2] = sum(gy_dense, {0, 2, 3});
+    return grads;
+  }
+};
+
+// The operands as kernels take them, all checked.
+struct Operands {
+  Conv2dGeometry g;
+  Tensor x, w, bias;
+
+  Operands(const char* op, const Tensor& x_, const Tensor& w_, const Tensor& bias_, const Conv2dOptions& o)
+      : g(Conv2dGeometry::make(op, x_.shape(), w_.shape(), o)) {
+    detail::require_floating(op, "x", x_);
+    require(op, "w", w_, x_.dtype(), x_.device());
+    x = dense(x_, kChannelsLast);
+    w = dense(w_);
+    if (bias_) {
+      require(op, "bias", bias_, x_.dtype(), x_.device());
+      detail::require_shape(op, "bias", bias_, {g.oc});
+      bias = dense(bias_);
+    }
+  }
+
+  Tensor run(const Tensor& residual, bool relu) const {
+    Tensor y = Tensor::empty(y_shape(g), x.dtype(), x.device(), kChannelsLast);
+    conv2d_fwd_kernels().run(
+        {g, x.view(), w.view(), optional_view(bias), optional_view(residual), relu, y.mutable_view()}, x.device());
+    return y;
+  }
+};
+
+}  // namespace
+
+Conv2dGeometry Conv2dGeometry::make(const char* op, const Shape& x, const Shape& w, const Conv2dOptions& o) {
+  const auto fail = [&](const auto&... why) {
+    throw ShapeError(message(op, ": x ", x, ", w ", w, ", stride [", o.stride.h, ",", o.stride.w, "], padding [",
+                             o.padding.h, ",", o.padding.w, "], dilation [", o.dilation.h, ",", o.dilation.w,
+                             "], groups ", o.groups, ": ", why...));
+  };
+  if (x.rank() != 4) fail("x must be [N,C,H,W]");
+  if (w.rank() != 4) fail("w must be [O,C/groups,kh,kw]");
+  if (x[0] < 0 || x[1] < 1 || x[2] < 1 || x[3] < 1) fail("C, H and W of x must be positive");
+  if (w[0] < 1 || w[1] < 1 || w[2] < 1 || w[3] < 1) fail("all sizes of w must be positive");
+  if (o.stride.h < 1 || o.stride.w < 1) fail("the stride must be positive");
+  if (o.padding.h < 0 || o.padding.w < 0) fail("the padding must not be negative");
+  if (o.dilation.h < 1 || o.dilation.w < 1) fail("the dilation must be positive");
+  if (o.groups < 1 || x[1] % o.groups || w[0] % o.groups) fail("groups must divide both numbers of channels");
+  if (x[1] != w[1] * o.groups) fail("w takes ", w[1] * o.groups, " input channels, x has ", x[1]);
+
+  Conv2dGeometry g;
+  g.n = x[0], g.ic = x[1], g.ih = x[2], g.iw = x[3];
+  g.oc = w[0], g.kh = w[2], g.kw = w[3];
+  g.stride_h = o.stride.h, g.stride_w = o.stride.w;
+  g.pad_h = o.padding.h, g.pad_w = o.padding.w;
+  g.dil_h = o.dilation.h, g.dil_w = o.dilation.w;
+  g.groups = o.groups;
+  const int64_t room_h = g.ih + 2 * g.pad_h - g.dil_h * (g.kh - 1) - 1;
+  const int64_t room_w = g.iw + 2 * g.pad_w - g.dil_w * (g.kw - 1) - 1;
+  if (room_h < 0 || room_w < 0) fail("the kernel is larger than the padded input");
+  g.oh = room_h / g.stride_h + 1;
+  g.ow = room_w / g.stride_w + 1;
+  return g;
+}
+
+KernelTable<Conv2dFwd>& conv2d_fwd_kernels() {
+  static KernelTable<Conv2dFwd> table("conv2d_fwd");
+  return table;
+}
+KernelTable<Conv2dBwdData>& conv2d_bwd_data_kernels() {
+  static KernelTable<Conv2dBwdData> table("conv2d_bwd_data");
+  return table;
+}
+KernelTable<Conv2dBwdWeights>& conv2d_bwd_weights_kernels() {
+  static KernelTable<Conv2dBwdWeights> table("conv2d_bwd_weights");
+  return table;
+}
+
+Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv2dOptions& o) {
+  const Operands in("conv2d", x, w, bias, o);
+  const auto attrs = [&] {
+    using List = std::vector<int64_t>;
+    return Attrs{{"stride", List{o.stride.h, o.stride.w}},
+                 {"padding", List{o.padding.h, o.padding.w}},
+                 {"dilation", List{o.dilation.h, o.dilation.w}},
+                 {"groups", o.groups}};
+  };
+  return attach<Conv2dBackward>(in.run({}, false), {x, w, bias}, attrs, in.g, in.x, in.w);
+}
+
+Tensor conv2d_fused(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& residual, bool relu,
+                    const Conv2dOptions& o) {
+  if (grad_enabled())
+    for (const Tensor& t : {x, w, bias, residual})
+      if (t && t.requires_grad())
+        throw AutogradError("conv2d_fused has no gradient: use conv2d, or call it under NoGradGuard");
+  const Operands in("conv2d_fused", x, w, bias, o);
+  if (!residual) return in.run({}, relu);
+  require("conv2d_fused", "residual", residual, x.dtype(), x.device());
+  detail::require_shape("conv2d_fused", "residual", residual, y_shape(in.g));
+  return in.run(dense(residual, kChannelsLast), relu);
+}
+
+}  // namespace mininn

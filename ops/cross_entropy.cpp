@@ -1,0 +1,63 @@
+#include "ops/cross_entropy.h"
+
+#include "core/autograd.h"
+#include "ops/operands.h"
+
+namespace mininn {
+namespace {
+
+struct CrossEntropyBackward {
+  static constexpr const char* op = "cross_entropy";
+  double label_smoothing;
+  Saved probs, labels;
+
+  Grads backward(const Tensor& gy, const Wants&) const {
+    const Tensor& p = probs.get();
+    Tensor gx = Tensor::empty_like(p);
+    cross_entropy_bwd_kernels().run(
+        {p.size(0), p.size(1), label_smoothing, p.view(), labels.get().view(), gy.view(), gx.mutable_view()},
+        p.device());
+    return {gx, {}};
+  }
+};
+
+}  // namespace
+
+KernelTable<CrossEntropyFwd>& cross_entropy_fwd_kernels() {
+  static KernelTable<CrossEntropyFwd> table("cross_entropy_fwd");
+  return table;
+}
+KernelTable<CrossEntropyBwd>& cross_entropy_bwd_kernels() {
+  static KernelTable<CrossEntropyBwd> table("cross_entropy_bwd");
+  return table;
+}
+
+Tensor cross_entropy(const Tensor& logits, const Tensor& labels, const CrossEntropyOptions& o) {
+  constexpr const char* op = CrossEntropyBackward::op;
+  if (logits.rank() != 2 || labels.rank() != 1 || logits.size(0) != labels.size(0) || logits.numel() == 0)
+    throw ShapeError(message("cross_entropy takes logits [N,C] and labels [N] with N and C positive, not ",
+                             logits.shape(), " and ", labels.shape()));
+  if (logits.dtype() != DType::f32 && logits.dtype() != DType::f64)
+    throw DTypeError(message("cross_entropy: logits must be f32 or f64, not ", name(logits.dtype())));
+  detail::require(op, "labels", labels, DType::i64, logits.device());
+  if (!(o.label_smoothing >= 0 && o.label_smoothing < 1))
+    throw ValueError(message("cross_entropy: label_smoothing must be in [0, 1), not ", o.label_smoothing));
+
+  const int64_t n = logits.size(0), c = logits.size(1);
+  const Device device = logits.device();
+  const Tensor logits_dense = detail::dense(logits), labels_dense = detail::dense(labels);
+  if (device.type == DeviceType::cpu) {
+    const auto values = labels_dense.data<int64_t>();
+    for (int64_t i = 0; i < n; ++i)
+      if (values[i] < 0 || values[i] >= c)
+        throw ValueError(message("cross_entropy: label ", i, " is ", values[i], ", outside [0, ", c, ")"));
+  }
+  Tensor probs = Tensor::empty({n, c}, logits.dtype(), device), loss = Tensor::empty({}, logits.dtype(), device);
+  cross_entropy_fwd_kernels().run(
+      {n, c, o.label_smoothing, logits_dense.view(), labels_dense.view(), probs.mutable_view(), loss.mutable_view()},
+      device);
+  const auto attrs = [&] { return Attrs{{"label_smoothing", o.label_smoothing}}; };
+  return attach<CrossEntropyBackward>(std::move(loss), {logits, labels}, attrs, o.label_smoothing, probs, labels_dense);
+}
+
+}  // namespace mininn

@@ -1,0 +1,101 @@
+#include "ops/matmul.h"
+
+#include "core/autograd.h"
+#include "ops/operands.h"
+#include "ops/reduce.h"
+
+namespace mininn {
+namespace {
+
+// A matrix, or a batch of them, as [batch, rows, columns].
+CView matrices(const Tensor& t) {
+  CView v = t.view();
+  if (v.shape.rank() == 2) {
+    v.shape = {1, v.shape[0], v.shape[1]};
+    v.strides = {0, v.strides[0], v.strides[1]};
+  }
+  return v;
+}
+
+CView transposed(CView v) {
+  v.shape = {v.shape[0], v.shape[2], v.shape[1]};
+  v.strides = {v.strides[0], v.strides[2], v.strides[1]};
+  return v;
+}
+
+// a b + bias as a contiguous tensor of this shape, [M,N] or [B,M,N].
+Tensor product(const Shape& shape, DType dtype, Device device, const CView& a, const CView& b, const CView& bias = {}) {
+  Tensor y = Tensor::empty(shape, dtype, device);
+  const int64_t batch = a.shape[0], m = a.shape[1], k = a.shape[2], n = b.shape[2];
+  const View c(y.mutable_view().data, {batch, m, n}, {m * n, n, 1}, dtype);
+  matmul_kernels().run({batch, m, n, k, a, b, bias, c}, device);
+  return y;
+}
+
+struct MatmulBackward {
+  static constexpr const char* op = "matmul";
+  Saved a, b;
+
+  Grads backward(const Tensor& gy, const Wants& wants) const {
+    const auto gradient = [&](const Tensor& input, const CView& left, const CView& right) {
+      return product(input.shape(), gy.dtype(), gy.device(), left, right);
+    };
+    Grads grads(2);
+    if (wants[0]) grads[0] = gradient(a.get(), matrices(gy), transposed(matrices(b.get())));
+    if (wants[1]) grads[1] = gradient(b.get(), transposed(matrices(a.get())), matrices(gy));
+    return grads;
+  }
+};
+
+struct LinearBackward {
+  static constexpr const char* op = "linear";
+  Saved x, w;
+
+  Grads backward(const Tensor& gy, const Wants& wants) const {
+    const auto gradient = [&](const Tensor& input, const CView& left, const CView& right) {
+      return product(input.shape(), gy.dtype(), gy.device(), left, right);
+    };
+    Grads grads(3);
+    if (wants[0]) grads[0] = gradient(x.get(), matrices(gy), matrices(w.get()));
+    if (wants[1]) grads[1] = gradient(w.get(), transposed(matrices(gy)), matrices(x.get()));
+    if (wants[2]) grads[2] = sum(gy, {0});
+    return grads;
+  }
+};
+
+}  // namespace
+
+KernelTable<Matmul>& matmul_kernels() {
+  static KernelTable<Matmul> table("matmul");
+  return table;
+}
+
+Tensor matmul(const Tensor& a, const Tensor& b) {
+  const Shape& sa = a.shape();
+  const Shape& sb = b.shape();
+  const int rank = sa.rank();
+  if ((rank != 2 && rank != 3) || sb.rank() != rank || sa[rank - 1] != sb[rank - 2] || (rank == 3 && sa[0] != sb[0]))
+    throw ShapeError(message("matmul takes [M,K] x [K,N] or [B,M,K] x [B,K,N], not ", sa, " x ", sb));
+  detail::require_floating("matmul", "a", a);
+  detail::require("matmul", "b", b, a.dtype(), a.device());
+  const Shape sy = rank == 2 ? Shape{sa[0], sb[1]} : Shape{sa[0], sa[1], sb[2]};
+  return attach<MatmulBackward>(product(sy, a.dtype(), a.device(), matrices(a), matrices(b)), {a, b}, Attrs{}, a, b);
+}
+
+Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias) {
+  if (x.rank() != 2 || w.rank() != 2 || x.size(1) != w.size(1))
+    throw ShapeError(message("linear takes x [N,K] and w [O,K], not ", x.shape(), " and ", w.shape()));
+  detail::require_floating("linear", "x", x);
+  detail::require("linear", "w", w, x.dtype(), x.device());
+  Tensor bias_dense;
+  if (bias) {
+    detail::require("linear", "bias", bias, x.dtype(), x.device());
+    detail::require_shape("linear", "bias", bias, {w.size(0)});
+    bias_dense = detail::dense(bias);
+  }
+  Tensor y = product({x.size(0), w.size(0)}, x.dtype(), x.device(), matrices(x), transposed(matrices(w)),
+                     detail::optional_view(bias_dense));
+  return attach<LinearBackward>(std::move(y), {x, w, bias}, Attrs{}, x, w);
+}
+
+}  // namespace mininn

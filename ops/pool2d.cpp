@@ -1,0 +1,140 @@
+#include "ops/pool2d.h"
+
+#include "core/autograd.h"
+#include "ops/operands.h"
+
+namespace mininn {
+namespace {
+
+constexpr auto kChannelsLast = MemoryFormat::channels_last;
+
+Shape x_shape(const Pool2dGeometry& g) { return {g.n, g.c, g.ih, g.iw}; }
+Shape y_shape(const Pool2dGeometry& g) { return {g.n, g.c, g.oh, g.ow}; }
+
+// The input gradient of a pooling whose kernel arguments are `args` with gx still missing.
+template <class Args>
+Grads run_backward(const KernelTable<Args>& table, Args args, const Tensor& gy) {
+  const Tensor gy_dense = detail::dense(gy, kChannelsLast);
+  Tensor gx = Tensor::empty(x_shape(args.g), gy.dtype(), gy.device(), kChannelsLast);
+  args.gy = gy_dense.view();
+  args.gx = gx.mutable_view();
+  table.run(args, gy.device());
+  return {gx};
+}
+
+struct MaxPool2dBackward {
+  static constexpr const char* op = "max_pool2d";
+  Pool2dGeometry g;
+  Saved index;
+
+  Grads backward(const Tensor& gy, const Wants&) const {
+    return run_backward(max_pool2d_bwd_kernels(), {.g = g, .gy = {}, .index = index.get().view(), .gx = {}}, gy);
+  }
+};
+
+struct AvgPool2dBackward {
+  static constexpr const char* op = "avg_pool2d";
+  Pool2dGeometry g;
+  bool count_include_pad;
+
+  Grads backward(const Tensor& gy, const Wants&) const {
+    return run_backward(avg_pool2d_bwd_kernels(), {g, count_include_pad, {}, {}}, gy);
+  }
+};
+
+struct GlobalAvgPool2dBackward {
+  static constexpr const char* op = "global_avg_pool2d";
+  Pool2dGeometry g;
+
+  Grads backward(const Tensor& gy, const Wants&) const {
+    return run_backward(avg_pool2d_bwd_kernels(), {g, true, {}, {}}, gy);
+  }
+};
+
+Tensor run_average(const Tensor& x, const Pool2dGeometry& g, bool count_include_pad) {
+  const Tensor x_dense = detail::dense(x, kChannelsLast);
+  Tensor y = Tensor::empty(y_shape(g), x.dtype(), x.device(), kChannelsLast);
+  avg_pool2d_fwd_kernels().run({g, count_include_pad, x_dense.view(), y.mutable_view()}, x.device());
+  return y;
+}
+
+Attrs pool_attrs(const Pool2dGeometry& g) {
+  using List = std::vector<int64_t>;
+  return {{"kernel", List{g.kh, g.kw}}, {"stride", List{g.stride_h, g.stride_w}}, {"padding", List{g.pad_h, g.pad_w}}};
+}
+
+}  // namespace
+
+Pool2dGeometry Pool2dGeometry::make(const char* op, const Shape& x, const Pool2dOptions& o) {
+  const auto fail = [&](const char* why) {
+    throw ShapeError(message(op, ": x ", x, ", kernel [", o.kernel.h, ",", o.kernel.w, "], stride [", o.stride.h, ",",
+                             o.stride.w, "], padding [", o.padding.h, ",", o.padding.w, "]: ", why));
+  };
+  if (x.rank() != 4) fail("x must be [N,C,H,W]");
+  if (x[0] < 0 || x[1] < 1 || x[2] < 1 || x[3] < 1) fail("C, H and W of x must be positive");
+  if (o.kernel.h < 1 || o.kernel.w < 1) fail("the kernel must be positive");
+  if (o.stride.h < 0 || o.stride.w < 0) fail("the stride must not be negative");
+  if (o.padding.h < 0 || o.padding.w < 0 || 2 * o.padding.h > o.kernel.h || 2 * o.padding.w > o.kernel.w)
+    fail("the padding must be between 0 and half the kernel");
+
+  Pool2dGeometry g;
+  g.n = x[0], g.c = x[1], g.ih = x[2], g.iw = x[3];
+  g.kh = o.kernel.h, g.kw = o.kernel.w;
+  g.stride_h = o.stride.h ? o.stride.h : g.kh, g.stride_w = o.stride.w ? o.stride.w : g.kw;
+  g.pad_h = o.padding.h, g.pad_w = o.padding.w;
+  const int64_t room_h = g.ih + 2 * g.pad_h - g.kh, room_w = g.iw + 2 * g.pad_w - g.kw;
+  if (room_h < 0 || room_w < 0) fail("the kernel is larger than the padded input");
+  g.oh = room_h / g.stride_h + 1;
+  g.ow = room_w / g.stride_w + 1;
+  return g;
+}
+
+KernelTable<MaxPool2dFwd>& max_pool2d_fwd_kernels() {
+  static KernelTable<MaxPool2dFwd> table("max_pool2d_fwd");
+  return table;
+}
+KernelTable<MaxPool2dBwd>& max_pool2d_bwd_kernels() {
+  static KernelTable<MaxPool2dBwd> table("max_pool2d_bwd");
+  return table;
+}
+KernelTable<AvgPool2dFwd>& avg_pool2d_fwd_kernels() {
+  static KernelTable<AvgPool2dFwd> table("avg_pool2d_fwd");
+  return table;
+}
+KernelTable<AvgPool2dBwd>& avg_pool2d_bwd_kernels() {
+  static KernelTable<AvgPool2dBwd> table("avg_pool2d_bwd");
+  return table;
+}
+
+Tensor max_pool2d(const Tensor& x, const Pool2dOptions& o) {
+  const auto g = Pool2dGeometry::make("max_pool2d", x.shape(), o);
+  detail::require_floating("max_pool2d", "x", x);
+  const Tensor x_dense = detail::dense(x, kChannelsLast);
+  Tensor y = Tensor::empty(y_shape(g), x.dtype(), x.device(), kChannelsLast);
+  Tensor index;  // only backward needs it
+  if (grad_enabled() && x.requires_grad()) index = Tensor::empty(y_shape(g), DType::i32, x.device(), kChannelsLast);
+  max_pool2d_fwd_kernels().run({g, x_dense.view(), y.mutable_view(), index ? index.mutable_view() : View()},
+                               x.device());
+  return attach<MaxPool2dBackward>(
+      std::move(y), {x}, [&] { return pool_attrs(g); }, g, index);
+}
+
+Tensor avg_pool2d(const Tensor& x, const Pool2dOptions& o, bool count_include_pad) {
+  const auto g = Pool2dGeometry::make("avg_pool2d", x.shape(), o);
+  detail::require_floating("avg_pool2d", "x", x);
+  const auto attrs = [&] {
+    Attrs list = pool_attrs(g);
+    list.push_back({"count_include_pad", int64_t(count_include_pad)});
+    return list;
+  };
+  return attach<AvgPool2dBackward>(run_average(x, g, count_include_pad), {x}, attrs, g, count_include_pad);
+}
+
+Tensor global_avg_pool2d(const Tensor& x) {
+  if (x.rank() != 4) throw ShapeError(message("global_avg_pool2d: x must be [N,C,H,W], not ", x.shape()));
+  const auto g = Pool2dGeometry::make("global_avg_pool2d", x.shape(), {.kernel = {x.size(2), x.size(3)}});
+  detail::require_floating("global_avg_pool2d", "x", x);
+  return attach<GlobalAvgPool2dBackward>(run_average(x, g, true), {x}, Attrs{}, g);
+}
+
+}  // namespace mininn

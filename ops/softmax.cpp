@@ -1,0 +1,65 @@
+#include "ops/softmax.h"
+
+#include "core/autograd.h"
+#include "ops/operands.h"
+
+namespace mininn {
+namespace {
+
+struct Extents {
+  int64_t outer = 1, n = 1, inner = 1;
+
+  Extents(const Shape& s, int dim) : n(s[dim]) {
+    for (int d = 0; d < dim; ++d) outer *= s[d];
+    for (int d = dim + 1; d < s.rank(); ++d) inner *= s[d];
+  }
+};
+
+Tensor softmax_gradient(const Extents& e, bool log, const Tensor& y, const Tensor& gy) {
+  const Tensor gy_dense = detail::dense(gy);
+  Tensor gx = Tensor::empty(gy.shape(), gy.dtype(), gy.device());
+  softmax_bwd_kernels().run({e.outer, e.n, e.inner, log, y.view(), gy_dense.view(), gx.mutable_view()}, gy.device());
+  return gx;
+}
+
+struct SoftmaxBackward {
+  static constexpr const char* op = "softmax";
+  Extents e;
+  Saved y;
+  Grads backward(const Tensor& gy, const Wants&) const { return {softmax_gradient(e, false, y.get(), gy)}; }
+};
+
+struct LogSoftmaxBackward {
+  static constexpr const char* op = "log_softmax";
+  Extents e;
+  Saved y;
+  Grads backward(const Tensor& gy, const Wants&) const { return {softmax_gradient(e, true, y.get(), gy)}; }
+};
+
+template <class Backward>
+Tensor run(const Tensor& x, int dim, bool log) {
+  dim = normalize_dim(Backward::op, dim, x.rank());
+  detail::require_floating(Backward::op, "x", x);
+  const Extents e(x.shape(), dim);
+  const Tensor x_dense = detail::dense(x);
+  Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
+  softmax_fwd_kernels().run({e.outer, e.n, e.inner, log, x_dense.view(), y.mutable_view()}, x.device());
+  const auto attrs = [&] { return Attrs{{"dim", int64_t(dim)}}; };
+  return attach<Backward>(y, {x}, attrs, e, y);
+}
+
+}  // namespace
+
+KernelTable<SoftmaxFwd>& softmax_fwd_kernels() {
+  static KernelTable<SoftmaxFwd> table("softmax_fwd");
+  return table;
+}
+KernelTable<SoftmaxBwd>& softmax_bwd_kernels() {
+  static KernelTable<SoftmaxBwd> table("softmax_bwd");
+  return table;
+}
+
+Tensor softmax(const Tensor& x, int dim) { return run<SoftmaxBackward>(x, dim, false); }
+Tensor log_softmax(const Tensor& x, int dim) { return run<LogSoftmaxBackward>(x, dim, true); }
+
+}  // namespace mininn
