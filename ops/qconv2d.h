@@ -21,23 +21,24 @@ namespace mininn {
 
 struct QConv2d {
   Conv2dGeometry g;
-  // u8 codes, logically [N,C,H,W], stored pixel by pixel: strides {H*W*p, 1, W*p, p} with a pixel stride p >= C that is a
-  // multiple of 4. The p - C bytes behind a pixel are readable and mean nothing.
+  // u8 codes, logically [N,C,H,W], stored pixel by pixel: strides {H*W*p, 1, W*p, p} with a pixel stride p >= C that is
+  // a multiple of 4. The p - C bytes behind a pixel are readable and mean nothing.
   CView x;
   int32_t x_zero = 0;
-  CView w;                      // s8 [oc, ic/groups, kh, kw] contiguous, in -127..127
+  CView w;                            // s8 [oc, ic/groups, kh, kw] contiguous, in -127..127
   const std::byte* packed = nullptr;  // what the chosen kernel's pack() made of w; run() needs it
-  // i32 [classes, oc], contiguous; acc starts here, with -x_zero * sum(w) NOT yet in it (kernels fold it in when packing).
+  // i32 [classes, oc], contiguous; acc starts here, with -x_zero * sum(w) NOT yet in it (kernels fold it in when
+  // packing).
   CView bias;
-  // The bias row of output pixel (oh, ow) is row_class[oh] + col_class[ow]. Null: one row for all. A stem whose input is
-  // normalised has one row per combination of taps that fall on padding.
+  // The bias row of output pixel (oh, ow) is row_class[oh] + col_class[ow]. Null: one row for all. A stem whose input
+  // is normalised has one row per combination of taps that fall on padding.
   const int32_t* row_class = nullptr;
   const int32_t* col_class = nullptr;
-  CView multiplier;             // f32 [oc]: x_scale * w_scale[o] / y_scale
-  CView residual;               // u8 like y, or absent
-  float residual_scale = 0;     // residual's scale / y_scale
+  CView multiplier;          // f32 [oc]: x_scale * w_scale[o] / y_scale
+  CView residual;            // u8 like y, or absent
+  float residual_scale = 0;  // residual's scale / y_scale
   int32_t residual_zero = 0;
-  View y;                       // u8, pixel stride like x (only the oc bytes of a pixel are written); or f32 channels-last
+  View y;  // u8, pixel stride like x (only the oc bytes of a pixel are written); or f32 channels-last
   int32_t y_zero = 0, lo = 0, hi = 255;
 };
 

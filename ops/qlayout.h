@@ -17,6 +17,12 @@ bool is_pixel_strided(const Shape& shape, const Strides& strides);
 // Throws DTypeError or ShapeError naming `op` and `what` unless `v` is u8 and pixel-strided.
 void check_codes(const char* op, const char* what, const CView& v);
 
+// Throws ValueError naming `op` unless zero is a code and 0 <= lo <= hi <= 255.
+void check_code_range(const char* op, int32_t zero, int32_t lo, int32_t hi);
+
+// Throws ValueError naming `op` and `what` unless `scale` is finite and positive.
+void check_scale(const char* op, const char* what, float scale);
+
 // Uninitialised u8 codes [N,C,H,W], pixel-strided. `pixel_stride` 0 means the smallest. Throws ShapeError for a rank
 // other than 4 or a pixel stride that is too small or no multiple of 4.
 Tensor empty_codes(const Shape& nchw, int64_t pixel_stride = 0, Device device = Device::cpu());

@@ -1,0 +1,112 @@
+#include "ops/qconv2d.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+
+#include "ops/qlayout.h"
+
+namespace mininn {
+namespace {
+
+void check_dtypes(const QConv2d& a) {
+  if (a.w.dtype != DType::i8 || a.bias.dtype != DType::i32 || a.multiplier.dtype != DType::f32)
+    throw DTypeError(message("qconv2d: w, bias, multiplier must be i8, i32, f32, not ", name(a.w.dtype), ", ",
+                             name(a.bias.dtype), ", ", name(a.multiplier.dtype)));
+  if (a.y.dtype != DType::u8 && a.y.dtype != DType::f32)
+    throw DTypeError(message("qconv2d: y must be u8 or f32, not ", name(a.y.dtype)));
+}
+
+void check_layout(const QConv2d& a) {
+  check_dtypes(a);
+  check_codes("qconv2d", "x", a.x);
+  const Conv2dGeometry& g = a.g;
+  const Conv2dOptions o{.stride = {g.stride_h, g.stride_w},
+                        .padding = {g.pad_h, g.pad_w},
+                        .dilation = {g.dil_h, g.dil_w},
+                        .groups = g.groups};
+  if (!(Conv2dGeometry::make("qconv2d", a.x.shape, a.w.shape, o) == g))
+    throw ShapeError(message("qconv2d: the geometry is not that of ", a.x.shape, " x ", a.w.shape));
+  const Shape y{g.n, g.oc, g.oh, g.ow};
+  if (!(a.y.shape == y)) throw ShapeError(message("qconv2d: y must be ", y, ", not ", a.y.shape));
+  if (a.y.dtype == DType::u8)
+    check_codes("qconv2d", "y", a.y);
+  else if (!a.y.channels_last())
+    throw ShapeError(message("qconv2d: an f32 y must be channels-last, not ", a.y.strides));
+  if (a.residual) {
+    check_codes("qconv2d", "residual", a.residual);
+    if (!(a.residual.shape == y))
+      throw ShapeError(message("qconv2d: residual must be ", y, ", not ", a.residual.shape));
+    check_scale("qconv2d", "residual_scale", a.residual_scale);
+    check_code_range("qconv2d", a.residual_zero, 0, 255);
+  }
+  if (a.bias.shape.rank() != 2 || a.bias.shape[0] < 1 || a.bias.shape[1] != g.oc ||
+      !(a.multiplier.shape == Shape{g.oc}))
+    throw ShapeError(message("qconv2d: bias must be [classes,", g.oc, "] and multiplier [", g.oc, "], not ",
+                             a.bias.shape, " and ", a.multiplier.shape));
+  if (!a.w.contiguous() || !a.bias.contiguous() || !a.multiplier.contiguous())
+    throw ShapeError("qconv2d: w, bias and multiplier must be contiguous");
+  check_code_range("qconv2d", a.x_zero, 0, 255);
+  check_code_range("qconv2d", a.y_zero, a.lo, a.hi);
+  if ((a.row_class == nullptr) != (a.col_class == nullptr))
+    throw ValueError("qconv2d: row_class and col_class must be given together");
+}
+
+// What kernels rely on beyond the layout: codes never -128 (its negation would overflow) and accumulators within int32.
+void check_values(const QConv2d& a) {
+  const Conv2dGeometry& g = a.g;
+  const int64_t k = g.icg() * g.kh * g.kw, classes = a.bias.shape[0];
+  if (a.row_class) {
+    int64_t rmin = a.row_class[0], rmax = rmin, cmin = a.col_class[0], cmax = cmin;
+    for (int64_t i = 1; i < g.oh; ++i) {
+      rmin = std::min<int64_t>(rmin, a.row_class[i]);
+      rmax = std::max<int64_t>(rmax, a.row_class[i]);
+    }
+    for (int64_t i = 1; i < g.ow; ++i) {
+      cmin = std::min<int64_t>(cmin, a.col_class[i]);
+      cmax = std::max<int64_t>(cmax, a.col_class[i]);
+    }
+    if (rmin + cmin < 0 || rmax + cmax >= classes)
+      throw ValueError(message("qconv2d: bias classes ", rmin + cmin, "..", rmax + cmax, " of ", classes));
+  }
+  const auto* w = a.w.as<int8_t>();
+  const auto* bias = a.bias.as<int32_t>();
+  const int64_t x_max = std::max(a.x_zero, 255 - a.x_zero);
+  for (int64_t o = 0; o < g.oc; ++o) {
+    int64_t sum = 0;
+    for (int64_t i = o * k; i < (o + 1) * k; ++i) {
+      if (w[i] == -128) throw ValueError(message("qconv2d: weight ", i, " is -128; codes are -127..127"));
+      sum += std::abs(int{w[i]});
+    }
+    int64_t bias_max = 0;
+    for (int64_t c = 0; c < classes; ++c) bias_max = std::max(bias_max, std::abs(int64_t{bias[c * g.oc + o]}));
+    if (sum * x_max + bias_max > std::numeric_limits<int32_t>::max())
+      throw ValueError(message("qconv2d: the accumulator of output channel ", o, " can leave 32 bits"));
+    if (!std::isfinite(a.multiplier.as<float>()[o]))
+      throw ValueError(message("qconv2d: multiplier ", o, " is not finite"));
+  }
+}
+
+}  // namespace
+
+KernelTable<QConv2d>& qconv2d_kernels() {
+  static KernelTable<QConv2d> table("qconv2d");
+  return table;
+}
+
+void check_qconv2d(const QConv2d& a) {
+  check_layout(a);
+  check_values(a);
+}
+
+void qconv2d(QConv2d a, Device d) {
+  check_layout(a);
+  if (d.type == DeviceType::cpu) check_values(a);  // elsewhere the weights are out of the host's reach
+  const Kernel<QConv2d>& k = qconv2d_kernels().select(a, d);
+  const Tensor packed = k.pack(a);
+  a.packed = packed.view().data;
+  k.run(a, {d, current_stream(d)});
+}
+
+}  // namespace mininn

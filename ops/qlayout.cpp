@@ -1,0 +1,42 @@
+#include "ops/qlayout.h"
+
+#include <cmath>
+
+namespace mininn {
+
+Strides pixel_strides(const Shape& nchw, int64_t pixel_stride) {
+  return {nchw[2] * nchw[3] * pixel_stride, 1, nchw[3] * pixel_stride, pixel_stride};
+}
+
+bool is_pixel_strided(const Shape& shape, const Strides& strides) {
+  if (shape.rank() != 4 || strides.rank() != 4) return false;
+  const int64_t p = strides[3];
+  return p >= shape[1] && p % 4 == 0 && strides == pixel_strides(shape, p);
+}
+
+void check_codes(const char* op, const char* what, const CView& v) {
+  if (v.dtype != DType::u8) throw DTypeError(message(op, ": ", what, " must be u8, not ", name(v.dtype)));
+  if (!is_pixel_strided(v.shape, v.strides))
+    throw ShapeError(message(op, ": ", what, " must be [N,C,H,W] stored pixel by pixel (see ops/qlayout.h), not ",
+                             v.shape, " with strides ", v.strides));
+}
+
+void check_code_range(const char* op, int32_t zero, int32_t lo, int32_t hi) {
+  if (zero < 0 || zero > 255) throw ValueError(message(op, ": zero point ", zero, " is not in 0..255"));
+  if (lo < 0 || lo > hi || hi > 255) throw ValueError(message(op, ": bounds ", lo, "..", hi, " are not within 0..255"));
+}
+
+void check_scale(const char* op, const char* what, float scale) {
+  if (!std::isfinite(scale) || scale <= 0) throw ValueError(message(op, ": ", what, " must be positive, not ", scale));
+}
+
+Tensor empty_codes(const Shape& nchw, int64_t pixel_stride, Device device) {
+  if (nchw.rank() != 4) throw ShapeError(message("empty_codes: the shape must be [N,C,H,W], not ", nchw));
+  if (pixel_stride == 0) pixel_stride = min_pixel_stride(nchw[1]);
+  if (pixel_stride < nchw[1] || pixel_stride % 4 != 0)
+    throw ShapeError(message("empty_codes: pixel stride ", pixel_stride, " does not fit ", nchw));
+  const Tensor bytes = Tensor::empty({nchw[0], nchw[2], nchw[3], pixel_stride}, DType::u8, device);
+  return bytes.as_strided(nchw, pixel_strides(nchw, pixel_stride));
+}
+
+}  // namespace mininn
