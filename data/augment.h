@@ -33,8 +33,8 @@ inline constexpr AugmentOptions kCifar10Augment{.crop_padding = 4, .flip = Flip:
 
 // What happens to one image.
 struct Augmentation {
-  int dy = 0, dx = 0;  // output pixel (y, x) shows input pixel (y + dy, x + dx), after the flip
-  bool flip = false;
+  int dy = 0, dx = 0;                                  // output pixel (y, x) shows input pixel (y + dy, x + dx);
+  bool flip = false;                                   // then rows are mirrored
   int cut_y0 = 0, cut_y1 = 0, cut_x0 = 0, cut_x1 = 0;  // half-open rectangle that is cut out, inside the image
 };
 // The augmentation of image `index` in `epoch`: a pure function of its arguments, whatever the batch or the thread.

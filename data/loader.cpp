@@ -1,0 +1,149 @@
+#include "data/loader.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <numeric>
+#include <span>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+#include "core/random.h"
+
+namespace mininn::data {
+
+struct Loader::State {
+  Dataset dataset;
+  LoaderOptions o;
+
+  int64_t batches() const { return (dataset.size() + (o.drop_last ? 0 : o.batch_size - 1)) / o.batch_size; }
+
+  std::vector<int64_t> order(int64_t epoch) const {
+    if (o.shuffle) {
+      Generator g(o.seed, uint64_t(epoch));
+      return permutation(dataset.size(), g);
+    }
+    std::vector<int64_t> all(size_t(dataset.size()));
+    std::iota(all.begin(), all.end(), int64_t{0});
+    return all;
+  }
+
+  Batch make(std::span<const int64_t> indices, int64_t epoch) const {
+    Batch b{augment(dataset.images, indices, o.augment, o.normalization, o.seed, epoch),
+            Tensor::empty({int64_t(indices.size())}, DType::i64)};
+    const auto from = dataset.labels.data<int64_t>();
+    const auto to = b.labels.mutable_data<int64_t>();
+    for (size_t i = 0; i < indices.size(); ++i) to[i] = from[size_t(indices[i])];
+    return b;
+  }
+};
+
+// The thread that makes batches, and the queue between it and the iterator.
+struct Loader::Epoch::Producer {
+  Producer(std::shared_ptr<const State> s, int64_t e, int64_t first_batch) : state(std::move(s)), epoch(e) {
+    thread = std::thread([this, first_batch] { run(first_batch); });
+  }
+  ~Producer() {
+    {
+      const std::lock_guard lock(mutex);
+      stop = true;
+    }
+    room.notify_one();
+    thread.join();
+  }
+
+  void run(int64_t first_batch) {
+    std::exception_ptr failure;
+    try {
+      const std::vector<int64_t> order = state->order(epoch);
+      const int64_t size = state->o.batch_size;
+      for (int64_t b = first_batch; b < state->batches(); ++b) {
+        const auto count = std::min(size, int64_t(order.size()) - b * size);
+        if (!push(state->make(std::span(order).subspan(size_t(b * size), size_t(count)), epoch))) return;
+      }
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    const std::lock_guard lock(mutex);
+    error = failure;
+    done = true;
+    ready.notify_one();
+  }
+
+  // False if nobody wants more.
+  bool push(Batch b) {
+    std::unique_lock lock(mutex);
+    room.wait(lock, [&] { return stop || queue.size() < size_t(state->o.prefetch); });
+    if (stop) return false;
+    queue.push_back(std::move(b));
+    ready.notify_one();
+    return true;
+  }
+
+  // The next batch; undefined tensors after the last one. Batches made before an error are delivered first.
+  Batch pop() {
+    std::unique_lock lock(mutex);
+    ready.wait(lock, [&] { return done || !queue.empty(); });
+    if (queue.empty()) {
+      if (error) std::rethrow_exception(error);
+      return {};
+    }
+    Batch b = std::move(queue.front());
+    queue.pop_front();
+    room.notify_one();
+    return b;
+  }
+
+  std::shared_ptr<const State> state;
+  int64_t epoch;
+  std::mutex mutex;
+  std::condition_variable room, ready;  // there is room in the queue; there is something to take (or no more comes)
+  std::deque<Batch> queue;
+  std::exception_ptr error;
+  bool stop = false, done = false;
+  std::thread thread;
+};
+
+Loader::Loader(const Dataset& dataset, const LoaderOptions& options)
+    : state_(std::make_shared<const State>(State{dataset, options})) {
+  if (!dataset.images || dataset.size() < 1) throw ValueError("Loader: the dataset has no images");
+  if (options.batch_size < 1) throw ValueError(message("Loader: batch size ", options.batch_size, " is below 1"));
+  if (options.prefetch < 1) throw ValueError(message("Loader: prefetch ", options.prefetch, " is below 1"));
+  if (dataset.labels.dtype() != DType::i64)
+    throw DTypeError(message("Loader: labels are ", name(dataset.labels.dtype()), ", expected i64"));
+  if (dataset.labels.shape() != Shape{dataset.size()})
+    throw ShapeError(
+        message("Loader: labels ", dataset.labels.shape(), " do not match images ", dataset.images.shape()));
+  augment(dataset.images, {}, options.augment, options.normalization, 0, 0);  // an empty batch: only the checks
+}
+
+int64_t Loader::batches() const { return state_->batches(); }
+
+int64_t Loader::images() const { return std::min(batches() * state_->o.batch_size, state_->dataset.size()); }
+
+Loader::Epoch Loader::epoch(int64_t e, int64_t first_batch) const {
+  if (e < 0 || first_batch < 0)
+    throw ValueError(message("Loader: epoch ", e, ", first batch ", first_batch, ": neither may be negative"));
+  return Epoch(std::make_unique<Epoch::Producer>(state_, e, first_batch));
+}
+
+Loader::Epoch::Epoch(std::unique_ptr<Producer> p) : producer_(std::move(p)) {}
+Loader::Epoch::Epoch(Epoch&&) noexcept = default;
+Loader::Epoch& Loader::Epoch::operator=(Epoch&&) noexcept = default;
+Loader::Epoch::~Epoch() = default;
+
+Loader::Epoch::Iterator Loader::Epoch::begin() {
+  advance();
+  return Iterator(this);
+}
+
+void Loader::Epoch::advance() {
+  current_ = {};  // before waiting: the consumer's batch may go back to the allocator
+  current_ = producer_->pop();
+}
+
+}  // namespace mininn::data
