@@ -1,0 +1,34 @@
+#include "ops/cast.h"
+
+#include "core/autograd.h"
+#include "ops/layout.h"
+
+namespace mininn {
+
+namespace {
+
+Tensor convert(const Tensor& x, DType dtype) {
+  const bool nhwc = x.is_channels_last() && !x.is_contiguous();
+  Tensor y = Tensor::empty(x.shape(), dtype, x.device(), nhwc ? MemoryFormat::channels_last : MemoryFormat::contiguous);
+  copy_kernels().run({x.view(), y.mutable_view()}, x.device());
+  return y;
+}
+
+struct CastBackward {
+  static constexpr const char* op = "cast";
+  DType dtype;
+  Grads backward(const Tensor& gy, const Wants&) const { return {convert(gy, dtype)}; }
+};
+
+}  // namespace
+
+Tensor cast(const Tensor& x, DType dtype) {
+  if (x.dtype() == dtype) return x;
+  const auto attrs = [dtype] { return Attrs{{"dtype", int64_t(dtype)}}; };
+  Tensor y = convert(x, dtype);
+  if (is_floating(x.dtype()) && is_floating(dtype)) return attach<CastBackward>(std::move(y), {x}, attrs, x.dtype());
+  if (active_tracer()) record("cast", std::span(&x, 1), attrs(), y);
+  return y;
+}
+
+}  // namespace mininn

@@ -1,0 +1,73 @@
+#include "ops/create.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "ops/cast.h"
+
+namespace mininn {
+
+namespace {
+
+// Element i is draw(g) with g at position + i * words: any split over threads gives the same numbers.
+template <class Draw>
+Tensor draw_elements(const char* op, const Shape& shape, Generator& g, DType dtype, Device device, uint64_t words,
+                     const Draw& draw) {
+  if (!is_floating(dtype)) throw DTypeError(message(op, ": needs a floating dtype, got ", name(dtype)));
+  const auto fill = [&]<class T>(T) {
+    Tensor t = Tensor::empty(shape, dtype_of<T>);
+    T* const out = t.mutable_data<T>().data();
+    parallel_for(t.numel(), 4096, [&](int64_t begin, int64_t end) {
+      Generator at = g;
+      at.set_position(g.position() + uint64_t(begin) * words);
+      for (int64_t i = begin; i < end; ++i) out[i] = T(draw(at));
+    });
+    g.set_position(g.position() + uint64_t(t.numel()) * words);
+    return t;
+  };
+  return (dtype == DType::f64 ? fill(double()) : cast(fill(float()), dtype)).to(device);
+}
+
+}  // namespace
+
+Tensor zeros(const Shape& shape, DType dtype, Device device) { return Tensor::zeros(shape, dtype, device); }
+
+Tensor ones(const Shape& shape, DType dtype, Device device) { return Tensor::full(shape, 1, dtype, device); }
+
+Tensor full(const Shape& shape, double value, DType dtype, Device device) {
+  return Tensor::full(shape, value, dtype, device);
+}
+
+Tensor arange(double begin, double end, double step, DType dtype, Device device) {
+  if (step == 0) throw ValueError("arange: the step is 0");
+  const int64_t n = std::max(int64_t{0}, int64_t(std::ceil((end - begin) / step)));
+  Tensor t = Tensor::empty({n}, DType::f64);
+  const auto out = t.mutable_data<double>();
+  for (int64_t i = 0; i < n; ++i) out[size_t(i)] = begin + double(i) * step;
+  return cast(t, dtype).to(device);
+}
+
+Tensor eye(int64_t n, DType dtype, Device device) {
+  Tensor t = Tensor::zeros({n, n}, dtype);
+  t.as_strided({n}, {n + 1}).fill(1);
+  return t.to(device);
+}
+
+// Generator::uniform() takes two words and normal() four, always.
+Tensor rand(const Shape& shape, Generator& g, DType dtype, Device device) {
+  return draw_elements("rand", shape, g, dtype, device, 2, [](Generator& at) { return at.uniform(); });
+}
+
+Tensor randn(const Shape& shape, Generator& g, DType dtype, Device device) {
+  return draw_elements("randn", shape, g, dtype, device, 4, [](Generator& at) { return at.normal(); });
+}
+
+Tensor rand(const Shape& shape, DType dtype, Device device) { return rand(shape, default_generator(), dtype, device); }
+
+Tensor randn(const Shape& shape, DType dtype, Device device) {
+  return randn(shape, default_generator(), dtype, device);
+}
+
+}  // namespace mininn

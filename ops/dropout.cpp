@@ -1,0 +1,47 @@
+#include "ops/dropout.h"
+
+#include "core/autograd.h"
+
+namespace mininn {
+
+KernelTable<DropoutArgs>& dropout_kernels() {
+  static KernelTable<DropoutArgs> table("dropout");
+  return table;
+}
+
+KernelTable<DropoutGradArgs>& dropout_grad_kernels() {
+  static KernelTable<DropoutGradArgs> table("dropout_grad");
+  return table;
+}
+
+namespace {
+
+struct DropoutBackward {
+  static constexpr const char* op = "dropout";
+  Saved mask;
+  double scale;
+  Grads backward(const Tensor& gy, const Wants&) const {
+    Tensor gx = Tensor::empty_like(gy);
+    dropout_grad_kernels().run({gy.view(), mask.get().view(), scale, gx.mutable_view()}, gy.device());
+    return {gx};
+  }
+};
+
+}  // namespace
+
+Tensor dropout(const Tensor& x, double p, bool training, Generator& g) {
+  if (!(p >= 0 && p < 1)) throw ValueError(message("dropout: the probability must be in [0, 1), got ", p));
+  if (!is_floating(x.dtype()))
+    throw DTypeError(message("dropout: needs a floating dtype, got ", name(x.dtype()), x.shape()));
+  if (!training || p == 0) return x;
+  Tensor y = Tensor::empty_like(x), mask = Tensor::empty(x.shape(), DType::u8, x.device());
+  const double scale = 1 / (1 - p);
+  dropout_kernels().run({x.view(), g.seed(), g.stream(), g.position(), uint32_t(p * 0x1p32), scale, y.mutable_view(),
+                         mask.mutable_view()},
+                        x.device());
+  g.set_position(g.position() + uint64_t(x.numel()));
+  const auto attrs = [p] { return Attrs{{"p", p}}; };
+  return attach<DropoutBackward>(std::move(y), {x}, attrs, mask, scale);
+}
+
+}  // namespace mininn

@@ -1,0 +1,34 @@
+// Dropout (Srivastava et al. 2014), inverted: kept elements are scaled by 1 / (1 - p), so that evaluation does nothing.
+#pragma once
+
+#include <cstdint>
+
+#include "core/kernel.h"
+#include "core/random.h"
+#include "core/tensor.h"
+
+namespace mininn {
+
+// Element i (row-major, whatever the layout) draws word number position + i of the generator's sequence (core/random.h)
+// and is kept if that is at least `threshold`: the same elements on every device.
+struct DropoutArgs {
+  CView x;
+  uint64_t seed = 0, stream = 0, position = 0;
+  uint32_t threshold = 0;  // p * 2^32
+  double scale = 1;        // 1 / (1 - p)
+  View y;
+  View mask;  // u8, contiguous: 1 for kept
+};
+struct DropoutGradArgs {  // gx = scale * mask * gy
+  CView gy, mask;
+  double scale = 1;
+  View gx;
+};
+KernelTable<DropoutArgs>& dropout_kernels();
+KernelTable<DropoutGradArgs>& dropout_grad_kernels();
+
+// Zeroes each element with probability p and scales the others; x itself if not training or p is 0. Floating dtypes,
+// differentiable. Throws ValueError unless 0 <= p < 1.
+Tensor dropout(const Tensor& x, double p, bool training, Generator& g = default_generator());
+
+}  // namespace mininn

@@ -1,0 +1,50 @@
+// Ops that only move elements. Views share storage with their operand; every op here is differentiable and takes every
+// dtype. All throw ShapeError naming the op and the shapes.
+#pragma once
+
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "core/kernel.h"
+#include "core/tensor.h"
+
+namespace mininn {
+
+// y = x element by element, whatever the strides; also converts the element type (see ops/cast.h). Same shapes; no
+// element of y may be addressed twice, and x and y may not overlap.
+struct CopyArgs {
+  CView x;
+  View y;
+};
+KernelTable<CopyArgs>& copy_kernels();
+
+// One size may be -1 and follows from the others. A view where the strides allow one, else a contiguous copy.
+Tensor reshape(const Tensor& x, const Shape& shape);
+
+// [d0, .., dk, ..] -> [d0, .., dk * ...] with k = start_dim: reshape for a shape that is not known in advance.
+Tensor flatten(const Tensor& x, int start_dim = 1);
+
+// A view whose dimension i is dimension dims[i] of x. Negative dims count from the end.
+Tensor permute(const Tensor& x, const std::vector<int>& dims);
+
+// A view with two dimensions swapped (traced as permute).
+Tensor transpose(const Tensor& x, int a, int b);
+
+// A view broadcast to `shape` by NumPy's rule: new leading dimensions and those of size 1 get stride 0.
+Tensor expand(const Tensor& x, const Shape& shape);
+
+// A view of indices begin, begin + step, ... < end along `dim`. Negative begin and end count from the end.
+// 0 <= begin <= end <= size must hold, and step >= 1.
+Tensor slice(const Tensor& x, int dim, int64_t begin, int64_t end, int64_t step = 1);
+
+// Joins tensors that agree in all other sizes, dtype and device. Channels-last if all of them are.
+Tensor cat(const std::vector<Tensor>& tensors, int dim);
+
+// Surrounds x by `value`: one (before, after) pair per dimension, none negative. Keeps channels-last.
+Tensor pad(const Tensor& x, const std::vector<std::pair<int64_t, int64_t>>& pads, double value = 0);
+
+// The same elements stored without gaps in the given order: x itself if they already are, else a copy.
+Tensor contiguous(const Tensor& x, MemoryFormat format = MemoryFormat::contiguous);
+
+}  // namespace mininn

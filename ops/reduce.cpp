@@ -1,0 +1,149 @@
+#include "ops/reduce.h"
+
+#include "core/autograd.h"
+#include "ops/elementwise.h"
+#include "ops/layout.h"
+
+namespace mininn {
+
+KernelTable<SumArgs>& sum_kernels() {
+  static KernelTable<SumArgs> table("sum");
+  return table;
+}
+
+KernelTable<MaxArgs>& amax_kernels() {
+  static KernelTable<MaxArgs> table("amax");
+  return table;
+}
+
+KernelTable<MaxGradArgs>& amax_grad_kernels() {
+  static KernelTable<MaxGradArgs> table("amax_grad");
+  return table;
+}
+
+namespace {
+
+// What a reduction of x gives with keepdim, and without.
+struct Shapes {
+  Shape kept, dropped;
+};
+
+Shapes reduced_shapes(const char* op, const Tensor& x, const std::vector<int>& dims) {
+  if (!is_floating(x.dtype()))
+    throw DTypeError(message(op, ": needs a floating dtype, got ", name(x.dtype()), x.shape()));
+  bool reduced[kMaxRank] = {};
+  for (const int dim : dims) {
+    bool& r = reduced[normalize_dim(op, dim, x.rank())];
+    if (r) throw ShapeError(message(op, ": dimension ", dim, " of ", x.shape(), " is named twice"));
+    r = true;
+  }
+  Shapes s;
+  for (int d = 0; d < x.rank(); ++d) {
+    const bool r = dims.empty() || reduced[d];
+    s.kept.push_back(r ? 1 : x.shape()[d]);
+    if (!r) s.dropped.push_back(x.shape()[d]);
+  }
+  return s;
+}
+
+// Without history: the results here are dense.
+Tensor with_shape(const Tensor& dense, const Shape& shape) {
+  return dense.as_strided(shape, contiguous_strides(shape));
+}
+
+Tensor run_sum(const Tensor& x, const Shape& kept, double scale) {
+  Tensor y = Tensor::empty(kept, x.dtype(), x.device());
+  sum_kernels().run({x.view(), scale, y.mutable_view()}, x.device());
+  return y;
+}
+
+// A view of gy, which has the shape `kept` or the same without its ones, that looks like the operand.
+Tensor spread(const Tensor& gy, const Shape& kept, const Shape& x) { return expand(reshape(gy, kept), x); }
+
+Attrs attrs_of(const std::vector<int>& dims, bool keepdim) {
+  return {{"dims", std::vector<int64_t>(dims.begin(), dims.end())}, {"keepdim", int64_t(keepdim)}};
+}
+
+struct SumBackward {
+  static constexpr const char* op = "sum";
+  Shape kept, x;
+  Grads backward(const Tensor& gy, const Wants&) const { return {spread(gy, kept, x)}; }
+};
+
+struct MeanBackward {
+  static constexpr const char* op = "mean";
+  Shape kept, x;
+  double scale;
+  Grads backward(const Tensor& gy, const Wants&) const {
+    return {spread(detail::run_scalar(scalar_kernels<MulScalar>(), gy, scale), kept, x)};
+  }
+};
+
+struct AmaxBackward {
+  static constexpr const char* op = "amax";
+  Saved index;
+  Shape x;
+  Grads backward(const Tensor& gy, const Wants&) const {
+    Tensor gx = Tensor::empty(x, gy.dtype(), gy.device());
+    const Tensor g = reshape(gy, index.get().shape());
+    amax_grad_kernels().run({g.view(), index.get().view(), gx.mutable_view()}, gy.device());
+    return {gx};
+  }
+};
+
+void check_not_empty(const char* op, const Tensor& x, const Shapes& s) {
+  if (x.numel() == 0 && numel(s.kept) != 0)
+    throw ShapeError(message(op, ": there is no maximum over an empty dimension of ", x.shape()));
+}
+
+}  // namespace
+
+Tensor sum(const Tensor& x, const std::vector<int>& dims, bool keepdim) {
+  const Shapes s = reduced_shapes("sum", x, dims);
+  const Tensor y = with_shape(run_sum(x, s.kept, 1), keepdim ? s.kept : s.dropped);
+  return attach<SumBackward>(
+      y, {x}, [&] { return attrs_of(dims, keepdim); }, s.kept, x.shape());
+}
+
+Tensor mean(const Tensor& x, const std::vector<int>& dims, bool keepdim) {
+  const Shapes s = reduced_shapes("mean", x, dims);
+  const double scale = double(numel(s.kept)) / double(x.numel());
+  const Tensor y = with_shape(run_sum(x, s.kept, scale), keepdim ? s.kept : s.dropped);
+  return attach<MeanBackward>(
+      y, {x}, [&] { return attrs_of(dims, keepdim); }, s.kept, x.shape(), scale);
+}
+
+Tensor amax(const Tensor& x, const std::vector<int>& dims, bool keepdim) {
+  const Shapes s = reduced_shapes("amax", x, dims);
+  check_not_empty("amax", x, s);
+  Tensor y = Tensor::empty(s.kept, x.dtype(), x.device());
+  Tensor index = x.requires_grad() && grad_enabled() ? Tensor::empty(s.kept, DType::i64, x.device()) : Tensor();
+  amax_kernels().run({x.view(), y.mutable_view(), index ? index.mutable_view() : View()}, x.device());
+  return attach<AmaxBackward>(
+      with_shape(y, keepdim ? s.kept : s.dropped), {x}, [&] { return attrs_of(dims, keepdim); }, index, x.shape());
+}
+
+Tensor argmax(const Tensor& x, int dim, bool keepdim) {
+  const Shapes s = reduced_shapes("argmax", x, {dim});
+  check_not_empty("argmax", x, s);
+  Tensor index = Tensor::empty(s.kept, DType::i64, x.device());
+  amax_kernels().run({x.view(), View(), index.mutable_view()}, x.device());
+  const Tensor y = with_shape(index, keepdim ? s.kept : s.dropped);
+  if (active_tracer()) record("argmax", std::span(&x, 1), {{"dim", int64_t(dim)}, {"keepdim", int64_t(keepdim)}}, y);
+  return y;
+}
+
+Tensor sum_to(const Tensor& x, const Shape& shape) {
+  if (x.shape() == shape) return x;
+  const int missing = x.rank() - shape.rank();
+  std::vector<int> dims;
+  for (int d = 0; d < x.rank(); ++d) {
+    if (d >= missing && shape[d - missing] == x.shape()[d]) continue;
+    if (missing < 0 || (d >= missing && shape[d - missing] != 1))
+      throw ShapeError(message("sum_to: ", shape, " does not broadcast to ", x.shape()));
+    dims.push_back(d);
+  }
+  return reshape(dims.empty() ? x : sum(x, dims, true), shape);
+}
+
+}  // namespace mininn

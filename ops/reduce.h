@@ -1,0 +1,45 @@
+// Reductions over dimensions. Floating dtypes; results do not depend on the number of threads.
+#pragma once
+
+#include <vector>
+
+#include "core/kernel.h"
+#include "core/tensor.h"
+
+namespace mininn {
+
+// y has the rank of x, with size 1 along the reduced dimensions; same dtype.
+struct SumArgs {  // y = scale * sum(x), accumulated in double
+  CView x;
+  double scale = 1;
+  View y;
+};
+struct MaxArgs {
+  CView x;
+  View y;      // the maximum; NaN if there is one. May be absent
+  View index;  // i64, shaped like y: row-major position of the first maximum within the reduced dimensions. May be
+               // absent
+};
+struct MaxGradArgs {  // gx = gy at each `index`, 0 elsewhere
+  CView gy, index;
+  View gx;
+};
+KernelTable<SumArgs>& sum_kernels();
+KernelTable<MaxArgs>& amax_kernels();
+KernelTable<MaxGradArgs>& amax_grad_kernels();
+
+// Over `dims` (negative ones count from the end; none: over all). Reduced dimensions are dropped, or kept with size 1.
+// Differentiable; throw ShapeError for a bad or repeated dimension. The mean of nothing is NaN.
+Tensor sum(const Tensor& x, const std::vector<int>& dims = {}, bool keepdim = false);
+Tensor mean(const Tensor& x, const std::vector<int>& dims = {}, bool keepdim = false);
+// The maximum; NaN wins. The whole gradient goes to the first maximum. Throws ShapeError where there is no element.
+Tensor amax(const Tensor& x, const std::vector<int>& dims = {}, bool keepdim = false);
+
+// i64 index of the first maximum along `dim`. Not differentiable.
+Tensor argmax(const Tensor& x, int dim, bool keepdim = false);
+
+// Sums x over the dimensions along which `shape` would be broadcast to x's shape; x itself if the shapes are equal.
+// Differentiable: the gradient of every broadcasting op.
+Tensor sum_to(const Tensor& x, const Shape& shape);
+
+}  // namespace mininn
