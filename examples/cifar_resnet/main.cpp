@@ -1,0 +1,124 @@
+// The command line of the example: cifar_resnet train | eval | ptq | bench.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "core/error.h"
+#include "examples/cifar_resnet/options.h"
+
+namespace {
+
+using namespace cifar_resnet;
+
+void add_common(CLI::App& app, CommonOptions& o) {
+  app.add_option("--data", o.data, "folder of the CIFAR-10 binary files, or 'synthetic'; else the usual places");
+  app.add_option("--device", o.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  app.add_option("--backend", o.backend, "which kernels go first")
+      ->check(CLI::IsMember({"auto", "own", "vendor"}))
+      ->capture_default_str();
+  app.add_option("--threads", o.threads, "CPU threads; 0 takes all cores")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  app.add_option("--seed", o.seed, "of everything random")->capture_default_str();
+  app.add_option("--limit-test", o.limit_test, "use the first N test images; 0 for all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+}
+
+void add_train(CLI::App& app, TrainOptions& o) {
+  add_common(app, o);
+  app.add_option("--epochs", o.epochs)->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--batch-size", o.batch_size)->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--lr", o.lr, "highest learning rate")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--momentum", o.momentum)->check(CLI::Range(0.0, 1.0))->capture_default_str();
+  app.add_option("--weight-decay", o.weight_decay)->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--schedule", o.schedule)
+      ->check(CLI::IsMember({"cosine", "one-cycle", "step"}))
+      ->capture_default_str();
+  app.add_option("--recipe", o.recipe, "classic, or fast: one-cycle, label smoothing, nesterov, alternating flip")
+      ->check(CLI::IsMember({"classic", "fast"}))
+      ->capture_default_str();
+  app.add_option("--width", o.width, "factor on the number of channels")
+      ->check(CLI::Range(0.015625, 16.0))
+      ->capture_default_str();
+  app.add_option("--early-stop", o.early_stop, "stop after N epochs without a better validation loss; 0: never")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--val-split", o.val_split, "training images held out for validation (5000 with --early-stop)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--checkpoint-every", o.checkpoint_every, "epochs")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_flag("--resume", o.resume, "go on from OUT/checkpoint");
+  app.add_option("--limit-train", o.limit_train, "use the first N training images; 0 for all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--out", o.out, "folder for everything that is written")->capture_default_str();
+  app.add_option("--model", o.model, "where the network goes [OUT/resnet18.safetensors]");
+}
+
+void add_eval(CLI::App& app, EvalOptions& o) {
+  add_common(app, o);
+  app.add_option("--model", o.model, "an fp32 or int8 file")->required();
+  app.add_option("--json", o.json, "write the figures there too");
+  app.add_option("--batch-size", o.batch_size)->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--kernel", o.kernel, "force one kernel, e.g. qconv2d=own.direct.avx2");
+}
+
+void add_ptq(CLI::App& app, PtqOptions& o) {
+  add_common(app, o);
+  app.add_option("--model", o.model, "the fp32 network")->capture_default_str();
+  app.add_option("--calib", o.calib, "training images to calibrate with, class-balanced")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--observer", o.observer, "mse, minmax, kl, percentile or percentile:P")->capture_default_str();
+  app.add_flag("--per-tensor", o.per_tensor, "one weight scale per layer instead of one per channel");
+  app.add_option("--max-drop", o.max_drop, "fail if accuracy drops by more percentage points");
+  app.add_option("--min-coverage", o.min_coverage, "fail if a smaller share of the MACs runs in int8")
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--out", o.out, "folder for everything that is written")->capture_default_str();
+}
+
+void add_bench(CLI::App& app, BenchOptions& o) {
+  add_common(app, o);
+  app.add_option("--model", o.model, "an fp32 file");
+  app.add_option("--int8", o.int8, "an int8 file");
+  app.add_option("--batch", o.batch, "batch sizes")->delimiter(',')->check(CLI::PositiveNumber)->capture_default_str();
+  app.remove_option(app.get_option("--threads"));
+  app.add_option("--threads", o.bench_threads, "numbers of threads")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app.add_option("--json", o.json, "write the figures there too");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("ResNet-18 on CIFAR-10 with mininn: train, quantize to int8, measure.");
+  app.require_subcommand(1);
+  TrainOptions train_options;
+  EvalOptions eval_options;
+  PtqOptions ptq_options;
+  BenchOptions bench_options;
+  CLI::App* train_command = app.add_subcommand("train", "train ResNet-18 from random weights");
+  CLI::App* eval_command =
+      app.add_subcommand("eval", "accuracy, loss and the hash of all logits of an fp32 or int8 file");
+  CLI::App* ptq_command = app.add_subcommand("ptq", "quantize a trained network to int8 and say what it cost");
+  CLI::App* bench_command = app.add_subcommand("bench", "latency, throughput and memory, fp32 against int8");
+  add_train(*train_command, train_options);
+  add_eval(*eval_command, eval_options);
+  add_ptq(*ptq_command, ptq_options);
+  add_bench(*bench_command, bench_options);
+  CLI11_PARSE(app, argc, argv);
+
+  try {
+    if (*train_command) train(train_options);
+    if (*eval_command) eval(eval_options);
+    if (*ptq_command) ptq(ptq_options);
+    if (*bench_command) bench(bench_options);
+    return 0;
+  } catch (const std::exception& e) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "cifar_resnet: %s\n", e.what());
+    return 1;
+  }
+}

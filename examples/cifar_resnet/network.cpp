@@ -1,0 +1,139 @@
+#include "examples/cifar_resnet/network.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <fstream>
+#include <thread>
+
+#include "core/autograd.h"
+#include "core/parallel.h"
+#include "core/sha256.h"
+#include "data/augment.h"
+#include "data/cifar10.h"
+#include "data/synthetic.h"
+#include "examples/cifar_resnet/progress.h"
+#include "nn/graph/executor.h"
+#include "nn/graph/passes.h"
+#include "nn/graph/trace.h"
+
+namespace cifar_resnet {
+
+using namespace mininn;
+
+namespace {
+constexpr int64_t kSyntheticTrain = 50'000, kSyntheticTest = 10'000;  // as many as CIFAR-10 has
+}  // namespace
+
+Device apply(const CommonOptions& o) {
+  if (o.threads < 0) throw ValueError(message("--threads ", o.threads, ": must be positive"));
+  if (o.threads > 0) set_num_threads(o.threads);
+  if (o.backend == "own")
+    set_preference(Preference::own);
+  else if (o.backend == "vendor")
+    set_preference(Preference::vendor);
+  return Device::parse(o.device);
+}
+
+data::Dataset open_data(const CommonOptions& o, data::Split split) {
+  const bool test = split == data::Split::test;
+  data::Dataset set;
+  if (o.data == "synthetic") {
+    set = data::synthetic(test ? kSyntheticTest : kSyntheticTrain, split);
+  } else {
+    const auto dir = data::find_cifar10(o.data.empty() ? std::nullopt : std::optional<Path>(o.data));
+    if (!dir)
+      throw FileError(
+          "no CIFAR-10 found: run data/fetch_cifar10.sh, name its folder with --data, or try --data synthetic");
+    set = data::load_cifar10(*dir, split);
+  }
+  return test && o.limit_test > 0 ? set.take(o.limit_test) : set;
+}
+
+Fp32Network::Fp32Network(Device device, uint64_t seed, int64_t base_channels)
+    : params(device, seed), model(params.root(), {.base_channels = base_channels}) {}
+
+std::unique_ptr<Fp32Network> Fp32Network::load(const Path& file) {
+  const auto content = nn::SafeTensors::read(file);
+  const Tensor stem = content.find("conv1.weight");
+  if (!stem || stem.rank() != 4 || stem.size(0) < 1 || stem.size(0) > 4096)
+    throw FileError(message(file.string(), ": holds no ResNet-18 (no 4-D tensor conv1.weight)"));
+  auto net = std::make_unique<Fp32Network>(Device::cpu(), 0, stem.size(0));
+  nn::load_parameters(content, net->params, {}, file.string());
+  net->params.train(false);
+  return net;
+}
+
+nn::graph::Graph Fp32Network::graph() {
+  params.train(false);
+  return nn::graph::optimize(nn::trace(model, Tensor::zeros({1, 3, 32, 32})));
+}
+
+Classify Fp32Network::classifier() {
+  return [g = graph()](const Tensor& images) { return nn::graph::run(g, data::normalize(images)); };
+}
+
+Tensor image_range(const data::Dataset& set, int64_t begin, int64_t end) {
+  Shape shape = set.images.shape();
+  shape[0] = end - begin;
+  return set.images.as_strided(shape, set.images.strides(), begin * set.images.strides()[0]);
+}
+
+Evaluation evaluate(const Classify& classify, const data::Dataset& set, int64_t batch, const std::string& label) {
+  if (batch < 1) throw ValueError(message("a batch size of ", batch, " evaluates nothing"));
+  const NoGradGuard no_grad;
+  const auto classes = int64_t(set.classes.size());
+  const auto labels = set.labels.data<int64_t>();
+  Evaluation e;
+  e.images = set.size();
+  e.logits.reserve(size_t(e.images * classes));
+  int64_t right = 0;
+  double loss = 0;
+  Progress progress(label, e.images);
+  for (int64_t begin = 0; begin < e.images; begin += batch) {
+    const int64_t end = std::min(begin + batch, e.images);
+    const Tensor logits = classify(image_range(set, begin, end));
+    const auto values = logits.data<float>();
+    if (logits.shape() != Shape{end - begin, classes})
+      throw ShapeError(
+          message("the network gives ", logits.shape(), " for ", end - begin, " images of ", classes, " classes"));
+    for (int64_t i = begin; i < end; ++i) {
+      const auto row = values.subspan(size_t((i - begin) * classes), size_t(classes));
+      const auto best = std::max_element(row.begin(), row.end());
+      double sum = 0;
+      for (const float v : row) {
+        if (!std::isfinite(v)) throw ValueError(message("the logits of image ", i, " are not finite"));
+        sum += std::exp(double(v) - double(*best));
+      }
+      const int64_t truth = labels[size_t(i)];
+      loss += std::log(sum) + double(*best) - double(row[size_t(truth)]);
+      e.predicted.push_back(int(best - row.begin()));
+      right += e.predicted.back() == truth;
+    }
+    e.logits.insert(e.logits.end(), values.begin(), values.end());
+    progress.update(end, {.loss = loss / double(end), .accuracy = double(right) / double(end)});
+  }
+  e.accuracy = double(right) / double(e.images);
+  e.loss = loss / double(e.images);
+  e.images_per_s = progress.images_per_second();
+  e.logits_sha256 = Sha256().update(std::span<const float>(e.logits)).hex();
+  char text[80];
+  std::snprintf(text, sizeof text, "accuracy %.2f%%, loss %.4f", 100 * e.accuracy, e.loss);
+  progress.finish(text);
+  return e;
+}
+
+std::string machine_name() {
+  std::string model = "unknown CPU";
+  std::ifstream cpuinfo("/proc/cpuinfo");
+  for (std::string line; std::getline(cpuinfo, line);)
+    if (line.starts_with("model name")) {
+      model = line.substr(line.find(':') + 2);
+      break;
+    }
+  return message(model, " (", std::thread::hardware_concurrency(), " cores)");
+}
+
+std::string git_revision() { return MININN_GIT_REVISION; }
+
+}  // namespace cifar_resnet

@@ -1,0 +1,61 @@
+// A trained network as the commands see it: raw images in, logits out, whatever the file holds.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+#include "examples/cifar_resnet/options.h"
+#include "examples/cifar_resnet/resnet18.h"
+#include "nn/graph/graph.h"
+#include "nn/scope.h"
+#include "nn/serialize.h"
+
+namespace cifar_resnet {
+
+// u8 images [N,3,H,W] -> f32 logits [N,classes].
+using Classify = std::function<mininn::Tensor(const mininn::Tensor&)>;
+
+// Makes the device, the backend and the number of threads what the options say. Throws ValueError or DeviceError.
+mininn::Device apply(const CommonOptions& o);
+
+// The data that the options name: a folder, "synthetic", or the usual places. Throws FileError if there is none.
+mininn::data::Dataset open_data(const CommonOptions& o, mininn::data::Split split);
+
+// A ResNet-18 with its parameters.
+struct Fp32Network {
+  explicit Fp32Network(mininn::Device device, uint64_t seed, int64_t base_channels = 64);
+  // Reads a checkpoint of any width. Throws FileError.
+  static std::unique_ptr<Fp32Network> load(const Path& file);
+
+  // The inference form: batch norm folded, convolution + add + ReLU fused.
+  mininn::nn::graph::Graph graph();
+  Classify classifier();
+
+  mininn::nn::ParamStore params;
+  ResNet18 model;
+};
+
+struct Evaluation {
+  double accuracy = 0, loss = 0;  // fraction of 1; mean cross-entropy in nats
+  int64_t images = 0;
+  double images_per_s = 0;
+  std::vector<float> logits;  // [images, classes], in image order
+  std::vector<int> predicted;
+  std::string logits_sha256;
+};
+
+// Runs the whole set through `classify`, `batch` images at a time. Throws ValueError if a logit is not finite.
+Evaluation evaluate(const Classify& classify, const mininn::data::Dataset& set, int64_t batch,
+                    const std::string& label);
+
+// Images [begin, end) of a set, sharing its memory.
+mininn::Tensor image_range(const mininn::data::Dataset& set, int64_t begin, int64_t end);
+
+// For summaries: "Intel(R) ... (2 cores)", and the commit the build was made from ("unknown" outside a checkout).
+std::string machine_name();
+std::string git_revision();
+
+}  // namespace cifar_resnet

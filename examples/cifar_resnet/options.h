@@ -1,0 +1,68 @@
+// What the command line says. Defaults stand here; main.cpp binds the options to them.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace cifar_resnet {
+
+using Path = std::filesystem::path;
+
+// Options that every command has.
+struct CommonOptions {
+  std::string data;  // a folder, "synthetic", or empty: look in the usual places
+  std::string device = "auto";
+  std::string backend = "auto";
+  int threads = 0;  // 0: MININN_NUM_THREADS or all cores
+  uint64_t seed = 1;
+  int64_t limit_test = 0;  // 0: all images
+};
+
+struct TrainOptions : CommonOptions {
+  Path out = "results";
+  Path model;  // empty: OUT/resnet18.safetensors
+  int64_t epochs = 50, batch_size = 128;
+  double lr = 0.1, momentum = 0.9, weight_decay = 5e-4;
+  std::string schedule = "cosine";
+  std::string recipe = "classic";
+  double width = 1.0;
+  int64_t early_stop = 0;  // epochs without a better validation loss; 0: never
+  int64_t val_split = 0;   // images held out; early stopping needs some
+  int64_t checkpoint_every = 1;
+  bool resume = false;
+  int64_t limit_train = 0;
+};
+
+struct EvalOptions : CommonOptions {
+  Path model;
+  Path json;
+  int64_t batch_size = 100;
+  std::string kernel;  // "op=kernel": force one kernel
+};
+
+struct PtqOptions : CommonOptions {
+  Path model = "results/resnet18.safetensors";
+  Path out = "results";
+  int64_t calib = 512;
+  std::string observer = "mse";
+  bool per_tensor = false;
+  std::optional<double> max_drop;      // percentage points; more is an error after everything is written
+  std::optional<double> min_coverage;  // of the MACs, 0..1
+};
+
+struct BenchOptions : CommonOptions {
+  Path model, int8;
+  std::vector<int64_t> batch{1, 8, 32, 128};
+  std::vector<int> bench_threads{1, 2};
+  Path json;
+};
+
+void train(const TrainOptions& o);
+void eval(const EvalOptions& o);
+void ptq(const PtqOptions& o);
+void bench(const BenchOptions& o);
+
+}  // namespace cifar_resnet
