@@ -1,0 +1,13 @@
+// Batch norm for f32 rows of channels, at the speed of memory.
+#pragma once
+
+#include "core/kernel.h"
+#include "ops/batch_norm.h"
+
+namespace mininn::cpu::own {
+
+extern const Kernel<BatchNormTrain> batch_norm_train_avx2, batch_norm_train_avx512;
+extern const Kernel<BatchNormEval> batch_norm_eval_avx2, batch_norm_eval_avx512;
+extern const Kernel<BatchNormBwd> batch_norm_bwd_avx2, batch_norm_bwd_avx512;
+
+}  // namespace mininn::cpu::own

@@ -1,0 +1,26 @@
+// Loops over channels in vectors of kLanes floats, by the compiler's portable vector types. Included inside a target
+// region (isa.h), once per instruction set, so it has no include guard.
+
+typedef float Floats __attribute__((vector_size(4 * kLanes)));
+typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
+
+template <class V, class T>
+V load(const T* p) {
+  V v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+template <class V, class T>
+void store(T* p, V v) {
+  __builtin_memcpy(p, &v, sizeof v);
+}
+
+// Calls op.strip<V, I, K>(i) so that the strips of K vectors that start at channels i cover [0, c): wide ones, then
+// single vectors, then single channels.
+template <class Op>
+void for_strips(int64_t c, const Op& op) {
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= c; i += 4 * kLanes) op.template strip<Floats, Ints, 4>(i);
+  for (; i + kLanes <= c; i += kLanes) op.template strip<Floats, Ints, 1>(i);
+  for (; i < c; ++i) op.template strip<float, int32_t, 1>(i);
+}
