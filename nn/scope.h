@@ -54,8 +54,8 @@ class ParamStore {
 
  private:
   friend class Scope;
-  // Throws ValueError if the path is taken.
-  Tensor create(const std::string& path, const Shape& shape, DType dtype, const Init& init);
+  // Names the tensor and keeps it. Throws ValueError if the path is taken.
+  Tensor adopt(const std::string& path, Tensor t);
 
   Device device_;
   uint64_t seed_;
@@ -74,9 +74,10 @@ class Scope {
 
   // Creates a parameter (it requires a gradient). Throws ValueError if the name is taken.
   Tensor parameter(std::string_view name, const Shape& shape, const Init& init) const;
-  // Creates state that is saved but not trained, filled with `value`, in the store's dtype or the given one.
+  // Creates state that is saved but not trained, filled with `value`.
   Tensor buffer(std::string_view name, const Shape& shape, double value) const;
-  Tensor buffer(std::string_view name, const Shape& shape, double value, DType dtype) const;
+  // Creates an i64 scalar that starts at 0 and is saved. It stays on the CPU: counting must not wait for a device.
+  Tensor counter(std::string_view name) const;
 
   ParamStore& store() const { return *store_; }
   const std::string& path() const { return path_; }

@@ -1,0 +1,28 @@
+#include "nn/batch_norm.h"
+
+#include "core/error.h"
+#include "nn/init.h"
+#include "ops/batch_norm.h"
+
+namespace mininn::nn {
+
+BatchNorm2d::BatchNorm2d(const Scope& scope, int64_t channels, const BatchNorm2dOptions& o)
+    : options_(o), mode_(scope.store().mode()) {
+  if (channels < 1 || !(o.eps > 0))
+    throw ValueError(message("nn::BatchNorm2d \"", scope.path(), "\": channels ", channels, " and eps ", o.eps,
+                             " must be positive"));
+  weight_ = scope.parameter("weight", {channels}, init::constant(o.gamma));
+  bias_ = scope.parameter("bias", {channels}, init::constant(0));
+  running_mean_ = scope.buffer("running_mean", {channels}, 0);
+  running_var_ = scope.buffer("running_var", {channels}, 1);
+  num_batches_tracked_ = scope.counter("num_batches_tracked");
+}
+
+Tensor BatchNorm2d::forward(const Tensor& x) {
+  const Tensor y = batch_norm(x, weight_, bias_, running_mean_, running_var_,
+                              {.training = *mode_, .momentum = options_.momentum, .eps = options_.eps});
+  if (*mode_) ++num_batches_tracked_.mutable_data<int64_t>()[0];
+  return y;
+}
+
+}  // namespace mininn::nn

@@ -1,0 +1,77 @@
+#include "nn/optim/adam.h"
+
+#include <cmath>
+
+#include "core/error.h"
+#include "ops/optimizer.h"
+
+namespace mininn::optim {
+
+Adam::Adam(std::vector<Tensor> params, const AdamOptions& o, bool decoupled)
+    : Optimizer(std::move(params)), options_(o), decoupled_(decoupled), moments_(params_.size()) {
+  const auto below_one = [](double beta) { return beta >= 0 && beta < 1; };
+  if (!below_one(o.beta1) || !below_one(o.beta2) || !(o.eps >= 0) || !(o.weight_decay >= 0))
+    throw ValueError(message("optim::Adam: beta1 ", o.beta1, " and beta2 ", o.beta2, " must be in [0, 1), eps ", o.eps,
+                             " and weight_decay ", o.weight_decay, " must not be negative"));
+}
+
+void Adam::step(double lr) {
+  for (size_t i = 0; i < params_.size(); ++i) {
+    Tensor& p = params_[i];
+    const Tensor g = p.grad();
+    if (!g) continue;
+    auto& [m, v, step] = moments_[i];
+    if (step++ == 0)
+      for (Tensor* moment : {&m, &v}) {
+        *moment = Tensor::empty_like(p);
+        moment->fill(0);
+      }
+    const double decay = options_.weight_decay;
+    adam_update(p, g, m, v,
+                {.l2 = decoupled_ ? 0 : decay,
+                 .keep = decoupled_ ? 1 - lr * decay : 1,
+                 .beta1 = options_.beta1,
+                 .beta2 = options_.beta2,
+                 .eps = options_.eps,
+                 .step_size = lr / (1 - std::pow(options_.beta1, double(step))),
+                 .v_scale = std::sqrt(1 - std::pow(options_.beta2, double(step)))});
+  }
+}
+
+State Adam::state() const {
+  State s;
+  for (size_t i = 0; i < params_.size(); ++i) {
+    const auto& [m, v, step] = moments_[i];
+    if (step == 0) continue;
+    s.emplace_back(names_[i] + ".m", m);
+    s.emplace_back(names_[i] + ".v", v);
+    s.emplace_back(names_[i] + ".step", Tensor::from(std::vector<int64_t>{step}, {}));
+  }
+  return s;
+}
+
+void Adam::load_state(const State& s) {
+  std::vector<Moments> moments(params_.size());
+  for (const auto& [name, t] : s) {
+    const auto [i, what] = split(name);
+    if (what == "m") {
+      moments[i].m = like_param(i, name, t);
+    } else if (what == "v") {
+      moments[i].v = like_param(i, name, t);
+    } else if (what == "step") {
+      if (t.dtype() != DType::i64 || t.numel() != 1)
+        throw DTypeError(message("optim::Adam: the state ", name, " must be one i64"));
+      moments[i].step = int64_t(t.item());
+    } else {
+      throw ValueError(message("optim::Adam: this optimizer has no state \"", name, "\""));
+    }
+  }
+  for (size_t i = 0; i < moments.size(); ++i) {
+    const auto& [m, v, step] = moments[i];
+    if (bool(m) != bool(v) || bool(m) != (step > 0))
+      throw ValueError(message("optim::Adam: the state of \"", names_[i], "\" is incomplete"));
+  }
+  moments_ = std::move(moments);
+}
+
+}  // namespace mininn::optim

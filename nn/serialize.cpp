@@ -1,0 +1,397 @@
+#include "nn/serialize.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+
+#include "core/error.h"
+
+namespace mininn::nn {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+static_assert(std::endian::native == std::endian::little, "safetensors files are little-endian");
+
+constexpr uint64_t kMaxHeader = 100'000'000;  // the reference implementation's limit
+
+struct DTypeName {
+  DType dtype;
+  std::string_view name;
+};
+constexpr DTypeName kDTypes[] = {{DType::f32, "F32"}, {DType::f64, "F64"}, {DType::bf16, "BF16"}, {DType::i8, "I8"},
+                                 {DType::u8, "U8"},   {DType::i32, "I32"}, {DType::i64, "I64"}};
+
+std::string_view file_name(DType t) {
+  for (const auto& d : kDTypes)
+    if (d.dtype == t) return d.name;
+  throw DTypeError(message("safetensors: ", name(t), " has no name in the file format"));
+}
+
+// --- reading ---
+
+struct Entry {
+  std::string name;
+  std::optional<DType> dtype = {};
+  std::optional<Shape> shape = {};
+  uint64_t begin = 0, end = 0;
+  bool has_offsets = false;
+};
+
+// Takes exactly the JSON that a header may be and nothing else, event by event: no tree is built, nesting is at most
+// three levels, and repeated keys are seen (a parsed tree would hide them).
+class Header final : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  std::map<std::string, std::string> metadata;
+  std::vector<Entry> entries;
+  std::string problem;
+
+  bool start_object(size_t) override {
+    switch (where_) {
+      case Where::start: where_ = Where::top; return true;
+      case Where::top_value:
+        where_ = key_ == "__metadata__" ? Where::metadata : Where::entry;
+        if (where_ == Where::entry) entries.push_back({.name = key_});
+        return true;
+      default: return fail("an object where none may be");
+    }
+  }
+  bool key(std::string& k) override {
+    key_ = k;
+    switch (where_) {
+      case Where::top:
+        if (!names_.insert(k).second) return fail("\"" + k + "\" occurs twice");
+        where_ = Where::top_value;
+        return true;
+      case Where::metadata:
+        if (metadata.contains(k)) return fail("__metadata__ has \"" + k + "\" twice");
+        where_ = Where::metadata_value;
+        return true;
+      case Where::entry:
+        if (k == "dtype" && !entry().dtype) return where_ = Where::dtype, true;
+        if (k == "shape" && !entry().shape) return where_ = Where::shape, true;
+        if (k == "data_offsets" && !entry().has_offsets) return where_ = Where::offsets, true;
+        return fail("tensor \"" + entry().name + "\" has an unknown or repeated key \"" + k + "\"");
+      default: return fail("a key where none may be");
+    }
+  }
+  bool end_object() override {
+    switch (where_) {
+      case Where::metadata: where_ = Where::top; return true;
+      case Where::top: where_ = Where::done; return true;
+      case Where::entry:
+        if (!entry().dtype || !entry().shape || !entry().has_offsets)
+          return fail("tensor \"" + entry().name + "\" lacks dtype, shape or data_offsets");
+        where_ = Where::top;
+        return true;
+      default: return fail("an object ends where none may");
+    }
+  }
+  bool string(std::string& s) override {
+    if (where_ == Where::metadata_value) {
+      metadata[key_] = s;
+      where_ = Where::metadata;
+      return true;
+    }
+    if (where_ != Where::dtype) return fail("a string where none may be");
+    for (const auto& d : kDTypes)
+      if (d.name == s) entry().dtype = d.dtype;
+    if (!entry().dtype) return fail("tensor \"" + entry().name + "\" has the unsupported dtype \"" + s + "\"");
+    where_ = Where::entry;
+    return true;
+  }
+  bool start_array(size_t) override {
+    if (where_ != Where::shape && where_ != Where::offsets) return fail("an array where none may be");
+    where_ = where_ == Where::shape ? Where::shape_values : Where::offset_values;
+    numbers_.clear();
+    return true;
+  }
+  bool number_unsigned(uint64_t v) override {
+    if (where_ != Where::shape_values && where_ != Where::offset_values) return fail("a number where none may be");
+    if (v > uint64_t(std::numeric_limits<int64_t>::max())) return fail("a number is too large");
+    if (numbers_.size() == kMaxRank)
+      return fail(message("tensor \"", entry().name, "\" has a list of more than ", kMaxRank, " numbers"));
+    numbers_.push_back(int64_t(v));
+    return true;
+  }
+  bool end_array() override {
+    if (where_ == Where::shape_values) {
+      entry().shape = Shape(numbers_);
+    } else {
+      if (numbers_.size() != 2) return fail("tensor \"" + entry().name + "\" has not two data_offsets");
+      entry().begin = uint64_t(numbers_[0]);
+      entry().end = uint64_t(numbers_[1]);
+      entry().has_offsets = true;
+    }
+    where_ = Where::entry;
+    return true;
+  }
+  bool null() override { return fail("null where none may be"); }
+  bool boolean(bool) override { return fail("a boolean where none may be"); }
+  bool number_integer(int64_t) override { return fail("a negative number"); }
+  bool number_float(double, const std::string&) override { return fail("a number that is not an integer"); }
+  bool binary(nlohmann::json::binary_t&) override { return fail("binary data"); }
+  bool parse_error(size_t at, const std::string&, const nlohmann::json::exception&) override {
+    return fail(message("no valid JSON at byte ", 8 + (at ? at - 1 : 0)));
+  }
+
+ private:
+  enum class Where {
+    start,
+    top,
+    top_value,
+    metadata,
+    metadata_value,
+    entry,
+    dtype,
+    shape,
+    shape_values,
+    offsets,
+    offset_values,
+    done
+  };
+
+  Entry& entry() { return entries.back(); }
+  bool fail(std::string what) {
+    problem = std::move(what);
+    return false;
+  }
+
+  Where where_ = Where::start;
+  std::string key_;
+  std::set<std::string> names_;
+  std::vector<int64_t> numbers_;
+};
+
+[[noreturn]] void bad_file(const fs::path& path, const std::string& what) {
+  throw FileError(message("safetensors file ", path.string(), ": ", what));
+}
+
+// Size in bytes, or no value if it does not fit.
+std::optional<uint64_t> byte_size(const Shape& shape, DType dtype) {
+  try {
+    const uint64_t n = uint64_t(numel(shape)), size = size_of(dtype);
+    if (n <= std::numeric_limits<uint64_t>::max() / size) return n * size;
+  } catch (const ShapeError&) {
+  }
+  return std::nullopt;
+}
+
+// --- writing ---
+
+// A file descriptor of a temporary file that vanishes unless it is renamed to its destination.
+class AtomicFile {
+ public:
+  explicit AtomicFile(const fs::path& path) : path_(path) {
+    static std::atomic<unsigned> counter{0};
+    do {
+      temporary_ = message(path.string(), ".", ::getpid(), "-", counter++, ".tmp");
+      fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    } while (fd_ < 0 && errno == EEXIST);
+    if (fd_ < 0) fail("cannot create a temporary file beside it");
+  }
+  ~AtomicFile() {
+    if (fd_ >= 0) ::close(fd_);
+    if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  }
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(const void* data, size_t bytes) {
+    for (const char* p = static_cast<const char*>(data); bytes;) {
+      const ssize_t n = ::write(fd_, p, bytes);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) fail(message("cannot write byte ", written_));
+      p += n;
+      bytes -= size_t(n);
+      written_ += size_t(n);
+    }
+  }
+
+  // Everything reaches the disk before the name does.
+  void commit() {
+    if (::fsync(fd_) != 0) fail("cannot flush it to the disk");
+    const int fd = std::exchange(fd_, -1);
+    if (::close(fd) != 0) fail("cannot close it");
+    if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot rename the temporary file");
+    temporary_.clear();
+    const fs::path folder = path_.has_parent_path() ? path_.parent_path() : fs::path(".");
+    if (const int dir = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); dir >= 0) {
+      ::fsync(dir);  // makes the rename durable; a file system that cannot do that has still done the rename
+      ::close(dir);
+    }
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& what) const { bad_file(path_, what + ": " + std::strerror(errno)); }
+
+  fs::path path_;
+  std::string temporary_;
+  int fd_ = -1;
+  size_t written_ = 0;
+};
+
+// On the CPU and row-major.
+Tensor dense(const Tensor& t) {
+  const Tensor cpu = t.detach().to(Device::cpu());
+  if (cpu.is_contiguous()) return cpu;
+  Tensor out = Tensor::empty(cpu.shape(), cpu.dtype());
+  out.copy_from(cpu);
+  return out;
+}
+
+}  // namespace
+
+SafeTensors SafeTensors::read(const fs::path& path) {
+  std::error_code error;
+  const uint64_t file_size = fs::file_size(path, error);
+  if (error) bad_file(path, "cannot be opened: " + error.message());
+  std::ifstream in(path, std::ios::binary);
+  if (!in) bad_file(path, "cannot be opened");
+
+  uint64_t header_size = 0;
+  if (file_size < 8 || !in.read(reinterpret_cast<char*>(&header_size), 8))
+    bad_file(path, message("has ", file_size, " bytes, fewer than the 8 of the header's size"));
+  if (header_size > file_size - 8 || header_size > kMaxHeader)
+    bad_file(path, message("byte 0: the header's size ", header_size, " is beyond the file's end at ", file_size,
+                           " or the limit of ", kMaxHeader));
+  std::string text(header_size, '\0');
+  if (!in.read(text.data(), std::streamsize(header_size))) bad_file(path, "cannot read the header");
+  Header header;
+  if (!nlohmann::json::sax_parse(text, &header)) bad_file(path, "bad header: " + header.problem);
+
+  // In the order of their bytes, tensors must cover the rest of the file exactly.
+  std::stable_sort(header.entries.begin(), header.entries.end(), [](const Entry& a, const Entry& b) {
+    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
+  });
+  const uint64_t data_begin = 8 + header_size, data_size = file_size - data_begin;
+  uint64_t position = 0;
+  for (const Entry& e : header.entries) {
+    const std::string tensor = "tensor \"" + e.name + "\"";
+    if (e.begin != position || e.end < e.begin || e.end > data_size)
+      bad_file(path, message(tensor, " has the offsets [", e.begin, ",", e.end, "), expected to begin at ", position,
+                             " and to end by ", data_size));
+    if (byte_size(*e.shape, *e.dtype) != e.end - e.begin)
+      bad_file(path, message(tensor, " is ", name(*e.dtype), *e.shape, " but has ", e.end - e.begin, " bytes"));
+    position = e.end;
+  }
+  if (position != data_size)
+    bad_file(path, message("byte ", data_begin + position, ": ", data_size - position, " bytes belong to no tensor"));
+
+  SafeTensors out;
+  out.metadata = std::move(header.metadata);
+  for (Entry& e : header.entries) {
+    Tensor t = Tensor::empty(*e.shape, *e.dtype);
+    if (e.end > e.begin && !in.read(reinterpret_cast<char*>(t.mutable_view().data), std::streamsize(e.end - e.begin)))
+      bad_file(path, message("cannot read tensor \"", e.name, "\" at byte ", data_begin + e.begin));
+    out.tensors.emplace_back(std::move(e.name), std::move(t));
+  }
+  return out;
+}
+
+void SafeTensors::write(const fs::path& path) const {
+  // Like the reference implementation: wide dtypes first, so every tensor is aligned to its element, then by name.
+  std::vector<const std::pair<std::string, Tensor>*> order;
+  for (const auto& entry : tensors) order.push_back(&entry);
+  std::sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
+    const size_t sa = size_of(a->second.dtype()), sb = size_of(b->second.dtype());
+    return sa != sb ? sa > sb : a->first < b->first;
+  });
+
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  if (!metadata.empty()) header["__metadata__"] = metadata;
+  uint64_t position = 0;
+  std::set<std::string_view> names{"__metadata__"};
+  for (const auto* entry : order) {
+    const auto& [name, t] = *entry;
+    if (!names.insert(name).second) bad_file(path, message("two tensors are called \"", name, "\""));
+    const uint64_t bytes = uint64_t(t.numel()) * size_of(t.dtype());
+    header[name] = {{"dtype", file_name(t.dtype())},
+                    {"shape", std::vector<int64_t>(t.shape().begin(), t.shape().end())},
+                    {"data_offsets", {position, position + bytes}}};
+    position += bytes;
+  }
+  std::string text;
+  try {
+    text = header.dump();
+  } catch (const nlohmann::json::exception& e) {
+    bad_file(path, message("a name or a metadata text is not UTF-8 (", e.what(), ")"));
+  }
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  if (text.size() > kMaxHeader) bad_file(path, message("the header would have ", text.size(), " bytes"));
+
+  AtomicFile out(path);
+  const uint64_t header_size = text.size();
+  out.write(&header_size, 8);
+  out.write(text.data(), text.size());
+  for (const auto* entry : order) {
+    const Tensor t = dense(entry->second);
+    out.write(t.view().data, size_t(t.numel()) * size_of(t.dtype()));
+  }
+  out.commit();
+}
+
+Tensor SafeTensors::find(std::string_view name) const {
+  for (const auto& [n, t] : tensors)
+    if (n == name) return t;
+  return {};
+}
+
+std::vector<std::pair<std::string, Tensor>> SafeTensors::extract(std::string_view prefix) {
+  std::vector<std::pair<std::string, Tensor>> out, rest;
+  for (auto& [name, t] : tensors) {
+    if (name.starts_with(prefix))
+      out.emplace_back(name.substr(prefix.size()), std::move(t));
+    else
+      rest.emplace_back(std::move(name), std::move(t));
+  }
+  tensors = std::move(rest);
+  return out;
+}
+
+void save_safetensors(const fs::path& path, const ParamStore& params, std::map<std::string, std::string> metadata) {
+  SafeTensors file{.metadata = std::move(metadata), .tensors = {}};
+  for (const Tensor& t : params.all()) file.tensors.emplace_back(t.name(), t);
+  file.write(path);
+}
+
+void load_safetensors(const fs::path& path, ParamStore& params, const LoadOptions& o) {
+  load_parameters(SafeTensors::read(path), params, o, path.string());
+}
+
+void load_parameters(const SafeTensors& file, ParamStore& params, const LoadOptions& o, std::string_view source) {
+  std::string problems;
+  std::map<std::string_view, const Tensor*> found;
+  for (const auto& [name, t] : file.tensors) {
+    found[name] = &t;
+    if (o.strict && !params.find(name)) problems += message("\n  unexpected: ", name);
+  }
+  for (const Tensor& p : params.all()) {
+    const auto it = found.find(p.name());
+    if (it == found.end()) {
+      if (o.strict) problems += message("\n  missing: ", p.name());
+      continue;
+    }
+    const Tensor& t = *it->second;
+    const bool convertible = t.dtype() == p.dtype() || (is_floating(t.dtype()) && is_floating(p.dtype()));
+    if (t.shape() != p.shape() || !convertible)
+      problems += message("\n  ", p.name(), " is ", name(t.dtype()), t.shape(), ", the network needs ", name(p.dtype()),
+                          p.shape());
+  }
+  if (!problems.empty()) throw FileError(message(source, " does not fit the network:", problems));
+  for (Tensor p : params.all())
+    if (const auto it = found.find(p.name()); it != found.end()) p.copy_from(*it->second);
+}
+
+}  // namespace mininn::nn

@@ -1,0 +1,64 @@
+#include "ops/optimizer.h"
+
+#include <initializer_list>
+
+#include "ops/operands.h"
+
+namespace mininn {
+namespace {
+
+// Checks the operands of an update and gives the gradient in the parameter's memory order.
+Tensor matching_grad(const char* op, const Tensor& param, const Tensor& grad, std::initializer_list<Tensor> state) {
+  if (param.dtype() != DType::f32 && param.dtype() != DType::f64)
+    throw DTypeError(message(op, ": parameters are f32 or f64, not ", name(param.dtype())));
+  if (!param.is_contiguous() && !param.is_channels_last())
+    throw ShapeError(message(op, ": the parameter ", param.shape(), " has gaps, its strides are ", param.strides()));
+  detail::require(op, "the gradient", grad, param.dtype(), param.device());
+  detail::require_shape(op, "the gradient", grad, param.shape());
+  for (const Tensor& s : state) {
+    detail::require(op, "the state", s, param.dtype(), param.device());
+    detail::require_shape(op, "the state", s, param.shape());
+    if (s.strides() != param.strides())
+      throw ShapeError(message(op, ": the state's strides ", s.strides(), " differ from the parameter's ",
+                               param.strides(), " for the shape ", param.shape()));
+  }
+  return detail::dense(grad, param.is_contiguous() ? MemoryFormat::contiguous : MemoryFormat::channels_last);
+}
+
+}  // namespace
+
+KernelTable<SgdUpdate>& sgd_update_kernels() {
+  static KernelTable<SgdUpdate> table("sgd_update");
+  return table;
+}
+
+KernelTable<AdamUpdate>& adam_update_kernels() {
+  static KernelTable<AdamUpdate> table("adam_update");
+  return table;
+}
+
+void sgd_update(Tensor& param, const Tensor& grad, Tensor& buffer, SgdUpdate a) {
+  const Tensor g =
+      buffer ? matching_grad("sgd_update", param, grad, {buffer}) : matching_grad("sgd_update", param, grad, {});
+  a.n = param.numel();
+  if (a.n == 0) return;
+  a.dtype = param.dtype();
+  a.param = param.mutable_view();
+  a.grad = g.view();
+  a.buffer = buffer ? buffer.mutable_view() : View();
+  sgd_update_kernels().run(a, param.device());
+}
+
+void adam_update(Tensor& param, const Tensor& grad, Tensor& m, Tensor& v, AdamUpdate a) {
+  const Tensor g = matching_grad("adam_update", param, grad, {m, v});
+  a.n = param.numel();
+  if (a.n == 0) return;
+  a.dtype = param.dtype();
+  a.param = param.mutable_view();
+  a.grad = g.view();
+  a.m = m.mutable_view();
+  a.v = v.mutable_view();
+  adam_update_kernels().run(a, param.device());
+}
+
+}  // namespace mininn

@@ -1,0 +1,40 @@
+#include "nn/batch_norm.h"
+
+#include <cmath>
+
+#include "core/error.h"
+#include "tests/support/catch.h"
+
+using namespace mininn;
+
+TEST_CASE("BatchNorm2d uses the batch's statistics in training and the running ones otherwise") {
+  nn::ParamStore params(Device::cpu(), 1, DType::f64);
+  nn::BatchNorm2d bn(params.root() / "bn", 1, {.eps = 1e-3, .momentum = 0.25});
+  const Tensor x = Tensor::from<double>({1, 2, 3, 6}, {1, 1, 2, 2});  // mean 3, variance 3.5, unbiased 14/3
+
+  const auto y = bn(x).to_vector();
+  for (size_t i = 0; i < 4; ++i) CHECK(y[i] == Approx((x.to_vector()[i] - 3) / std::sqrt(3.5 + 1e-3)));
+  CHECK(params.find("bn.running_mean").item() == Approx(0.25 * 3));
+  CHECK(params.find("bn.running_var").item() == Approx(0.75 + 0.25 * 14 / 3));
+  CHECK(params.find("bn.num_batches_tracked").item() == 1);
+
+  params.train(false);
+  const double mean = params.find("bn.running_mean").item(), var = params.find("bn.running_var").item();
+  const auto z = bn(x).to_vector();
+  for (size_t i = 0; i < 4; ++i) CHECK(z[i] == Approx((x.to_vector()[i] - mean) / std::sqrt(var + 1e-3)));
+  CHECK(params.find("bn.running_mean").item() == mean);
+  CHECK(params.find("bn.num_batches_tracked").item() == 1);
+}
+
+TEST_CASE("BatchNorm2d takes [N,C] and an initial scale") {
+  nn::ParamStore params;
+  nn::BatchNorm2d bn(params.root() / "bn", 3, {.gamma = 0});
+  CHECK(params.find("bn.weight").to_vector() == std::vector<double>{0, 0, 0});
+  CHECK(bn(Tensor::from<float>({1, 2, 3, 4, 5, 6}, {2, 3})).to_vector() == std::vector<double>(6, 0));
+}
+
+TEST_CASE("BatchNorm2d refuses no channels and no eps") {
+  nn::ParamStore params;
+  CHECK_THROWS_AS(nn::BatchNorm2d(params.root() / "bn", 0), ValueError);
+  CHECK_THROWS_AS(nn::BatchNorm2d(params.root() / "bn", 1, {.eps = 0}), ValueError);
+}

@@ -1,0 +1,23 @@
+#include "nn/linear.h"
+
+#include "core/error.h"
+#include "nn/init.h"
+#include "tests/support/catch.h"
+
+using namespace mininn;
+
+TEST_CASE("nn::Linear computes x W^T + b") {
+  nn::ParamStore params(Device::cpu(), 1, DType::f64);
+  nn::Linear layer(params.root() / "fc", {.in = 3, .out = 2});
+  params.find("fc.weight").copy_from(Tensor::from<double>({1, 2, 3, 4, 5, 6}, {2, 3}));
+  params.find("fc.bias").copy_from(Tensor::from<double>({10, 20}, {2}));
+  CHECK(layer(Tensor::from<double>({1, 0, -1, 1, 1, 1}, {2, 3})).to_vector() == std::vector<double>{8, 18, 16, 35});
+}
+
+TEST_CASE("nn::Linear without a bias, and with impossible sizes") {
+  nn::ParamStore params;
+  nn::Linear layer(params.root() / "fc", {.in = 2, .out = 1, .bias = false, .weight_init = nn::init::constant(3)});
+  CHECK(!layer.bias());
+  CHECK(layer(Tensor::from<float>({1, 2}, {1, 2})).item() == 9);
+  CHECK_THROWS_AS(nn::Linear(params.root() / "b", {.in = 2}), ValueError);
+}
