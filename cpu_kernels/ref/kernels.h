@@ -6,8 +6,12 @@
 #include "ops/batch_norm.h"
 #include "ops/conv2d.h"
 #include "ops/cross_entropy.h"
+#include "ops/dropout.h"
+#include "ops/elementwise.h"
+#include "ops/layout.h"
 #include "ops/matmul.h"
 #include "ops/pool2d.h"
+#include "ops/reduce.h"
 #include "ops/softmax.h"
 
 namespace mininn::cpu::ref {
@@ -27,5 +31,19 @@ extern const Kernel<SoftmaxFwd> softmax_fwd;
 extern const Kernel<SoftmaxBwd> softmax_bwd;
 extern const Kernel<CrossEntropyFwd> cross_entropy_fwd;
 extern const Kernel<CrossEntropyBwd> cross_entropy_bwd;
+
+// Elementwise ops, one kernel per functor. These compute f32 in f32: the operation itself is the definition.
+extern const PerOp<UnaryOps, UnaryArgs> unary;
+extern const PerOp<UnaryOps, UnaryGradArgs> unary_grad;
+extern const PerOp<BinaryOps, BinaryArgs> binary;
+extern const PerOp<BinaryOps, BinaryGradArgs> binary_grad_a, binary_grad_b;
+extern const PerOp<ScalarOps, ScalarArgs> scalar;
+
+extern const Kernel<CopyArgs> copy;  // every dtype
+extern const Kernel<SumArgs> sum;
+extern const Kernel<MaxArgs> amax;
+extern const Kernel<MaxGradArgs> amax_grad;
+extern const Kernel<DropoutArgs> dropout;
+extern const Kernel<DropoutGradArgs> dropout_grad;
 
 }  // namespace mininn::cpu::ref
