@@ -1,6 +1,7 @@
 // Layout: each of a, b and c row-major or column-major with any distance between lines; other strides are refused.
-// Eigen runs single-threaded here (EIGEN_DONT_PARALLELIZE, set by the build); the rows of c are shared out to our own
+// Eigen runs single-threaded here (EIGEN_DONT_PARALLELIZE); the rows of c are shared out to our own
 // threads in slices of fixed size, so results do not depend on their number.
+#define EIGEN_DONT_PARALLELIZE
 #include <Eigen/Core>
 #include <algorithm>
 
