@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <iomanip>
-#include <numeric>
 
 #include "core/allocator.h"
 #include "core/tensor_impl.h"
@@ -59,15 +57,15 @@ void walk(const Shape& shape, const Strides& a, const Strides& b, Fn&& fn) {
 
 // True if the elements fill their memory without gaps or overlaps, in whatever order of dimensions.
 bool is_dense(const Shape& s, const Strides& st) {
-  std::array<int, kMaxRank> order{};
-  const auto end = order.begin() + s.rank();
-  std::iota(order.begin(), end, 0);
-  std::sort(order.begin(), end, [&](int a, int b) { return st[a] < st[b]; });
-  int64_t expected = 1;
-  for (auto it = order.begin(); it != end; ++it) {
-    if (s[*it] == 1) continue;
-    if (st[*it] != expected) return false;
-    expected *= s[*it];
+  int64_t expected = 1;  // the stride of the next dimension outward
+  bool placed[kMaxRank] = {};
+  for (int round = 0; round < s.rank(); ++round) {
+    int next = -1;
+    for (int d = 0; d < s.rank(); ++d)
+      if (!placed[d] && (s[d] == 1 || st[d] == expected)) next = d;
+    if (next < 0) return false;
+    placed[next] = true;
+    expected *= s[next];
   }
   return true;
 }

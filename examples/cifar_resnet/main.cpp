@@ -102,6 +102,7 @@ int main(int argc, char** argv) {
   CLI::App* train_command = app.add_subcommand("train", "train ResNet-18 from random weights");
   CLI::App* eval_command =
       app.add_subcommand("eval", "accuracy, loss and the hash of all logits of an fp32 or int8 file");
+  CLI::App* kernels_command = app.add_subcommand("kernels", "list the int8 convolution kernels of this build");
   CLI::App* ptq_command = app.add_subcommand("ptq", "quantize a trained network to int8 and say what it cost");
   CLI::App* bench_command = app.add_subcommand("bench", "latency, throughput and memory, fp32 against int8");
   add_train(*train_command, train_options);
@@ -113,6 +114,7 @@ int main(int argc, char** argv) {
   try {
     if (*train_command) train(train_options);
     if (*eval_command) eval(eval_options);
+    if (*kernels_command) list_int8_kernels();
     if (*ptq_command) ptq(ptq_options);
     if (*bench_command) bench(bench_options);
     return 0;

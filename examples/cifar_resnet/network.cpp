@@ -16,6 +16,8 @@
 #include "nn/graph/executor.h"
 #include "nn/graph/passes.h"
 #include "nn/graph/trace.h"
+#include "quant/int8_file.h"
+#include "quant/int8_net.h"
 
 namespace cifar_resnet {
 
@@ -35,19 +37,17 @@ Device apply(const CommonOptions& o) {
   return Device::parse(o.device);
 }
 
-data::Dataset open_data(const CommonOptions& o, data::Split split) {
-  const bool test = split == data::Split::test;
-  data::Dataset set;
+data::Dataset open_data(const CommonOptions& o, data::Split split, int64_t limit) {
   if (o.data == "synthetic") {
-    set = data::synthetic(test ? kSyntheticTest : kSyntheticTrain, split);
-  } else {
-    const auto dir = data::find_cifar10(o.data.empty() ? std::nullopt : std::optional<Path>(o.data));
-    if (!dir)
-      throw FileError(
-          "no CIFAR-10 found: run data/fetch_cifar10.sh, name its folder with --data, or try --data synthetic");
-    set = data::load_cifar10(*dir, split);
+    const int64_t all = split == data::Split::test ? kSyntheticTest : kSyntheticTrain;
+    return data::synthetic(limit > 0 ? std::min(limit, all) : all, split);
   }
-  return test && o.limit_test > 0 ? set.take(o.limit_test) : set;
+  const auto dir = data::find_cifar10(o.data.empty() ? std::nullopt : std::optional<Path>(o.data));
+  if (!dir)
+    throw FileError(
+        "no CIFAR-10 found: run data/fetch_cifar10.sh, name its folder with --data, or try --data synthetic");
+  const data::Dataset set = data::load_cifar10(*dir, split);
+  return limit > 0 ? set.take(limit) : set;
 }
 
 Fp32Network::Fp32Network(Device device, uint64_t seed, int64_t base_channels)
@@ -71,6 +71,12 @@ nn::graph::Graph Fp32Network::graph() {
 
 Classify Fp32Network::classifier() {
   return [g = graph()](const Tensor& images) { return nn::graph::run(g, data::normalize(images)); };
+}
+
+Classify load_classifier(const Path& file) {
+  if (quant::is_int8_file(file))
+    return [net = quant::Int8Net::load(file)](const Tensor& images) { return net.forward(images); };
+  return Fp32Network::load(file)->classifier();
 }
 
 Tensor image_range(const data::Dataset& set, int64_t begin, int64_t end) {

@@ -21,8 +21,9 @@ using Classify = std::function<mininn::Tensor(const mininn::Tensor&)>;
 // Makes the device, the backend and the number of threads what the options say. Throws ValueError or DeviceError.
 mininn::Device apply(const CommonOptions& o);
 
-// The data that the options name: a folder, "synthetic", or the usual places. Throws FileError if there is none.
-mininn::data::Dataset open_data(const CommonOptions& o, mininn::data::Split split);
+// The data that the options name: a folder, "synthetic", or the usual places; its first `limit` images, or all if that
+// is 0. Throws FileError if there is none.
+mininn::data::Dataset open_data(const CommonOptions& o, mininn::data::Split split, int64_t limit);
 
 // A ResNet-18 with its parameters.
 struct Fp32Network {
@@ -37,6 +38,9 @@ struct Fp32Network {
   mininn::nn::ParamStore params;
   ResNet18 model;
 };
+
+// The classifier that a file holds, fp32 or int8. Throws FileError.
+Classify load_classifier(const Path& file);
 
 struct Evaluation {
   double accuracy = 0, loss = 0;  // fraction of 1; mean cross-entropy in nats

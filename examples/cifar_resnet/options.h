@@ -62,6 +62,7 @@ struct BenchOptions : CommonOptions {
 
 void train(const TrainOptions& o);
 void eval(const EvalOptions& o);
+void list_int8_kernels();
 void ptq(const PtqOptions& o);
 void bench(const BenchOptions& o);
 

@@ -114,8 +114,8 @@ class Trainer {
   Trainer(const TrainOptions& o, Device device)
       : o_(o),
         recipe_(recipe(o)),
-        train_set_(open_data(o, data::Split::train)),
-        test_set_(open_data(o, data::Split::test)),
+        train_set_(open_data(o, data::Split::train, o.limit_train)),
+        test_set_(open_data(o, data::Split::test, o.limit_test)),
         base_channels_(std::max<int64_t>(std::llround(64 * o.width), 1)),
         model_file_(o.model.empty() ? o.out / "resnet18.safetensors" : o.model),
         checkpoint_(o.out / "checkpoint" / "last.safetensors"),
@@ -123,7 +123,6 @@ class Trainer {
         net_(device, o.seed, base_channels_),
         sgd_(net_.params.trainable(),
              {.momentum = o.momentum, .weight_decay = o.weight_decay, .nesterov = recipe_.nesterov && o.momentum > 0}) {
-    if (o.limit_train > 0) train_set_ = train_set_.take(o.limit_train);
     if (o.val_split > 0) std::tie(train_set_, validation_) = data::hold_out(train_set_, o.val_split, o.seed);
     loader_.emplace(train_set_, data::LoaderOptions{.batch_size = o.batch_size,
                                                     .drop_last = train_set_.size() >= o.batch_size,

@@ -1,0 +1,100 @@
+// The CPU's kernel tables: for each op the candidates in order, best first, the reference last. Nothing else is here.
+#include "cpu_kernels/own/batch_norm.h"
+#include "cpu_kernels/own/elementwise.h"
+#include "cpu_kernels/own/optimizer.h"
+#include "cpu_kernels/own/pool2d.h"
+#include "cpu_kernels/ref/accumulate.h"
+#include "cpu_kernels/ref/kernels.h"
+#include "cpu_kernels/ref/optimizer.h"
+
+#ifdef MININN_HAVE_EIGEN
+#include "cpu_kernels/eigen/kernels.h"
+#define EIGEN_KERNEL(name) eigen::name,
+#else
+#define EIGEN_KERNEL(name)
+#endif
+
+#ifdef MININN_HAVE_ONEDNN
+#include "cpu_kernels/onednn/kernels.h"
+#define ONEDNN_KERNEL(name) onednn::name,
+#else
+#define ONEDNN_KERNEL(name)
+#endif
+
+namespace mininn {
+namespace cpu {
+namespace {
+
+constexpr DeviceType kCpu = DeviceType::cpu;
+
+void register_elementwise() {
+  for_each_type(UnaryOps(), []<class Op>() {
+    if constexpr (VectorUnaryOps::contains<Op>) {
+      unary_kernels<Op>().set(kCpu, {own::unary_avx512.of<Op>(), own::unary_avx2.of<Op>(), ref::unary.of<Op>()});
+      unary_grad_kernels<Op>().set(
+          kCpu, {own::unary_grad_avx512.of<Op>(), own::unary_grad_avx2.of<Op>(), ref::unary_grad.of<Op>()});
+    } else {
+      unary_kernels<Op>().set(kCpu, {ref::unary.of<Op>()});
+      unary_grad_kernels<Op>().set(kCpu, {ref::unary_grad.of<Op>()});
+    }
+  });
+  for_each_type(BinaryOps(), []<class Op>() {
+    binary_kernels<Op>().set(kCpu, {own::binary_avx512.of<Op>(), own::binary_avx2.of<Op>(), ref::binary.of<Op>()});
+    if constexpr (Op::da_reads != kReadsNothing)
+      binary_grad_kernels<Op, 0>().set(
+          kCpu, {own::binary_grad_a_avx512.of<Op>(), own::binary_grad_a_avx2.of<Op>(), ref::binary_grad_a.of<Op>()});
+    if constexpr (Op::db_reads != kReadsNothing)
+      binary_grad_kernels<Op, 1>().set(
+          kCpu, {own::binary_grad_b_avx512.of<Op>(), own::binary_grad_b_avx2.of<Op>(), ref::binary_grad_b.of<Op>()});
+  });
+  for_each_type(ScalarOps(), []<class Op>() {
+    scalar_kernels<Op>().set(kCpu, {own::scalar_avx512.of<Op>(), own::scalar_avx2.of<Op>(), ref::scalar.of<Op>()});
+  });
+}
+
+void register_layout_and_reductions() {
+  accumulate_kernels().set(kCpu, {ref::accumulate});
+  copy_kernels().set(kCpu, {ref::copy});
+  sum_kernels().set(kCpu, {ref::sum});
+  amax_kernels().set(kCpu, {ref::amax});
+  amax_grad_kernels().set(kCpu, {ref::amax_grad});
+  dropout_kernels().set(kCpu, {ref::dropout});
+  dropout_grad_kernels().set(kCpu, {ref::dropout_grad});
+}
+
+void register_layers() {
+  conv2d_fwd_kernels().set(kCpu, {ref::conv2d_fwd});
+  conv2d_bwd_data_kernels().set(kCpu, {ref::conv2d_bwd_data});
+  conv2d_bwd_weights_kernels().set(kCpu, {ref::conv2d_bwd_weights});
+  matmul_kernels().set(kCpu, {EIGEN_KERNEL(matmul) ref::matmul});
+  max_pool2d_fwd_kernels().set(kCpu, {own::max_pool2d_fwd_avx512, own::max_pool2d_fwd_avx2, ref::max_pool2d_fwd});
+  max_pool2d_bwd_kernels().set(kCpu, {own::max_pool2d_bwd_avx512, own::max_pool2d_bwd_avx2, ref::max_pool2d_bwd});
+  avg_pool2d_fwd_kernels().set(kCpu, {own::avg_pool2d_fwd_avx512, own::avg_pool2d_fwd_avx2, ref::avg_pool2d_fwd});
+  avg_pool2d_bwd_kernels().set(kCpu, {own::avg_pool2d_bwd_avx512, own::avg_pool2d_bwd_avx2, ref::avg_pool2d_bwd});
+  batch_norm_fwd_train_kernels().set(
+      kCpu, {own::batch_norm_train_avx512, own::batch_norm_train_avx2, ref::batch_norm_fwd_train});
+  batch_norm_fwd_eval_kernels().set(kCpu,
+                                    {own::batch_norm_eval_avx512, own::batch_norm_eval_avx2, ref::batch_norm_fwd_eval});
+  batch_norm_bwd_kernels().set(kCpu, {own::batch_norm_bwd_avx512, own::batch_norm_bwd_avx2, ref::batch_norm_bwd});
+  softmax_fwd_kernels().set(kCpu, {ref::softmax_fwd});
+  softmax_bwd_kernels().set(kCpu, {ref::softmax_bwd});
+  cross_entropy_fwd_kernels().set(kCpu, {ref::cross_entropy_fwd});
+  cross_entropy_bwd_kernels().set(kCpu, {ref::cross_entropy_bwd});
+}
+
+void register_optimizers() {
+  sgd_update_kernels().set(kCpu, {own::sgd_update_avx2, ref::sgd_update});
+  adam_update_kernels().set(kCpu, {own::adam_update_avx2, ref::adam_update});
+}
+
+}  // namespace
+}  // namespace cpu
+
+void register_cpu_kernels() {
+  cpu::register_elementwise();
+  cpu::register_layout_and_reductions();
+  cpu::register_layers();
+  cpu::register_optimizers();
+}
+
+}  // namespace mininn
