@@ -1,0 +1,12 @@
+// The own int8 addition kernels, best first.
+#pragma once
+
+#include "ops/qadd.h"
+
+namespace mininn::cpu::own {
+
+extern const Kernel<QAdd> qadd_avx512;
+extern const Kernel<QAdd> qadd_avx2;
+extern const Kernel<QAdd> qadd_scalar;
+
+}  // namespace mininn::cpu::own

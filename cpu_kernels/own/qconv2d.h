@@ -1,0 +1,13 @@
+// The own int8 convolution kernels, best first.
+#pragma once
+
+#include "ops/qconv2d.h"
+
+namespace mininn::cpu::own {
+
+extern const Kernel<QConv2d> qconv2d_direct_avx512vnni;
+extern const Kernel<QConv2d> qconv2d_direct_avxvnni;
+extern const Kernel<QConv2d> qconv2d_direct_avx2;
+extern const Kernel<QConv2d> qconv2d_direct_scalar;  // takes everything
+
+}  // namespace mininn::cpu::own

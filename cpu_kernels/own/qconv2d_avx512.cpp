@@ -1,0 +1,110 @@
+// Direct int8 convolution with vpdpbusd: one instruction multiplies four input channels of one pixel, broadcast as a
+// dword, with those of 16 output channels and adds the four products to each.
+//
+// A tile is up to 8 pixels x 2 vectors of 16 output channels. Eight pixel pointers stay in general registers, so any
+// stride, dilation, border or jump to another image costs nothing inside the loop.
+#include "cpu_kernels/own/cpu_features.h"
+#include "cpu_kernels/own/qconv2d.h"
+#include "cpu_kernels/own/qconv2d_direct.h"
+#include "cpu_kernels/own/requant.h"
+
+MININN_TARGET_AVX512VNNI
+namespace mininn::cpu::own {
+namespace {
+
+inline __m512i broadcast_dword(const uint8_t* p) {
+  int32_t v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return _mm512_set1_epi32(v);
+}
+
+template <int P, int V>
+inline void store(const QTile& t, __m512i (&acc)[P][V]) {
+  const __m512 lo = _mm512_set1_ps(t.range.lo), hi = _mm512_set1_ps(t.range.hi);
+  const __m512i zero = _mm512_set1_epi32(t.range.zero);
+  const __m512 r_scale = _mm512_set1_ps(t.residual_scale);
+  const __m512i r_zero = _mm512_set1_epi32(t.residual_zero);
+  for (int v = 0; v < V; ++v) {
+    const int64_t left = t.channels - 16 * v;
+    const __mmask16 mask = left >= 16 ? __mmask16(0xffff) : __mmask16((1u << left) - 1);
+    const int64_t channel = t.channel + 16 * v;
+    const __m512 multiplier = _mm512_maskz_loadu_ps(mask, t.multiplier + channel);
+#pragma GCC unroll 8
+    for (int p = 0; p < P; ++p) {
+      if (p >= t.pixels) break;
+      __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[p][v]), multiplier);
+      if (t.has_residual) {
+        const __m512i r = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, t.residual[p] + channel));
+        y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(r, r_zero)), r_scale, y);
+      }
+      if (t.f32)
+        _mm512_mask_storeu_ps(reinterpret_cast<float*>(t.y[p]) + channel, mask, y);
+      else
+        _mm512_mask_cvtepi32_storeu_epi8(t.y[p] + channel, mask, to_codes(y, lo, hi, zero));
+    }
+  }
+}
+
+template <int P, int V>
+void tile(const QTile& t) {
+  __m512i acc[P][V];
+#pragma GCC unroll 8
+  for (int p = 0; p < P; ++p)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) acc[p][v] = _mm512_loadu_si512(t.bias[p] + t.bias_channel + 16 * v);
+  for (int tap = 0; tap < t.taps; ++tap) {
+    const uint8_t* x[P];
+#pragma GCC unroll 8
+    for (int p = 0; p < P; ++p) x[p] = t.x[tap * kTilePixels + p];
+    const int8_t* w = t.w + t.tap_offset[tap];
+    const auto step = [&](int64_t c, int64_t s) __attribute__((always_inline)) {
+      __m512i wv[V];
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) wv[v] = _mm512_loadu_si512(w + v * t.w_block + s * 64);
+#pragma GCC unroll 8
+      for (int p = 0; p < P; ++p) {
+        const __m512i xv = broadcast_dword(x[p] + c + s * 4);
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) acc[p][v] = _mm512_dpbusd_epi32(acc[p][v], xv, wv[v]);
+      }
+    };
+    int64_t c = 0;
+    for (; c + 16 <= t.steps * 4; c += 16, w += 256) {
+      step(c, 0);
+      step(c, 1);
+      step(c, 2);
+      step(c, 3);
+    }
+    for (; c < t.steps * 4; c += 4, w += 64) step(c, 0);
+  }
+  store<P, V>(t, acc);
+}
+
+}  // namespace
+}  // namespace mininn::cpu::own
+MININN_TARGET_END
+
+namespace mininn::cpu::own {
+namespace {
+
+QTileFn tile_function(int pixels, int blocks) {
+  static constexpr QTileFn one[] = {tile<1, 1>, tile<2, 1>, tile<4, 1>, tile<8, 1>};
+  static constexpr QTileFn two[] = {tile<1, 2>, tile<2, 2>, tile<4, 2>, tile<8, 2>};
+  const int i = pixels > 4 ? 3 : pixels > 2 ? 2 : pixels - 1;
+  return blocks == 1 ? one[i] : two[i];
+}
+
+constexpr QDirectIsa kIsa{.lanes = 16, .pixels = 8, .blocks = 2, .recode = 0, .tile = tile_function};
+
+Refusal check(const QConv2d& a) {
+  if (!cpu_features().avx512_vnni) return {"the processor has no AVX-512 VNNI"};
+  return check_direct(a);
+}
+void run(const QConv2d& a, const ExecContext&) { run_direct(a, kIsa); }
+Tensor pack(const QConv2d& a) { return pack_direct(a, kIsa.lanes, kIsa.recode); }
+
+}  // namespace
+
+const Kernel<QConv2d> qconv2d_direct_avx512vnni{"own.direct.avx512vnni", check, run, pack};
+
+}  // namespace mininn::cpu::own

@@ -1,0 +1,78 @@
+// Direct int8 convolution, shared by every instruction set: weight layout, bias folding and the walk over tiles.
+//
+// Packed weights: per block of `lanes` output channels, per tap, per four input channels: [lanes][4] s8, so that one
+// vector load meets four input channels broadcast as a dword. Blocks never cross a group; missing channels are zeros.
+//
+// Padding is never multiplied. A tile is a handful of output pixels; a tap that falls on padding for all of them is
+// skipped, and one that does for some reads a zero pixel there. The input's zero point is folded into the bias over the
+// taps that do exist: pixels with different taps have different bias rows, which pack() writes down once. The same rows
+// carry the bias classes of ops/qconv2d.h.
+//
+// Integer sums may wrap on the way: arithmetic modulo 2^32 and a final value within int32 make the result exact.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cpu_kernels/own/requant.h"
+#include "ops/qconv2d.h"
+
+namespace mininn::cpu::own {
+
+inline constexpr int kTilePixels = 8;     // most pixels of a tile
+inline constexpr int64_t kMaxTaps = 128;  // kh * kw
+
+// One call of a tile function: pixels x channels outputs. Plain data, so that target regions call no inline functions.
+struct QTile {
+  int taps = 0;
+  int64_t steps = 0;                    // dwords of input channels per tap
+  const uint8_t* const* x = nullptr;    // [taps][kTilePixels]
+  const int64_t* tap_offset = nullptr;  // [taps]: bytes into a block of weights
+  const int8_t* w = nullptr;            // the first block
+  int64_t w_block = 0;                  // bytes from a block of weights to the next
+
+  int pixels = 0;                        // to be stored; the pointers of the others repeat a stored pixel's
+  int64_t channel = 0;                   // the first output channel
+  int64_t channels = 0;                  // to be stored
+  int64_t bias_channel = 0;              // where the first channel is in a (padded) bias row
+  const int32_t* bias[kTilePixels];      // a pixel's row
+  const uint8_t* residual[kTilePixels];  // channel 0 of a pixel, if there is a residual
+  std::byte* y[kTilePixels];             // channel 0 of a pixel
+
+  const float* multiplier = nullptr;  // [oc]
+  bool has_residual = false;
+  float residual_scale = 0;
+  int32_t residual_zero = 0;
+  bool f32 = false;  // y is f32, and not codes within `range`
+  CodeRange range{};
+};
+using QTileFn = void (*)(const QTile&);
+
+// What a tile function family can do.
+struct QDirectIsa {
+  int lanes;   // output channels per block
+  int pixels;  // most pixels per call
+  int blocks;  // most blocks per call
+  // The input as the kernel wants to see it: 0 for u8, 128 where x XOR 0x80 is multiplied as s8.
+  int recode;
+  QTileFn (*tile)(int pixels, int blocks);  // a function for at least that many pixels and exactly that many blocks
+};
+
+// Null, or why no direct kernel with dword input channels takes the call.
+Refusal check_direct(const QConv2d& a);
+Tensor pack_direct(const QConv2d& a, int lanes, int recode);
+void run_direct(const QConv2d& a, const QDirectIsa& isa);
+
+// The parts of a packed buffer.
+struct PackedQConv {
+  const int32_t* row;  // [oh], [ow]: an output pixel's bias row is row[oh] + col[ow]
+  const int32_t* col;
+  const int32_t* bias;  // [rows][bias_stride]
+  const int8_t* w;
+  int64_t bias_stride;
+  int64_t blocks;   // per group
+  int64_t w_block;  // bytes
+};
+PackedQConv unpack_direct(const QConv2d& a);
+
+}  // namespace mininn::cpu::own

@@ -1,0 +1,14 @@
+// The own int8 pooling kernels, best first.
+#pragma once
+
+#include "ops/qpool.h"
+
+namespace mininn::cpu::own {
+
+extern const Kernel<QMaxPool2d> qmax_pool2d_avx2;
+extern const Kernel<QMaxPool2d> qmax_pool2d_scalar;
+extern const Kernel<QAvgPool2d> qavg_pool2d_scalar;
+extern const Kernel<QGlobalSum> qglobal_sum_avx2;
+extern const Kernel<QGlobalSum> qglobal_sum_scalar;
+
+}  // namespace mininn::cpu::own

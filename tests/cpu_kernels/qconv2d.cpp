@@ -1,0 +1,242 @@
+// Every int8 convolution kernel against a plain loop over the definition in ops/qconv2d.h: equal bytes, no tolerance.
+#include "ops/qconv2d.h"
+
+#include <cmath>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "tests/cpu_kernels/int8_buffers.h"
+
+using namespace mininn;
+using namespace mininn::test;
+
+namespace {
+
+struct Case {
+  Conv2dGeometry g;
+  Codes x;
+  int32_t x_zero = 0;
+  Array<int8_t> w;
+  Array<int32_t> bias;
+  std::vector<int32_t> row_class, col_class;
+  Array<float> multiplier;
+  std::optional<Codes> residual;
+  float residual_scale = 0;
+  int32_t residual_zero = 0;
+  int32_t y_zero = 0, lo = 0, hi = 255;
+
+  Case(const Conv2dGeometry& geometry, Codes codes)
+      : g(geometry), x(std::move(codes)), w({g.oc, g.icg(), g.kh, g.kw}), bias({1, g.oc}), multiplier({g.oc}) {}
+
+  QConv2d args(const View& y) const {
+    QConv2d a;
+    a.g = g;
+    a.x = x.view();
+    a.x_zero = x_zero;
+    a.w = w.view();
+    a.bias = bias.view();
+    if (!row_class.empty()) {
+      a.row_class = row_class.data();
+      a.col_class = col_class.data();
+    }
+    a.multiplier = multiplier.view();
+    if (residual) a.residual = residual->view();
+    a.residual_scale = residual_scale;
+    a.residual_zero = residual_zero;
+    a.y = y;
+    a.y_zero = y_zero;
+    a.lo = lo;
+    a.hi = hi;
+    return a;
+  }
+
+  int64_t accumulator(int64_t n, int64_t o, int64_t oh, int64_t ow) const {
+    int64_t acc = bias[(row_class.empty() ? 0 : row_class[size_t(oh)] + col_class[size_t(ow)]) * g.oc + o];
+    for (int64_t c = 0; c < g.icg(); ++c)
+      for (int64_t kh = 0; kh < g.kh; ++kh)
+        for (int64_t kw = 0; kw < g.kw; ++kw) {
+          const int64_t ih = oh * g.stride_h - g.pad_h + kh * g.dil_h, iw = ow * g.stride_w - g.pad_w + kw * g.dil_w;
+          const bool inside = ih >= 0 && ih < g.ih && iw >= 0 && iw < g.iw;
+          const int code = inside ? x.at(n, o / g.ocg() * g.icg() + c, ih, iw) : x_zero;
+          acc += int64_t{code - x_zero} * w[((o * g.icg() + c) * g.kh + kh) * g.kw + kw];
+        }
+    return acc;
+  }
+
+  float real(int64_t n, int64_t o, int64_t oh, int64_t ow) const {
+    const float t = float(int32_t(accumulator(n, o, oh, ow))) * multiplier[o];
+    return residual ? std::fmaf(float(residual->at(n, o, oh, ow) - residual_zero), residual_scale, t) : t;
+  }
+};
+
+Conv2dGeometry geometry(int64_t n, int64_t ic, int64_t size, int64_t oc, int64_t kernel, int64_t stride, int64_t pad,
+                        int64_t groups = 1) {
+  return Conv2dGeometry::make("test", {n, ic, size, size}, {oc, ic / groups, kernel, kernel},
+                              {.stride = stride, .padding = pad, .groups = groups});
+}
+
+Conv2dGeometry random_geometry(Rng& rng) {
+  for (;;) {
+    const bool depthwise = chance(rng, 0.1);
+    const int64_t groups = depthwise ? uniform(rng, 1, 40) : chance(rng, 0.3) ? uniform(rng, 2, 3) : 1;
+    const int64_t icg = depthwise ? 1 : chance(rng, 0.4) ? 4 * uniform(rng, 1, 20) : uniform(rng, 1, 21);
+    const int64_t ocg = depthwise ? 1 : uniform(rng, 1, 70);
+    const int64_t n = chance(rng, 0.2) ? uniform(rng, 7, 18) : uniform(rng, 0, 3);
+    const int64_t ih = uniform(rng, 1, 12), iw = uniform(rng, 1, 20), kh = uniform(rng, 1, 5), kw = uniform(rng, 1, 5);
+    const Conv2dOptions o{.stride = {uniform(rng, 1, 3), uniform(rng, 1, 3)},
+                          .padding = {uniform(rng, 0, 3), uniform(rng, 0, 3)},
+                          .dilation = {uniform(rng, 1, 2), uniform(rng, 1, 2)},
+                          .groups = groups};
+    if (ih + 2 * o.padding.h < o.dilation.h * (kh - 1) + 1 || iw + 2 * o.padding.w < o.dilation.w * (kw - 1) + 1) continue;
+    const auto g = Conv2dGeometry::make("test", {n, icg * groups, ih, iw}, {ocg * groups, icg, kh, kw}, o);
+    if (g.macs() < 3000000) return g;
+  }
+}
+
+// Weights, bias and multipliers such that most results land within the codes and some saturate at both ends.
+void fill(Case& c, Rng& rng, bool classes, bool residual) {
+  const Conv2dGeometry& g = c.g;
+  c.x_zero = chance(rng, 0.3) ? 0 : int32_t(uniform(rng, 0, 255));
+  for (int64_t i = 0; i < c.w.size(); ++i) c.w[i] = int8_t(uniform(rng, -127, 127));
+  if (classes) {
+    const int64_t rows = uniform(rng, 1, 3), cols = uniform(rng, 1, 3);
+    for (int64_t i = 0; i < g.oh; ++i) c.row_class.push_back(int32_t(uniform(rng, 0, rows - 1) * cols));
+    for (int64_t i = 0; i < g.ow; ++i) c.col_class.push_back(int32_t(uniform(rng, 0, cols - 1)));
+    c.bias = Array<int32_t>({rows * cols, g.oc});
+  }
+  const double spread = 73.0 * 100.0 * std::sqrt(double(g.icg() * g.kh * g.kw));
+  for (int64_t i = 0; i < c.bias.size(); ++i) c.bias[i] = int32_t(uniform(rng, int64_t(-spread), int64_t(spread)));
+  for (int64_t i = 0; i < g.oc; ++i) c.multiplier[i] = uniform_real(rng, 20.0f, 120.0f) / float(spread);
+  if (residual) {
+    c.residual = Codes::random(rng, {g.n, g.oc, g.oh, g.ow});
+    c.residual_scale = uniform_real(rng, 0.1f, 2.0f);
+    c.residual_zero = int32_t(uniform(rng, 0, 255));
+  }
+  c.y_zero = int32_t(uniform(rng, 0, 255));
+  c.lo = chance(rng, 0.5) ? c.y_zero : int32_t(uniform(rng, 0, 100));
+  c.hi = std::max<int32_t>(c.lo, int32_t(uniform(rng, 150, 255)));
+}
+
+std::map<std::string, int> accepted;  // calls that each kernel took, over all tests
+
+// Runs every kernel that accepts on 1 and 2 threads, into poisoned memory, and compares all of it.
+void check_kernels(Rng& rng, const Case& c) {
+  const Conv2dGeometry& g = c.g;
+  const Shape shape{g.n, g.oc, g.oh, g.ow};
+  Codes codes = Codes::output(rng, shape), want_codes = codes;
+  Array<float> reals = Array<float>::channels_last(shape), want_reals = reals;
+  for (int64_t n = 0; n < g.n; ++n)
+    for (int64_t h = 0; h < g.oh; ++h)
+      for (int64_t w = 0; w < g.ow; ++w)
+        for (int64_t o = 0; o < g.oc; ++o) {
+          const float t = c.real(n, o, h, w);
+          want_reals[((n * g.oh + h) * g.ow + w) * g.oc + o] = t;
+          want_codes.at(n, o, h, w) = expected_code(t, c.y_zero, c.lo, c.hi);
+        }
+  QConv2d a = c.args(codes.view());
+  check_qconv2d(a);
+  for (const auto& k : qconv2d_kernels().kernels(DeviceType::cpu)) {
+    if (k.check(a)) continue;
+    ++accepted[std::string(k.name)];
+    const Tensor packed = k.pack(a);
+    a.packed = packed.view().data;
+    for (const int threads : {1, 2}) {
+      const Threads guard(threads);
+      INFO(k.name << " on " << threads << " threads: [" << g.n << ',' << g.ic << ',' << g.ih << ',' << g.iw << "] x ["
+                  << g.oc << ',' << g.icg() << ',' << g.kh << ',' << g.kw << "] stride " << g.stride_h << ','
+                  << g.stride_w << " pad " << g.pad_h << ',' << g.pad_w << " dilation " << g.dil_h << ',' << g.dil_w
+                  << " x_zero " << c.x_zero);
+      codes.poison();
+      a.y = codes.view();
+      k.run(a, {});
+      CHECK(codes == want_codes);
+      reals.poison();
+      a.y = reals.view();
+      k.run(a, {});
+      CHECK(reals == want_reals);
+    }
+    a.y = codes.view();
+  }
+}
+
+}  // namespace
+
+TEST_CASE("qconv2d kernels equal the definition on random geometry") {
+  const uint64_t seed = test_seed();
+  Rng rng(seed);
+  INFO("MININN_TEST_SEED=" << seed);
+  accepted.clear();
+  for (int i = 0; i < 400; ++i) {
+    const Conv2dGeometry g = random_geometry(rng);
+    Case c(g, Codes::random(rng, {g.n, g.ic, g.ih, g.iw}));
+    fill(c, rng, chance(rng, 0.3), chance(rng, 0.5));
+    check_kernels(rng, c);
+  }
+  CHECK(accepted["own.direct.scalar"] == 400);
+  for (const auto& [kernel, calls] : accepted) {
+    INFO(kernel);
+    CHECK(calls >= 20);
+  }
+}
+
+TEST_CASE("qconv2d kernels equal the definition on every layer shape of ResNet-18") {
+  Rng rng(2);
+  for (const int64_t n : {1, 9}) {
+    for (const auto& g : {geometry(n, 3, 8, 64, 3, 1, 1), geometry(n, 64, 9, 64, 3, 1, 1), geometry(n, 64, 8, 128, 3, 2, 1),
+                          geometry(n, 64, 8, 128, 1, 2, 0), geometry(n, 256, 4, 48, 3, 1, 1)}) {
+      Case c(g, Codes::random(rng, {g.n, g.ic, g.ih, g.iw}));
+      fill(c, rng, false, true);
+      check_kernels(rng, c);
+    }
+  }
+}
+
+TEST_CASE("qconv2d takes every zero point of its input") {
+  Rng rng(3);
+  const auto g = geometry(2, 8, 4, 20, 3, 1, 1);
+  for (int zero = 0; zero < 256; ++zero) {
+    Case c(g, Codes::random(rng, {g.n, g.ic, g.ih, g.iw}));
+    fill(c, rng, false, true);
+    c.x_zero = zero;
+    c.residual_zero = 255 - zero;
+    check_kernels(rng, c);
+  }
+}
+
+TEST_CASE("qconv2d is exact at the extremes") {
+  Rng rng(4);
+  const auto g = geometry(1, 512, 3, 17, 3, 1, 1);  // K = 4608
+  for (const int code : {0, 128, 255})
+    for (const int zero : {0, 127, 128, 255})
+      for (const int weight : {-127, 127}) {
+        Case c(g, Codes::constant({1, 512, 3, 3}, uint8_t(code)));
+        for (int64_t i = 0; i < c.w.size(); ++i) c.w[i] = int8_t(i % 17 == 0 ? -weight : weight);
+        for (int64_t i = 0; i < g.oc; ++i) c.bias[i] = int32_t(i * 1000);
+        for (int64_t i = 0; i < g.oc; ++i) c.multiplier[i] = i % 2 ? 1e-7f : 1e-6f;
+        c.x_zero = zero;
+        c.y_zero = 128;
+        check_kernels(rng, c);
+      }
+}
+
+TEST_CASE("qconv2d saturates at both ends, also beyond the range of int32") {
+  Rng rng(5);
+  const auto g = geometry(1, 16, 4, 33, 1, 1, 0);
+  Case c(g, Codes::random(rng, {1, 16, 4, 4}));
+  fill(c, rng, false, false);
+  for (int64_t i = 0; i < g.oc; ++i) c.multiplier[i] = 1e12f;
+  check_kernels(rng, c);
+}
+
+TEST_CASE("qconv2d runs through its one-call form") {
+  Rng rng(6);
+  const auto g = geometry(1, 4, 5, 6, 3, 1, 1);
+  Case c(g, Codes::random(rng, {1, 4, 5, 5}));
+  fill(c, rng, false, false);
+  Codes y = Codes::output(rng, {1, 6, 5, 5});
+  qconv2d(c.args(y.view()));
+  for (int64_t o = 0; o < 6; ++o)
+    for (int64_t i = 0; i < 25; ++i)
+      CHECK(y.at(0, o, i / 5, i % 5) == expected_code(c.real(0, o, i / 5, i % 5), c.y_zero, c.lo, c.hi));
+}
