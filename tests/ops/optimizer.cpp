@@ -44,7 +44,6 @@ TEST_CASE("sgd_update: every kernel equals the written definition to the bit") {
           for (size_t i = 0; i < size_t(n); ++i) b.v[Guarded::kGuard + i] = std::numeric_limits<float>::quiet_NaN();
         SgdUpdate a{.n = n,
                     .param = p.view(),
-                    .grad = Guarded(grad).view(),
                     .buffer = flags & 1 ? b.view() : View(),
                     .first = bool(flags & 2),
                     .nesterov = bool(flags & 4),
