@@ -7,7 +7,7 @@ url=${CIFAR10_URL:-https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz}
 target=${1:-$(dirname "$(readlink -f "$0")")/cifar-10-batches-bin}
 
 check() {  # check DIR: are all six files there, with the published sums?
-  (cd "$1" 2>/dev/null && sha256sum --check --quiet --status) <<'SUMS'
+  (cd "$1" && sha256sum --check --quiet --status) 2>/dev/null <<'SUMS'
 cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5  data_batch_1.bin
 a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed  data_batch_2.bin
 bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67  data_batch_3.bin
@@ -24,7 +24,7 @@ fi
 
 mkdir -p "$target"
 work=$(mktemp -d "$target/download.XXXXXX")  # on the same disk, so that moving the files is all or nothing
-trap 'rm -rf "$work"' EXIT
+trap 'rm -rf "$work"; rmdir --ignore-fail-on-non-empty "$target"' EXIT
 
 echo "fetching $url"
 if command -v curl >/dev/null; then
