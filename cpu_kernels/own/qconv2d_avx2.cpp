@@ -33,7 +33,7 @@ inline __m256i dot(__m256i acc, const X& x, __m256i w) {
   const __m256i pairs = _mm256_maddubs_epi16(x.magnitude, _mm256_sign_epi8(w, x.value));
   return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
-#include "cpu_kernels/own/qconv2d_ymm.inc"
+#include "cpu_kernels/own/qconv2d_ymm.inl"
 
 }  // namespace sign_trick
 }  // namespace
@@ -47,7 +47,7 @@ namespace vnni {
 
 inline __m256i load_x(const uint8_t* p) { return broadcast_dword(p); }
 inline __m256i dot(__m256i acc, __m256i x, __m256i w) { return _mm256_dpbusd_avx_epi32(acc, x, w); }
-#include "cpu_kernels/own/qconv2d_ymm.inc"
+#include "cpu_kernels/own/qconv2d_ymm.inl"
 
 }  // namespace vnni
 }  // namespace

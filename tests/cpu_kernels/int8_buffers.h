@@ -35,12 +35,16 @@ class Codes {
     std::fill(c.bytes_.begin(), c.bytes_.end(), v);
     return c;
   }
-  static Codes output(Rng& rng, const Shape& nchw) { return {nchw, min_pixel_stride(nchw[1]) + 4 * uniform(rng, 0, 2)}; }
+  static Codes output(Rng& rng, const Shape& nchw) {
+    return {nchw, min_pixel_stride(nchw[1]) + 4 * uniform(rng, 0, 2)};
+  }
 
   uint8_t at(int64_t n, int64_t c, int64_t h, int64_t w) const { return bytes_[index(n, c, h, w)]; }
   uint8_t& at(int64_t n, int64_t c, int64_t h, int64_t w) { return bytes_[index(n, c, h, w)]; }
   const Shape& shape() const { return shape_; }
-  CView view() const { return {reinterpret_cast<const std::byte*>(bytes_.data() + kGuard), shape_, strides_, DType::u8}; }
+  CView view() const {
+    return {reinterpret_cast<const std::byte*>(bytes_.data() + kGuard), shape_, strides_, DType::u8};
+  }
   View view() { return {reinterpret_cast<std::byte*>(bytes_.data() + kGuard), shape_, strides_, DType::u8}; }
   void poison() { std::fill(bytes_.begin(), bytes_.end(), kPoison); }
   // Compares everything: codes, the bytes between pixels, the guards.
@@ -92,7 +96,8 @@ class Array {
   std::vector<T> values_;
 };
 
-// rne(clamp(t, lo - zero, hi - zero)) + zero, in double: a float is one of its values, so nothing rounds before nearbyint.
+// rne(clamp(t, lo - zero, hi - zero)) + zero, in double: a float is one of its values, so nothing rounds before
+// nearbyint.
 inline uint8_t expected_code(float t, int32_t zero, int32_t lo, int32_t hi) {
   const double bounded = std::min(std::max(double(t), double(lo - zero)), double(hi - zero));
   return uint8_t(int(std::nearbyint(bounded)) + zero);

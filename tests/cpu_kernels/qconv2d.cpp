@@ -88,7 +88,8 @@ Conv2dGeometry random_geometry(Rng& rng) {
                           .padding = {uniform(rng, 0, 3), uniform(rng, 0, 3)},
                           .dilation = {uniform(rng, 1, 2), uniform(rng, 1, 2)},
                           .groups = groups};
-    if (ih + 2 * o.padding.h < o.dilation.h * (kh - 1) + 1 || iw + 2 * o.padding.w < o.dilation.w * (kw - 1) + 1) continue;
+    if (ih + 2 * o.padding.h < o.dilation.h * (kh - 1) + 1 || iw + 2 * o.padding.w < o.dilation.w * (kw - 1) + 1)
+      continue;
     const auto g = Conv2dGeometry::make("test", {n, icg * groups, ih, iw}, {ocg * groups, icg, kh, kw}, o);
     if (g.macs() < 3000000) return g;
   }
@@ -183,8 +184,9 @@ TEST_CASE("qconv2d kernels equal the definition on random geometry") {
 TEST_CASE("qconv2d kernels equal the definition on every layer shape of ResNet-18") {
   Rng rng(2);
   for (const int64_t n : {1, 9}) {
-    for (const auto& g : {geometry(n, 3, 8, 64, 3, 1, 1), geometry(n, 64, 9, 64, 3, 1, 1), geometry(n, 64, 8, 128, 3, 2, 1),
-                          geometry(n, 64, 8, 128, 1, 2, 0), geometry(n, 256, 4, 48, 3, 1, 1)}) {
+    for (const auto& g :
+         {geometry(n, 3, 8, 64, 3, 1, 1), geometry(n, 64, 9, 64, 3, 1, 1), geometry(n, 64, 8, 128, 3, 2, 1),
+          geometry(n, 64, 8, 128, 1, 2, 0), geometry(n, 256, 4, 48, 3, 1, 1)}) {
       Case c(g, Codes::random(rng, {g.n, g.ic, g.ih, g.iw}));
       fill(c, rng, false, true);
       check_kernels(rng, c);

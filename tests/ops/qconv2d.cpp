@@ -1,0 +1,95 @@
+#include "ops/qconv2d.h"
+
+#include <limits>
+#include <vector>
+
+#include "ops/qlayout.h"
+#include "tests/support/catch.h"
+
+using namespace mininn;
+
+TEST_CASE("check_qconv2d refuses what its comment does not allow") {
+  const Tensor x = empty_codes({1, 8, 4, 4}), residual = empty_codes({1, 5, 4, 4});
+  const Tensor w = Tensor::full({5, 8, 3, 3}, -127, DType::i8), bias = Tensor::zeros({1, 5}, DType::i32);
+  const Tensor multiplier = Tensor::full({5}, 0.01);
+  Tensor y = empty_codes({1, 5, 4, 4});
+  QConv2d q;
+  q.g = Conv2dGeometry::make("test", x.shape(), w.shape(), {.padding = 1});
+  q.x = x.view();
+  q.w = w.view();
+  q.bias = bias.view();
+  q.multiplier = multiplier.view();
+  q.residual = residual.view();
+  q.residual_scale = 1;
+  q.y = y.mutable_view();
+  REQUIRE_NOTHROW(check_qconv2d(q));
+
+  SECTION("types") {
+    q.w.dtype = DType::u8;
+    CHECK_THROWS_AS(check_qconv2d(q), DTypeError);
+  }
+  SECTION("the type of y") {
+    q.y.dtype = DType::i32;
+    CHECK_THROWS_AS(check_qconv2d(q), DTypeError);
+  }
+  SECTION("f32 results are channels-last") {
+    Tensor planar = Tensor::empty({1, 5, 4, 4});
+    Tensor last = Tensor::empty({1, 5, 4, 4}, DType::f32, Device::cpu(), MemoryFormat::channels_last);
+    q.y = last.mutable_view();
+    CHECK_NOTHROW(check_qconv2d(q));
+    q.y = planar.mutable_view();
+    CHECK_THROWS_AS(check_qconv2d(q), ShapeError);
+  }
+  SECTION("a geometry of other operands") {
+    q.g.stride_h = 2;
+    CHECK_THROWS_AS(check_qconv2d(q), ShapeError);
+  }
+  SECTION("the shape of the residual") {
+    const Tensor other = empty_codes({1, 5, 4, 3});
+    q.residual = other.view();
+    CHECK_THROWS_AS(check_qconv2d(q), ShapeError);
+  }
+  SECTION("one bias row at least, each with all channels") {
+    const Tensor other = Tensor::zeros({5}, DType::i32);
+    q.bias = other.view();
+    CHECK_THROWS_AS(check_qconv2d(q), ShapeError);
+  }
+  SECTION("bias classes within the rows of bias") {
+    const Tensor rows = Tensor::zeros({4, 5}, DType::i32);
+    const std::vector<int32_t> row{0, 2, 2, 2}, col{0, 1, 1, 1}, too_far{0, 1, 2, 1};
+    q.bias = rows.view();
+    q.row_class = row.data();
+    CHECK_THROWS_AS(check_qconv2d(q), ValueError);
+    q.col_class = col.data();
+    CHECK_NOTHROW(check_qconv2d(q));
+    q.col_class = too_far.data();
+    CHECK_THROWS_AS(check_qconv2d(q), ValueError);
+  }
+  SECTION("codes, bounds and scales") {
+    q.x_zero = 256;
+    CHECK_THROWS_AS(check_qconv2d(q), ValueError);
+    q.x_zero = 255;
+    q.residual_scale = 0;
+    CHECK_THROWS_AS(check_qconv2d(q), ValueError);
+  }
+  SECTION("weights are never -128") {
+    Tensor wrong = w.clone();
+    wrong.mutable_data<int8_t>()[7] = -128;
+    q.w = wrong.view();
+    CHECK_THROWS_AS(check_qconv2d(q), ValueError);
+  }
+  SECTION("accumulators stay within 32 bits") {
+    const int64_t bound = int64_t{8} * 9 * 127 * 255;
+    const Tensor just = Tensor::full({1, 5}, double((int64_t{1} << 31) - 1 - bound), DType::i32);
+    const Tensor over = Tensor::full({1, 5}, double((int64_t{1} << 31) - bound), DType::i32);
+    q.bias = just.view();
+    CHECK_NOTHROW(check_qconv2d(q));
+    q.bias = over.view();
+    CHECK_THROWS_AS(check_qconv2d(q), ValueError);
+  }
+  SECTION("multipliers are finite") {
+    const Tensor nan = Tensor::full({5}, std::numeric_limits<double>::quiet_NaN());
+    q.multiplier = nan.view();
+    CHECK_THROWS_AS(check_qconv2d(q), ValueError);
+  }
+}
