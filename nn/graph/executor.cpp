@@ -1,0 +1,171 @@
+#include "nn/graph/executor.h"
+
+#include <string_view>
+#include <unordered_map>
+
+#include "core/autograd.h"
+#include "ops/batch_norm.h"
+#include "ops/cast.h"
+#include "ops/conv2d.h"
+#include "ops/elementwise.h"
+#include "ops/layout.h"
+#include "ops/matmul.h"
+#include "ops/pool2d.h"
+#include "ops/reduce.h"
+#include "ops/softmax.h"
+
+namespace mininn::nn::graph {
+namespace {
+
+struct Call {
+  const Graph& graph;
+  const Node& node;
+  std::span<const Tensor> in;  // undefined where an input is absent
+
+  const Tensor& operator[](size_t i) const {
+    static const Tensor absent;
+    return i < in.size() ? in[i] : absent;
+  }
+};
+using OpFn = Tensor (*)(const Call&);
+using OpTable = std::unordered_map<std::string_view, OpFn>;
+
+Conv2dOptions conv_options(const Node& n) {
+  return {.stride = n.pair("stride"),
+          .padding = n.pair("padding"),
+          .dilation = n.pair("dilation"),
+          .groups = n.integer("groups")};
+}
+
+Pool2dOptions pool_options(const Node& n) {
+  return {.kernel = n.pair("kernel"), .stride = n.pair("stride"), .padding = n.pair("padding")};
+}
+
+std::vector<int> ints(const std::vector<int64_t>& v) { return {v.begin(), v.end()}; }
+
+// The traced output shape for another batch size: the first dimension grows with the number of input elements.
+Shape rebatched(const Call& c, const Tensor& x) {
+  const Value& traced_in = c.graph.values[size_t(c.node.inputs[0])];
+  Shape shape = c.graph.values[size_t(c.node.output)].shape;
+  const int64_t before = numel(traced_in.shape), now = x.numel();
+  if (before == now || shape.rank() == 0) return shape;
+  if (before == 0 || shape[0] * now % before != 0)
+    throw ShapeError(message(c.node.op, " at ", c.node.name, ": traced as ", traced_in.shape, " -> ", shape,
+                             ", cannot take ", x.shape()));
+  shape[0] = shape[0] * now / before;
+  return shape;
+}
+
+Tensor run_batch_norm(const Call& c) {
+  Tensor mean = c[3], var = c[4];
+  return batch_norm(c[0], c[1], c[2], mean, var, {.training = false, .eps = c.node.number("eps")});
+}
+
+Tensor run_expand(const Call& c) {
+  const Shape& before = c.graph.values[size_t(c.node.inputs[0])].shape;
+  Shape shape = c.graph.values[size_t(c.node.output)].shape;
+  if (before.rank() == shape.rank() && before.rank() > 0 && before[0] == shape[0]) shape[0] = c[0].size(0);
+  return expand(c[0], shape);
+}
+
+Tensor run_pad(const Call& c) {
+  const auto& flat = c.node.list("pads");
+  std::vector<std::pair<int64_t, int64_t>> pads;
+  for (size_t i = 0; i + 1 < flat.size(); i += 2) pads.emplace_back(flat[i], flat[i + 1]);
+  return pad(c[0], pads, c.node.number("value"));
+}
+
+OpTable make_table() {
+  OpTable t{
+      {"conv2d", [](const Call& c) { return conv2d(c[0], c[1], c[2], conv_options(c.node)); }},
+      {"conv2d_fused",
+       [](const Call& c) {
+         return conv2d_fused(c[0], c[1], c[2], c[3], c.node.integer("relu") != 0, conv_options(c.node));
+       }},
+      {"linear", [](const Call& c) { return linear(c[0], c[1], c[2]); }},
+      {"matmul", [](const Call& c) { return matmul(c[0], c[1]); }},
+      {"batch_norm", run_batch_norm},
+      {"max_pool2d", [](const Call& c) { return max_pool2d(c[0], pool_options(c.node)); }},
+      {"avg_pool2d",
+       [](const Call& c) { return avg_pool2d(c[0], pool_options(c.node), c.node.integer("count_include_pad") != 0); }},
+      {"global_avg_pool2d", [](const Call& c) { return global_avg_pool2d(c[0]); }},
+      {"softmax", [](const Call& c) { return softmax(c[0], int(c.node.integer("dim"))); }},
+      {"log_softmax", [](const Call& c) { return log_softmax(c[0], int(c.node.integer("dim"))); }},
+      {"sum", [](const Call& c) { return sum(c[0], ints(c.node.list("dims")), c.node.integer("keepdim") != 0); }},
+      {"mean", [](const Call& c) { return mean(c[0], ints(c.node.list("dims")), c.node.integer("keepdim") != 0); }},
+      {"amax", [](const Call& c) { return amax(c[0], ints(c.node.list("dims")), c.node.integer("keepdim") != 0); }},
+      {"argmax",
+       [](const Call& c) { return argmax(c[0], int(c.node.integer("dim")), c.node.integer("keepdim") != 0); }},
+      {"cast", [](const Call& c) { return cast(c[0], DType(c.node.integer("dtype"))); }},
+      {"reshape", [](const Call& c) { return reshape(c[0], rebatched(c, c[0])); }},
+      {"flatten", [](const Call& c) { return reshape(c[0], rebatched(c, c[0])); }},
+      {"permute", [](const Call& c) { return permute(c[0], ints(c.node.list("dims"))); }},
+      {"expand", run_expand},
+      {"slice",
+       [](const Call& c) {
+         return slice(c[0], int(c.node.integer("dim")), c.node.integer("begin"), c.node.integer("end"),
+                      c.node.integer("step"));
+       }},
+      {"cat",
+       [](const Call& c) {
+         return cat({c.in.begin(), c.in.end()}, int(c.node.integer("dim")));
+       }},
+      {"pad", run_pad},
+      {"contiguous", [](const Call& c) { return contiguous(c[0], MemoryFormat(c.node.integer("format"))); }},
+  };
+  for_each_type(UnaryOps(), [&]<class Op>() { t[Op::op] = [](const Call& c) { return unary<Op>(c[0]); }; });
+  for_each_type(BinaryOps(), [&]<class Op>() { t[Op::op] = [](const Call& c) { return binary<Op>(c[0], c[1]); }; });
+  for_each_type(ScalarOps(), [&]<class Op>() {
+    t[Op::op] = [](const Call& c) { return scalar<Op>(c[0], c.node.number("value")); };
+  });
+  return t;
+}
+
+void check_input(const Graph& g, size_t i, const Tensor& t) {
+  const Value& v = g.values[size_t(g.inputs[i])];
+  bool fits = t && t.dtype() == v.dtype && t.rank() == v.shape.rank();
+  for (int d = 1; fits && d < t.rank(); ++d) fits = t.size(d) == v.shape[d];
+  if (!fits)
+    throw ShapeError(message("run: input ", i, " (", v.name, ") must look like ", name(v.dtype), v.shape,
+                             " with any first size, not ", t ? message(name(t.dtype()), t.shape()) : "undefined"));
+}
+
+}  // namespace
+
+std::vector<Tensor> run(const Graph& g, std::span<const Tensor> inputs, const ValueObserver& observe) {
+  static const OpTable table = make_table();
+  if (inputs.size() != g.inputs.size())
+    throw ShapeError(message("run: the graph has ", g.inputs.size(), " inputs, not ", inputs.size()));
+  const NoGradGuard no_grad;
+  std::vector<Tensor> values(g.values.size());
+  std::vector<int> uses = use_counts(g);
+  for (size_t i = 0; i < g.values.size(); ++i) values[i] = g.values[i].constant;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    check_input(g, i, inputs[i]);
+    values[size_t(g.inputs[i])] = inputs[i];
+    if (observe) observe(g.inputs[i], inputs[i]);
+  }
+  std::vector<Tensor> args;
+  for (const Node& n : g.nodes) {
+    const auto op = table.find(n.op);
+    if (op == table.end()) throw KernelError(message("run: cannot execute op ", n.op, " at node ", n.name));
+    args.clear();
+    for (const int id : n.inputs) {
+      args.push_back(id == kAbsent ? Tensor() : values[size_t(id)]);
+      if (id != kAbsent && --uses[size_t(id)] == 0) values[size_t(id)] = {};
+    }
+    Tensor& y = values[size_t(n.output)];
+    y = op->second({g, n, args});
+    if (observe) observe(n.output, y);
+  }
+  std::vector<Tensor> outputs;
+  for (const int id : g.outputs) outputs.push_back(values[size_t(id)]);
+  return outputs;
+}
+
+Tensor run(const Graph& g, const Tensor& input, const ValueObserver& observe) {
+  if (g.outputs.size() != 1) throw ShapeError(message("run: the graph has ", g.outputs.size(), " outputs, not 1"));
+  return run(g, std::span<const Tensor>(&input, 1), observe)[0];
+}
+
+}  // namespace mininn::nn::graph

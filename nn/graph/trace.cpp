@@ -1,0 +1,115 @@
+#include "nn/graph/trace.h"
+
+#include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "core/autograd.h"
+#include "nn/graph/passes.h"
+
+namespace mininn::nn {
+namespace {
+
+using graph::Graph;
+using graph::kAbsent;
+
+class GraphTracer final : public Tracer {
+ public:
+  explicit GraphTracer(std::span<const Tensor> examples) {
+    for (size_t i = 0; i < examples.size(); ++i) {
+      const int id = make_value(i ? message("input_", i) : "input", examples[i]);
+      graph_.inputs.push_back(id);
+    }
+  }
+
+  void record(std::string_view op, std::span<const Tensor> inputs, const Attrs& attrs, const Tensor& output) override {
+    const auto varies = [&](const Tensor& t) { return t && ids_.contains(t.id()) && !is_constant(t); };
+    // What depends on no input is a constant: remember nothing, and it is found as one where it is used.
+    if (std::none_of(inputs.begin(), inputs.end(), varies)) return;
+
+    graph::Node node;
+    node.op = op;
+    node.attrs = attrs;
+    for (const Tensor& t : inputs) node.inputs.push_back(t ? id_of(op, t) : kAbsent);
+    node.name = unique_name(node);
+    // Dropout records itself only when it drops.
+    const AttrValue* training = node.find("training");
+    if (op == "dropout" || (training && *training == AttrValue(int64_t{1})))
+      throw ValueError(
+          message("trace: ", op, " at ", node.name,
+                  " is training; switch the network to evaluation (ParamStore::train(false)) before tracing it"));
+    node.output = make_value(node.name, output);
+    graph_.nodes.push_back(std::move(node));
+  }
+
+  Graph finish(std::span<const Tensor> results) {
+    for (const Tensor& t : results) {
+      const auto it = t ? ids_.find(t.id()) : ids_.end();
+      if (it == ids_.end())
+        throw ValueError(
+            message("trace: the result ", t ? to_string(t) : "(undefined)", " was not made by a recorded op"));
+      graph_.outputs.push_back(it->second);
+    }
+    Graph g = graph::eliminate_dead_code(std::move(graph_));
+    g.validate();
+    return g;
+  }
+
+ private:
+  bool is_constant(const Tensor& t) const { return graph_.is_constant(ids_.at(t.id())); }
+
+  // An op whose function calls other ops on the way records last and wins: its inner calls are then dead code.
+  int make_value(std::string name, const Tensor& t) {
+    const int id = graph_.add_value({.name = std::move(name), .shape = t.shape(), .dtype = t.dtype(), .constant = {}});
+    ids_[t.id()] = id;
+    alive_.push_back(t);
+    activations_.insert(t.storage().get());
+    return id;
+  }
+
+  int id_of(std::string_view op, const Tensor& t) {
+    if (const auto it = ids_.find(t.id()); it != ids_.end()) return it->second;
+    if (activations_.contains(t.storage().get()))
+      throw ValueError(message("trace: ", op, " reads a tensor ", name(t.dtype()), t.shape(),
+                               " that shares memory with an activation but was made by no recorded op"));
+    const int id = graph_.add_constant(t.name().empty() ? message("constant_", ++unnamed_) : t.name(), t);
+    ids_[t.id()] = id;
+    alive_.push_back(t);
+    return id;
+  }
+
+  // "layer1.0.conv1" from a parameter "layer1.0.conv1.weight", else "relu_1". A module called again gets "_2".
+  std::string unique_name(const graph::Node& node) {
+    std::string base;
+    for (const int id : node.inputs)
+      if (base.empty() && graph_.is_constant(id)) {
+        const std::string& path = graph_.values[size_t(id)].name;
+        if (const size_t dot = path.rfind('.'); dot != std::string::npos) base = path.substr(0, dot);
+      }
+    if (base.empty()) return message(node.op, '_', ++count_[node.op]);
+    const int n = ++count_[base];
+    return n == 1 ? base : message(base, '_', n);
+  }
+
+  Graph graph_;
+  std::unordered_map<const void*, int> ids_;
+  std::vector<Tensor> alive_;  // so that no id is given to a second tensor
+  std::unordered_set<const Storage*> activations_;
+  std::unordered_map<std::string, int> count_;
+  int unnamed_ = 0;
+};
+
+}  // namespace
+
+Graph trace(const std::function<std::vector<Tensor>(std::span<const Tensor>)>& fn, std::span<const Tensor> examples) {
+  const NoGradGuard no_grad;
+  GraphTracer tracer(examples);
+  std::vector<Tensor> results;
+  {
+    const TracerGuard guard(tracer);
+    results = fn(examples);
+  }
+  return tracer.finish(results);
+}
+
+}  // namespace mininn::nn

@@ -1,0 +1,211 @@
+#include "quant/calibrator.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "core/kernel.h"
+#include "nn/graph/executor.h"
+#include "nn/graph/passes.h"
+#include "quant/lower.h"
+#include "quant/qtensor.h"
+
+namespace mininn::quant {
+namespace {
+
+// The float network always sees batches of this size, so that no kernel's choice of algorithm can depend on how the
+// user batched the data.
+constexpr int64_t kBatch = 16;
+constexpr int64_t kMeasured = 64;  // images for the error report
+
+// The library's own float kernels while it lives: vendor kernels may round differently from version to version.
+class OwnKernels {
+ public:
+  OwnKernels() : previous_(preference()) { set_preference(Preference::own); }
+  ~OwnKernels() { set_preference(previous_); }
+  OwnKernels(const OwnKernels&) = delete;
+  OwnKernels& operator=(const OwnKernels&) = delete;
+
+ private:
+  Preference previous_;
+};
+
+// The first n of a dense batch.
+Tensor head(const Tensor& x, int64_t n) {
+  if (x.rank() == 0 || x.size(0) == n) return x;
+  Shape shape = x.shape();
+  shape[0] = n;
+  return x.as_strided(shape, x.strides());
+}
+
+bool is_alias(const nn::graph::Node& n) { return n.op == "flatten" || n.op == "reshape"; }
+
+Tensor contiguous_copy(const Tensor& x) {
+  Tensor y = Tensor::empty(x.shape(), x.dtype());
+  y.copy_from(x);
+  return y;
+}
+
+void check_images(const char* who, const Tensor& x, DType dtype, const ImageNormalization& n) {
+  if (x.dtype() != dtype || x.rank() != 4 || size_t(x.size(1)) != n.mean.size() || n.mean.size() != n.std.size())
+    throw ShapeError(message(who, ": needs ", name(dtype), "[N,", n.mean.size(), ",H,W] and as many deviations, not ",
+                             name(x.dtype()), x.shape()));
+}
+
+}  // namespace
+
+Tensor normalize_images(const Tensor& bytes, const ImageNormalization& n) {
+  check_images("normalize_images", bytes, DType::u8, n);
+  const Tensor x = contiguous_copy(bytes);
+  Tensor y = Tensor::empty(x.shape());
+  const auto in = x.data<uint8_t>();
+  const auto out = y.mutable_data<float>();
+  const size_t plane = size_t(x.size(2) * x.size(3));
+  for (size_t i = 0; i < in.size(); ++i) {
+    const size_t c = i / plane % n.mean.size();
+    out[i] = float((double(in[i]) / 255.0 - double(n.mean[c])) / double(n.std[c]));
+  }
+  return y;
+}
+
+Tensor denormalize_images(const Tensor& normalized, const ImageNormalization& n) {
+  check_images("denormalize_images", normalized, DType::f32, n);
+  const Tensor x = contiguous_copy(normalized);
+  Tensor y = Tensor::empty(x.shape(), DType::u8);
+  const auto in = x.data<float>();
+  const auto out = y.mutable_data<uint8_t>();
+  const size_t plane = size_t(x.size(2) * x.size(3));
+  for (size_t i = 0; i < in.size(); ++i) {
+    const size_t c = i / plane % n.mean.size();
+    const double byte = (double(in[i]) * double(n.std[c]) + double(n.mean[c])) * 255.0;
+    const double nearest = std::nearbyint(byte);
+    if (!(std::abs(byte - nearest) <= 0.01 && nearest >= 0 && nearest <= 255))
+      throw ValueError(message("denormalize_images: ", in[i], " in channel ", c, " stands for no byte of an image"));
+    out[i] = uint8_t(nearest);
+  }
+  return y;
+}
+
+Calibrator::Calibrator(nn::graph::Graph graph, CalibratorOptions options)
+    : graph_(nn::graph::optimize(std::move(graph))), options_(std::move(options)) {
+  // A dry run on made-up ranges: what cannot be quantized is reported before any time goes into calibration.
+  lower(graph_, std::vector<Range>(graph_.values.size(), Range{0, 1}), {options_.per_channel, options_.input});
+}
+
+void Calibrator::observe(const Tensor& x) {
+  if (!x) throw ShapeError("calibration: the input is undefined");
+  const nn::graph::Value& in = graph_.values[size_t(graph_.inputs[0])];
+  bool fits = x.rank() == in.shape.rank();
+  for (int d = 1; fits && d < x.rank(); ++d) fits = x.size(d) == in.shape[d];
+  if (!fits)
+    throw ShapeError(
+        message("calibration: the input must look like ", in.shape, " with any first size, not ", x.shape()));
+  if (x.dtype() == DType::u8 && options_.input) {
+    inputs_.push_back(normalize_images(x, *options_.input));
+  } else if (x.dtype() == DType::f32) {
+    if (options_.input) denormalize_images(x, *options_.input);  // throws if these are no images
+    inputs_.push_back(contiguous_copy(x));
+  } else {
+    throw DTypeError(
+        message("calibration: the input must be f32", options_.input ? " or u8" : "", ", not ", name(x.dtype())));
+  }
+  images_ += x.size(0);
+}
+
+// Calls fn(x, n) for batches of exactly kBatch inputs, of which the first n count; the rest repeats the first.
+template <class Fn>
+void Calibrator::replay(int64_t images, const Fn& fn) const {
+  Shape shape = graph_.values[size_t(graph_.inputs[0])].shape;
+  shape[0] = 1;
+  const size_t size = size_t(numel(shape));
+  shape[0] = kBatch;
+  std::vector<const float*> rows;
+  for (const Tensor& t : inputs_)
+    for (int64_t i = 0; i < t.size(0); ++i) rows.push_back(t.data<float>().data() + size_t(i) * size);
+  rows.resize(std::min(rows.size(), size_t(images)));
+  for (size_t begin = 0; begin < rows.size(); begin += kBatch) {
+    const int64_t n = std::min<int64_t>(kBatch, int64_t(rows.size() - begin));
+    Tensor x = Tensor::empty(shape);
+    const auto to = x.mutable_data<float>();
+    for (int64_t i = 0; i < kBatch; ++i)
+      std::memcpy(&to[size_t(i) * size], rows[begin + size_t(i < n ? i : 0)], size * sizeof(float));
+    fn(x, n);
+  }
+}
+
+std::vector<Range> Calibrator::ranges() const {
+  std::vector<bool> wanted(graph_.values.size(), false);
+  wanted[size_t(graph_.inputs[0])] = true;
+  for (const nn::graph::Node& n : graph_.nodes) wanted[size_t(n.output)] = !is_alias(n);
+
+  std::vector<MinMax> bounds(graph_.values.size());
+  replay(images_, [&](const Tensor& x, int64_t n) {
+    nn::graph::run(graph_, x, [&](int id, const Tensor& v) {
+      if (wanted[size_t(id)]) bounds[size_t(id)].observe(head(v, n), graph_.values[size_t(id)].name);
+    });
+  });
+  std::vector<Range> ranges(graph_.values.size());
+  if (options_.activations.kind == ObserverKind::minmax) {
+    for (size_t i = 0; i < ranges.size(); ++i)
+      if (!bounds[i].empty()) ranges[i] = {bounds[i].min(), bounds[i].max()};
+    return ranges;
+  }
+  std::vector<Histogram> histograms(graph_.values.size());
+  for (size_t i = 0; i < ranges.size(); ++i)
+    if (!bounds[i].empty()) histograms[i] = Histogram(bounds[i].min(), bounds[i].max());
+  replay(images_, [&](const Tensor& x, int64_t n) {
+    nn::graph::run(graph_, x, [&](int id, const Tensor& v) {
+      if (wanted[size_t(id)]) histograms[size_t(id)].observe(head(v, n));
+    });
+  });
+  for (size_t i = 0; i < ranges.size(); ++i) ranges[i] = choose_range(histograms[i], options_.activations);
+  return ranges;
+}
+
+Int8Net Calibrator::compile(Int8NetOptions options) const {
+  if (images_ == 0) throw ValueError("calibration: observe() at least one input before compile()");
+  const OwnKernels own;
+  Lowered lowered = lower(graph_, ranges(), {options_.per_channel, options_.input});
+  auto& info = lowered.model.calibration;
+  info = options_.notes;
+  info["images"] = message(images_);
+  info["observer"] = to_string(options_.activations);
+  info["weights"] = options_.per_channel ? "per channel" : "per tensor";
+  info["float_kernels"] = "own";
+  measure(lowered.model, lowered.source);
+  return Int8Net(std::move(lowered.model), options);
+}
+
+// Signal to noise of every step's result against the float network, on the first images.
+void Calibrator::measure(Int8Model& model, const std::vector<int>& source) const {
+  std::vector<SignalToNoise> local(model.steps.size()), total(model.steps.size());
+  const Int8Net net(model);
+  replay(kMeasured, [&](const Tensor& x, int64_t n) {
+    std::vector<Tensor> exact(graph_.values.size());
+    nn::graph::run(graph_, x, [&](int id, const Tensor& v) { exact[size_t(id)] = head(v, n); });
+    const auto compare = [&](const Tensor& y, int value, SignalToNoise& sum) {
+      const Tensor reference = contiguous_copy(exact[size_t(source[size_t(value)])]), result = contiguous_copy(y);
+      const auto r = reference.data<float>(), q = result.data<float>();
+      for (size_t i = 0; i < r.size(); ++i) sum.add(double(r[i]), double(q[i]));
+    };
+    Int8Stepper isolated(net, n), chained(net, n);
+    const Tensor input = model.normalization ? denormalize_images(head(x, n), *model.normalization) : head(x, n);
+    isolated.set_input(input);
+    chained.set_input(input);
+    for (size_t i = 0; i < model.steps.size(); ++i) {
+      const int y = model.steps[i].output;
+      isolated.run(i);
+      compare(isolated.real(y), y, local[i]);
+      if (model.values[size_t(y)].kind == Int8Value::Kind::codes)
+        isolated.set(y, contiguous_copy(exact[size_t(source[size_t(y)])]));
+      chained.run(i);
+      compare(chained.real(y), y, total[i]);
+    }
+  });
+  for (size_t i = 0; i < model.steps.size(); ++i) {
+    model.steps[i].sqnr_local = local[i].decibel();
+    model.steps[i].sqnr_total = total[i].decibel();
+  }
+}
+
+}  // namespace mininn::quant

@@ -1,0 +1,63 @@
+// Post-training quantization: watches a float network on a few hundred inputs and compiles its int8 form.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "nn/graph/graph.h"
+#include "quant/int8_net.h"
+#include "quant/observer.h"
+
+namespace mininn::quant {
+
+struct CalibratorOptions {
+  ObserverOptions activations = histogram_mse();
+  bool per_channel = true;  // one weight scale per output channel, else one per tensor
+  // How the network's inputs are made from image bytes. Folded into the first layer, without any rounding of the input:
+  // the int8 net then takes raw u8 images.
+  std::optional<ImageNormalization> input;
+  std::map<std::string, std::string> notes;  // kept in the file: where the calibration data came from
+};
+
+//   quant::Calibrator calib(nn::trace(model, example), {.activations = quant::histogram_mse()});
+//   for (const auto& [x, y] : batches) calib.observe(x);
+//   const quant::Int8Net net = calib.compile();
+//
+// Calibration inputs are kept (512 CIFAR images are 6 MB) and replayed in compile(), twice for the ranges and once for
+// the error report. The result does not depend on how they were batched, on their order, or on the number of threads.
+class Calibrator {
+ public:
+  // Optimizes the traced graph (nn::graph::optimize). Throws KernelError if it cannot be quantized in full.
+  explicit Calibrator(nn::graph::Graph graph, CalibratorOptions options = {});
+
+  // f32 as the float network takes it; with `input` given also raw u8 images, and f32 only if it stands for such (see
+  // denormalize_images). Throws ShapeError, DTypeError, ValueError.
+  void observe(const Tensor& x);
+  int64_t images() const { return images_; }
+
+  // Throws ValueError without any data, and if a value is NaN or infinite on the way (naming it). Float kernels of the
+  // library's own family run meanwhile: their results are the same on every machine with the same instruction set.
+  Int8Net compile(Int8NetOptions options = {}) const;
+
+  const nn::graph::Graph& graph() const { return graph_; }
+
+ private:
+  template <class Fn>
+  void replay(int64_t images, const Fn& fn) const;
+  std::vector<Range> ranges() const;
+  void measure(Int8Model& model, const std::vector<int>& source) const;
+
+  nn::graph::Graph graph_;
+  CalibratorOptions options_;
+  std::vector<Tensor> inputs_;  // contiguous f32
+  int64_t images_ = 0;
+};
+
+// (bytes / 255 - mean) / std: the float network's input for raw u8 images [N,C,H,W].
+Tensor normalize_images(const Tensor& bytes, const ImageNormalization& n);
+// The way back, exactly. Throws ValueError unless every number stands for a byte (within a hundredth of one).
+Tensor denormalize_images(const Tensor& x, const ImageNormalization& n);
+
+}  // namespace mininn::quant

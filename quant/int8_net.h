@@ -1,0 +1,79 @@
+// A compiled int8 network.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+#include "quant/int8_model.h"
+#include "quant/report.h"
+
+namespace mininn::quant {
+
+struct Int8NetOptions {
+  // Larger batches go through the network this many images at a time, so that activations stay in the cache.
+  int64_t slice = 32;
+};
+
+// Kernels are chosen and weights packed when a net is made, so the first call is as fast as the others. A net is
+// immutable and cheap to copy; any number of threads may call forward() at once.
+class Int8Net {
+ public:
+  // Throws ValueError or ShapeError if the model is inconsistent, KernelError if no kernel takes a step.
+  explicit Int8Net(Int8Model model, Int8NetOptions options = {});
+
+  // [N,C,H,W] (or [N,C], as the graph was traced) -> the network's f32 output; any N. With an ImageNormalization x is
+  // the raw u8 image, otherwise f32. The result does not depend on how images are batched, on the number of threads or
+  // on the kernels. Throws DTypeError, ShapeError, DeviceError.
+  Tensor forward(const Tensor& x) const;
+  Tensor operator()(const Tensor& x) const { return forward(x); }
+
+  // Chooses the kernels anew, for the preference and forced kernels of this moment, and packs the weights for them.
+  void repack();
+
+  Report report() const;
+  // The same with the time of each step: the median of `repeats` runs on x.
+  Report profile(const Tensor& x, int repeats = 20) const;
+
+  // One file that load() gives back bit for bit (quant/int8_file.h). Throw FileError.
+  void save(const std::filesystem::path& path) const;
+  static Int8Net load(const std::filesystem::path& path, Int8NetOptions options = {});
+
+  const Int8Model& model() const { return *model_; }
+
+ private:
+  friend class Int8Stepper;
+  struct Program;
+
+  std::shared_ptr<const Int8Model> model_;
+  Int8NetOptions options_;
+  std::shared_ptr<const Program> program_;
+};
+
+// Runs a net's steps one at a time with every value kept: for measuring errors and for tests.
+class Int8Stepper {
+ public:
+  Int8Stepper(const Int8Net& net, int64_t n);
+
+  // Feeds the network's input, as forward() takes it.
+  void set_input(const Tensor& x);
+  // Overwrites a value of codes by real numbers, rounded to its grid; f32 [n,c,h,w], or any shape with as many
+  // elements.
+  void set(int value, const Tensor& real);
+  void run(size_t step);
+
+  // A value: u8 codes [n,c,h,w], i32 sums [n,c] or f32; a copy, contiguous.
+  Tensor raw(int value) const;
+  // What it stands for, f32 [n,c,h,w]; for sums the mean of each map, [n,c,1,1].
+  Tensor real(int value) const;
+
+ private:
+  Int8Net net_;
+  int64_t n_;
+  Tensor memory_;  // every value in its own place
+};
+
+}  // namespace mininn::quant

@@ -1,0 +1,28 @@
+// From a float graph and the ranges of its values to an int8 network.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "nn/graph/graph.h"
+#include "quant/int8_model.h"
+#include "quant/observer.h"
+
+namespace mininn::quant {
+
+struct LowerOptions {
+  bool per_channel = true;  // one weight scale per output channel, else one per tensor
+  std::optional<ImageNormalization> input;
+};
+
+struct Lowered {
+  Int8Model model;
+  std::vector<int> source;  // for each value of the model, the value of the graph it stands for
+};
+
+// `g` is what nn::graph::optimize() made; ranges[v] is the range of value v. Supported: conv2d, linear, add, max,
+// average and global average pooling, every unary elementwise op, flatten and reshapes that only drop or add sizes
+// of 1. Throws KernelError naming the op and the node for everything else: nothing is ever left in float silently.
+Lowered lower(const nn::graph::Graph& g, const std::vector<Range>& ranges, const LowerOptions& options);
+
+}  // namespace mininn::quant

@@ -1,0 +1,87 @@
+// Observers: what values an activation takes, and the u8 grid that serves them best.
+//
+// Two passes over the calibration data: the first finds the range, the second counts. Minimum, maximum and counts are
+// associative and commutative, so neither the batch split nor the order nor the number of threads changes a scale.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/qparams.h"
+#include "core/tensor.h"
+
+namespace mininn::quant {
+
+// First pass: the range.
+class MinMax {
+ public:
+  // f32, dense. Throws ValueError naming `name` if a value is NaN or infinite.
+  void observe(const Tensor& x, std::string_view name);
+  void merge(const MinMax& o);
+
+  bool empty() const { return min_ > max_; }
+  float min() const { return min_; }
+  float max() const { return max_; }
+
+ private:
+  float min_ = std::numeric_limits<float>::infinity(), max_ = -std::numeric_limits<float>::infinity();
+};
+
+// Second pass: how often values fall into each of `bins` equal bins over [min(lo,0), max(hi,0)]. Exact zeros are
+// counted apart: every grid represents them without error, and after a ReLU they would drown everything else.
+class Histogram {
+ public:
+  static constexpr int kBins = 2048;
+
+  Histogram() = default;
+  Histogram(float lo, float hi, int bins = kBins);
+
+  // f32, dense. Values outside the range count in the first or last bin.
+  void observe(const Tensor& x);
+  // Throws ValueError unless both have the same range and bins.
+  void merge(const Histogram& o);
+
+  double lo() const { return lo_; }
+  double hi() const { return hi_; }
+  double bin_width() const { return (double(hi_) - double(lo_)) / double(counts_.size()); }
+  double center(int bin) const { return double(lo_) + (bin + 0.5) * bin_width(); }
+  const std::vector<uint64_t>& counts() const { return counts_; }
+  uint64_t zeros() const { return zeros_; }
+  uint64_t total() const;  // without the zeros
+
+ private:
+  float lo_ = 0, hi_ = 0;
+  std::vector<uint64_t> counts_;
+  uint64_t zeros_ = 0;
+};
+
+enum class ObserverKind { minmax, histogram_mse, percentile, kl };
+
+struct ObserverOptions {
+  ObserverKind kind = ObserverKind::histogram_mse;
+  double percentile = 99.999;  // of the absolute values that are not zero
+};
+
+// The widest range seen.
+inline ObserverOptions minmax() { return {ObserverKind::minmax}; }
+// The range with the smallest mean squared error of clipping and rounding together.
+inline ObserverOptions histogram_mse() { return {ObserverKind::histogram_mse}; }
+// The smallest |x| <= T that holds `p` percent of the non-zero values. Throws ValueError unless 0 < p <= 100.
+ObserverOptions percentile(double p = 99.999);
+// The T whose quantized distribution diverges least from the true one (Migacz 2017, TensorRT's calibrator).
+inline ObserverOptions kl() { return {ObserverKind::kl}; }
+
+std::string to_string(const ObserverOptions& o);
+// Parses "minmax", "mse", "kl", "percentile" and "percentile:P". Throws ValueError for anything else.
+ObserverOptions parse_observer(std::string_view text);
+
+// The range [lo, hi] (lo <= 0 <= hi) that `o` chooses.
+struct Range {
+  double lo = 0, hi = 0;
+};
+Range choose_range(const Histogram& h, const ObserverOptions& o);
+
+}  // namespace mininn::quant

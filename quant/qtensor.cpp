@@ -1,0 +1,68 @@
+#include "quant/qtensor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/kernel.h"
+#include "ops/qlayout.h"
+#include "ops/quantize.h"
+
+namespace mininn::quant {
+
+QParams affine_u8(double lo, double hi) {
+  if (!std::isfinite(lo) || !std::isfinite(hi)) throw ValueError(message("no u8 grid covers [", lo, ", ", hi, "]"));
+  lo = std::min(lo, 0.0);
+  hi = std::max(hi, 0.0);
+  if (hi - lo < 1e-12) return {1.0f, 0};
+  const double scale = (hi - lo) / 255;
+  return {float(scale), int32_t(std::clamp(std::nearbyint(-lo / scale), 0.0, 255.0))};
+}
+
+QTensor quantize(const Tensor& x, const QParams& q) {
+  QTensor y{empty_codes(x.shape()), q};
+  const Quantize a{x.view(), q, y.codes.mutable_view()};
+  check_quantize(a);
+  quantize_kernels().run(a, x.device());
+  return y;
+}
+
+Tensor dequantize(const QTensor& x) {
+  Tensor y = Tensor::empty(x.codes.shape(), DType::f32, x.codes.device(), MemoryFormat::channels_last);
+  const Dequantize a{x.codes.view(), x.q, y.mutable_view()};
+  check_dequantize(a);
+  dequantize_kernels().run(a, y.device());
+  return y;
+}
+
+QWeights quantize_weights(const std::vector<double>& w, const Shape& shape, const std::vector<double>& least_scale,
+                          bool per_channel) {
+  const size_t channels = size_t(shape[0]), size = channels ? w.size() / channels : 0;
+  QWeights out{Tensor::empty(shape, DType::i8), std::vector<double>(channels)};
+  for (size_t o = 0; o < channels; ++o) {
+    double top = 0;
+    for (size_t k = 0; k < size; ++k) {
+      if (!std::isfinite(w[o * size + k]))
+        throw ValueError(message("a weight of output channel ", o, " is not finite"));
+      top = std::max(top, std::abs(w[o * size + k]));
+    }
+    out.scale[o] = std::max(top / 127, least_scale[o]);
+  }
+  if (!per_channel && channels)
+    std::fill(out.scale.begin(), out.scale.end(), *std::max_element(out.scale.begin(), out.scale.end()));
+  const std::span<int8_t> codes = out.codes.mutable_data<int8_t>();
+  for (size_t o = 0; o < channels; ++o) {
+    if (out.scale[o] < 1e-12) out.scale[o] = 1;
+    out.scale[o] = double(float(out.scale[o]));  // what the file keeps
+    for (size_t k = 0; k < size; ++k)
+      codes[o * size + k] = int8_t(std::clamp(std::nearbyint(w[o * size + k] / out.scale[o]), -127.0, 127.0));
+  }
+  return out;
+}
+
+double SignalToNoise::decibel() const {
+  if (noise_ == 0) return std::numeric_limits<double>::infinity();
+  return 10 * std::log10(signal_ / noise_);
+}
+
+}  // namespace mininn::quant

@@ -1,0 +1,51 @@
+// Quantizers: between real tensors and integer codes.
+#pragma once
+
+#include <vector>
+
+#include "core/qparams.h"
+#include "core/tensor.h"
+
+namespace mininn::quant {
+
+// u8 codes and what they stand for. A type of its own, so that float code never meets a scale.
+struct QTensor {
+  Tensor codes;  // u8, shaped like the real tensor; images are stored pixel by pixel (ops/qlayout.h)
+  QParams q;
+};
+
+// The affine u8 grid that covers [lo, hi] and zero: scale = (max(hi,0) - min(lo,0)) / 255, zero point the code of 0.0.
+// A range narrower than 1e-12 gives scale 1, zero point 0. Throws ValueError for bounds that are not finite.
+QParams affine_u8(double lo, double hi);
+
+// f32 [N,C,H,W] -> codes: clamp(rne(x / scale) + zero_point, 0, 255), round half to even.
+QTensor quantize(const Tensor& x, const QParams& q);
+// scale * (code - zero_point), f32 [N,C,H,W] channels-last.
+Tensor dequantize(const QTensor& x);
+
+// Symmetric s8 weights in -127..127: w ~ scale[o] * codes[o,...].
+struct QWeights {
+  Tensor codes;               // s8, shaped like the weight, contiguous
+  std::vector<double> scale;  // one per output channel (per tensor: all equal)
+};
+
+// Rounds `w` [O,...] (row-major values, with the shape they have) to s8. `least_scale[o]` bounds a channel's scale from
+// below, so that its bias fits the accumulator (see quant/lower.cpp). A channel without weights gets max(least, 1) ...
+// scale 1 if least_scale is 0 too.
+QWeights quantize_weights(const std::vector<double>& w, const Shape& shape, const std::vector<double>& least_scale,
+                          bool per_channel);
+
+// 10 log10(sum x^2 / sum (x - y)^2) in dB; +inf for equal data.
+class SignalToNoise {
+ public:
+  void add(double exact, double quantized) {
+    signal_ += exact * exact;
+    noise_ += (exact - quantized) * (exact - quantized);
+  }
+  double decibel() const;
+
+ private:
+  double signal_ = 0, noise_ = 0;
+};
+
+}  // namespace mininn::quant

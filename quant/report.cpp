@@ -1,0 +1,59 @@
+#include "quant/report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+namespace mininn::quant {
+namespace {
+
+template <class... Args>
+std::string format(const char* pattern, Args... args) {
+  char text[64];
+  std::snprintf(text, sizeof text, pattern, args...);
+  return text;
+}
+
+std::string number(double v, const char* pattern) { return std::isnan(v) ? "-" : format(pattern, v); }
+
+}  // namespace
+
+int64_t Report::fp32_bytes() const {
+  int64_t sum = 0;
+  for (const LayerReport& l : layers) sum += l.fp32_bytes;
+  return sum;
+}
+
+int64_t Report::int8_bytes() const {
+  int64_t sum = 0;
+  for (const LayerReport& l : layers) sum += l.int8_bytes();
+  return sum;
+}
+
+std::ostream& operator<<(std::ostream& out, const Report& r) {
+  std::vector<std::vector<std::string>> rows{
+      {"layer", "op", "output", "kernel", "scale", "zero", "fp32 B", "int8 B", "MMAC", "SQNR dB", "total dB", "ms"}};
+  for (const LayerReport& l : r.layers)
+    rows.push_back({l.name, l.op, message(l.shape), l.kernel, l.real ? "f32" : format("%.6g", double(l.q.scale)),
+                    l.real ? "-" : format("%d", int(l.q.zero_point)), message(l.fp32_bytes), message(l.int8_bytes()),
+                    format("%.2f", double(l.macs) / 1e6), number(l.sqnr_local, "%.1f"), number(l.sqnr_total, "%.1f"),
+                    number(l.ms, "%.3f")});
+  constexpr size_t kTextColumns = 4;  // left-aligned
+  std::vector<size_t> width(rows[0].size(), 0);
+  for (const auto& row : rows)
+    for (size_t c = 0; c < row.size(); ++c) width[c] = std::max(width[c], row[c].size());
+  for (const auto& row : rows) {
+    for (size_t c = 0; c < row.size(); ++c) {
+      const std::string fill(width[c] - row[c].size(), ' ');
+      out << (c ? "  " : "") << (c < kTextColumns ? row[c] + fill : fill + row[c]);
+    }
+    out << '\n';
+  }
+  out << "weights, scales, biases, tables: " << r.int8_bytes() << " B int8, " << r.fp32_bytes() << " B fp32 ("
+      << format("%.2f", r.int8_bytes() ? double(r.fp32_bytes()) / double(r.int8_bytes()) : 0.0) << "x); activations "
+      << r.arena_bytes_per_image << " B per image; " << format("%.2f", 100 * r.int8_mac_coverage())
+      << "% of multiply-accumulates in int8\n";
+  return out;
+}
+
+}  // namespace mininn::quant
