@@ -1,0 +1,300 @@
+#include "cpu_kernels/own/conv2d_f32.h"
+
+#include <algorithm>
+#include <span>
+
+#include "core/parallel.h"
+#include "cpu_kernels/own/cpu_features.h"
+#include "cpu_kernels/own/gather_f32.h"
+#include "cpu_kernels/own/pack.h"
+#include "cpu_kernels/own/scratch.h"
+
+namespace mininn::cpu::own {
+namespace {
+
+// One spatial axis of a convolution, as seen by whoever computes it: output position phase + phases * i reads input
+// position step * i + d for each tap of that phase. Forward has one phase. The input gradient with stride s has s of
+// them, because only every s-th tap of the kernel meets a given position of gx.
+struct AxisSizes {
+  int64_t out = 0, in = 0, taps = 0;
+  int64_t stride = 1, pad = 0, dil = 1;
+  bool transposed = false;  // the input gradient: `in` is gy's size and `out` is gx's
+};
+
+class Axis {
+ public:
+  struct Tap {
+    int64_t k, d;
+  };
+  // Neighbouring positions i0 .. i0 + count - 1 of a phase, and the taps [first, last) that they use.
+  struct Segment {
+    int64_t phase, i0, count, first, last;
+    bool padded;  // some of the taps fall outside the input
+  };
+
+  // `split`: cut where the set of taps inside the input changes, so that none falls on padding.
+  Axis(const AxisSizes& a, bool split)
+      : phases(a.transposed ? a.stride : 1), step(a.transposed ? 1 : a.stride), taps_(a.taps), segments_(a.out) {
+    int64_t tap_count = 0;
+    for (int64_t phase = 0; phase < std::min(phases, a.out); ++phase) {
+      const int64_t phase_first = tap_count;
+      for (int64_t k = 0; k < a.taps; ++k) {
+        const int64_t from = phase + a.pad - k * a.dil;
+        if (!a.transposed)
+          taps_[tap_count++] = {k, k * a.dil - a.pad};
+        else if (from % a.stride == 0)
+          taps_[tap_count++] = {k, from / a.stride};
+      }
+      const int64_t positions = (a.out - phase + phases - 1) / phases;
+      for (int64_t i = 0; i < positions; ++i) {
+        const auto inside = [&](int64_t tap) {
+          const int64_t at = step * i + taps_[tap].d;
+          return at >= 0 && at < a.in;
+        };
+        int64_t first = phase_first, last = tap_count;  // d is monotone in k, so the taps inside are adjacent
+        while (first < last && !inside(first)) ++first;
+        while (first < last && !inside(last - 1)) --last;
+        const bool padded = !split && last - first < tap_count - phase_first;
+        if (!split) first = phase_first, last = tap_count;
+        Segment* const before = i > 0 ? &segments_[segment_count_ - 1] : nullptr;
+        if (before && before->first == first && before->last == last) {
+          ++before->count;
+          before->padded |= padded;
+        } else {
+          segments_[segment_count_++] = {phase, i, 1, first, last, padded};
+        }
+      }
+    }
+  }
+
+  std::span<const Segment> segments() { return {segments_.data(), size_t(segment_count_)}; }
+  const Tap& tap(int64_t i) { return taps_[i]; }
+  // Taps that the longest list of segments can hold together.
+  int64_t used_taps() {
+    int64_t n = 0;
+    for (const Segment& s : segments()) n += s.last - s.first;
+    return n;
+  }
+
+  const int64_t phases, step;
+
+ private:
+  Scratch<Tap> taps_;
+  Scratch<Segment> segments_;
+  int64_t segment_count_ = 0;
+};
+
+// Time of all regions in products of one row with one tap. A low tile costs more per row: its few sums wait for each
+// other.
+int64_t cost(const TilesF32& t, Axis& h, Axis& w, int64_t images) {
+  constexpr int64_t kLowTile = 6;
+  int64_t total = 0;
+  for (const auto& sh : h.segments())
+    for (const auto& sw : w.segments()) {
+      const int64_t pixels = images * sh.count * sw.count;
+      total += std::max(pixels, kLowTile * tile_count(t, pixels)) * (sh.last - sh.first) * (sw.last - sw.first);
+    }
+  return total;
+}
+
+// Computes p for every output pixel. out_h and out_w of p are those between neighbouring pixels.
+void gather_conv(const TilesF32& t, GatherGemm p, const AxisSizes& size_h, const AxisSizes& size_w, int64_t images) {
+  const auto run = [&](Axis& h, Axis& w) {
+    Scratch<GatherRegion> regions(int64_t(h.segments().size() * w.segments().size()));
+    Scratch<Tap> taps(h.used_taps() * w.used_taps());
+    int64_t region_count = 0;
+    Tap* next = taps.data();
+    for (const auto& sh : h.segments())
+      for (const auto& sw : w.segments()) {
+        GatherRegion r;
+        r.h = sh.count;
+        r.w = sw.count;
+        r.in_h0 = sh.i0 * h.step;
+        r.in_w0 = sw.i0 * w.step;
+        r.out0 = (sh.phase + h.phases * sh.i0) * p.out_h + (sw.phase + w.phases * sw.i0) * p.out_w;
+        r.padded = sh.padded || sw.padded;
+        r.taps = next;
+        for (int64_t i = sh.first; i < sh.last; ++i)
+          for (int64_t j = sw.first; j < sw.last; ++j)
+            *next++ = {h.tap(i).d, w.tap(j).d, h.tap(i).k * size_w.taps + w.tap(j).k};
+        r.tap_count = next - r.taps;
+        regions[region_count++] = r;
+      }
+    GatherGemm q = p;
+    q.step_h = h.step;
+    q.step_w = w.step;
+    q.out_h *= h.phases;
+    q.out_w *= w.phases;
+    gather_gemm(t, q, {regions.data(), size_t(region_count)}, images);
+  };
+  Axis h(size_h, false), w(size_w, false), split_h(size_h, true), split_w(size_w, true);
+  // Skipping padding saves up to a third of the work on small maps, but cuts them into small pieces.
+  const int64_t block = images_per_block(p.in_h * p.in_w * p.in_pixel, images);
+  const int64_t whole = cost(t, h, w, block), rows = cost(t, split_h, w, block),
+                both = cost(t, split_h, split_w, block);
+  if (both < std::min(whole, rows))
+    run(split_h, split_w);
+  else if (rows < whole)
+    run(split_h, w);
+  else
+    run(h, w);
+}
+
+// Zeros for taps on padding, behind the packed weights.
+struct PackedWeights {
+  Scratch<float> memory;
+  float* zeros;
+  PackedWeights(const TilesF32& t, const MatrixLayout& m)
+      : memory(m.packed_size(t) + m.k), zeros(memory.data() + m.packed_size(t)) {
+    std::fill_n(zeros, m.k, 0.0f);
+  }
+};
+
+void forward(const TilesF32& t, const Conv2dFwd& a) {
+  const Conv2dGeometry& g = a.g;
+  const int64_t taps = g.kh * g.kw, icg = g.icg(), ocg = g.ocg();
+  const MatrixLayout layout{ocg, icg, taps, icg * taps, taps, 1};  // B[tap][ic][oc]
+  PackedWeights b(t, layout);
+  for (int64_t group = 0; group < g.groups; ++group) {
+    pack(t, layout, a.w.as<float>() + group * ocg * icg * taps, b.memory.data());
+    GatherGemm p;
+    p.in = a.x.as<float>() + group * icg;
+    p.in_h = g.ih;
+    p.in_w = g.iw;
+    p.in_pixel = g.ic;
+    p.k = icg;
+    p.zeros = b.zeros;
+    p.packed = b.memory.data();
+    p.taps = taps;
+    p.columns = ocg;
+    p.out = a.y.as<float>() + group * ocg;
+    p.out_n = g.oh * g.ow * g.oc;
+    p.out_h = g.ow * g.oc;
+    p.out_w = g.oc;
+    if (a.bias) p.bias = a.bias.as<float>() + group * ocg;
+    if (a.residual) p.residual = a.residual.as<float>() + group * ocg;
+    p.relu = a.relu;
+    gather_conv(t, p, {g.oh, g.ih, g.kh, g.stride_h, g.pad_h, g.dil_h},
+                {g.ow, g.iw, g.kw, g.stride_w, g.pad_w, g.dil_w}, g.n);
+  }
+}
+
+void backward_data(const TilesF32& t, const Conv2dBwdData& a) {
+  const Conv2dGeometry& g = a.g;
+  const int64_t taps = g.kh * g.kw, icg = g.icg(), ocg = g.ocg();
+  const MatrixLayout layout{icg, ocg, taps, taps, icg * taps, 1};  // B[tap][oc][ic]
+  PackedWeights b(t, layout);
+  for (int64_t group = 0; group < g.groups; ++group) {
+    pack(t, layout, a.w.as<float>() + group * ocg * icg * taps, b.memory.data());
+    GatherGemm p;
+    p.in = a.gy.as<float>() + group * ocg;
+    p.in_h = g.oh;
+    p.in_w = g.ow;
+    p.in_pixel = g.oc;
+    p.k = ocg;
+    p.zeros = b.zeros;
+    p.packed = b.memory.data();
+    p.taps = taps;
+    p.columns = icg;
+    p.out = a.gx.as<float>() + group * icg;
+    p.out_n = g.ih * g.iw * g.ic;
+    p.out_h = g.iw * g.ic;
+    p.out_w = g.ic;
+    gather_conv(t, p, {g.ih, g.oh, g.kh, g.stride_h, g.pad_h, g.dil_h, true},
+                {g.iw, g.ow, g.kw, g.stride_w, g.pad_w, g.dil_w, true}, g.n);
+  }
+}
+
+void backward_weights(const TilesF32& t, const Conv2dBwdWeights& a) {
+  const Conv2dGeometry& g = a.g;
+  const int64_t taps = g.kh * g.kw, icg = g.icg(), ocg = g.ocg();
+  const MatrixLayout layout{ocg, icg, taps, icg * taps, taps, 1};
+  Scratch<float> sums(layout.packed_size(t));      // in the layout of packed weights
+  const int64_t strips = (icg + t.mr - 1) / t.mr;  // of input channels: the rows of a tile
+  const int64_t units = layout.panels(t) * strips * taps;
+  const int64_t rows = g.n * g.oh;
+  // Pixels per block: enough that storing the sums costs nothing beside them, few enough that the channels of x and gy
+  // that all taps of a tile read stay in cache.
+  constexpr int64_t kBlockPixels = 1024;
+  const int64_t block = std::max<int64_t>(1, kBlockPixels / std::max<int64_t>(g.ow, 1));
+
+  for (int64_t group = 0; group < g.groups; ++group) {
+    WeightGradient p;
+    p.x = a.x.as<float>() + group * icg;
+    p.gy = a.gy.as<float>() + group * ocg;
+    p.ih = g.ih;
+    p.iw = g.iw;
+    p.x_pixel = g.ic;
+    p.oh = g.oh;
+    p.ow = g.ow;
+    p.gy_pixel = g.oc;
+    p.stride_h = g.stride_h;
+    p.stride_w = g.stride_w;
+    // Every thread owns some of the sums and walks over all pixels: no reduction between threads.
+    parallel_for(units, 1, [&](int64_t begin, int64_t end) {
+      int64_t row = 0;
+      do {  // once even if there are no pixels: the sums must become zero
+        const int64_t last = std::min(row + block, rows);
+        for (int64_t u = begin; u < end; ++u) {
+          const int64_t tap = u % taps, strip = u / taps % strips, panel = u / taps / strips;
+          const int64_t ic0 = icg * strip / strips, ic1 = icg * (strip + 1) / strips;
+          WeightGradientTile tile;
+          tile.dh = tap / g.kw * g.dil_h - g.pad_h;
+          tile.dw = tap % g.kw * g.dil_w - g.pad_w;
+          // Columns with 0 <= w * stride + dw < iw.
+          tile.w_begin = std::max<int64_t>(0, (-tile.dw + g.stride_w - 1) / g.stride_w);
+          tile.w_end = g.iw > tile.dw ? std::min(g.ow, (g.iw - tile.dw + g.stride_w - 1) / g.stride_w) : 0;
+          tile.ic0 = ic0;
+          tile.oc0 = panel * t.nr;
+          tile.rows = int(ic1 - ic0);
+          tile.columns = int(std::min<int64_t>(t.nr, ocg - tile.oc0));
+          tile.sum = sums.data() + ((panel * taps + tap) * icg + ic0) * t.nr;
+          t.weight_gradient(p, tile, row, last, row == 0);
+        }
+        row = last;
+      } while (row < rows);
+    });
+    unpack(t, layout, sums.data(), a.gw.as<float>() + group * ocg * icg * taps);
+  }
+}
+
+bool have_avx512() { return cpu_features().avx512; }
+bool have_avx2() { return cpu_features().avx2_fma; }
+
+// What a kernel of this file needs: fp32, and the instruction set.
+template <bool (*have)(), class Args>
+Refusal check(const Args& a, const CView& operand) {
+  if (operand.dtype != DType::f32) return {"takes f32 only"};
+  if (!have()) return {"this CPU lacks the instruction set"};
+  if (a.g.ic == 0 || a.g.oc == 0) return {"no channels"};
+  return {};
+}
+
+template <bool (*have)(), const TilesF32& (*tiles)()>
+struct Direct {
+  static constexpr Kernel<Conv2dFwd> fwd(std::string_view name) {
+    return {name, [](const Conv2dFwd& a) { return check<have>(a, a.x); },
+            [](const Conv2dFwd& a, const ExecContext&) { forward(tiles(), a); }};
+  }
+  static constexpr Kernel<Conv2dBwdData> bwd_data(std::string_view name) {
+    return {name, [](const Conv2dBwdData& a) { return check<have>(a, a.gy); },
+            [](const Conv2dBwdData& a, const ExecContext&) { backward_data(tiles(), a); }};
+  }
+  static constexpr Kernel<Conv2dBwdWeights> bwd_weights(std::string_view name) {
+    return {name, [](const Conv2dBwdWeights& a) { return check<have>(a, a.x); },
+            [](const Conv2dBwdWeights& a, const ExecContext&) { backward_weights(tiles(), a); }};
+  }
+};
+using Avx512 = Direct<have_avx512, tiles_f32_avx512>;
+using Avx2 = Direct<have_avx2, tiles_f32_avx2>;
+
+}  // namespace
+
+constexpr Kernel<Conv2dFwd> conv2d_fwd_avx512 = Avx512::fwd("own.direct.avx512");
+constexpr Kernel<Conv2dFwd> conv2d_fwd_avx2 = Avx2::fwd("own.direct.avx2");
+constexpr Kernel<Conv2dBwdData> conv2d_bwd_data_avx512 = Avx512::bwd_data("own.direct.avx512");
+constexpr Kernel<Conv2dBwdData> conv2d_bwd_data_avx2 = Avx2::bwd_data("own.direct.avx2");
+constexpr Kernel<Conv2dBwdWeights> conv2d_bwd_weights_avx512 = Avx512::bwd_weights("own.direct.avx512");
+constexpr Kernel<Conv2dBwdWeights> conv2d_bwd_weights_avx2 = Avx2::bwd_weights("own.direct.avx2");
+
+}  // namespace mininn::cpu::own

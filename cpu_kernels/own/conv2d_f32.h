@@ -1,0 +1,17 @@
+// fp32 convolution by implicit matrix product: forward, input gradient and weight gradient, for any stride, padding,
+// dilation and groups. Also the same tiles as a plain matrix product.
+//
+// Forward and input gradient: each output element is one chain of fused multiply-adds over (kh, kw, channel), so its
+// bits do not depend on batch, tiling or threads. Weight gradient: pixels are summed in blocks of fixed size; the bits
+// do not depend on the number of threads.
+#pragma once
+
+#include "ops/conv2d.h"
+
+namespace mininn::cpu::own {
+
+extern const Kernel<Conv2dFwd> conv2d_fwd_avx512, conv2d_fwd_avx2;
+extern const Kernel<Conv2dBwdData> conv2d_bwd_data_avx512, conv2d_bwd_data_avx2;
+extern const Kernel<Conv2dBwdWeights> conv2d_bwd_weights_avx512, conv2d_bwd_weights_avx2;
+
+}  // namespace mininn::cpu::own

@@ -1,0 +1,20 @@
+// Runs the tiles of an implicit matrix product on all threads.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "cpu_kernels/own/tiles_f32.h"
+
+namespace mininn::cpu::own {
+
+// Computes every region of `images` images. The regions must not overlap in out.
+void gather_gemm(const TilesF32& t, const GatherGemm& p, std::span<const GatherRegion> regions, int64_t images);
+
+// How many images gather_gemm keeps together, so that their input stays in cache while it goes through the panels.
+int64_t images_per_block(int64_t image_floats, int64_t images);
+
+// Tiles of a region of `pixels` pixels: as few as possible, of almost equal height.
+inline int64_t tile_count(const TilesF32& t, int64_t pixels) { return (pixels + t.mr - 1) / t.mr; }
+
+}  // namespace mininn::cpu::own

@@ -1,0 +1,106 @@
+#include "cpu_kernels/own/gemm_f32.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/parallel.h"
+#include "cpu_kernels/own/cpu_features.h"
+#include "cpu_kernels/own/gather_f32.h"
+#include "cpu_kernels/own/pack.h"
+#include "cpu_kernels/own/scratch.h"
+
+namespace mininn::cpu::own {
+namespace {
+
+// One operand of a product, with the strides of a row and of a column.
+struct Matrix {
+  const float* data;
+  int64_t row, column;
+};
+
+// a as rows of k neighbouring elements, in parallel.
+void copy_rows(const TilesF32& t, const Matrix& a, int64_t m, int64_t k, float* dst) {
+  const int64_t blocks_k = (k + t.lanes - 1) / t.lanes, blocks_m = (m + t.lanes - 1) / t.lanes;
+  parallel_for(blocks_m * blocks_k, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t u = begin; u < end; ++u) {
+      const int64_t m0 = u / blocks_k * t.lanes, k0 = u % blocks_k * t.lanes;
+      const int64_t rows = std::min<int64_t>(t.lanes, m - m0), columns = std::min<int64_t>(t.lanes, k - k0);
+      if (a.row == 1) {
+        const float* from[16];
+        float* to[16];
+        for (int64_t i = 0; i < columns; ++i) from[i] = a.data + (k0 + i) * a.column + m0;
+        for (int64_t i = 0; i < rows; ++i) to[i] = dst + (m0 + i) * k + k0;
+        t.transpose(from, int(columns), int(rows), to, int(columns));
+      } else {
+        for (int64_t i = m0; i < m0 + rows; ++i)
+          for (int64_t j = k0; j < k0 + columns; ++j) dst[i * k + j] = a.data[i * a.row + j * a.column];
+      }
+    }
+  });
+}
+
+void matmul(const TilesF32& t, const Matmul& a) {
+  // c^T = b^T a^T: whichever of c's dimensions has neighbouring elements becomes the columns.
+  const bool swap = a.c.strides[2] != 1 && a.n != 1;
+  const int64_t m = swap ? a.n : a.m, n = swap ? a.m : a.n;
+  const auto matrix = [&](const CView& v, int64_t i) {
+    const Matrix x{v.as<float>() + i * v.strides[0], v.strides[1], v.strides[2]};
+    return swap ? Matrix{x.data, x.column, x.row} : x;
+  };
+  const CView& left = swap ? a.b : a.a;
+  const CView& right = swap ? a.a : a.b;
+
+  const MatrixLayout layout{n, a.k, 1, matrix(right, 0).column, matrix(right, 0).row, 1};
+  Scratch<float> packed(layout.packed_size(t));
+  const bool copy = matrix(left, 0).column != 1 && a.k != 1;
+  Scratch<float> rows(copy ? m * a.k : 0);
+  const Tap tap;
+  for (int64_t i = 0; i < a.batch; ++i) {
+    Matrix x = matrix(left, i);
+    if (copy && (i == 0 || left.strides[0] != 0)) copy_rows(t, x, m, a.k, rows.data());
+    if (copy) x = {rows.data(), a.k, 1};
+    if (i == 0 || right.strides[0] != 0) pack(t, layout, matrix(right, i).data, packed.data());
+    GatherGemm p;
+    p.in = x.data;
+    p.in_h = 1;
+    p.in_w = m;
+    p.in_pixel = x.row;
+    p.k = a.k;
+    p.packed = packed.data();
+    p.taps = 1;
+    p.columns = n;
+    p.out = a.c.as<float>() + i * a.c.strides[0];
+    p.out_w = a.c.strides[swap ? 2 : 1];
+    if (a.bias) p.bias = a.bias.as<float>();
+    GatherRegion all;
+    all.h = 1;
+    all.w = m;
+    all.taps = &tap;
+    all.tap_count = 1;
+    gather_gemm(t, p, {&all, 1}, 1);
+  }
+}
+
+bool have_avx512() { return cpu_features().avx512; }
+bool have_avx2() { return cpu_features().avx2_fma; }
+
+template <bool (*have)()>
+Refusal check(const Matmul& a) {
+  if (a.c.dtype != DType::f32) return {"takes f32 only"};
+  if (!have()) return {"this CPU lacks the instruction set"};
+  if (a.c.strides[2] != 1 && a.n != 1 && (a.c.strides[1] != 1 || a.bias))
+    return {"takes a c with neighbouring elements in its rows, or without bias in its columns"};
+  return {};
+}
+
+template <bool (*have)(), const TilesF32& (*tiles)()>
+constexpr Kernel<Matmul> kernel(std::string_view name) {
+  return {name, check<have>, [](const Matmul& a, const ExecContext&) { matmul(tiles(), a); }};
+}
+
+}  // namespace
+
+constexpr Kernel<Matmul> matmul_avx512 = kernel<have_avx512, tiles_f32_avx512>("own.gemm.avx512");
+constexpr Kernel<Matmul> matmul_avx2 = kernel<have_avx2, tiles_f32_avx2>("own.gemm.avx2");
+
+}  // namespace mininn::cpu::own

@@ -1,0 +1,25 @@
+// Between a matrix as an op stores it and the panels that the fp32 tiles read (own/tiles_f32.h).
+#pragma once
+
+#include <cstdint>
+
+#include "cpu_kernels/own/tiles_f32.h"
+
+namespace mininn::cpu::own {
+
+// The size of a packed matrix B[tap][k][column] and the strides of its elements outside.
+struct MatrixLayout {
+  int64_t columns = 0, k = 0, taps = 1;
+  int64_t column_stride = 0, k_stride = 0, tap_stride = 1;
+
+  int64_t panels(const TilesF32& t) const { return (columns + t.nr - 1) / t.nr; }
+  int64_t packed_size(const TilesF32& t) const { return panels(t) * taps * k * t.nr; }
+};
+
+// dst[panel][tap][k][nr] from src, in parallel; missing columns become zero.
+void pack(const TilesF32& t, const MatrixLayout& m, const float* src, float* dst);
+
+// The reverse, for a matrix whose (k, tap) pairs lie one after the other outside, as in OIHW weights.
+void unpack(const TilesF32& t, const MatrixLayout& m, const float* src, float* dst);
+
+}  // namespace mininn::cpu::own

@@ -1,0 +1,80 @@
+// The fp32 register tiles that convolution and matrix product are made of, one set per instruction set.
+//
+// Everything multiplies rows of a matrix that need not exist in memory (pixels under a filter tap, "implicit GEMM") by
+// a packed matrix B. Layout of B: panels of `nr` columns, [panel][tap][k][nr], zero in the columns that are missing. A
+// tile is up to `mr` rows times one panel and keeps all its sums in registers from the first product to the last, so
+// that each output element is one chain of fused multiply-adds over (tap, k) whatever the tiling, batch or thread
+// count.
+#pragma once
+
+#include <cstdint>
+
+namespace mininn::cpu::own {
+
+struct Tap {
+  int64_t dh = 0, dw = 0;  // from a row's origin to the input pixel it reads
+  int64_t index = 0;       // where the tap's [k][nr] block lies in a panel
+};
+
+// out[n,i,j,c] = act(sum over taps t and k of in[n, step_h i + dh_t, step_w j + dw_t, k] * B[t][k][c] + bias +
+// residual) for the pixels (i,j) of a region. Strides are in floats.
+struct GatherGemm {
+  const float* in = nullptr;  // [n, in_h, in_w] pixels of `k` channels, in_pixel apart
+  int64_t in_h = 0, in_w = 0, in_pixel = 0;
+  int64_t step_h = 1, step_w = 1;
+  int64_t k = 0;
+  const float* zeros = nullptr;   // `k` of them: what a tap on padding reads
+  const float* packed = nullptr;  // B
+  int64_t taps = 0;               // of a panel of B; a region may need fewer
+  int64_t columns = 0;
+  float* out = nullptr;
+  int64_t out_n = 0, out_h = 0, out_w = 0;  // between images, rows, pixels
+  const float* bias = nullptr;              // [columns] or absent
+  const float* residual = nullptr;          // laid out like out, or absent
+  bool relu = false;
+};
+
+// A rectangle of output pixels, in every image, that need the same taps.
+struct GatherRegion {
+  int64_t h = 0, w = 0;
+  int64_t in_h0 = 0, in_w0 = 0;  // where a tap with no offset reads for pixel (0,0)
+  int64_t out0 = 0;              // pixel (0,0) of image 0 in out
+  const Tap* taps = nullptr;
+  int64_t tap_count = 0;
+  bool padded = false;  // some tap of some pixel lies outside the input
+};
+
+// gw[tap][ic][oc] += sum over output pixels of x[pixel under tap][ic] * gy[pixel][oc].
+struct WeightGradient {
+  const float* x = nullptr;  // [n, ih, iw] pixels, x_pixel floats apart
+  const float* gy = nullptr;
+  int64_t ih = 0, iw = 0, x_pixel = 0, oh = 0, ow = 0, gy_pixel = 0;
+  int64_t stride_h = 1, stride_w = 1;
+};
+
+// The part of it that one tile sums: `rows` input channels by the columns of a panel under one tap.
+struct WeightGradientTile {
+  int64_t dh = 0, dw = 0;          // tap offset, padding subtracted
+  int64_t w_begin = 0, w_end = 0;  // output columns whose tap falls inside the input
+  int64_t ic0 = 0, oc0 = 0;
+  int rows = 0, columns = 0;
+  float* sum = nullptr;  // [rows][nr]
+};
+
+struct TilesF32 {
+  int mr;     // most rows of a tile
+  int nr;     // columns of a panel: two vectors
+  int lanes;  // of a vector
+
+  // Computes `rows` pixels of the region, counted row by row from pixel `first` of image `n0` on, times panel `panel`.
+  void (*gather)(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t first, int rows, int64_t panel);
+  // Adds the products of output rows begin..end-1 (of n * oh) to the tile's sums; overwrites them if `first`.
+  void (*weight_gradient)(const WeightGradient& p, const WeightGradientTile& t, int64_t begin, int64_t end, bool first);
+  // dst[c][r] = src[r][c] for c < columns, r < stored; zero where r >= rows. At most lanes x lanes.
+  void (*transpose)(const float* const* src, int rows, int columns, float* const* dst, int stored);
+};
+
+const TilesF32& tiles_f32_avx512();
+const TilesF32& tiles_f32_avx2();
+
+}  // namespace mininn::cpu::own

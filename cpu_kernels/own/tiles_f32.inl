@@ -1,0 +1,154 @@
+// Included once per instruction set inside its target region and an anonymous namespace, after
+//   struct Vec { T, Mask, lanes, zero, broadcast, load, store, mask, fma, add, relu, transpose };
+//   constexpr int kRows;   // tile height: kRows x 2 accumulators, 2 columns of B and 1 broadcast must fit the
+//   registers
+
+constexpr int kLanes = Vec::lanes, kColumns = 2 * Vec::lanes;
+
+template <int Rows, int Vectors>
+void gather_tile(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t first, int64_t panel) {
+  const float* in[Rows];
+  int64_t ih[Rows], iw[Rows], out[Rows];
+  int64_t j = first % r.w, i = first / r.w % r.h, n = n0 + first / (r.w * r.h);
+  for (int m = 0; m < Rows; ++m) {
+    ih[m] = r.in_h0 + i * p.step_h;
+    iw[m] = r.in_w0 + j * p.step_w;
+    in[m] = p.in + ((n * p.in_h + ih[m]) * p.in_w + iw[m]) * p.in_pixel;
+    out[m] = r.out0 + n * p.out_n + i * p.out_h + j * p.out_w;
+    if (++j == r.w) {
+      j = 0;
+      if (++i == r.h) i = 0, ++n;
+    }
+  }
+
+  typename Vec::T acc[Rows][Vectors];
+#pragma GCC unroll 16
+  for (int m = 0; m < Rows; ++m)
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v) acc[m][v] = Vec::zero();
+
+  const float* const packed = p.packed + panel * p.taps * p.k * kColumns;
+  for (const Tap* t = r.taps; t != r.taps + r.tap_count; ++t) {
+    const int64_t shift = (t->dh * p.in_w + t->dw) * p.in_pixel;
+    const float* a[Rows];
+    bool any = true;
+    if (!r.padded) {
+      for (int m = 0; m < Rows; ++m) a[m] = in[m] + shift;
+    } else {
+      any = false;
+      for (int m = 0; m < Rows; ++m) {
+        const bool inside = uint64_t(ih[m] + t->dh) < uint64_t(p.in_h) && uint64_t(iw[m] + t->dw) < uint64_t(p.in_w);
+        a[m] = inside ? in[m] + shift : p.zeros;
+        any |= inside;
+      }
+    }
+    if (!any) continue;
+    const float* b = packed + t->index * p.k * kColumns;
+    for (int64_t k = 0; k < p.k; ++k, b += kColumns) {
+      typename Vec::T bv[Vectors];
+#pragma GCC unroll 2
+      for (int v = 0; v < Vectors; ++v) bv[v] = Vec::load(b + v * kLanes);
+#pragma GCC unroll 16
+      for (int m = 0; m < Rows; ++m) {
+        const typename Vec::T av = Vec::broadcast(a[m] + k);
+#pragma GCC unroll 2
+        for (int v = 0; v < Vectors; ++v) acc[m][v] = Vec::fma(av, bv[v], acc[m][v]);
+      }
+    }
+  }
+
+#pragma GCC unroll 2
+  for (int v = 0; v < Vectors; ++v) {
+    const int64_t c = panel * kColumns + v * kLanes;
+    const typename Vec::Mask mask = Vec::mask(p.columns - c);
+    const typename Vec::T bias = p.bias ? Vec::load(p.bias + c, mask) : Vec::zero();
+#pragma GCC unroll 16
+    for (int m = 0; m < Rows; ++m) {
+      typename Vec::T y = acc[m][v];
+      if (p.bias) y = Vec::add(y, bias);
+      if (p.residual) y = Vec::add(y, Vec::load(p.residual + out[m] + c, mask));
+      if (p.relu) y = Vec::relu(y);
+      Vec::store(p.out + out[m] + c, y, mask);
+    }
+  }
+}
+
+template <int Rows, int Vectors>
+void weight_gradient_tile(const WeightGradient& p, const WeightGradientTile& t, int64_t begin, int64_t end,
+                          bool first) {
+  typename Vec::T acc[Rows][Vectors];
+  typename Vec::Mask mask[Vectors];
+#pragma GCC unroll 2
+  for (int v = 0; v < Vectors; ++v) {
+    mask[v] = Vec::mask(t.columns - v * kLanes);
+#pragma GCC unroll 16
+    for (int m = 0; m < Rows; ++m) acc[m][v] = Vec::zero();
+  }
+  const int64_t x_step = p.stride_w * p.x_pixel, gy_step = p.gy_pixel;
+  int64_t n = begin / p.oh, oh = begin % p.oh;
+  for (int64_t row = begin; row < end; ++row) {
+    const int64_t ih = oh * p.stride_h + t.dh;
+    if (uint64_t(ih) < uint64_t(p.ih)) {
+      const float* x = p.x + ((n * p.ih + ih) * p.iw + t.w_begin * p.stride_w + t.dw) * p.x_pixel + t.ic0;
+      const float* gy = p.gy + ((n * p.oh + oh) * p.ow + t.w_begin) * gy_step + t.oc0;
+      for (int64_t w = t.w_begin; w < t.w_end; ++w, x += x_step, gy += gy_step) {
+        typename Vec::T g[Vectors];
+#pragma GCC unroll 2
+        for (int v = 0; v < Vectors; ++v) g[v] = Vec::load(gy + v * kLanes, mask[v]);
+#pragma GCC unroll 16
+        for (int m = 0; m < Rows; ++m) {
+          const typename Vec::T xv = Vec::broadcast(x + m);
+#pragma GCC unroll 2
+          for (int v = 0; v < Vectors; ++v) acc[m][v] = Vec::fma(xv, g[v], acc[m][v]);
+        }
+      }
+    }
+    if (++oh == p.oh) oh = 0, ++n;
+  }
+#pragma GCC unroll 16
+  for (int m = 0; m < Rows; ++m)
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v) {
+      float* const s = t.sum + m * kColumns + v * kLanes;
+      Vec::store(s, first ? acc[m][v] : Vec::add(Vec::load(s), acc[m][v]));
+    }
+}
+
+// Tiles of 1..kRows rows by one or two vectors, as tables.
+using GatherTile = void (*)(const GatherGemm&, const GatherRegion&, int64_t, int64_t, int64_t);
+using WeightGradientTileFn = void (*)(const WeightGradient&, const WeightGradientTile&, int64_t, int64_t, bool);
+
+template <int Vectors, int... I>
+constexpr std::array<GatherTile, kRows> gather_tiles(std::integer_sequence<int, I...>) {
+  return {gather_tile<I + 1, Vectors>...};
+}
+template <int Vectors, int... I>
+constexpr std::array<WeightGradientTileFn, kRows> weight_gradient_tiles(std::integer_sequence<int, I...>) {
+  return {weight_gradient_tile<I + 1, Vectors>...};
+}
+
+void gather(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t first, int rows, int64_t panel) {
+  static constexpr auto one = gather_tiles<1>(std::make_integer_sequence<int, kRows>());
+  static constexpr auto two = gather_tiles<2>(std::make_integer_sequence<int, kRows>());
+  const bool wide = p.columns - panel * kColumns > kLanes;
+  (wide ? two : one)[size_t(rows - 1)](p, r, n0, first, panel);
+}
+
+void weight_gradient(const WeightGradient& p, const WeightGradientTile& t, int64_t begin, int64_t end, bool first) {
+  static constexpr auto one = weight_gradient_tiles<1>(std::make_integer_sequence<int, kRows>());
+  static constexpr auto two = weight_gradient_tiles<2>(std::make_integer_sequence<int, kRows>());
+  (t.columns > kLanes ? two : one)[size_t(t.rows - 1)](p, t, begin, end, first);
+}
+
+void transpose(const float* const* src, int rows, int columns, float* const* dst, int stored) {
+  typename Vec::T v[kLanes];
+  const typename Vec::Mask loaded = Vec::mask(columns), kept = Vec::mask(stored);
+#pragma GCC unroll 16
+  for (int r = 0; r < kLanes; ++r) v[r] = r < rows ? Vec::load(src[r], loaded) : Vec::zero();
+  Vec::transpose(v);
+#pragma GCC unroll 16
+  for (int c = 0; c < kLanes; ++c)
+    if (c < columns) Vec::store(dst[c], v[c], kept);
+}
+
+constexpr TilesF32 kTiles = {kRows, kColumns, kLanes, gather, weight_gradient, transpose};
