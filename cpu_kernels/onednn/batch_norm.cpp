@@ -1,0 +1,137 @@
+// Batch normalisation by oneDNN. [rows, c] goes in as channels-last images of one pixel. oneDNN speaks of variances
+// where ours are reciprocal standard deviations; c numbers are converted before or after.
+#include <bit>
+#include <cmath>
+#include <span>
+
+#include "core/parallel.h"
+#include "cpu_kernels/onednn/engine.h"
+#include "cpu_kernels/onednn/kernels.h"
+
+namespace mininn::cpu::onednn {
+namespace {
+
+using dnnl::memory;
+using dnnl::normalization_flags;
+using Tag = memory::format_tag;
+
+struct Key {
+  int64_t rows, c, dtype, batch_statistics, threads;
+  uint64_t eps_bits;  // keys are compared by their bytes
+};
+
+memory::desc image(const Key& k) { return dense({1, k.c, k.rows, 1}, DType(k.dtype), Tag::nhwc); }
+memory::desc channels(const Key& k) { return dense({k.c}, DType::f32, Tag::a); }
+
+normalization_flags flags(const Key& k) {
+  const auto affine = normalization_flags::use_scale | normalization_flags::use_shift;
+  return k.batch_statistics ? affine : affine | normalization_flags::use_global_stats;
+}
+
+Program make_fwd(const Key& k) {
+  const dnnl::batch_normalization_forward::primitive_desc desc(
+      engine(), k.batch_statistics ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference, image(k),
+      image(k), float(std::bit_cast<double>(k.eps_bits)), flags(k), attributes());
+  const bool statistics_out = k.batch_statistics;
+  return {"batch_norm_fwd",
+          desc,
+          dnnl::batch_normalization_forward(desc),
+          {{DNNL_ARG_SRC, image(k)},
+           {DNNL_ARG_SCALE, channels(k)},
+           {DNNL_ARG_SHIFT, channels(k)},
+           {DNNL_ARG_MEAN, channels(k), statistics_out},
+           {DNNL_ARG_VARIANCE, channels(k), statistics_out},
+           {DNNL_ARG_DST, image(k), true}}};
+}
+
+// oneDNN adds eps to the variance it is given. Ours comes from rstd, so eps is in it already: 0 here.
+Program make_bwd(const Key& k) {
+  const dnnl::batch_normalization_forward::primitive_desc hint(engine(), dnnl::prop_kind::forward_training, image(k),
+                                                               image(k), 0.0f, flags(k), attributes());
+  const dnnl::batch_normalization_backward::primitive_desc desc(engine(), dnnl::prop_kind::backward, image(k), image(k),
+                                                                image(k), 0.0f, flags(k), hint, attributes());
+  return {"batch_norm_bwd",
+          desc,
+          dnnl::batch_normalization_backward(desc),
+          {{DNNL_ARG_SRC, image(k)},
+           {DNNL_ARG_DIFF_DST, image(k)},
+           {DNNL_ARG_SCALE, channels(k)},
+           {DNNL_ARG_MEAN, channels(k)},
+           {DNNL_ARG_VARIANCE, channels(k)},
+           {DNNL_ARG_DIFF_SRC, image(k), true},
+           {DNNL_ARG_DIFF_SCALE, channels(k), true},
+           {DNNL_ARG_DIFF_SHIFT, channels(k), true}}};
+}
+
+Program& fwd_program(int64_t rows, int64_t c, DType t, bool batch_statistics, double eps) {
+  thread_local PlanCache<Key, Program> cache;
+  const Key key{rows, c, int64_t(t), batch_statistics, num_threads(), std::bit_cast<uint64_t>(eps)};
+  return cache.get(key, [&] { return program_or_refusal("batch_norm_fwd", [&] { return make_fwd(key); }); });
+}
+Program& fwd_program(const BatchNormTrain& a) { return fwd_program(a.rows, a.c, a.x.dtype, true, a.eps); }
+Program& fwd_program(const BatchNormEval& a) { return fwd_program(a.rows, a.c, a.x.dtype, false, a.eps); }
+Program& bwd_program(const BatchNormBwd& a) {
+  thread_local PlanCache<Key, Program> cache;
+  const Key key{a.rows, a.c, int64_t(a.x.dtype), a.training, num_threads(), 0};
+  return cache.get(key, [&] { return program_or_refusal("batch_norm_bwd", [&] { return make_bwd(key); }); });
+}
+
+Refusal refuse(int64_t rows, int64_t c, DType t) {
+  if (t != DType::f32 && t != DType::bf16) return {"takes f32 and bf16 only"};
+  if (rows * c == 0) return {"takes no empty tensors"};
+  return {};
+}
+
+std::span<float> values(const View& v, int64_t c) { return {v.as<float>(), size_t(c)}; }
+
+Refusal check_train(const BatchNormTrain& a) {
+  if (const Refusal r = refuse(a.rows, a.c, a.x.dtype)) return r;
+  return fwd_program(a).refusal();
+}
+Refusal check_eval(const BatchNormEval& a) {
+  if (const Refusal r = refuse(a.rows, a.c, a.x.dtype)) return r;
+  return fwd_program(a).refusal();
+}
+Refusal check_bwd(const BatchNormBwd& a) {
+  if (const Refusal r = refuse(a.rows, a.c, a.x.dtype)) return r;
+  if (!a.gx) return {"always makes the gradient of x, which is not wanted here"};
+  return bwd_program(a).refusal();
+}
+
+void run_train(const BatchNormTrain& a, const ExecContext&) {
+  const auto mean = values(a.mean, a.c), rstd = values(a.rstd, a.c);
+  const auto running_mean = values(a.running_mean, a.c), running_var = values(a.running_var, a.c);
+  fwd_program(a).run({a.x.data, a.gamma.data, a.beta.data, a.mean.data, a.rstd.data, a.y.data});
+  const double unbiased = double(a.rows) / double(a.rows - 1);
+  for (size_t i = 0; i < mean.size(); ++i) {
+    const double var = rstd[i];  // oneDNN wrote the variance there
+    rstd[i] = float(1 / std::sqrt(var + a.eps));
+    running_mean[i] = float(running_mean[i] + a.momentum * (mean[i] - double(running_mean[i])));
+    running_var[i] = float(running_var[i] + a.momentum * (var * unbiased - double(running_var[i])));
+  }
+}
+
+void run_eval(const BatchNormEval& a, const ExecContext&) {
+  fwd_program(a).run({a.x.data, a.gamma.data, a.beta.data, a.mean.data, a.var.data, a.y.data});
+  const auto rstd = values(a.rstd, a.c);
+  for (size_t i = 0; i < rstd.size(); ++i) rstd[i] = float(1 / std::sqrt(double(a.var.as<float>()[i]) + a.eps));
+}
+
+void run_bwd(const BatchNormBwd& a, const ExecContext&) {
+  thread_local std::vector<float> var;
+  var.resize(size_t(a.c));
+  for (size_t i = 0; i < var.size(); ++i) {
+    const double r = a.rstd.as<float>()[i];
+    var[i] = float(1 / (r * r));
+  }
+  bwd_program(a).run(
+      {a.x.data, a.gy.data, a.gamma.data, a.mean.data, var.data(), a.gx.data, a.ggamma.data, a.gbeta.data});
+}
+
+}  // namespace
+
+const Kernel<BatchNormTrain> batch_norm_fwd_train{"onednn.auto", check_train, run_train};
+const Kernel<BatchNormEval> batch_norm_fwd_eval{"onednn.auto", check_eval, run_eval};
+const Kernel<BatchNormBwd> batch_norm_bwd{"onednn.auto", check_bwd, run_bwd};
+
+}  // namespace mininn::cpu::onednn

@@ -1,0 +1,149 @@
+// Convolutions by oneDNN. Activations stay channels-last; the weights go through a reorder into whatever blocked layout
+// the implementation wants, on every call (9 * C^2 numbers, little beside the convolution unless batch and map are
+// small).
+#include "core/parallel.h"
+#include "cpu_kernels/onednn/engine.h"
+#include "cpu_kernels/onednn/kernels.h"
+
+namespace mininn::cpu::onednn {
+namespace {
+
+using dnnl::memory;
+using Tag = memory::format_tag;
+
+// Everything that a compiled convolution depends on. oneDNN splits the work when it compiles, so the number of threads
+// belongs to it.
+struct Key {
+  Conv2dGeometry g;
+  int64_t dtype, bias, residual, relu, threads;
+};
+
+// The shapes of one convolution as oneDNN wants them said.
+struct Descs {
+  Descs(const Conv2dGeometry& g, DType t)
+      : src(dense({g.n, g.ic, g.ih, g.iw}, t, Tag::nhwc)),
+        dst(dense({g.n, g.oc, g.oh, g.ow}, t, Tag::nhwc)),
+        bias(dense({g.oc}, t, Tag::a)),
+        weights(dense(weight_sizes(g), t, g.groups > 1 ? Tag::goihw : Tag::oihw)),
+        any_weights(dense(weight_sizes(g), t, Tag::any)),
+        strides{g.stride_h, g.stride_w},
+        dilations{g.dil_h - 1, g.dil_w - 1},  // 0 is dense
+        padding{g.pad_h, g.pad_w} {}
+
+  static memory::dims weight_sizes(const Conv2dGeometry& g) {
+    if (g.groups > 1) return {g.groups, g.ocg(), g.icg(), g.kh, g.kw};
+    return {g.oc, g.ic, g.kh, g.kw};
+  }
+
+  memory::desc src, dst, bias, weights, any_weights;
+  memory::dims strides, dilations, padding;
+};
+
+dnnl::convolution_forward::primitive_desc forward_desc(const Descs& d, dnnl::prop_kind kind, const memory::desc& bias,
+                                                       const dnnl::primitive_attr& attr) {
+  return {engine(),  kind,          dnnl::algorithm::convolution_direct,
+          d.src,     d.any_weights, bias,
+          d.dst,     d.strides,     d.dilations,
+          d.padding, d.padding,     attr};
+}
+
+Program make_fwd(const Key& k) {
+  const Descs d(k.g, DType(k.dtype));
+  dnnl::post_ops after;
+  if (k.residual) after.append_binary(dnnl::algorithm::binary_add, d.dst);
+  if (k.relu) after.append_eltwise(dnnl::algorithm::eltwise_relu, 0, 0);
+  dnnl::primitive_attr attr = attributes();
+  attr.set_post_ops(after);
+
+  const auto desc = forward_desc(d, dnnl::prop_kind::forward_inference, k.bias ? d.bias : memory::desc(), attr);
+  std::vector<Operand> operands{{DNNL_ARG_SRC, d.src}, {DNNL_ARG_WEIGHTS, d.weights}, {DNNL_ARG_DST, d.dst, true}};
+  if (k.bias) operands.push_back({DNNL_ARG_BIAS, d.bias});
+  if (k.residual) operands.push_back({DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, d.dst});
+  return {"conv2d_fwd", desc, dnnl::convolution_forward(desc), operands};
+}
+
+Program make_bwd_data(const Key& k) {
+  const Descs d(k.g, DType(k.dtype));
+  const auto hint = forward_desc(d, dnnl::prop_kind::forward_training, memory::desc(), attributes());
+  const dnnl::convolution_backward_data::primitive_desc desc(engine(), dnnl::algorithm::convolution_direct, d.src,
+                                                             d.any_weights, d.dst, d.strides, d.dilations, d.padding,
+                                                             d.padding, hint, attributes());
+  return {"conv2d_bwd_data",
+          desc,
+          dnnl::convolution_backward_data(desc),
+          {{DNNL_ARG_DIFF_DST, d.dst}, {DNNL_ARG_WEIGHTS, d.weights}, {DNNL_ARG_DIFF_SRC, d.src, true}}};
+}
+
+Program make_bwd_weights(const Key& k) {
+  const Descs d(k.g, DType(k.dtype));
+  const auto hint = forward_desc(d, dnnl::prop_kind::forward_training, memory::desc(), attributes());
+  const dnnl::convolution_backward_weights::primitive_desc desc(engine(), dnnl::algorithm::convolution_direct, d.src,
+                                                                d.any_weights, d.dst, d.strides, d.dilations, d.padding,
+                                                                d.padding, hint, attributes());
+  return {"conv2d_bwd_weights",
+          desc,
+          dnnl::convolution_backward_weights(desc),
+          {{DNNL_ARG_SRC, d.src}, {DNNL_ARG_DIFF_DST, d.dst}, {DNNL_ARG_DIFF_WEIGHTS, d.weights, true}}};
+}
+
+Program& fwd_program(const Conv2dFwd& a) {
+  thread_local PlanCache<Key, Program> cache;
+  const Key key{a.g, int64_t(a.x.dtype), bool(a.bias), bool(a.residual), a.relu, num_threads()};
+  return cache.get(key, [&] { return program_or_refusal("conv2d_fwd", [&] { return make_fwd(key); }); });
+}
+Program& bwd_data_program(const Conv2dBwdData& a) {
+  thread_local PlanCache<Key, Program> cache;
+  const Key key{a.g, int64_t(a.gx.dtype), 0, 0, 0, num_threads()};
+  return cache.get(key, [&] { return program_or_refusal("conv2d_bwd_data", [&] { return make_bwd_data(key); }); });
+}
+Program& bwd_weights_program(const Conv2dBwdWeights& a) {
+  thread_local PlanCache<Key, Program> cache;
+  const Key key{a.g, int64_t(a.gw.dtype), 0, 0, 0, num_threads()};
+  return cache.get(key,
+                   [&] { return program_or_refusal("conv2d_bwd_weights", [&] { return make_bwd_weights(key); }); });
+}
+
+Refusal refuse(const Conv2dGeometry& g, DType t) {
+  if (t != DType::f32 && t != DType::bf16) return {"takes f32 and bf16 only"};
+  if (g.n * g.ic * g.ih * g.iw * g.oc * g.oh * g.ow == 0) return {"takes no empty tensors"};
+  return {};
+}
+
+Refusal check_fwd(const Conv2dFwd& a) {
+  if (const Refusal r = refuse(a.g, a.x.dtype)) return r;
+  return fwd_program(a).refusal();
+}
+Refusal check_bwd_data(const Conv2dBwdData& a) {
+  if (const Refusal r = refuse(a.g, a.gx.dtype)) return r;
+  return bwd_data_program(a).refusal();
+}
+Refusal check_bwd_weights(const Conv2dBwdWeights& a) {
+  if (const Refusal r = refuse(a.g, a.gw.dtype)) return r;
+  return bwd_weights_program(a).refusal();
+}
+
+void run_fwd(const Conv2dFwd& a, const ExecContext&) {
+  Program& p = fwd_program(a);
+  if (a.bias && a.residual)
+    p.run({a.x.data, a.w.data, a.y.data, a.bias.data, a.residual.data});
+  else if (a.bias)
+    p.run({a.x.data, a.w.data, a.y.data, a.bias.data});
+  else if (a.residual)
+    p.run({a.x.data, a.w.data, a.y.data, a.residual.data});
+  else
+    p.run({a.x.data, a.w.data, a.y.data});
+}
+void run_bwd_data(const Conv2dBwdData& a, const ExecContext&) {
+  bwd_data_program(a).run({a.gy.data, a.w.data, a.gx.data});
+}
+void run_bwd_weights(const Conv2dBwdWeights& a, const ExecContext&) {
+  bwd_weights_program(a).run({a.x.data, a.gy.data, a.gw.data});
+}
+
+}  // namespace
+
+const Kernel<Conv2dFwd> conv2d_fwd{"onednn.auto", check_fwd, run_fwd};
+const Kernel<Conv2dBwdData> conv2d_bwd_data{"onednn.auto", check_bwd_data, run_bwd_data};
+const Kernel<Conv2dBwdWeights> conv2d_bwd_weights{"onednn.auto", check_bwd_weights, run_bwd_weights};
+
+}  // namespace mininn::cpu::onednn

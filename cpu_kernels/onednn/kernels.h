@@ -1,0 +1,23 @@
+// The oneDNN backend: what cpu_kernels/register.cpp puts into the kernel tables.
+#pragma once
+
+#include "ops/batch_norm.h"
+#include "ops/conv2d.h"
+#include "ops/matmul.h"
+#include "ops/pool2d.h"
+#include "ops/qconv2d.h"
+
+namespace mininn::cpu::onednn {
+
+extern const Kernel<Conv2dFwd> conv2d_fwd;                 // f32, bf16
+extern const Kernel<Conv2dBwdData> conv2d_bwd_data;        // f32, bf16
+extern const Kernel<Conv2dBwdWeights> conv2d_bwd_weights;  // f32, bf16
+extern const Kernel<Matmul> matmul;                        // f32, bf16
+extern const Kernel<BatchNormTrain> batch_norm_fwd_train;  // f32, bf16
+extern const Kernel<BatchNormEval> batch_norm_fwd_eval;    // f32, bf16
+extern const Kernel<BatchNormBwd> batch_norm_bwd;          // f32, bf16
+extern const Kernel<AvgPool2dFwd> avg_pool2d_fwd;          // f32, bf16
+extern const Kernel<AvgPool2dBwd> avg_pool2d_bwd;          // f32, bf16
+extern const Kernel<QConv2d> qconv2d;
+
+}  // namespace mininn::cpu::onednn
