@@ -1,8 +1,16 @@
 // The CPU's kernel tables: for each op the candidates in order, best first, the reference last. Nothing else is here.
 #include "cpu_kernels/own/batch_norm.h"
+#include "cpu_kernels/own/conv2d_f32.h"
 #include "cpu_kernels/own/elementwise.h"
+#include "cpu_kernels/own/gemm_f32.h"
 #include "cpu_kernels/own/optimizer.h"
 #include "cpu_kernels/own/pool2d.h"
+#include "cpu_kernels/own/qadd.h"
+#include "cpu_kernels/own/qconv2d.h"
+#include "cpu_kernels/own/qlinear.h"
+#include "cpu_kernels/own/qlut.h"
+#include "cpu_kernels/own/qpool.h"
+#include "cpu_kernels/own/quantize.h"
 #include "cpu_kernels/ref/accumulate.h"
 #include "cpu_kernels/ref/kernels.h"
 #include "cpu_kernels/ref/optimizer.h"
@@ -63,23 +71,44 @@ void register_layout_and_reductions() {
 }
 
 void register_layers() {
-  conv2d_fwd_kernels().set(kCpu, {ref::conv2d_fwd});
-  conv2d_bwd_data_kernels().set(kCpu, {ref::conv2d_bwd_data});
-  conv2d_bwd_weights_kernels().set(kCpu, {ref::conv2d_bwd_weights});
-  matmul_kernels().set(kCpu, {EIGEN_KERNEL(matmul) ref::matmul});
+  conv2d_fwd_kernels().set(kCpu,
+                           {ONEDNN_KERNEL(conv2d_fwd) own::conv2d_fwd_avx512, own::conv2d_fwd_avx2, ref::conv2d_fwd});
+  conv2d_bwd_data_kernels().set(kCpu, {ONEDNN_KERNEL(conv2d_bwd_data) own::conv2d_bwd_data_avx512,
+                                       own::conv2d_bwd_data_avx2, ref::conv2d_bwd_data});
+  conv2d_bwd_weights_kernels().set(kCpu, {ONEDNN_KERNEL(conv2d_bwd_weights) own::conv2d_bwd_weights_avx512,
+                                          own::conv2d_bwd_weights_avx2, ref::conv2d_bwd_weights});
+  matmul_kernels().set(kCpu,
+                       {ONEDNN_KERNEL(matmul) own::matmul_avx512, own::matmul_avx2, EIGEN_KERNEL(matmul) ref::matmul});
   max_pool2d_fwd_kernels().set(kCpu, {own::max_pool2d_fwd_avx512, own::max_pool2d_fwd_avx2, ref::max_pool2d_fwd});
   max_pool2d_bwd_kernels().set(kCpu, {own::max_pool2d_bwd_avx512, own::max_pool2d_bwd_avx2, ref::max_pool2d_bwd});
-  avg_pool2d_fwd_kernels().set(kCpu, {own::avg_pool2d_fwd_avx512, own::avg_pool2d_fwd_avx2, ref::avg_pool2d_fwd});
-  avg_pool2d_bwd_kernels().set(kCpu, {own::avg_pool2d_bwd_avx512, own::avg_pool2d_bwd_avx2, ref::avg_pool2d_bwd});
-  batch_norm_fwd_train_kernels().set(
-      kCpu, {own::batch_norm_train_avx512, own::batch_norm_train_avx2, ref::batch_norm_fwd_train});
-  batch_norm_fwd_eval_kernels().set(kCpu,
-                                    {own::batch_norm_eval_avx512, own::batch_norm_eval_avx2, ref::batch_norm_fwd_eval});
-  batch_norm_bwd_kernels().set(kCpu, {own::batch_norm_bwd_avx512, own::batch_norm_bwd_avx2, ref::batch_norm_bwd});
+  avg_pool2d_fwd_kernels().set(
+      kCpu, {own::avg_pool2d_fwd_avx512, own::avg_pool2d_fwd_avx2, ONEDNN_KERNEL(avg_pool2d_fwd) ref::avg_pool2d_fwd});
+  avg_pool2d_bwd_kernels().set(
+      kCpu, {own::avg_pool2d_bwd_avx512, own::avg_pool2d_bwd_avx2, ONEDNN_KERNEL(avg_pool2d_bwd) ref::avg_pool2d_bwd});
+  batch_norm_fwd_train_kernels().set(kCpu, {own::batch_norm_train_avx512, own::batch_norm_train_avx2,
+                                            ONEDNN_KERNEL(batch_norm_fwd_train) ref::batch_norm_fwd_train});
+  batch_norm_fwd_eval_kernels().set(kCpu, {own::batch_norm_eval_avx512, own::batch_norm_eval_avx2,
+                                           ONEDNN_KERNEL(batch_norm_fwd_eval) ref::batch_norm_fwd_eval});
+  batch_norm_bwd_kernels().set(
+      kCpu, {own::batch_norm_bwd_avx512, own::batch_norm_bwd_avx2, ONEDNN_KERNEL(batch_norm_bwd) ref::batch_norm_bwd});
   softmax_fwd_kernels().set(kCpu, {ref::softmax_fwd});
   softmax_bwd_kernels().set(kCpu, {ref::softmax_bwd});
   cross_entropy_fwd_kernels().set(kCpu, {ref::cross_entropy_fwd});
   cross_entropy_bwd_kernels().set(kCpu, {ref::cross_entropy_bwd});
+}
+
+void register_int8() {
+  qconv2d_kernels().set(kCpu, {own::qconv2d_direct_avx512vnni, own::qconv2d_direct_avxvnni, own::qconv2d_direct_avx2,
+                               own::qconv2d_direct_scalar});
+  qadd_kernels().set(kCpu, {own::qadd_avx512, own::qadd_avx2, own::qadd_scalar});
+  qmax_pool2d_kernels().set(kCpu, {own::qmax_pool2d_avx2, own::qmax_pool2d_scalar});
+  qavg_pool2d_kernels().set(kCpu, {own::qavg_pool2d_scalar});
+  qglobal_sum_kernels().set(kCpu, {own::qglobal_sum_avx2, own::qglobal_sum_scalar});
+  qlinear_kernels().set(kCpu, {own::qlinear_avx2, own::qlinear_scalar});
+  qlut_kernels().set(kCpu, {own::qlut_scalar});
+  quantize_kernels().set(kCpu, {own::quantize_avx2, own::quantize_scalar});
+  qpack_kernels().set(kCpu, {own::qpack_scalar});
+  dequantize_kernels().set(kCpu, {own::dequantize_scalar});
 }
 
 void register_optimizers() {
@@ -94,6 +123,7 @@ void register_cpu_kernels() {
   cpu::register_elementwise();
   cpu::register_layout_and_reductions();
   cpu::register_layers();
+  cpu::register_int8();
   cpu::register_optimizers();
 }
 

@@ -1,0 +1,339 @@
+// cifar_resnet ptq: post-training quantization of a trained network, and an honest account of what it cost.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "core/autograd.h"
+#include "core/parallel.h"
+#include "core/sha256.h"
+#include "data/augment.h"
+#include "examples/cifar_resnet/figures.h"
+#include "examples/cifar_resnet/network.h"
+#include "examples/cifar_resnet/options.h"
+#include "examples/cifar_resnet/results.h"
+#include "examples/cifar_resnet/timing.h"
+#include "nn/graph/executor.h"
+#include "nn/graph/trace.h"
+#include "quant/calibrator.h"
+#include "quant/int8_file.h"
+
+namespace cifar_resnet {
+
+using namespace mininn;
+using nlohmann::json;
+
+namespace {
+
+constexpr int64_t kBatch = 100;
+constexpr double kSecondsPerTiming = 1.5;
+
+// Two-sided exact McNemar test: the probability of so uneven a split of the images that only one of two classifiers got
+// right, if both were equally good (McNemar 1947; binomial form).
+double mcnemar_p(int64_t only_a, int64_t only_b) {
+  const int64_t n = only_a + only_b, least = std::min(only_a, only_b);
+  double p = 0;
+  for (int64_t i = 0; i <= least; ++i)
+    p += std::exp(std::lgamma(double(n + 1)) - std::lgamma(double(i + 1)) - std::lgamma(double(n - i + 1)) -
+                  double(n) * std::log(2.0));
+  return std::min(1.0, 2 * p);
+}
+
+// How two networks differ on one test set.
+struct Comparison {
+  int64_t changed = 0, only_fp32 = 0, only_int8 = 0;  // labels that differ; images that only one gets right
+};
+
+Comparison compare(const Evaluation& fp32, const Evaluation& int8, const data::Dataset& test) {
+  Comparison c;
+  const auto labels = test.labels.data<int64_t>();
+  for (size_t i = 0; i < labels.size(); ++i) {
+    const bool a = fp32.predicted[i] == labels[i], b = int8.predicted[i] == labels[i];
+    c.changed += fp32.predicted[i] != int8.predicted[i];
+    c.only_fp32 += a && !b;
+    c.only_int8 += b && !a;
+  }
+  return c;
+}
+
+struct Latency {
+  int64_t batch = 0;
+  int threads = 0;
+  double fp32_ms = 0, int8_ms = 0;  // medians per image
+};
+
+std::vector<Latency> measure_latency(const nn::graph::Graph& fp32, quant::Int8Net int8, const data::Dataset& test) {
+  const int threads_before = num_threads();
+  std::vector<int> thread_counts{1};
+  if (threads_before > 1) thread_counts.push_back(threads_before);
+  std::vector<Latency> rows;
+  for (const int threads : thread_counts) {
+    set_num_threads(threads);
+    int8.repack();
+    for (const int64_t batch : {int64_t{1}, std::min<int64_t>(32, test.size())}) {
+      const Tensor images = image_range(test, 0, batch), normalized = data::normalize(images);
+      const std::function<void()> nets[] = {[&] { nn::graph::run(fp32, normalized); }, [&] { int8.forward(images); }};
+      const auto t = time_interleaved(nets, kSecondsPerTiming);
+      rows.push_back({batch, threads, t[0].median() / double(batch), t[1].median() / double(batch)});
+    }
+  }
+  set_num_threads(threads_before);
+  return rows;
+}
+
+json confusion_json(const Evaluation& e, const data::Dataset& test, std::vector<int64_t>& counts) {
+  const size_t n = test.classes.size();
+  counts.assign(n * n, 0);
+  const auto labels = test.labels.data<int64_t>();
+  for (size_t i = 0; i < labels.size(); ++i) ++counts[size_t(labels[i]) * n + size_t(e.predicted[i])];
+  return counts;
+}
+
+double confidence(const Evaluation& e, size_t image, size_t classes) {
+  const auto row = std::span(e.logits).subspan(image * classes, classes);
+  const double best = *std::max_element(row.begin(), row.end());
+  double sum = 0;
+  for (const float v : row) sum += std::exp(double(v) - best);
+  return 1 / sum;
+}
+
+std::vector<Misclassified> misclassified(const Evaluation& fp32, const Evaluation& int8, const data::Dataset& test) {
+  std::vector<Misclassified> wrong;
+  const auto labels = test.labels.data<int64_t>();
+  const auto pixels = test.images.data<uint8_t>();
+  const size_t bytes = pixels.size() / labels.size(), classes = test.classes.size();
+  for (size_t i = 0; i < labels.size(); ++i)
+    if (fp32.predicted[i] != labels[i] || int8.predicted[i] != labels[i])
+      wrong.push_back({.pixels = pixels.subspan(i * bytes, bytes),
+                       .index = int64_t(i),
+                       .truth = int(labels[i]),
+                       .fp32 = fp32.predicted[i],
+                       .int8 = int8.predicted[i],
+                       .fp32_confidence = confidence(fp32, i, classes),
+                       .int8_confidence = confidence(int8, i, classes)});
+  // Where the two disagree first: that is what quantization changed.
+  std::stable_partition(wrong.begin(), wrong.end(), [](const Misclassified& m) { return m.fp32 != m.int8; });
+  return wrong;
+}
+
+Histogram histogram(std::span<const double> values, double lo, double hi) {
+  constexpr int kBins = 80;
+  Histogram h{.lo = lo, .hi = hi, .counts = std::vector<double>(kBins)};
+  for (const double v : values) {
+    const auto bin = std::clamp(int((v - lo) / (hi - lo) * kBins), 0, kBins - 1);
+    ++h.counts[size_t(bin)];
+  }
+  return h;
+}
+
+BeforeAfter before_after(const std::string& name, const std::vector<double>& before, const std::vector<double>& after) {
+  const auto [lo, hi] = std::minmax_element(before.begin(), before.end());
+  const double low = *lo, high = std::max(*hi, low + 1e-9);
+  return {name, histogram(before, low, high), histogram(after, low, high)};
+}
+
+// The weights and activations of a few convolutions, as the float and as the int8 network have them.
+void draw_effects(const Path& file, const nn::graph::Graph& graph, const quant::Int8Net& net,
+                  const data::Dataset& test) {
+  const quant::Int8Model& model = net.model();
+  std::vector<size_t> convolutions;
+  for (size_t i = 0; i < model.steps.size(); ++i)
+    if (std::holds_alternative<quant::Int8Conv>(model.steps[i].body)) convolutions.push_back(i);
+  // The first layer has the input's normalisation folded into its weights: not comparable, so it is passed over.
+  std::vector<size_t> shown;
+  for (const size_t part : {1, 2, 3, 4}) shown.push_back(convolutions.at(part * (convolutions.size() - 1) / 4));
+
+  const Tensor images = image_range(test, 0, std::min<int64_t>(8, test.size()));
+  std::vector<std::vector<double>> real(graph.values.size());
+  nn::graph::run(graph, data::normalize(images), [&](int id, const Tensor& t) { real[size_t(id)] = t.to_vector(); });
+  quant::Int8Stepper stepper(net, images.size(0));
+  stepper.set_input(images);
+
+  std::vector<BeforeAfter> weights, activations;
+  for (size_t i = 0; i < model.steps.size(); ++i) {
+    stepper.run(i);
+    if (std::find(shown.begin(), shown.end(), i) == shown.end()) continue;
+    const quant::Int8Step& step = model.steps[i];
+    const auto node =
+        std::find_if(graph.nodes.begin(), graph.nodes.end(), [&](const auto& n) { return n.name == step.name; });
+    if (node == graph.nodes.end()) continue;
+    const auto& conv = std::get<quant::Int8Conv>(step.body);
+    auto codes = conv.weight.to_vector();
+    const auto scales = conv.weight_scale.to_vector();
+    const size_t per_channel = codes.size() / scales.size();
+    for (size_t k = 0; k < codes.size(); ++k) codes[k] *= scales[k / per_channel];
+    weights.push_back(before_after(step.name, graph.values[size_t(node->inputs[1])].constant.to_vector(), codes));
+    activations.push_back(before_after(step.name, real[size_t(node->output)], stepper.real(step.output).to_vector()));
+  }
+  std::vector<LayerError> errors;
+  for (const auto& layer : net.report().layers)
+    if (std::isfinite(layer.sqnr_total)) errors.push_back({layer.name, layer.sqnr_total});
+  draw_quantization_effects(file, weights, activations, errors);
+}
+
+// What the int8 file's bytes are. The parts add up to the file, or this throws.
+void print_size_table(const Path& file) {
+  std::map<std::string, int64_t> parts;
+  int64_t sum = 0;
+  for (const auto& item : quant::int8_file_items(file)) {
+    parts[item.name.substr(item.name.rfind('.') + 1)] += item.bytes;
+    sum += item.bytes;
+  }
+  const auto size = int64_t(std::filesystem::file_size(file));
+  if (sum != size)
+    throw FileError(message(file.string(), ": the parts add up to ", sum, " bytes, the file has ", size));
+  for (const auto& [part, bytes] : parts) std::printf("%-14s %10lld bytes\n", part.c_str(), (long long)bytes);
+  std::printf("%-14s %10lld bytes = %.2f MiB\n\n", "int8 file", (long long)size, double(size) / 1048576);
+}
+
+// The report's layers that hold something: what layer_compression.png and summary.json list.
+json layers_json(const quant::Report& report) {
+  json layers = json::array();
+  const auto number = [](double v) { return std::isfinite(v) ? json(v) : json(); };
+  for (const auto& l : report.layers)
+    layers.push_back({{"name", l.name},
+                      {"op", l.op},
+                      {"kernel", l.kernel},
+                      {"fp32_bytes", l.fp32_bytes},
+                      {"int8_bytes", l.int8_bytes()},
+                      {"weight_bytes", l.weight_bytes},
+                      {"scale_bytes", l.scale_bytes},
+                      {"bias_bytes", l.bias_bytes},
+                      {"macs", l.macs},
+                      {"sqnr_db", number(l.sqnr_total)},
+                      {"sqnr_local_db", number(l.sqnr_local)},
+                      {"ms", number(l.ms)}});
+  return layers;
+}
+
+}  // namespace
+
+void ptq(const PtqOptions& o) {
+  apply(o);
+  const quant::ObserverOptions observer = quant::parse_observer(o.observer);
+  const auto fp32_net = Fp32Network::load(o.model);
+  const data::Dataset train = open_data(o, data::Split::train, 0), test = open_data(o, data::Split::test, o.limit_test);
+  std::filesystem::create_directories(o.out);
+  const NoGradGuard no_grad;
+
+  const std::vector<int64_t> indices = data::class_balanced_indices(train, o.calib, o.seed);
+  const std::string indices_sha256 = Sha256().update(std::span<const int64_t>(indices)).hex();
+  std::printf("calibrating with %lld training images (seed %llu, index SHA-256 %s)\n", (long long)o.calib,
+              (unsigned long long)o.seed, indices_sha256.c_str());
+  const auto& norm = data::kCifar10Normalization;
+  fp32_net->params.train(false);
+  quant::Calibrator calibrator(
+      nn::trace(fp32_net->model, Tensor::zeros({1, 3, 32, 32})),
+      {.activations = observer,
+       .per_channel = !o.per_tensor,
+       .input = quant::ImageNormalization{{norm.mean.begin(), norm.mean.end()}, {norm.std.begin(), norm.std.end()}},
+       .notes = {{"data", train.source},
+                 {"images", std::to_string(o.calib)},
+                 {"seed", std::to_string(o.seed)},
+                 {"indices_sha256", indices_sha256},
+                 {"classes", std::to_string(test.classes.size())}}});
+  calibrator.observe(train.subset(indices).images);
+  const quant::Int8Net compiled = calibrator.compile();
+  const Path int8_file = o.out / "resnet18_int8.safetensors";
+  compiled.save(int8_file);
+
+  // From here on the file's network is what is measured, not the one in memory.
+  const quant::Int8Net int8 = quant::Int8Net::load(int8_file);
+  const nn::graph::Graph graph = fp32_net->graph();
+  const Evaluation fp32_eval = evaluate(fp32_net->classifier(), test, kBatch, "fp32");
+  const Evaluation int8_eval = evaluate([&](const Tensor& x) { return int8.forward(x); }, test, kBatch, "int8");
+  const Comparison difference = compare(fp32_eval, int8_eval, test);
+  const auto latency = measure_latency(graph, int8, test);
+  quant::Report report = int8.profile(image_range(test, 0, 1));
+  const quant::Report measured = compiled.report();  // errors are known where the calibration data is
+  for (size_t i = 0; i < report.layers.size(); ++i) {
+    report.layers[i].sqnr_local = measured.layers[i].sqnr_local;
+    report.layers[i].sqnr_total = measured.layers[i].sqnr_total;
+  }
+
+  const double drop = 100 * (fp32_eval.accuracy - int8_eval.accuracy);
+  const double agreement = 1 - double(difference.changed) / double(test.size());
+  const auto fp32_bytes = int64_t(std::filesystem::file_size(o.model)),
+             int8_bytes = int64_t(std::filesystem::file_size(int8_file));
+  const double p = mcnemar_p(difference.only_fp32, difference.only_int8);
+
+  std::cout << '\n' << report << '\n';
+  print_size_table(int8_file);
+  std::printf("accuracy  fp32 %.2f%%   int8 %.2f%%   drop %.2f points (McNemar p = %.3f)\n", 100 * fp32_eval.accuracy,
+              100 * int8_eval.accuracy, drop, p);
+  std::printf("agreement %.2f%% (%lld of %lld labels changed)\n", 100 * agreement, (long long)difference.changed,
+              (long long)test.size());
+  std::printf("size      fp32 %.2f MiB   int8 %.2f MiB   %.2f times smaller\n", double(fp32_bytes) / 1048576,
+              double(int8_bytes) / 1048576, double(fp32_bytes) / double(int8_bytes));
+  json latency_json, speedup_json, rows = json::array();
+  for (const Latency& l : latency) {
+    std::printf("latency   batch %2lld, %d thread%s   fp32 %.3f ms   int8 %.3f ms per image   %.2f times as fast\n",
+                (long long)l.batch, l.threads, l.threads == 1 ? " " : "s", l.fp32_ms, l.int8_ms, l.fp32_ms / l.int8_ms);
+    const std::string batch = std::to_string(l.batch), threads = std::to_string(l.threads);
+    latency_json["fp32"][batch][threads] = l.fp32_ms;
+    latency_json["int8"][batch][threads] = l.int8_ms;
+    speedup_json[batch][threads] = l.fp32_ms / l.int8_ms;
+    for (const auto& [net, ms] : {std::pair{"fp32", l.fp32_ms}, std::pair{"int8", l.int8_ms}})
+      rows.push_back({{"net", net}, {"batch", l.batch}, {"threads", l.threads}, {"ms_per_image", ms}});
+  }
+
+  std::vector<int64_t> fp32_confusion, int8_confusion;
+  const json confusion{{"fp32", confusion_json(fp32_eval, test, fp32_confusion)},
+                       {"int8", confusion_json(int8_eval, test, int8_confusion)}};
+  const json layers = layers_json(report);
+  update_summary(
+      o.out / "summary.json",
+      {{"fp32_accuracy", fp32_eval.accuracy},
+       {"int8_accuracy", int8_eval.accuracy},
+       {"fp32_loss", fp32_eval.loss},
+       {"int8_loss", int8_eval.loss},
+       {"accuracy_drop", drop},
+       {"agreement", agreement},
+       {"changed_labels", difference.changed},
+       {"mcnemar_p", p},
+       {"test_images", test.size()},
+       {"calibration",
+        {{"images", o.calib}, {"seed", o.seed}, {"indices_sha256", indices_sha256}, {"observer", o.observer}}},
+       {"fp32_file_bytes", fp32_bytes},
+       {"int8_file_bytes", int8_bytes},
+       {"size_ratio", double(fp32_bytes) / double(int8_bytes)},
+       {"latency_ms", latency_json},
+       {"speedup", speedup_json},
+       {"peak_rss_mib", peak_rss_mib()},
+       {"int8_mac_coverage", report.int8_mac_coverage()},
+       {"int8_logits_sha256", int8_eval.logits_sha256},
+       {"layers", layers}});
+  write_json(o.out / "quantization_benchmarks.json", {{"machine", machine_name()},
+                                                      {"backend", o.backend},
+                                                      {"rows", rows},
+                                                      {"layers", layers},
+                                                      {"confusion", confusion}});
+
+  if constexpr (kHaveFigures) {
+    char title[96];
+    std::snprintf(title, sizeof title, "fp32: %.2f%% of %lld test images", 100 * fp32_eval.accuracy,
+                  (long long)test.size());
+    draw_confusion_matrix(o.out / "confusion_matrix_original.png", title, fp32_confusion, test.classes);
+    std::snprintf(title, sizeof title, "int8: %.2f%% of %lld test images", 100 * int8_eval.accuracy,
+                  (long long)test.size());
+    draw_confusion_matrix(o.out / "confusion_matrix_quantized.png", title, int8_confusion, test.classes);
+    draw_misclassified(o.out / "misclassified_examples.png", misclassified(fp32_eval, int8_eval, test), test.classes);
+    std::vector<LayerBytes> bytes;
+    for (const auto& l : report.layers)
+      if (l.fp32_bytes > 0) bytes.push_back({l.name, l.fp32_bytes, l.int8_bytes()});
+    draw_layer_compression(o.out / "layer_compression.png", bytes);
+    draw_effects(o.out / "quantization_effects.png", graph, int8, test);
+  }
+  std::printf("the int8 network is %s; figures and pictures are in %s\n", int8_file.c_str(), o.out.c_str());
+
+  if (o.min_coverage && report.int8_mac_coverage() < *o.min_coverage)
+    throw ValueError(
+        message("only ", report.int8_mac_coverage(), " of the MACs run in int8, --min-coverage is ", *o.min_coverage));
+  if (o.max_drop && drop > *o.max_drop)
+    throw ValueError(message("accuracy dropped by ", drop, " points, --max-drop is ", *o.max_drop));
+}
+
+}  // namespace cifar_resnet
