@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Compiles every given header alone, twice in one unit (so a missing guard shows), with warnings as errors.
+# usage: headers.sh COMPILER ROOT "FLAGS" HEADER...
+set -u
+export CXX=$1 ROOT=$2 FLAGS=$3
+shift 3
+[ $# -gt 0 ] || { echo "no headers were given"; exit 1; }
+
+compile() {
+  local name=${1#"$ROOT"/}
+  # shellcheck disable=SC2086  # FLAGS is a list
+  printf '#include "%s"\n#include "%s"\n' "$name" "$name" |
+    $CXX $FLAGS -Werror -I"$ROOT" -fsyntax-only -x c++ - || { echo "does not compile alone: $name"; exit 1; }
+}
+export -f compile
+
+printf '%s\0' "$@" | xargs -0 -n 1 -P "$(nproc)" bash -c 'compile "$0"' || exit 1
+echo "$# headers compile alone"
