@@ -1,0 +1,222 @@
+// Every convolution kernel of the three tables against plain loops: values, tails, guards, and equal bits whatever the
+// threads and the batch.
+#include "ops/conv2d.h"
+
+#include "core/parallel.h"
+#include "tests/support/kernel_operands.h"
+
+namespace mininn {
+namespace {
+
+using testing::Guarded;
+using testing::random_tensor;
+
+constexpr MemoryFormat kChannelsLast = MemoryFormat::channels_last;
+
+struct Case {
+  Conv2dGeometry g;
+  bool bias = false, residual = false, relu = false;
+};
+
+std::ostream& operator<<(std::ostream& out, const Case& c) {
+  const Conv2dGeometry& g = c.g;
+  return out << "x [" << g.n << ',' << g.ic << ',' << g.ih << ',' << g.iw << "], w [" << g.oc << ',' << g.icg() << ','
+             << g.kh << ',' << g.kw << "], stride " << g.stride_h << ',' << g.stride_w << ", padding " << g.pad_h << ','
+             << g.pad_w << ", dilation " << g.dil_h << ',' << g.dil_w << ", groups " << g.groups
+             << (c.bias ? ", bias" : "") << (c.residual ? ", residual" : "") << (c.relu ? ", relu" : "");
+}
+
+Case make(const Shape& x, const Shape& w, const Conv2dOptions& o = {}) {
+  return {Conv2dGeometry::make("conv2d", x, w, o)};
+}
+
+// All operands of the three operations for one case.
+struct Operands {
+  Operands(const Case& c, DType dtype, Generator& r)
+      : x(random_tensor({c.g.n, c.g.ic, c.g.ih, c.g.iw}, r, dtype, kChannelsLast)),
+        w(random_tensor({c.g.oc, c.g.icg(), c.g.kh, c.g.kw}, r, dtype)),
+        gy(random_tensor({c.g.n, c.g.oc, c.g.oh, c.g.ow}, r, dtype, kChannelsLast)),
+        bias(c.bias ? random_tensor({c.g.oc}, r, dtype) : Tensor()),
+        residual(c.residual ? random_tensor(gy.shape(), r, dtype, kChannelsLast) : Tensor()) {}
+  Tensor x, w, gy, bias, residual;
+};
+
+CView optional(const Tensor& t) { return t ? t.view() : CView(); }
+reference::Values optional_values(const Tensor& t) { return t ? t.to_vector() : reference::Values(); }
+
+Conv2dFwd forward(const Case& c, const Operands& o, View y) {
+  return {c.g, o.x.view(), o.w.view(), optional(o.bias), optional(o.residual), c.relu, y};
+}
+
+// Runs `kernel` with one and with two threads into fresh guarded memory; the bits must be equal.
+template <class Args, class Fill>
+reference::Values run_guarded(const Kernel<Args>& kernel, const Tensor& like, MemoryFormat format, const Fill& args) {
+  reference::Values result;
+  const int before = num_threads();
+  for (const int threads : {1, 2}) {
+    set_num_threads(threads);
+    Guarded out(like.shape(), like.dtype(), format);
+    kernel.run(args(out.view()), {Device::cpu(), current_stream(Device::cpu())});
+    const reference::Values values = out.values();
+    if (threads == 1)
+      result = values;
+    else if (kernel.name.starts_with("own."))
+      CHECK(values == result);
+  }
+  set_num_threads(before);
+  return result;
+}
+
+struct Ran {
+  int fwd = 0, bwd_data = 0, bwd_weights = 0;
+};
+
+Ran check(const Case& c, DType dtype, Generator& r) {
+  Ran ran;
+  const Operands o(c, dtype, r);
+  const reference::Values x = o.x.to_vector(), w = o.w.to_vector(), gy = o.gy.to_vector();
+
+  auto y = reference::conv2d(c.g, x, w, optional_values(o.bias), optional_values(o.residual));
+  if (c.relu)
+    for (auto& s : y) s.value = std::max(s.value, 0.0);
+  for (const auto& kernel : conv2d_fwd_kernels().kernels(DeviceType::cpu)) {
+    INFO("conv2d_fwd " << kernel.name << ' ' << name(dtype) << ": " << c);
+    if (kernel.check(forward(c, o, Guarded(o.gy.shape(), dtype, kChannelsLast).view()))) continue;
+    const auto got = run_guarded(kernel, o.gy, kChannelsLast, [&](View v) { return forward(c, o, v); });
+    testing::check_close(got, y, dtype);
+    ++ran.fwd;
+  }
+  const auto gx = reference::conv2d_input_gradient(c.g, gy, w);
+  for (const auto& kernel : conv2d_bwd_data_kernels().kernels(DeviceType::cpu)) {
+    INFO("conv2d_bwd_data " << kernel.name << ' ' << name(dtype) << ": " << c);
+    const auto args = [&](View v) { return Conv2dBwdData{c.g, o.gy.view(), o.w.view(), v}; };
+    if (kernel.check(args(Guarded(o.x.shape(), dtype, kChannelsLast).view()))) continue;
+    testing::check_close(run_guarded(kernel, o.x, kChannelsLast, args), gx, dtype);
+    ++ran.bwd_data;
+  }
+  const auto gw = reference::conv2d_weight_gradient(c.g, x, gy);
+  for (const auto& kernel : conv2d_bwd_weights_kernels().kernels(DeviceType::cpu)) {
+    INFO("conv2d_bwd_weights " << kernel.name << ' ' << name(dtype) << ": " << c);
+    const auto args = [&](View v) { return Conv2dBwdWeights{c.g, o.x.view(), o.gy.view(), v}; };
+    if (kernel.check(args(Guarded(o.w.shape(), dtype).view()))) continue;
+    testing::check_close(run_guarded(kernel, o.w, MemoryFormat::contiguous, args), gw, dtype);
+    ++ran.bwd_weights;
+  }
+  return ran;
+}
+
+void check_all(const Case& c, Generator& r) {
+  for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) {
+    const Ran ran = check(c, dtype, r);
+    CHECK(ran.fwd >= 1);
+    CHECK(ran.bwd_data >= 1);
+    CHECK(ran.bwd_weights >= 1);
+  }
+}
+
+TEST_CASE("every conv2d kernel agrees with plain loops on random shapes") {
+  const uint64_t seed = testing::test_seed();
+  INFO("MININN_TEST_SEED=" << seed);
+  testing::RandomTensors random(seed);
+  const auto hw = [&](int64_t low, int64_t high) { return Hw(random.between(low, high), random.between(low, high)); };
+  for (int i = 0; i < 120; ++i) {
+    Conv2dOptions o{.stride = hw(1, 3), .padding = hw(0, 3), .dilation = hw(1, 2)};
+    if (random.chance(0.3)) o.groups = random.between(2, 4);
+    const Hw kernel = hw(1, 4), extra = hw(0, 9);
+    const int64_t icg = random.chance(0.7) ? random.between(1, 20) : random.between(28, 40);
+    const int64_t ocg = random.chance(0.7) ? random.between(1, 20) : random.between(28, 70);
+    const auto input = [](int64_t k, int64_t dil, int64_t pad, int64_t more) {  // at least one output
+      return std::max<int64_t>(1, dil * (k - 1) + 1 - 2 * pad) + more;
+    };
+    const Shape x{random.between(1, 3), o.groups * icg, input(kernel.h, o.dilation.h, o.padding.h, extra.h),
+                  input(kernel.w, o.dilation.w, o.padding.w, extra.w)};
+    Case c = make(x, {o.groups * ocg, icg, kernel.h, kernel.w}, o);
+    c.bias = random.chance(0.5);
+    c.residual = random.chance(0.5);
+    c.relu = random.chance(0.5);
+    check_all(c, random.generator());
+  }
+}
+
+TEST_CASE("conv2d kernels handle tails around every tile") {
+  Generator r(testing::test_seed());
+  for (const int64_t pixels : {1, 5, 6, 7, 13, 14, 15, 27, 28, 29})
+    for (const int64_t channels : {1, 15, 16, 17, 31, 32, 33}) {
+      check(make({1, channels, 1, pixels}, {channels + 1, channels, 1, 3}, {.padding = {0, 1}}), DType::f32, r);
+      check(make({1, 3, 1, pixels}, {channels, 3, 1, 1}), DType::f32, r);
+    }
+}
+
+TEST_CASE("conv2d kernels handle the layers of a ResNet for small images") {
+  Generator r(testing::test_seed());
+  for (const int64_t n : {1, 17}) {
+    check(make({n, 3, 8, 8}, {64, 3, 3, 3}, {.padding = 1}), DType::f32, r);
+    check(make({n, 64, 8, 8}, {64, 64, 3, 3}, {.padding = 1}), DType::f32, r);
+    check(make({n, 40, 8, 8}, {48, 40, 3, 3}, {.stride = 2, .padding = 1}), DType::f32, r);
+    check(make({n, 40, 8, 8}, {48, 40, 1, 1}, {.stride = 2}), DType::f32, r);
+    check(make({n, 64, 4, 4}, {64, 64, 3, 3}, {.padding = 1}), DType::f32, r);
+  }
+}
+
+TEST_CASE("conv2d kernels handle extreme geometry") {
+  Generator r(testing::test_seed());
+  check_all(make({0, 5, 4, 4}, {7, 5, 3, 3}, {.padding = 1}), r);               // no images: the weight gradient is 0
+  check_all(make({2, 6, 1, 1}, {4, 6, 3, 3}, {.padding = 1}), r);               // only the middle tap inside
+  check_all(make({2, 6, 9, 9}, {4, 6, 2, 2}, {.stride = 4}), r);                // some inputs under no tap
+  check_all(make({1, 3, 2, 2}, {5, 3, 1, 1}, {.stride = 3, .padding = 3}), r);  // whole outputs on padding
+  check_all(make({1, 2, 3, 3}, {3, 2, 5, 5}, {.padding = 4}), r);               // kernel larger than the input
+  check_all(make({2, 9, 6, 5}, {9, 1, 3, 3}, {.padding = 1, .groups = 9}), r);  // depthwise
+  check_all(make({1, 2, 7, 7}, {2, 2, 3, 3}, {.padding = 3, .dilation = 3}), r);
+}
+
+TEST_CASE("own conv2d kernels give an image the same bits in any batch") {
+  Generator r(testing::test_seed());
+  for (const auto& [size, kernel, stride] : {std::array<int64_t, 3>{4, 3, 1}, {8, 3, 2}, {8, 3, 1}, {9, 1, 2}}) {
+    const Conv2dOptions o{.stride = stride, .padding = kernel / 2};
+    const Case batch = make({20, 24, size, size}, {40, 24, kernel, kernel}, o);
+    const Case image = make({1, 24, size, size}, {40, 24, kernel, kernel}, o);
+    const Operands all(batch, DType::f32, r);
+    Operands one = all;
+    const auto alone = [](const Tensor& t) {  // image 13
+      const Shape& s = t.shape();
+      return t.as_strided({1, s[1], s[2], s[3]}, t.strides(), 13 * s[1] * s[2] * s[3]);
+    };
+    one.x = alone(all.x);
+    one.gy = alone(all.gy);
+    const auto same = [&](const reference::Values& many, const reference::Values& single) {
+      const auto begin = many.begin() + 13 * int64_t(single.size());
+      CHECK(std::equal(single.begin(), single.end(), begin));
+    };
+    for (const auto& kernel_ : conv2d_fwd_kernels().kernels(DeviceType::cpu)) {
+      if (!kernel_.name.starts_with("own.") || kernel_.check(forward(batch, all, {}))) continue;
+      INFO("conv2d_fwd " << kernel_.name << ": " << batch);
+      same(run_guarded(kernel_, all.gy, kChannelsLast, [&](View v) { return forward(batch, all, v); }),
+           run_guarded(kernel_, one.gy, kChannelsLast, [&](View v) { return forward(image, one, v); }));
+    }
+    for (const auto& kernel_ : conv2d_bwd_data_kernels().kernels(DeviceType::cpu)) {
+      const auto args = [&](const Case& c, const Operands& operands) {
+        return [&](View v) { return Conv2dBwdData{c.g, operands.gy.view(), operands.w.view(), v}; };
+      };
+      if (!kernel_.name.starts_with("own.") || kernel_.check(args(batch, all)({}))) continue;
+      INFO("conv2d_bwd_data " << kernel_.name << ": " << batch);
+      same(run_guarded(kernel_, all.x, kChannelsLast, args(batch, all)),
+           run_guarded(kernel_, one.x, kChannelsLast, args(image, one)));
+    }
+  }
+}
+
+TEST_CASE("conv2d kernels pass NaN through ReLU") {
+  const Case c{make({1, 1, 1, 1}, {1, 1, 1, 1}).g, false, false, true};
+  Generator r(1);
+  Operands o(c, DType::f32, r);
+  o.x.fill(std::numeric_limits<double>::quiet_NaN());
+  for (const auto& kernel : conv2d_fwd_kernels().kernels(DeviceType::cpu)) {
+    if (!kernel.name.starts_with("own.") || kernel.check(forward(c, o, {}))) continue;
+    Tensor y = Tensor::zeros({1, 1, 1, 1});
+    kernel.run(forward(c, o, y.mutable_view()), {Device::cpu(), current_stream(Device::cpu())});
+    CHECK(std::isnan(y.item()));
+  }
+}
+
+}  // namespace
+}  // namespace mininn
