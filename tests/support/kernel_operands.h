@@ -1,26 +1,20 @@
 // Operands for kernel tests: random inputs, and outputs in which forgotten and stray writes show.
 #pragma once
 
-#include <cstdlib>
 #include <cstring>
 #include <vector>
 
 #include "core/random.h"
 #include "core/tensor.h"
 #include "tests/support/catch.h"
+#include "tests/support/random_tensors.h"
 #include "tests/support/reference.h"
 
-namespace mininn::test {
-
-// The seed of a property test: MININN_TEST_SEED, or the default. INFO(...) it.
-inline uint64_t seed(uint64_t default_seed) {
-  const char* text = std::getenv("MININN_TEST_SEED");
-  return text ? std::strtoull(text, nullptr, 10) : default_seed;
-}
+namespace mininn::testing {
 
 // Normal numbers with the given mean and standard deviation, rounded to `dtype`.
-inline Tensor random(const Shape& shape, Generator& g, DType dtype = DType::f32,
-                     MemoryFormat format = MemoryFormat::contiguous, double mean = 0, double stddev = 1) {
+inline Tensor random_tensor(const Shape& shape, Generator& g, DType dtype = DType::f32,
+                            MemoryFormat format = MemoryFormat::contiguous, double mean = 0, double stddev = 1) {
   std::vector<double> values(size_t(numel(shape)));
   for (double& v : values) v = mean + stddev * g.normal();
   Tensor t = Tensor::empty(shape, dtype, Device::cpu(), format);
@@ -61,11 +55,10 @@ class Guarded {
   Tensor memory_;
 };
 
-// Fails the test at the first element that is further from its sum than rounding explains. Accumulation happens with
-// unit roundoff `eps`, storing with that of `dtype`.
-inline void check_close(const reference::Values& got, const reference::Sums& expected, DType dtype) {
+// Fails the test at the first element that is further from its sum than rounding explains: adding up with unit roundoff
+// `eps` (that of `dtype`, but f32 for bf16) and storing in `dtype`.
+inline void check_close(const reference::Values& got, const reference::Sums& expected, DType dtype, double eps) {
   REQUIRE(got.size() == expected.size());
-  const double eps = dtype == DType::bf16 ? unit_roundoff(DType::f32) : unit_roundoff(dtype);
   for (size_t i = 0; i < got.size(); ++i) {
     const double tolerance = expected[i].tolerance(eps) + std::abs(expected[i].value) * unit_roundoff(dtype);
     if (!(std::abs(got[i] - expected[i].value) <= tolerance)) {
@@ -74,6 +67,10 @@ inline void check_close(const reference::Values& got, const reference::Sums& exp
       return;
     }
   }
+}
+
+inline void check_close(const reference::Values& got, const reference::Sums& expected, DType dtype) {
+  check_close(got, expected, dtype, unit_roundoff(dtype == DType::bf16 ? DType::f32 : dtype));
 }
 
 // The same with one tolerance for each element.
@@ -88,4 +85,4 @@ inline void check_close(const reference::Values& got, const reference::Values& e
     }
 }
 
-}  // namespace mininn::test
+}  // namespace mininn::testing

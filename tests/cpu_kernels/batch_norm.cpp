@@ -1,0 +1,252 @@
+// Every batch norm kernel against plain loops.
+#include "ops/batch_norm.h"
+
+#include <algorithm>
+
+#include "core/parallel.h"
+#include "tests/support/kernel_operands.h"
+
+namespace mininn {
+namespace {
+
+using reference::Values;
+using testing::Guarded;
+
+constexpr DType kDTypes[] = {DType::f32, DType::f64, DType::bf16};
+constexpr double kEps = 1e-5, kMomentum = 0.1;
+
+ExecContext cpu() { return {Device::cpu(), current_stream(Device::cpu())}; }
+DType statistics(DType t) { return t == DType::f64 ? DType::f64 : DType::f32; }
+
+struct Case {
+  int64_t rows, c;
+  double mean = 0;  // of x; its deviation is 1
+
+  friend std::ostream& operator<<(std::ostream& out, const Case& k) {
+    return out << k.rows << " rows of " << k.c << " channels, mean " << k.mean;
+  }
+};
+
+// Row counts around the block of the fast kernels, channel counts around their vectors.
+const Case kCases[] = {{2, 1},    {2, 64},    {17, 3},    {33, 16},   {100, 47},      {255, 64},       {256, 64},
+                       {257, 64}, {600, 130}, {40, 1100}, {20000, 2}, {3000, 24, 10}, {1500, 64, 1000}};
+
+// Bounds on the rounding of mean and of 1 / sqrt(var + eps). Our kernels sum f32 in f64, or in runs of at most 16384
+// terms corrected by the sum of the deviations from their mean; `plain` stands for sums of the numbers as they are.
+// Sums of deviations err by (terms + 4) * eps relative.
+struct StatisticsError {
+  Values mean, rstd_relative;
+
+  StatisticsError(const Case& k, const Values& x, const reference::Moments& m, double eps, bool plain)
+      : mean(size_t(k.c)), rstd_relative(size_t(k.c)) {
+    const double terms = double(std::min<int64_t>(k.rows, 16384)) + 4;
+    Values deviation(size_t(k.c));
+    for (size_t i = 0; i < x.size(); ++i)
+      deviation[i % size_t(k.c)] += std::abs(x[i] - m.mean[i % size_t(k.c)]) / double(k.rows);
+    for (size_t j = 0; j < mean.size(); ++j) {
+      mean[j] = (plain ? terms : 3) * eps * std::abs(m.mean[j]) + terms * eps * deviation[j];
+      rstd_relative[j] = terms * eps + mean[j] * mean[j] / (m.var[j] + kEps) + 4 * eps;
+    }
+  }
+};
+
+struct Inputs {
+  Tensor x, gy, gamma, beta;
+
+  Inputs(const Case& k, DType dtype, Generator& g)
+      : x(testing::random_tensor({k.rows, k.c}, g, dtype, MemoryFormat::contiguous, k.mean)),
+        gy(testing::random_tensor({k.rows, k.c}, g, dtype)),
+        gamma(testing::random_tensor({k.c}, g, statistics(dtype))),
+        beta(testing::random_tensor({k.c}, g, statistics(dtype))) {}
+};
+
+// The tolerance of y = (x - mean) * rstd * gamma + beta.
+Values output_tolerance(const Inputs& in, const Values& x, const Values& y, const reference::Moments& m,
+                        const StatisticsError& e, DType dtype) {
+  const double eps = testing::unit_roundoff(statistics(dtype));
+  const Values gamma = in.gamma.to_vector(), beta = in.beta.to_vector();
+  Values t(x.size());
+  for (size_t i = 0; i < x.size(); ++i) {
+    const size_t j = i % gamma.size();
+    const double slope = std::abs(gamma[j]) / std::sqrt(m.var[j] + kEps), d = std::abs(x[i] - m.mean[j]);
+    t[i] = slope * (e.mean[j] + d * (e.rstd_relative[j] + 6 * eps)) + 2 * eps * (std::abs(beta[j]) + slope * d) +
+           std::abs(y[i]) * testing::unit_roundoff(dtype);
+  }
+  return t;
+}
+
+TEST_CASE("every training batch norm kernel agrees with plain loops") {
+  const uint64_t seed = testing::test_seed();
+  INFO("MININN_TEST_SEED=" << seed);
+  Generator g(seed);
+  for (const Case& k : kCases)
+    for (const DType dtype : kDTypes) {
+      const Inputs in(k, dtype, g);
+      const DType st = statistics(dtype);
+      const double eps = testing::unit_roundoff(st);
+      const Values x = in.x.to_vector();
+      const auto m = reference::moments(k.rows, k.c, x);
+      const Values y = reference::batch_norm(k.c, x, m, kEps, in.gamma.to_vector(), in.beta.to_vector());
+      Values rstd(m.var), running_var(m.var), running_mean(m.mean);
+      for (size_t j = 0; j < rstd.size(); ++j) {
+        rstd[j] = 1 / std::sqrt(m.var[j] + kEps);
+        running_mean[j] = 0.5 + kMomentum * (m.mean[j] - 0.5);
+        running_var[j] = 2 + kMomentum * (m.var[j] * double(k.rows) / double(k.rows - 1) - 2);
+      }
+      for (const auto& kernel : batch_norm_fwd_train_kernels().kernels(DeviceType::cpu)) {
+        Guarded out({k.rows, k.c}, dtype), mean({k.c}, st), inv({k.c}, st);
+        Tensor r_mean = Tensor::full({k.c}, 0.5, st), r_var = Tensor::full({k.c}, 2, st);
+        const BatchNormTrain args{
+            k.rows, k.c,        in.x.view(), in.gamma.view(), in.beta.view(),        kMomentum,
+            kEps,   out.view(), mean.view(), inv.view(),      r_mean.mutable_view(), r_var.mutable_view()};
+        if (kernel.check(args)) continue;
+        INFO(kernel.name << ' ' << name(dtype) << ": " << k);
+        kernel.run(args, cpu());
+        const bool vendor = !kernel.name.starts_with("own.") && kernel.name != "ref";
+        const StatisticsError e(k, x, m, eps, vendor || dtype == DType::f64);
+        Values rstd_tolerance(rstd), mean_tolerance(e.mean), var_tolerance(rstd);
+        for (size_t j = 0; j < rstd.size(); ++j) {
+          rstd_tolerance[j] = rstd[j] * e.rstd_relative[j];
+          mean_tolerance[j] += 2 * eps * std::abs(running_mean[j]);
+          var_tolerance[j] = 2 * (m.var[j] + kEps) * e.rstd_relative[j] + 4 * eps * running_var[j];
+        }
+        testing::check_close(mean.values(), m.mean, e.mean);
+        testing::check_close(inv.values(), rstd, rstd_tolerance);
+        testing::check_close(r_mean.to_vector(), running_mean, mean_tolerance);
+        testing::check_close(r_var.to_vector(), running_var, var_tolerance);
+        testing::check_close(out.values(), y, output_tolerance(in, x, y, m, e, dtype));
+      }
+    }
+}
+
+TEST_CASE("every inference batch norm kernel agrees with plain loops") {
+  const uint64_t seed = testing::test_seed();
+  INFO("MININN_TEST_SEED=" << seed);
+  Generator g(seed);
+  for (const Case& k : kCases)
+    for (const DType dtype : kDTypes) {
+      const Inputs in(k, dtype, g);
+      const DType st = statistics(dtype);
+      const Tensor mean = testing::random_tensor({k.c}, g, st, MemoryFormat::contiguous, k.mean);
+      Tensor var = Tensor::empty({k.c}, st);
+      var.copy_from(Tensor::from(
+          [&] {
+            Values v(size_t(k.c));
+            for (double& e : v) e = 3 * g.uniform();
+            return v;
+          }(),
+          {k.c}));
+      const Values x = in.x.to_vector();
+      const reference::Moments m{mean.to_vector(), var.to_vector()};
+      const Values y = reference::batch_norm(k.c, x, m, kEps, in.gamma.to_vector(), in.beta.to_vector());
+      StatisticsError e(k, x, m, testing::unit_roundoff(st), false);
+      Values rstd(size_t(k.c)), rstd_tolerance(size_t(k.c));
+      for (size_t j = 0; j < rstd.size(); ++j) {
+        e.mean[j] = 0;  // given, not computed
+        e.rstd_relative[j] = 4 * testing::unit_roundoff(st);
+        rstd[j] = 1 / std::sqrt(m.var[j] + kEps);
+        rstd_tolerance[j] = rstd[j] * e.rstd_relative[j];
+      }
+      for (const auto& kernel : batch_norm_fwd_eval_kernels().kernels(DeviceType::cpu)) {
+        Guarded out({k.rows, k.c}, dtype), inv({k.c}, st);
+        const BatchNormEval args{k.rows,      k.c,        in.x.view(), in.gamma.view(), in.beta.view(),
+                                 mean.view(), var.view(), kEps,        out.view(),      inv.view()};
+        if (kernel.check(args)) continue;
+        INFO(kernel.name << ' ' << name(dtype) << ": " << k);
+        kernel.run(args, cpu());
+        testing::check_close(inv.values(), rstd, rstd_tolerance);
+        testing::check_close(out.values(), y, output_tolerance(in, x, y, m, e, dtype));
+      }
+    }
+}
+
+TEST_CASE("every batch norm gradient kernel agrees with plain loops") {
+  const uint64_t seed = testing::test_seed();
+  INFO("MININN_TEST_SEED=" << seed);
+  Generator g(seed);
+  for (const Case& k : kCases)
+    for (const DType dtype : kDTypes)
+      for (const bool training : {true, false}) {
+        const Inputs in(k, dtype, g);
+        const DType st = statistics(dtype);
+        const double eps = testing::unit_roundoff(st), rows = double(k.rows);
+        const size_t c = size_t(k.c);
+        const Values x = in.x.to_vector(), gy = in.gy.to_vector(), gamma = in.gamma.to_vector();
+        auto m = reference::moments(k.rows, k.c, x);
+        for (double& v : m.var) v = 1 / std::sqrt(v + kEps);
+        Tensor mean = Tensor::empty({k.c}, st), rstd = Tensor::empty({k.c}, st);
+        mean.copy_from(Tensor::from(m.mean, {k.c}));
+        rstd.copy_from(Tensor::from(m.var, {k.c}));
+        m.mean = mean.to_vector();
+        m.var = rstd.to_vector();
+        for (double& v : m.var) v = 1 / (v * v);
+        const auto expected = reference::batch_norm_gradients(k.rows, k.c, x, gy, m, 0, gamma, training);
+
+        // Sums err by (terms + 8) * eps * sum|term|; gx has three terms, two of them with those sums.
+        Values ggamma_tolerance(c), gbeta_tolerance(c), gx_tolerance(x.size());
+        const double terms = double(std::min<int64_t>(k.rows, 16384)) + 8;
+        const auto normalized = [&](size_t i) { return std::abs(x[i] - m.mean[i % c]) / std::sqrt(m.var[i % c]); };
+        for (size_t i = 0; i < x.size(); ++i) {
+          gbeta_tolerance[i % c] += terms * eps * std::abs(gy[i]);
+          ggamma_tolerance[i % c] += terms * eps * std::abs(gy[i]) * normalized(i);
+        }
+        for (size_t i = 0; i < x.size(); ++i) {
+          const size_t j = i % c;
+          double t = 8 * eps * std::abs(gy[i]);
+          if (training)
+            t += (gbeta_tolerance[j] + 8 * eps * std::abs(expected.gbeta[j])) / rows +
+                 normalized(i) * (ggamma_tolerance[j] + 8 * eps * std::abs(expected.ggamma[j])) / rows;
+          gx_tolerance[i] =
+              t * std::abs(gamma[j]) / std::sqrt(m.var[j]) + std::abs(expected.gx[i]) * testing::unit_roundoff(dtype);
+        }
+        for (const auto& kernel : batch_norm_bwd_kernels().kernels(DeviceType::cpu))
+          for (const bool want_gx : {true, false}) {
+            Guarded gx({k.rows, k.c}, dtype), ggamma({k.c}, st), gbeta({k.c}, st);
+            const BatchNormBwd args{k.rows,
+                                    k.c,
+                                    in.x.view(),
+                                    in.gy.view(),
+                                    in.gamma.view(),
+                                    mean.view(),
+                                    rstd.view(),
+                                    training,
+                                    want_gx ? gx.view() : View(),
+                                    ggamma.view(),
+                                    gbeta.view()};
+            if (kernel.check(args)) continue;
+            INFO(kernel.name << ' ' << name(dtype) << (training ? " training: " : ": ") << k);
+            kernel.run(args, cpu());
+            testing::check_close(gbeta.values(), expected.gbeta, gbeta_tolerance);
+            testing::check_close(ggamma.values(), expected.ggamma, ggamma_tolerance);
+            if (want_gx) testing::check_close(gx.values(), expected.gx, gx_tolerance);
+          }
+      }
+}
+
+TEST_CASE("batch norm does not depend on the number of threads") {
+  Generator g(testing::test_seed());
+  const Case k{5000, 48};
+  const Inputs in(k, DType::f32, g);
+  for (const auto& kernel : batch_norm_fwd_train_kernels().kernels(DeviceType::cpu)) {
+    std::vector<Values> results;
+    for (const int threads : {1, 3}) {
+      const int before = num_threads();
+      set_num_threads(threads);
+      Guarded out({k.rows, k.c}), mean({k.c}), rstd({k.c});
+      Tensor r_mean = Tensor::zeros({k.c}), r_var = Tensor::zeros({k.c});
+      const BatchNormTrain args{
+          k.rows, k.c,        in.x.view(), in.gamma.view(), in.beta.view(),        kMomentum,
+          kEps,   out.view(), mean.view(), rstd.view(),     r_mean.mutable_view(), r_var.mutable_view()};
+      if (!kernel.check(args)) {
+        kernel.run(args, cpu());
+        results.push_back(out.values());
+      }
+      set_num_threads(before);
+    }
+    INFO(kernel.name);
+    if (!results.empty()) CHECK(results[0] == results[1]);
+  }
+}
+
+}  // namespace
+}  // namespace mininn

@@ -1,0 +1,136 @@
+// Every pooling kernel against plain loops.
+#include "ops/pool2d.h"
+
+#include <limits>
+
+#include "tests/support/kernel_operands.h"
+
+namespace mininn {
+namespace {
+
+using testing::Guarded;
+
+constexpr auto kChannelsLast = MemoryFormat::channels_last;
+constexpr DType kDTypes[] = {DType::f32, DType::f64, DType::bf16};
+
+ExecContext cpu() { return {Device::cpu(), current_stream(Device::cpu())}; }
+
+std::string describe(std::string_view kernel, DType dtype, const Pool2dGeometry& g) {
+  return message(kernel, ' ', name(dtype), ": x ", Shape{g.n, g.c, g.ih, g.iw}, ", kernel ", g.kh, "x", g.kw,
+                 ", stride ", g.stride_h, ",", g.stride_w, ", padding ", g.pad_h, ",", g.pad_w);
+}
+
+// A gradient is added up in place, window by window, so a bf16 kernel may round each partial sum to bf16.
+
+// Overlapping, gapped and padded windows; channel counts around the vector lengths.
+std::vector<Pool2dGeometry> geometries(Generator& g) {
+  std::vector<Pool2dGeometry> all;
+  const auto add = [&](const Shape& x, const Pool2dOptions& o) { all.push_back(Pool2dGeometry::make("test", x, o)); };
+  add({2, 64, 8, 8}, {.kernel = 3, .stride = 2, .padding = 1});
+  add({1, 512, 4, 4}, {.kernel = 4});
+  add({2, 130, 7, 5}, {.kernel = {7, 5}});
+  add({0, 8, 4, 4}, {.kernel = 2});
+  add({1, 1, 1, 1}, {.kernel = 2, .stride = 1, .padding = 1});
+  for (int i = 0; i < 30; ++i) {
+    const auto upto = [&](uint64_t n) { return int64_t(g.below(n)); };
+    const Hw kernel(1 + upto(4), 1 + upto(4)),
+        padding(upto(uint64_t(kernel.h / 2 + 1)), upto(uint64_t(kernel.w / 2 + 1)));
+    add({1 + upto(3), 1 + upto(70), kernel.h + upto(8), kernel.w + upto(8)},
+        {.kernel = kernel, .stride = {upto(4), upto(4)}, .padding = padding});
+  }
+  return all;
+}
+
+Shape x_shape(const Pool2dGeometry& g) { return {g.n, g.c, g.ih, g.iw}; }
+Shape y_shape(const Pool2dGeometry& g) { return {g.n, g.c, g.oh, g.ow}; }
+
+void check_max(const Pool2dGeometry& g, DType dtype, const Tensor& x, Generator& random) {
+  const auto expected = reference::max_pool2d(g, x.to_vector());
+  const Tensor gy = testing::random_tensor(y_shape(g), random, dtype, kChannelsLast);
+  const auto gradient = reference::max_pool2d_gradient(g, gy.to_vector(), expected.index);
+  Tensor index = Tensor::empty(y_shape(g), DType::i32, Device::cpu(), kChannelsLast);
+  index.copy_from(Tensor::from(expected.index, y_shape(g)));
+  for (const auto& kernel : max_pool2d_fwd_kernels().kernels(DeviceType::cpu))
+    for (const bool with_index : {true, false}) {
+      Guarded y(y_shape(g), dtype, kChannelsLast), where(y_shape(g), DType::i32, kChannelsLast);
+      const MaxPool2dFwd args{g, x.view(), y.view(), with_index ? where.view() : View()};
+      if (kernel.check(args)) continue;
+      INFO(describe(kernel.name, dtype, g));
+      kernel.run(args, cpu());
+      const auto got = y.values();
+      bool equal = got.size() == expected.value.size();
+      for (size_t i = 0; i < got.size() && equal; ++i)
+        equal = got[i] == expected.value[i] || (std::isnan(got[i]) && std::isnan(expected.value[i]));
+      CHECK(equal);
+      if (with_index) CHECK(where.values() == expected.index);
+    }
+  for (const auto& kernel : max_pool2d_bwd_kernels().kernels(DeviceType::cpu)) {
+    Guarded gx(x_shape(g), dtype, kChannelsLast);
+    const MaxPool2dBwd args{g, gy.view(), index.view(), gx.view()};
+    if (kernel.check(args)) continue;
+    INFO(describe(kernel.name, dtype, g));
+    kernel.run(args, cpu());
+    testing::check_close(gx.values(), gradient, dtype, testing::unit_roundoff(dtype));
+  }
+}
+
+TEST_CASE("every max pooling kernel agrees with plain loops") {
+  const uint64_t seed = testing::test_seed();
+  INFO("MININN_TEST_SEED=" << seed);
+  Generator random(seed);
+  for (const auto& g : geometries(random))
+    for (const DType dtype : kDTypes)
+      check_max(g, dtype, testing::random_tensor(x_shape(g), random, dtype, kChannelsLast), random);
+}
+
+TEST_CASE("every max pooling kernel takes the first of equals, all minus infinity, and NaN over numbers") {
+  Generator random(testing::test_seed());
+  const auto g = Pool2dGeometry::make("test", {2, 37, 6, 6}, {.kernel = 3, .stride = 2, .padding = 1});
+  for (const DType dtype : kDTypes) {
+    Tensor x = Tensor::empty(x_shape(g), dtype, Device::cpu(), kChannelsLast);
+    std::vector<double> values(size_t(x.numel()));
+    const auto fill = [&](const auto& value) {
+      for (double& v : values) v = value();
+      x.copy_from(Tensor::from(values, x_shape(g)));
+    };
+    fill([&] { return double(random.below(3)); });
+    check_max(g, dtype, x, random);
+    fill([&] { return -std::numeric_limits<double>::infinity(); });
+    check_max(g, dtype, x, random);
+    fill([&] { return random.below(6) ? random.normal() : std::numeric_limits<double>::quiet_NaN(); });
+    check_max(g, dtype, x, random);
+  }
+}
+
+TEST_CASE("every average pooling kernel agrees with plain loops") {
+  const uint64_t seed = testing::test_seed();
+  INFO("MININN_TEST_SEED=" << seed);
+  Generator random(seed);
+  for (const auto& g : geometries(random))
+    for (const DType dtype : kDTypes)
+      for (const bool count_pad : {true, false}) {
+        const Tensor x = testing::random_tensor(x_shape(g), random, dtype, kChannelsLast);
+        const Tensor gy = testing::random_tensor(y_shape(g), random, dtype, kChannelsLast);
+        const auto expected = reference::avg_pool2d(g, count_pad, x.to_vector());
+        const auto gradient = reference::avg_pool2d_gradient(g, count_pad, gy.to_vector());
+        for (const auto& kernel : avg_pool2d_fwd_kernels().kernels(DeviceType::cpu)) {
+          Guarded y(y_shape(g), dtype, kChannelsLast);
+          const AvgPool2dFwd args{g, count_pad, x.view(), y.view()};
+          if (kernel.check(args)) continue;
+          INFO(describe(kernel.name, dtype, g));
+          kernel.run(args, cpu());
+          testing::check_close(y.values(), expected, dtype);
+        }
+        for (const auto& kernel : avg_pool2d_bwd_kernels().kernels(DeviceType::cpu)) {
+          Guarded gx(x_shape(g), dtype, kChannelsLast);
+          const AvgPool2dBwd args{g, count_pad, gy.view(), gx.view()};
+          if (kernel.check(args)) continue;
+          INFO(describe(kernel.name, dtype, g));
+          kernel.run(args, cpu());
+          testing::check_close(gx.values(), gradient, dtype, testing::unit_roundoff(dtype));
+        }
+      }
+}
+
+}  // namespace
+}  // namespace mininn

@@ -1,0 +1,132 @@
+#include "ops/conv2d.h"
+
+#include "core/autograd.h"
+#include "ops/elementwise.h"
+#include "ops/layout.h"
+#include "ops/matmul.h"
+#include "tests/support/kernel_operands.h"
+
+using namespace mininn;
+using namespace mininn::testing;
+using Catch::Matchers::Contains;
+
+namespace {
+
+// The op calls that a traced run makes.
+struct Recorder : Tracer {
+  struct Call {
+    std::string op;
+    std::vector<bool> defined;
+    Attrs attrs;
+  };
+  std::vector<Call> calls;
+  void record(std::string_view op, std::span<const Tensor> inputs, const Attrs& attrs, const Tensor&) override {
+    calls.push_back({std::string(op), {}, attrs});
+    for (const Tensor& t : inputs) calls.back().defined.push_back(bool(t));
+  }
+};
+
+}  // namespace
+
+TEST_CASE("conv2d agrees with plain loops in every dtype and any layout of its operands") {
+  INFO("MININN_TEST_SEED=" << test_seed());
+  RandomTensors random(test_seed());
+  for (int i = 0; i < 60; ++i) {
+    const DType dtype = i % 3 == 0 ? DType::f64 : i % 3 == 1 ? DType::f32 : DType::bf16;
+    const Conv2dOptions o{.stride = {random.between(1, 3), random.between(1, 3)},
+                          .padding = {random.between(0, 2), random.between(0, 2)},
+                          .dilation = {random.between(1, 2), random.between(1, 2)},
+                          .groups = random.between(1, 3)};
+    const Shape sw{o.groups * random.between(1, 4), random.between(1, 5), random.between(1, 3), random.between(1, 3)};
+    const Shape sx{random.between(0, 2), o.groups * sw[1], random.between(5, 9), random.between(5, 9)};
+    Tensor x = random.tensor(sx, dtype), w = random.tensor(sw, dtype), bias = random.tensor({sw[0]}, dtype);
+    const auto g = Conv2dGeometry::make("test", sx, sw, o);
+    INFO("x " << sx << ", w " << sw << ", groups " << o.groups << ", dtype " << name(dtype));
+    const bool with_bias = random.chance(0.5);
+    const auto xv = x.to_vector(), wv = w.to_vector();
+    const auto bv = with_bias ? bias.to_vector() : std::vector<double>();
+
+    x.set_requires_grad(true);
+    w.set_requires_grad(true);
+    const Tensor y = conv2d(x, w, with_bias ? bias : Tensor(), o);
+    CHECK(y.shape() == Shape{g.n, g.oc, g.oh, g.ow});
+    CHECK(y.is_channels_last());
+    check_close(y.to_vector(), reference::conv2d(g, xv, wv, bv), dtype);
+    const Tensor gy = random.tensor(y.shape(), dtype);
+    y.backward(gy);
+    check_close(x.grad().to_vector(), reference::conv2d_input_gradient(g, gy.to_vector(), wv), dtype);
+    check_close(w.grad().to_vector(), reference::conv2d_weight_gradient(g, xv, gy.to_vector()), dtype);
+  }
+}
+
+TEST_CASE("a 1x1 convolution is a matrix product") {
+  RandomTensors random(test_seed());
+  const Tensor x = random.away_from_zero({2, 5, 3, 4}, 0, 1), w = random.away_from_zero({7, 5, 1, 1}, 0, 1);
+  const Tensor rows = reshape(permute(x, {0, 2, 3, 1}), {24, 5});
+  const Tensor product = linear(rows, reshape(w, {7, 5}), {});
+  const auto expected = permute(reshape(product, {2, 3, 4, 7}), {0, 3, 1, 2}).to_vector();
+  const auto got = conv2d(x, w, {}).to_vector();
+  for (size_t i = 0; i < got.size(); ++i) CHECK(got[i] == Approx(expected[i]));
+}
+
+TEST_CASE("conv2d_fused adds the residual, then cuts off below zero") {
+  RandomTensors random(test_seed());
+  const Tensor x = random.tensor({2, 3, 6, 5}), w = random.tensor({4, 3, 3, 3}), bias = random.tensor({4});
+  const Conv2dOptions o{.stride = 2, .padding = 1};
+  const Tensor plain = conv2d(x, w, bias, o);
+  const Tensor residual = random.tensor(plain.shape());
+  const auto a = plain.to_vector(), r = residual.to_vector();
+  for (const bool with_relu : {false, true})
+    for (const bool with_residual : {false, true}) {
+      const auto y = conv2d_fused(x, w, bias, with_residual ? residual : Tensor(), with_relu, o).to_vector();
+      for (size_t i = 0; i < y.size(); ++i) {
+        const double sum = a[i] + (with_residual ? r[i] : 0);
+        CHECK(y[i] == Approx(with_relu ? std::max(sum, 0.0) : sum).margin(1e-4));
+      }
+    }
+}
+
+TEST_CASE("conv2d_fused refuses to lose a gradient") {
+  Tensor x = Tensor::zeros({1, 1, 3, 3}), w = Tensor::zeros({1, 1, 3, 3});
+  w.set_requires_grad(true);
+  CHECK_THROWS_AS(conv2d_fused(x, w, {}, {}, true), AutogradError);
+  const NoGradGuard no_grad;
+  CHECK_NOTHROW(conv2d_fused(x, w, {}, {}, true));
+}
+
+TEST_CASE("conv2d records its options, and no other op") {
+  Recorder recorder;
+  {
+    const TracerGuard guard(recorder);
+    conv2d(Tensor::zeros({1, 4, 7, 7}), Tensor::zeros({6, 2, 3, 3}), {},
+           {.stride = {2, 1}, .padding = {1, 0}, .dilation = {1, 2}, .groups = 2});
+  }
+  REQUIRE(recorder.calls.size() == 1);
+  CHECK(recorder.calls[0].op == "conv2d");
+  CHECK(recorder.calls[0].defined == std::vector<bool>{true, true, false});
+  using List = std::vector<int64_t>;
+  CHECK(recorder.calls[0].attrs ==
+        Attrs{{"stride", List{2, 1}}, {"padding", List{1, 0}}, {"dilation", List{1, 2}}, {"groups", int64_t(2)}});
+}
+
+TEST_CASE("conv2d names what does not fit") {
+  const auto x = Tensor::zeros({2, 4, 5, 5});
+  const auto run = [&](const Shape& w, const Conv2dOptions& o = {}) { return conv2d(x, Tensor::zeros(w), {}, o); };
+  CHECK_THROWS_WITH(run({6, 3, 3, 3}), Contains("[2,4,5,5]") && Contains("[6,3,3,3]") && Contains("conv2d"));
+  CHECK_THROWS_AS(run({6, 3, 3, 3}), ShapeError);
+  CHECK_THROWS_AS(run({6, 4, 3}), ShapeError);
+  CHECK_THROWS_AS(run({6, 4, 6, 3}), ShapeError);
+  CHECK_THROWS_AS(run({6, 4, 3, 3}, {.dilation = 3}), ShapeError);
+  CHECK_THROWS_AS(run({6, 4, 3, 3}, {.stride = 0}), ShapeError);
+  CHECK_THROWS_AS(run({6, 4, 3, 3}, {.padding = {0, -1}}), ShapeError);
+  CHECK_THROWS_AS(run({6, 2, 3, 3}, {.groups = 4}), ShapeError);
+  CHECK_THROWS_AS(run({5, 2, 3, 3}, {.groups = 2}), ShapeError);
+  CHECK_THROWS_AS(run({0, 4, 3, 3}), ShapeError);
+  CHECK_THROWS_AS(conv2d(Tensor::zeros({4, 5, 5}), Tensor::zeros({1, 4, 3, 3}), {}), ShapeError);
+  CHECK_THROWS_AS(conv2d(x, Tensor::zeros({6, 4, 3, 3}), Tensor::zeros({5})), ShapeError);
+  CHECK_THROWS_AS(conv2d(x, Tensor::zeros({6, 4, 3, 3}, DType::f64), {}), DTypeError);
+  CHECK_THROWS_AS(conv2d(x, Tensor::zeros({6, 4, 3, 3}), Tensor::zeros({6}, DType::f64)), DTypeError);
+  CHECK_THROWS_AS(conv2d(Tensor::zeros({1, 1, 3, 3}, DType::i32), Tensor::zeros({1, 1, 3, 3}, DType::i32), {}),
+                  DTypeError);
+  CHECK_THROWS_AS(conv2d_fused(x, Tensor::zeros({6, 4, 3, 3}), {}, Tensor::zeros({2, 6, 5, 5}), false), ShapeError);
+}
