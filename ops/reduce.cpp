@@ -137,12 +137,13 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
   if (x.shape() == shape) return x;
   const int missing = x.rank() - shape.rank();
   std::vector<int> dims;
-  for (int d = 0; d < x.rank(); ++d) {
-    if (d >= missing && shape[d - missing] == x.shape()[d]) continue;
-    if (missing < 0 || (d >= missing && shape[d - missing] != 1))
-      throw ShapeError(message("sum_to: ", shape, " does not broadcast to ", x.shape()));
-    dims.push_back(d);
+  bool fits = missing >= 0;
+  for (int d = 0; fits && d < x.rank(); ++d) {
+    const int64_t size = d < missing ? 1 : shape[d - missing];
+    if (d < missing || size != x.shape()[d]) dims.push_back(d);
+    fits = size == 1 || size == x.shape()[d];
   }
+  if (!fits) throw ShapeError(message("sum_to: ", shape, " does not broadcast to ", x.shape()));
   return reshape(dims.empty() ? x : sum(x, dims, true), shape);
 }
 

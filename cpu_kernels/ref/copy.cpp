@@ -50,6 +50,7 @@ void copy_tiled(const T* x, T* y, const StridedLoop<2>& loop, int column_dim) {
 template <class T>
 void copy_same(const CopyArgs& a) {
   const StridedLoop<2> loop(a.y.shape, {a.y.strides, a.x.strides});
+  if (loop.size() == 0) return;
   const auto step = loop.inner().stride;
   const T* const x = a.x.as<T>();
   T* const y = a.y.as<T>();

@@ -12,14 +12,13 @@
 #include "ops/layout.h"
 #include "tests/ops/gradcheck_cases.h"
 #include "tests/support/catch.h"
-#include "tests/support/kernel_operands.h"
 #include "tests/support/random_tensors.h"
 
 using namespace mininn;
-using namespace mininn::test;
+using namespace mininn::testing;
 
 TEST_CASE("every gradient agrees with central differences") {
-  for (const GradCase& c : grad_cases()) CHECK(gradcheck(c, seed(kSeed)) == "");
+  for (const GradCase& c : grad_cases()) CHECK(gradcheck(c, test_seed()) == "");
 }
 
 namespace {

@@ -9,10 +9,9 @@
 #include "ops/elementwise.h"
 #include "ops/layout.h"
 #include "ops/reduce.h"
-#include "tests/support/kernel_operands.h"
 #include "tests/support/random_tensors.h"
 
-namespace mininn::test {
+namespace mininn::testing {
 
 namespace {
 
@@ -85,7 +84,7 @@ void add_reductions(std::vector<GradCase>& cases, RandomTensors& random) {
 }  // namespace
 
 std::vector<GradCase> grad_cases() {
-  RandomTensors random(seed(kSeed));
+  RandomTensors random(test_seed());
   std::vector<GradCase> cases;
   add_elementwise(cases, random);
   add_layout(cases, random);
@@ -103,4 +102,4 @@ std::vector<GradCase> grad_cases() {
   return cases;
 }
 
-}  // namespace mininn::test
+}  // namespace mininn::testing

@@ -5,9 +5,7 @@
 
 #include "tests/support/gradcheck.h"
 
-namespace mininn::test {
-
-inline constexpr uint64_t kSeed = 20240607;  // unless MININN_TEST_SEED says otherwise
+namespace mininn::testing {
 
 // All of them.
 std::vector<GradCase> grad_cases();
@@ -15,4 +13,4 @@ std::vector<GradCase> grad_cases();
 // Those of convolution, pooling, normalisation, products and losses (gradcheck_nn_cases.cpp).
 std::vector<GradCase> nn_cases();
 
-}  // namespace mininn::test
+}  // namespace mininn::testing

@@ -6,7 +6,7 @@
 #include "core/autograd.h"
 #include "core/random.h"
 
-namespace mininn::test {
+namespace mininn::testing {
 
 namespace {
 
@@ -71,4 +71,4 @@ std::string gradcheck(const GradCase& c, uint64_t seed) {
   return "";
 }
 
-}  // namespace mininn::test
+}  // namespace mininn::testing

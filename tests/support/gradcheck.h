@@ -9,7 +9,7 @@
 
 #include "core/tensor.h"
 
-namespace mininn::test {
+namespace mininn::testing {
 
 struct GradCase {
   std::string op;              // the traced name that this case covers
@@ -27,4 +27,4 @@ struct GradCase {
 // |gradient| + 1.
 std::string gradcheck(const GradCase& c, uint64_t seed);
 
-}  // namespace mininn::test
+}  // namespace mininn::testing

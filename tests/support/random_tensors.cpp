@@ -1,9 +1,15 @@
 #include "tests/support/random_tensors.h"
 
+#include <cstdlib>
 #include <numeric>
 #include <vector>
 
-namespace mininn::test {
+namespace mininn::testing {
+
+uint64_t test_seed() {
+  const char* text = std::getenv("MININN_TEST_SEED");
+  return text ? std::strtoull(text, nullptr, 10) : 20240607;
+}
 
 Shape RandomTensors::shape(int max_rank, int64_t max_size) {
   Shape s;
@@ -53,4 +59,4 @@ Tensor RandomTensors::away_from_zero(const Shape& shape, double low, double high
   return Tensor::from(values, shape);
 }
 
-}  // namespace mininn::test
+}  // namespace mininn::testing

@@ -4,7 +4,10 @@
 #include "core/random.h"
 #include "core/tensor.h"
 
-namespace mininn::test {
+namespace mininn::testing {
+
+// The seed of property tests: MININN_TEST_SEED, or a fixed one. INFO(...) it.
+uint64_t test_seed();
 
 class RandomTensors {
  public:
@@ -28,4 +31,4 @@ class RandomTensors {
   Generator g_;
 };
 
-}  // namespace mininn::test
+}  // namespace mininn::testing

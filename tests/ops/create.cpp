@@ -1,0 +1,78 @@
+#include "ops/create.h"
+
+#include <cmath>
+
+#include "core/parallel.h"
+#include "tests/support/catch.h"
+
+using namespace mininn;
+
+TEST_CASE("constant tensors") {
+  CHECK(zeros({2}).to_vector() == std::vector<double>{0, 0});
+  CHECK(ones({2}, DType::u8).to_vector() == std::vector<double>{1, 1});
+  CHECK(full({2}, 2.5, DType::f64).to_vector() == std::vector<double>{2.5, 2.5});
+  CHECK(eye(2).to_vector() == std::vector<double>{1, 0, 0, 1});
+  CHECK(eye(0).numel() == 0);
+}
+
+TEST_CASE("arange") {
+  CHECK(arange(0, 3, 1, DType::i64).to_vector() == std::vector<double>{0, 1, 2});
+  CHECK(arange(1, 0, -0.25).to_vector() == std::vector<double>{1, 0.75, 0.5, 0.25});
+  CHECK(arange(0, 1, 0.4).numel() == 3);
+  CHECK(arange(2, 1).numel() == 0);
+  CHECK_THROWS_AS(arange(0, 1, 0), ValueError);
+}
+
+TEST_CASE("random tensors are the generator's numbers, row-major") {
+  for (const DType t : {DType::f32, DType::f64, DType::bf16}) {
+    Generator a(3), b(3);
+    const Tensor u = rand({5, 2000}, a, t), n = randn({3}, a, t);
+    bool equal = true;
+    for (const double v : u.to_vector()) {
+      const double expected = b.uniform();
+      equal = equal && v == Tensor::full({}, expected, t).item();
+    }
+    CHECK(equal);
+    for (const double v : n.to_vector()) CHECK(v == Tensor::full({}, b.normal(), t).item());
+    CHECK(a.position() == b.position());
+  }
+  CHECK_THROWS_AS(rand({2}, DType::i32), DTypeError);
+}
+
+TEST_CASE("random tensors do not depend on the number of threads") {
+  const int threads = num_threads();
+  std::vector<double> first;
+  for (const int n : {1, 2, 5}) {
+    set_num_threads(n);
+    Generator g(9);
+    const std::vector<double> v = randn({30000}, g).to_vector();
+    if (first.empty()) first = v;
+    CHECK(v == first);
+  }
+  set_num_threads(threads);
+}
+
+TEST_CASE("random tensors have the moments they should have") {
+  Generator g(1);
+  const int64_t n = 100000;
+  const auto moments = [&](const Tensor& x) {
+    double mean = 0, square = 0;
+    for (const double v : x.to_vector()) {
+      mean += v / double(n);
+      square += v * v / double(n);
+    }
+    return std::pair(mean, square - mean * mean);
+  };
+  // Five standard errors of each estimate.
+  const auto [um, uv] = moments(rand({n}, g));
+  CHECK(std::abs(um - 0.5) < 5 * std::sqrt(1.0 / 12 / double(n)));
+  CHECK(std::abs(uv - 1.0 / 12) < 5 * std::sqrt(1.0 / 180 / double(n)));
+  const auto [nm, nv] = moments(randn({n}, g));
+  CHECK(std::abs(nm) < 5 * std::sqrt(1 / double(n)));
+  CHECK(std::abs(nv - 1) < 5 * std::sqrt(2 / double(n)));
+  manual_seed(4);
+  const auto first = rand({4}).to_vector();
+  CHECK(rand({4}).to_vector() != first);
+  manual_seed(4);
+  CHECK(rand({4}).to_vector() == first);
+}

@@ -1,0 +1,281 @@
+#include "ops/elementwise.h"
+
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <map>
+
+#include "ops/layout.h"
+#include "tests/support/catch.h"
+#include "tests/support/kernel_operands.h"
+#include "tests/support/random_tensors.h"
+
+using namespace mininn;
+using namespace mininn::testing;
+
+namespace {
+
+constexpr Device kCpu{};
+const double kNan = std::numeric_limits<double>::quiet_NaN();
+
+// The formulas once more, in the simplest form.
+const std::map<std::string, std::function<double(double)>> kUnary = {
+    {"neg", [](double x) { return -x; }},
+    {"exp", [](double x) { return std::exp(x); }},
+    {"log", [](double x) { return std::log(x); }},
+    {"sqrt", [](double x) { return std::sqrt(x); }},
+    {"square", [](double x) { return x * x; }},
+    {"abs", [](double x) { return std::fabs(x); }},
+    {"relu", [](double x) { return x > 0 ? x : 0; }},
+    {"relu6", [](double x) { return x > 6   ? 6
+                                    : x > 0 ? x
+                                            : 0; }},
+    {"sigmoid", [](double x) { return 1 / (1 + std::exp(-x)); }},
+    {"tanh", [](double x) { return std::tanh(x); }},
+    {"gelu", [](double x) { return x / 2 * (1 + std::erf(x / std::sqrt(2.0))); }},
+    {"silu", [](double x) { return x / (1 + std::exp(-x)); }},
+};
+const std::map<std::string, std::function<double(double, double)>> kBinary = {
+    {"add", [](double a, double b) { return a + b; }},        {"sub", [](double a, double b) { return a - b; }},
+    {"mul", [](double a, double b) { return a * b; }},        {"div", [](double a, double b) { return a / b; }},
+    {"add_scalar", [](double a, double b) { return a + b; }}, {"mul_scalar", [](double a, double b) { return a * b; }},
+};
+
+// The maths library is within a few units of the last place of the operands and the result.
+void check_close(double y, double expected, double operands, DType t) {
+  if (std::isnan(expected)) {
+    CHECK(std::isnan(y));
+  } else if (!(std::abs(y - expected) <= 8 * unit_roundoff(t) * (std::abs(expected) + operands))) {
+    CHECK(y == expected);
+  }
+}
+
+// `x` seen with a shape that it broadcasts to, row-major.
+std::vector<double> broadcast_values(const Tensor& x, const Shape& shape) {
+  const std::vector<double> values = x.to_vector();
+  std::vector<double> out;
+  for (int64_t i = 0; i < numel(shape); ++i) {
+    int64_t rest = i, from = 0, stride = 1;
+    for (int d = shape.rank() - 1; d >= 0; --d) {
+      const int own = d - (shape.rank() - x.rank());
+      if (own >= 0) {
+        if (x.shape()[own] != 1) from += rest % shape[d] * stride;
+        stride *= x.shape()[own];
+      }
+      rest /= shape[d];
+    }
+    out.push_back(values[size_t(from)]);
+  }
+  return out;
+}
+
+constexpr DType kFloating[] = {DType::f32, DType::f64, DType::bf16};
+
+}  // namespace
+
+TEST_CASE("unary ops follow their formulas on any layout") {
+  const uint64_t s = test_seed();
+  INFO("seed " << s);
+  RandomTensors random(s);
+  for (const DType t : kFloating)
+    for (int trial = 0; trial < 40; ++trial) {
+      const Tensor x = random.tensor(random.shape(), t);
+      const std::vector<double> in = x.to_vector();
+      for_each_type(UnaryOps(), [&]<class Op>() {
+        INFO(Op::op << " " << name(t) << x.shape() << x.strides());
+        const Tensor y = unary<Op>(x);
+        CHECK(y.shape() == x.shape());
+        CHECK(y.dtype() == t);
+        const std::vector<double> out = y.to_vector();
+        for (size_t i = 0; i < in.size(); ++i) check_close(out[i], kUnary.at(Op::op)(in[i]), std::abs(in[i]), t);
+      });
+    }
+}
+
+TEST_CASE("binary ops broadcast operands of any layouts") {
+  const uint64_t s = test_seed();
+  INFO("seed " << s);
+  RandomTensors random(s);
+  for (const DType t : kFloating)
+    for (int trial = 0; trial < 60; ++trial) {
+      const Shape shape = random.shape();
+      Tensor a = random.tensor(random.chance(0.5) ? shape : random.broadcastable(shape), t);
+      Tensor b = random.tensor(a.shape() == shape ? random.broadcastable(shape) : shape, t);
+      if (random.chance(0.5)) std::swap(a, b);
+      const auto in_a = broadcast_values(a, shape), in_b = broadcast_values(b, shape);
+      for_each_type(BinaryOps(), [&]<class Op>() {
+        INFO(Op::op << " " << name(t) << a.shape() << a.strides() << " " << b.shape() << b.strides());
+        const Tensor y = binary<Op>(a, b);
+        REQUIRE(y.shape() == shape);
+        const std::vector<double> out = y.to_vector();
+        for (size_t i = 0; i < out.size(); ++i)
+          check_close(out[i], kBinary.at(Op::op)(in_a[i], in_b[i]), std::abs(in_a[i]) + std::abs(in_b[i]), t);
+      });
+    }
+}
+
+TEST_CASE("ops with a number") {
+  const Tensor x = Tensor::from<float>({1, -2, 4}, {3});
+  CHECK((x + 1).to_vector() == std::vector<double>{2, -1, 5});
+  CHECK((1 + x).to_vector() == std::vector<double>{2, -1, 5});
+  CHECK((x - 1).to_vector() == std::vector<double>{0, -3, 3});
+  CHECK((1 - x).to_vector() == std::vector<double>{0, 3, -3});
+  CHECK((x * 3).to_vector() == std::vector<double>{3, -6, 12});
+  CHECK((3 * x).to_vector() == std::vector<double>{3, -6, 12});
+  CHECK((x / 4).to_vector() == std::vector<double>{0.25, -0.5, 1});
+  CHECK((4 / x).to_vector() == std::vector<double>{4, -2, 1});
+  CHECK((-x).to_vector() == std::vector<double>{-1, 2, -4});
+}
+
+namespace {
+
+// Runs every kernel of a table on flat operands made of `in`: each must write its whole output, nothing else, and give
+// the bits of the last one (the reference).
+template <class Args, class Make>
+void check_kernels(const KernelTable<Args>& table, int64_t n, DType t, const Make& make) {
+  const auto run = [&](const Kernel<Args>& k) {
+    Guarded out({n}, t);
+    const Args args = make(out.view());
+    REQUIRE(!k.check(args));
+    k.run(args, {kCpu, current_stream(kCpu)});
+    return out.values();
+  };
+  const auto& kernels = table.kernels(kCpu.type);
+  const std::vector<double> expected = run(kernels.back());
+  for (const auto& k : kernels) {
+    INFO(table.op() << " " << k.name << " " << name(t) << " n " << n);
+    Guarded probe({n}, t);
+    if (k.check(make(probe.view()))) continue;
+    const std::vector<double> y = run(k);
+    CHECK(std::memcmp(y.data(), expected.data(), y.size() * sizeof(double)) == 0);
+    for (const double v : y)
+      if (std::isnan(v)) FAIL("an element is not written");
+  }
+}
+
+}  // namespace
+
+TEST_CASE("every elementwise kernel has the bits of the reference, writes all of its output and nothing else") {
+  const uint64_t s = test_seed();
+  INFO("seed " << s);
+  RandomTensors random(s);
+  for (const DType t : kFloating)
+    for (const int64_t n : {0, 1, 7, 8, 9, 15, 16, 17, 31, 33, 100, 40000}) {
+      const auto values = [&] {
+        Tensor v = Tensor::empty({n}, t);
+        v.copy_from(random.away_from_zero({n}, 0.1, 7, true));
+        return v;
+      };
+      const Tensor a = values(), b = values(), c = values();
+      for_each_type(UnaryOps(), [&]<class Op>() {
+        check_kernels(unary_kernels<Op>(), n, t, [&](View y) { return UnaryArgs{a.view(), y}; });
+        check_kernels(unary_grad_kernels<Op>(), n, t, [&](View y) { return UnaryGradArgs{a.view(), b.view(), y}; });
+      });
+      for_each_type(BinaryOps(), [&]<class Op>() {
+        check_kernels(binary_kernels<Op>(), n, t, [&](View y) { return BinaryArgs{a.view(), b.view(), y}; });
+        const auto grad = [&](View y) { return BinaryGradArgs{a.view(), b.view(), c.view(), y}; };
+        if constexpr (Op::da_reads) check_kernels(binary_grad_kernels<Op, 0>(), n, t, grad);
+        if constexpr (Op::db_reads) check_kernels(binary_grad_kernels<Op, 1>(), n, t, grad);
+      });
+      for_each_type(ScalarOps(), [&]<class Op>() {
+        check_kernels(scalar_kernels<Op>(), n, t, [&](View y) { return ScalarArgs{a.view(), 1.3, y}; });
+      });
+    }
+}
+
+TEST_CASE("vector kernels refuse what they cannot do") {
+  const auto& kernels = unary_kernels<Relu>().kernels(kCpu.type);
+  REQUIRE(kernels.size() > 1);
+  Tensor x = Tensor::zeros({4, 6}), y = Tensor::zeros({6, 4});
+  CHECK(kernels.front().check({transpose(x, 0, 1).view(), y.mutable_view()}));
+  Tensor x64 = Tensor::zeros({8}, DType::f64), y64 = Tensor::zeros({8}, DType::f64);
+  CHECK(kernels.front().check({x64.view(), y64.mutable_view()}));
+}
+
+TEST_CASE("elementwise results keep the memory order") {
+  const Tensor x = contiguous(Tensor::full({2, 3, 4, 5}, 1), MemoryFormat::channels_last);
+  CHECK(relu(x).is_channels_last());
+  CHECK((x + x).is_channels_last());
+  CHECK((x * Tensor::full({3, 1, 1}, 2)).is_channels_last());
+  CHECK((Tensor::full({3, 1, 1}, 2) * x).is_channels_last());
+  CHECK((x * 2).is_channels_last());
+  Tensor leaf = x.clone().set_requires_grad(true);
+  relu(leaf).backward(x);
+  CHECK(leaf.grad().is_channels_last());
+}
+
+TEST_CASE("elementwise ops at the edges of their range") {
+  const double inf = std::numeric_limits<double>::infinity();
+  for (const DType t : kFloating) {
+    Tensor x = Tensor::empty({5}, t);
+    x.copy_from(Tensor::from<double>({-inf, -1000, 1000, inf, kNan}, {5}));
+    const auto check = [&](const Tensor& y, const std::vector<double>& expected) {
+      const auto values = y.to_vector();
+      for (size_t i = 0; i < expected.size(); ++i)
+        CHECK((values[i] == expected[i] || (std::isnan(values[i]) && std::isnan(expected[i]))));
+    };
+    check(sigmoid(x), {0, 0, 1, 1, kNan});
+    check(tanh(x), {-1, -1, 1, 1, kNan});
+    check(relu(x), {0, 0, x.to_vector()[2], inf, kNan});
+    check(relu6(x), {0, 0, 6, 6, kNan});
+  }
+  // Far out on the left gelu keeps its digits: x Phi(x) = -6 * 9.8658764503769814e-10.
+  CHECK(gelu(Tensor::full({1}, -6, DType::f64)).item() == Approx(-5.9195258702261889e-09).epsilon(1e-12));
+  // Gradients at the kinks are 0.
+  Tensor zero = Tensor::zeros({1}).set_requires_grad(true);
+  (relu(zero) + relu6(zero) + abs(zero)).backward();
+  CHECK(zero.grad().item() == 0);
+}
+
+TEST_CASE("elementwise ops keep only what their gradient reads") {
+  Tensor x = Tensor::full({3}, 2).set_requires_grad(true);
+  Tensor other = Tensor::full({3}, 5);
+  {
+    Tensor h = x * 1;
+    const Tensor out = relu(h);
+    h.fill(-1);  // relu keeps its result, so its operand may be overwritten
+    out.backward(other);
+    CHECK(x.grad().to_vector() == std::vector<double>{5, 5, 5});
+  }
+  {
+    Tensor out = relu(x * 1);
+    out.fill(7);
+    CHECK_THROWS_AS(out.backward(other), AutogradError);
+  }
+  {
+    x.set_grad({});
+    Tensor constant = other.clone();
+    Tensor h = x * 1;
+    const Tensor out = h * constant;
+    h.fill(0);  // only the constant is read for d/dh
+    out.backward(other);
+    CHECK(x.grad().to_vector() == std::vector<double>{25, 25, 25});
+  }
+}
+
+TEST_CASE("elementwise ops reject what they do not take") {
+  const Tensor a = Tensor::zeros({2, 3}), b = Tensor::zeros({2, 4});
+  CHECK_THROWS_AS(a + b, ShapeError);
+  CHECK_THROWS_WITH(a * b, Catch::Contains("mul") && Catch::Contains("[2,3]") && Catch::Contains("[2,4]"));
+  CHECK_THROWS_AS(a + Tensor::zeros({2, 3}, DType::f64), DTypeError);
+  CHECK_THROWS_AS(relu(Tensor::zeros({2}, DType::i32)), DTypeError);
+  CHECK_THROWS_AS(relu(Tensor()), Error);
+}
+
+TEST_CASE("elementwise ops are traced by name, numbers as attributes") {
+  struct Names : Tracer {
+    std::vector<std::string> names;
+    Attrs last;
+    void record(std::string_view op, std::span<const Tensor>, const Attrs& attrs, const Tensor&) override {
+      names.emplace_back(op);
+      last = attrs;
+    }
+  } tracer;
+  const TracerGuard guard(tracer);
+  const Tensor x = Tensor::full({2}, 1);
+  (void)(relu(sigmoid(x) * 3) + x);
+  CHECK(tracer.names == std::vector<std::string>{"sigmoid", "mul_scalar", "relu", "add"});
+  (void)(x - 2);
+  CHECK(tracer.last == Attrs{{"value", -2.0}});
+}
