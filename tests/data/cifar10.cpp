@@ -146,7 +146,11 @@ TEST_CASE("CIFAR10_DIR is looked at when no folder is given") {
 }
 
 TEST_CASE("the real CIFAR-10 is what it should be") {
-  const auto dir = find_cifar10();
+  const fs::path before = fs::current_path();
+  fs::current_path(MININN_SOURCE_DIR);  // the places are relative to it
+  auto dir = find_cifar10();
+  if (dir) dir = fs::absolute(*dir);
+  fs::current_path(before);
   if (!dir) {
     WARN("SKIP: CIFAR-10 is not on this machine (data/fetch_cifar10.sh gets it)");
     return;
