@@ -23,7 +23,11 @@ class GraphTracer final : public Tracer {
   }
 
   void record(std::string_view op, std::span<const Tensor> inputs, const Attrs& attrs, const Tensor& output) override {
-    const auto varies = [&](const Tensor& t) { return t && ids_.contains(t.id()) && !is_constant(t); };
+    const auto varies = [&](const Tensor& t) {
+      if (!t) return false;
+      const auto it = ids_.find(t.id());
+      return it == ids_.end() ? activations_.contains(t.storage().get()) : !graph_.is_constant(it->second);
+    };
     // What depends on no input is a constant: remember nothing, and it is found as one where it is used.
     if (std::none_of(inputs.begin(), inputs.end(), varies)) return;
 
@@ -56,8 +60,6 @@ class GraphTracer final : public Tracer {
   }
 
  private:
-  bool is_constant(const Tensor& t) const { return graph_.is_constant(ids_.at(t.id())); }
-
   // An op whose function calls other ops on the way records last and wins: its inner calls are then dead code.
   int make_value(std::string name, const Tensor& t) {
     const int id = graph_.add_value({.name = std::move(name), .shape = t.shape(), .dtype = t.dtype(), .constant = {}});

@@ -1,0 +1,112 @@
+#include "nn/graph/executor.h"
+
+#include "core/allocator.h"
+#include "nn/graph/passes.h"
+#include "nn/graph/trace.h"
+#include "ops/cast.h"
+#include "ops/reduce.h"
+#include "ops/softmax.h"
+#include "tests/nn/graph/nets.h"
+#include "tests/support/catch.h"
+#include "tests/support/random_tensors.h"
+
+using namespace mininn;
+using namespace mininn::nn::graph;
+using namespace mininn::testing;
+using Catch::Matchers::Contains;
+
+TEST_CASE("every traced op runs from its graph with the same bits") {
+  const uint64_t seed = test_seed();
+  INFO("seed " << seed);
+  Layers l(seed);
+  const Tensor m = l.normal("m", {5, 6}, 0, 1), positive = l.uniform("p", {3, 5}, 1, 2);
+  const Tensor image = l.input({3, 4, 6, 6}), rows = l.uniform("", {3, 5}, 1, 2);
+  std::vector<std::pair<Layers::Fn, Tensor>> cases{
+      {[&](const Tensor& x) { return matmul(x, m); }, rows},
+      {[](const Tensor& x) { return softmax(x, 1); }, rows},
+      {[](const Tensor& x) { return log_softmax(x, -1); }, rows},
+      {[](const Tensor& x) { return sum(x, {1}, true); }, rows},
+      {[](const Tensor& x) {
+         return mean(x, {2, 3});
+       },
+       image},
+      {[](const Tensor& x) { return amax(x, {1}); }, image},
+      {[](const Tensor& x) { return argmax(x, 1); }, rows},
+      {[](const Tensor& x) { return cast(x, DType::f64); }, rows},
+      {[](const Tensor& x) {
+         return permute(x, {0, 2, 3, 1});
+       },
+       image},
+      {[](const Tensor& x) {
+         return expand(reshape(x, {x.size(0), 5, 1}), {x.size(0), 5, 4});
+       },
+       rows},
+      {[](const Tensor& x) { return slice(x, 2, 1, 6, 2); }, image},
+      {[](const Tensor& x) {
+         return cat({x, relu(x)}, 1);
+       },
+       image},
+      {[](const Tensor& x) {
+         return pad(x, {{0, 0}, {0, 0}, {1, 2}, {0, 1}}, 0.5);
+       },
+       image},
+      {[](const Tensor& x) { return contiguous(x, MemoryFormat::channels_last); }, image},
+      {[](const Tensor& x) { return max_pool2d(x, {.kernel = 3, .stride = 2, .padding = 1}); }, image},
+      {[](const Tensor& x) { return avg_pool2d(x, {.kernel = 3, .stride = 2, .padding = 1}, false); }, image},
+      {[](const Tensor& x) { return (x * 2.0 - 1.0) / 3.0; }, rows},
+  };
+  for_each_type(UnaryOps(),
+                [&]<class Op>() { cases.emplace_back([](const Tensor& x) { return unary<Op>(x); }, rows); });
+  for_each_type(BinaryOps(), [&]<class Op>() {
+    cases.emplace_back([&](const Tensor& x) { return binary<Op>(x, positive); }, rows);
+  });
+  for (size_t i = 0; i < cases.size(); ++i) {
+    INFO("case " << i);
+    const auto& [fn, x] = cases[i];
+    const Graph g = nn::trace(fn, x);
+    REQUIRE_FALSE(g.nodes.empty());
+    const Tensor y = run(g, x), expected = fn(x);
+    CHECK(y.dtype() == expected.dtype());
+    CHECK(max_difference(y, expected) == 0);
+  }
+}
+
+TEST_CASE("an observer sees the input and every node's value, in order") {
+  const TestNet net = vgg(1);
+  const Tensor x = Layers(2).input(net.input);
+  const Graph g = nn::trace(net.fn, x);
+  std::vector<int> seen;
+  run(g, x, [&](int id, const Tensor& v) {
+    CHECK(v.shape() == g.values[size_t(id)].shape);
+    seen.push_back(id);
+  });
+  std::vector<int> expected = g.inputs;
+  for (const nn::graph::Node& n : g.nodes) expected.push_back(n.output);
+  CHECK(seen == expected);
+}
+
+TEST_CASE("intermediate values are freed after their last use") {
+  const Tensor x = Tensor::zeros({1 << 16});
+  const Graph g = nn::trace(
+      [](Tensor t) {
+        for (int i = 0; i < 50; ++i) t = t + 1.0;
+        return t;
+      },
+      x);
+  const size_t before = allocator(Device::cpu()).stats().live_bytes;
+  size_t top = 0;
+  const Tensor y =
+      run(g, x, [&](int, const Tensor&) { top = std::max(top, allocator(Device::cpu()).stats().live_bytes - before); });
+  CHECK(y.to_vector()[0] == 50);
+  CHECK(top <= 3 * x.numel() * sizeof(float));
+}
+
+TEST_CASE("running refuses wrong inputs and unknown ops by name") {
+  const TestNet net = vgg(1);
+  Graph g = nn::trace(net.fn, Tensor::zeros(net.input));
+  CHECK_THROWS_AS(run(g, Tensor::zeros({2, 3, 12, 13})), ShapeError);
+  CHECK_THROWS_AS(run(g, Tensor::zeros({2, 3, 12, 12}, DType::f64)), ShapeError);
+  CHECK_THROWS_AS(run(g, std::span<const Tensor>()), ShapeError);
+  g.nodes[2].op = "frobnicate";
+  CHECK_THROWS_WITH(run(g, Tensor::zeros(net.input)), Contains("frobnicate") && Contains(g.nodes[2].name));
+}

@@ -1,0 +1,131 @@
+#include "nn/graph/trace.h"
+
+#include "core/autograd.h"
+#include "nn/graph/executor.h"
+#include "nn/linear.h"
+#include "nn/scope.h"
+#include "ops/dropout.h"
+#include "tests/nn/graph/nets.h"
+#include "tests/support/catch.h"
+#include "tests/support/random_tensors.h"
+
+using namespace mininn;
+using namespace mininn::nn::graph;
+using namespace mininn::testing;
+using Catch::Matchers::Contains;
+
+TEST_CASE("a traced network computes what the function computes, at any batch size") {
+  const uint64_t seed = test_seed();
+  INFO("seed " << seed);
+  for (const TestNet& net : test_nets(seed)) {
+    INFO(net.name);
+    Layers data(seed + 1);
+    const Graph g = nn::trace(net.fn, data.input(net.input));
+    for (const int64_t n : {1, 2, 5}) {
+      const Tensor x = data.input(with_batch(net.input, n));
+      CHECK(max_difference(run(g, x), net.fn(x)) == 0);
+    }
+  }
+}
+
+TEST_CASE("nodes are named after their parameters, else by op and number") {
+  const TestNet net = residual(1);
+  const Graph g = nn::trace(net.fn, Tensor::zeros(net.input));
+  std::vector<std::string> names;
+  for (const nn::graph::Node& n : g.nodes) names.push_back(n.name);
+  CHECK(names == std::vector<std::string>{"conv1",
+                                          "bn1",
+                                          "relu_1",
+                                          "layer1.0.conv1",
+                                          "layer1.0.bn1",
+                                          "relu_2",
+                                          "layer1.0.conv2",
+                                          "layer1.0.bn2",
+                                          "add_1",
+                                          "relu_3",
+                                          "layer2.0.conv1",
+                                          "layer2.0.bn1",
+                                          "relu_4",
+                                          "layer2.0.conv2",
+                                          "layer2.0.bn2",
+                                          "layer2.0.downsample.0",
+                                          "layer2.0.downsample.1",
+                                          "add_2",
+                                          "relu_5",
+                                          "global_avg_pool2d_1",
+                                          "flatten_1",
+                                          "fc"});
+  CHECK(g.values[size_t(g.nodes[0].inputs[1])].name == "conv1.weight");
+  CHECK(g.nodes[0].inputs[2] == kAbsent);
+}
+
+TEST_CASE("a layer called twice makes two nodes that share their parameters") {
+  Layers l(1);
+  const auto fc = l.linear("fc", 4, 4);
+  const Graph g = nn::trace([&](const Tensor& x) { return fc(fc(x)); }, Tensor::zeros({1, 4}));
+  REQUIRE(g.nodes.size() == 2);
+  CHECK(g.nodes[1].name == "fc_2");
+  CHECK(g.nodes[0].inputs[1] == g.nodes[1].inputs[1]);
+}
+
+TEST_CASE("modules can be traced, and tracing leaves no gradient behind") {
+  nn::ParamStore params;
+  nn::Linear fc(params.root() / "fc", {.in = 3, .out = 2});
+  const Tensor x = Layers(2).input({4, 3});
+  const Graph g = nn::trace(fc, x);
+  const Tensor y = run(g, x);
+  CHECK(max_difference(y, fc(x)) == 0);
+  CHECK_FALSE(y.requires_grad());
+  CHECK(grad_enabled());
+}
+
+TEST_CASE("what depends on no input becomes a constant, and unused ops vanish") {
+  const Tensor w = Layers(3).normal("w", {3}, 0, 1);
+  const Graph g = nn::trace(
+      [&](const Tensor& x) {
+        exp(x);  // nobody reads it
+        return x + relu(w * 2.0);
+      },
+      Tensor::zeros({2, 3}));
+  REQUIRE(g.nodes.size() == 1);
+  CHECK(g.nodes[0].op == "add");
+  CHECK(g.is_constant(g.nodes[0].inputs[1]));
+}
+
+TEST_CASE("several inputs and outputs") {
+  const std::vector<Tensor> in{Tensor::full({2}, 3), Tensor::full({2}, 4)};
+  const Graph g = nn::trace(
+      [](std::span<const Tensor> x) {
+        return std::vector<Tensor>{x[0] * x[1], x[0] + x[1]};
+      },
+      in);
+  const auto out = run(g, in);
+  REQUIRE(out.size() == 2);
+  CHECK(out[0].to_vector() == std::vector<double>{12, 12});
+  CHECK(out[1].to_vector() == std::vector<double>{7, 7});
+}
+
+TEST_CASE("tracing refuses what a graph cannot say") {
+  Layers l(4);
+  const Tensor x = Tensor::zeros({2, 3, 4, 4});
+  SECTION("batch norm that trains") {
+    const auto bn = l.batch_norm("layer.bn", 3, true);
+    CHECK_THROWS_WITH(nn::trace(bn, x), Contains("batch_norm") && Contains("layer.bn") && Contains("evaluation"));
+  }
+  SECTION("dropout that drops") {
+    Generator g(1);
+    CHECK_THROWS_WITH(nn::trace([&](const Tensor& t) { return dropout(t, 0.5, true, g); }, x), Contains("dropout"));
+  }
+  SECTION("an activation that went round the record") {
+    CHECK_THROWS_WITH(nn::trace([](const Tensor& t) { return relu(exp(t).detach()); }, x), Contains("shares memory"));
+  }
+  SECTION("a result that no op made") {
+    CHECK_THROWS_AS(nn::trace([](const Tensor&) { return Tensor::zeros({1}); }, x), ValueError);
+  }
+}
+
+TEST_CASE("evaluating dropout leaves no trace") {
+  Generator rng(1);
+  const Graph g = nn::trace([&](const Tensor& t) { return relu(dropout(t, 0.5, false, rng)); }, Tensor::zeros({2}));
+  CHECK(g.nodes.size() == 1);
+}

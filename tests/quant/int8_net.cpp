@@ -1,0 +1,184 @@
+#include "quant/int8_net.h"
+
+#include <thread>
+
+#include "core/kernel.h"
+#include "core/parallel.h"
+#include "nn/graph/executor.h"
+#include "ops/qconv2d.h"
+#include "tests/quant/compiled_nets.h"
+#include "tests/quant/simulator.h"
+#include "tests/support/catch.h"
+#include "tests/support/random_tensors.h"
+
+using namespace mininn;
+using namespace mininn::quant;
+using namespace mininn::testing;
+using Catch::Matchers::Contains;
+
+namespace {
+
+bool same_bits(const Tensor& a, const Tensor& b) { return a.shape() == b.shape() && a.to_vector() == b.to_vector(); }
+
+bool takes_images(const TestNet& net) { return net.input.rank() == 4; }
+
+// A net whose every supported step kind is in use, with zero points that are not zero.
+TestNet mixed(uint64_t seed) {
+  Layers l(seed);
+  const auto c1 = l.conv("c1", 5, 9, 3, {.padding = 1}), c2 = l.conv("c2", 9, 9, 3, {.padding = 2, .dilation = 2});
+  const auto c3 = l.conv("c3", 9, 9, 3, {.padding = 1, .groups = 3}), fc = l.linear("fc", 9, 4);
+  return {"mixed", {2, 5, 10, 11}, [=](const Tensor& x) {
+            const Tensor a = c1(x), b = tanh(a) + max_pool2d(a, {.kernel = 3, .stride = 1, .padding = 1});
+            const Tensor c = c2(b) + b;
+            const Tensor d = avg_pool2d(c3(c), {.kernel = 3, .stride = 2, .padding = 1}, false);
+            return fc(flatten(global_avg_pool2d(d * 0.7 + 0.1)));
+          }};
+}
+
+std::vector<TestNet> all_nets(uint64_t seed) {
+  auto nets = test_nets(seed);
+  nets.push_back(mixed(seed));
+  // Ends that are not linear: a convolution (f32), and an activation (dequantized codes).
+  Layers l(seed);
+  const auto head = l.conv("head", 3, 5, 3, {.stride = 2, .padding = 1});
+  nets.push_back({"conv_end", {2, 3, 7, 8}, head});
+  nets.push_back({"relu_end", {2, 3, 7, 8}, [=](const Tensor& x) { return relu6(head(x)); }});
+  return nets;
+}
+
+}  // namespace
+
+TEST_CASE("every step of every net equals an independent simulation, byte for byte") {
+  const uint64_t seed = test_seed();
+  INFO("seed " << seed);
+  for (const TestNet& net : all_nets(seed))
+    for (const bool images : {false, true}) {
+      if (images && (!takes_images(net) || net.input[1] != 3)) continue;
+      INFO(net.name << (images ? " on images" : ""));
+      const Int8Net compiled = calibrated(net, seed, images).compile();
+      const Int8Model& m = compiled.model();
+      const int64_t n = 3;
+      const Tensor x = random_input(net, n, images, seed + 7);
+      Int8Stepper stepper(compiled, n);
+      Simulator simulator(m, n);
+      stepper.set_input(x);
+      simulator.set_input(x.to_vector());
+      CHECK(stepper.raw(0).to_vector() == simulator.value(0));
+      for (size_t i = 0; i < m.steps.size(); ++i) {
+        INFO(m.steps[i].name << " " << m.steps[i].op);
+        stepper.run(i);
+        simulator.run(m.steps[i]);
+        CHECK(stepper.raw(m.steps[i].output).to_vector() == simulator.value(m.steps[i].output));
+      }
+      // The whole run with shared buffers gives what the steps gave in buffers of their own.
+      CHECK(compiled.forward(x).to_vector() == stepper.real(m.output).to_vector());
+    }
+}
+
+TEST_CASE("results do not depend on batch, slicing, threads or layout") {
+  const uint64_t seed = test_seed();
+  INFO("seed " << seed);
+  const int threads = num_threads();
+  for (const TestNet& net : all_nets(seed)) {
+    INFO(net.name);
+    const Calibrator calib = calibrated(net, seed, false);
+    const Int8Net whole = calib.compile(), sliced = calib.compile({.slice = 3});
+    const Tensor x = random_input(net, 11, false, seed + 1), y = whole(x);
+    CHECK(same_bits(sliced(x), y));
+    for (const int t : {1, 2, 3}) {
+      set_num_threads(t);
+      CHECK(same_bits(whole(x), y));
+    }
+    set_num_threads(threads);
+    Tensor joined = Tensor::empty_like(y);
+    for (int64_t i = 0; i < 11; ++i) {
+      const auto row = [&](const Tensor& t) {
+        return t.as_strided(with_batch(t.shape(), 1), t.strides(), i * t.strides()[0]);
+      };
+      row(joined).copy_from(whole(row(x)));
+    }
+    CHECK(same_bits(joined, y));
+    if (x.rank() == 4) CHECK(same_bits(whole(contiguous(x, MemoryFormat::channels_last)), y));
+    CHECK(whole(random_input(net, 0, false, 1)).size(0) == 0);
+  }
+}
+
+TEST_CASE("every int8 kernel gives the same bits") {
+  const uint64_t seed = test_seed();
+  INFO("seed " << seed);
+  for (const TestNet& net : all_nets(seed)) {
+    const Int8Net best = calibrated(net, seed, false).compile();
+    const Tensor x = random_input(net, 5, false, seed + 1), y = best(x);
+    int tried = 0;
+    for (const auto& kernel : qconv2d_kernels().kernels(DeviceType::cpu)) {
+      INFO(net.name << " " << kernel.name);
+      Int8Net forced = best;
+      try {
+        const ForceKernel force("qconv2d", std::string(kernel.name));
+        forced.repack();
+      } catch (const KernelError&) {
+        continue;  // not for this CPU, or not for one of the layers
+      }
+      ++tried;
+      CHECK(same_bits(forced(x), y));
+      for (const LayerReport& l : forced.report().layers)
+        if (l.op.starts_with("conv2d")) CHECK(l.kernel == kernel.name);
+    }
+    CHECK(tried >= 1);
+  }
+}
+
+TEST_CASE("host threads may share one net") {
+  const TestNet net = residual(1);
+  const Int8Net compiled = calibrated(net, 2, false).compile();
+  const Tensor x = random_input(net, 9, false, 3), y = compiled(x);
+  std::vector<std::thread> threads;
+  std::vector<int> equal(4, 0);
+  for (size_t t = 0; t < equal.size(); ++t)
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 20; ++i) equal[t] += same_bits(compiled(x), y);
+    });
+  for (std::thread& t : threads) t.join();
+  CHECK(equal == std::vector<int>(4, 20));
+}
+
+TEST_CASE("int8 results are close to the float network's") {
+  const uint64_t seed = test_seed();
+  INFO("seed " << seed);
+  for (const TestNet& net : all_nets(seed)) {
+    INFO(net.name);
+    const Calibrator calib = calibrated(net, seed, false);
+    const Report r = calib.compile().report();
+    for (const LayerReport& l : r.layers) {
+      INFO(l.name << ": " << l.sqnr_local << " dB, " << l.sqnr_total << " dB in all");
+      CHECK(l.sqnr_local > 20);
+      CHECK(l.sqnr_total > 15);
+    }
+  }
+}
+
+TEST_CASE("the shared arena is smaller than all activations together and never overlaps what is alive") {
+  const Int8Net compiled = calibrated(residual(1), 2, false).compile();
+  int64_t all = 0;
+  for (const Int8Value& v : compiled.model().values) all += v.h * v.w * ((v.c + 3) / 4 * 4);
+  CHECK(compiled.report().arena_bytes_per_image < all);
+}
+
+TEST_CASE("wrong inputs are refused with what is wanted") {
+  const TestNet net = residual(1);
+  const Int8Net f32 = calibrated(net, 2, false).compile(), u8 = calibrated(net, 2, true).compile();
+  CHECK_THROWS_AS(f32(Tensor::zeros({1, 3, 9, 8})), ShapeError);
+  CHECK_THROWS_AS(f32(Tensor::zeros({3, 9, 9})), ShapeError);
+  CHECK_THROWS_AS(f32(Tensor()), ShapeError);
+  CHECK_THROWS_AS(f32(Tensor::zeros({1, 3, 9, 9}, DType::u8)), DTypeError);
+  CHECK_THROWS_WITH(u8(Tensor::zeros({1, 3, 9, 9})), Contains("raw image bytes"));
+  CHECK_THROWS_AS(Int8Net(f32.model(), {.slice = 0}), ValueError);
+}
+
+TEST_CASE("profiling fills in a time per layer and nothing else") {
+  const Int8Net compiled = calibrated(residual(1), 2, false).compile();
+  const Report r = compiled.profile(random_input(residual(1), 2, false, 1), 3);
+  for (const LayerReport& l : r.layers) CHECK(l.ms >= 0);
+  CHECK(r.int8_bytes() == compiled.report().int8_bytes());
+  CHECK_THROWS_AS(compiled.profile(Tensor::zeros({0, 3, 9, 9})), ValueError);
+}
