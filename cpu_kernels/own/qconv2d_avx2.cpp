@@ -71,8 +71,20 @@ QTileFn vnni_function(int pixels, int blocks) {
   return (blocks == 1 ? one : two)[pixels > 4 ? 3 : pixels > 2 ? 2 : pixels - 1];
 }
 
-constexpr QDirectIsa kAvx2{.lanes = 8, .pixels = 4, .blocks = 2, .recode = 128, .tile = sign_trick_function};
-constexpr QDirectIsa kAvxVnni{.lanes = 8, .pixels = 6, .blocks = 2, .recode = 0, .tile = vnni_function};
+constexpr QDirectIsa kAvx2{.lanes = 8,
+                           .pixels = 4,
+                           .blocks = 2,
+                           .quantum = 4,
+                           .weights_in_cache = int64_t{512} << 10,
+                           .recode = 128,
+                           .tile = sign_trick_function};
+constexpr QDirectIsa kAvxVnni{.lanes = 8,
+                              .pixels = 6,
+                              .blocks = 2,
+                              .quantum = 6,
+                              .weights_in_cache = int64_t{512} << 10,
+                              .recode = 0,
+                              .tile = vnni_function};
 
 Refusal check_avx2(const QConv2d& a) {
   if (!cpu_features().avx2_fma) return {"the processor has no AVX2 and FMA"};

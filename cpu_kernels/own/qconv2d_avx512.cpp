@@ -6,7 +6,7 @@
 #include "cpu_kernels/own/cpu_features.h"
 #include "cpu_kernels/own/qconv2d.h"
 #include "cpu_kernels/own/qconv2d_direct.h"
-#include "cpu_kernels/own/requant.h"
+#include "cpu_kernels/own/qconv2d_epilogue_zmm.h"
 
 MININN_TARGET_AVX512VNNI
 namespace mininn::cpu::own {
@@ -16,33 +16,6 @@ inline __m512i broadcast_dword(const uint8_t* p) {
   int32_t v;
   __builtin_memcpy(&v, p, sizeof v);
   return _mm512_set1_epi32(v);
-}
-
-template <int P, int V>
-inline void store(const QTile& t, __m512i (&acc)[P][V]) {
-  const __m512 lo = _mm512_set1_ps(t.range.lo), hi = _mm512_set1_ps(t.range.hi);
-  const __m512i zero = _mm512_set1_epi32(t.range.zero);
-  const __m512 r_scale = _mm512_set1_ps(t.residual_scale);
-  const __m512i r_zero = _mm512_set1_epi32(t.residual_zero);
-  for (int v = 0; v < V; ++v) {
-    const int64_t left = t.channels - 16 * v;
-    const __mmask16 mask = left >= 16 ? __mmask16(0xffff) : __mmask16((1u << left) - 1);
-    const int64_t channel = t.channel + 16 * v;
-    const __m512 multiplier = _mm512_maskz_loadu_ps(mask, t.multiplier + channel);
-#pragma GCC unroll 8
-    for (int p = 0; p < P; ++p) {
-      if (p >= t.pixels) break;
-      __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[p][v]), multiplier);
-      if (t.has_residual) {
-        const __m512i r = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, t.residual[p] + channel));
-        y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(r, r_zero)), r_scale, y);
-      }
-      if (t.f32)
-        _mm512_mask_storeu_ps(reinterpret_cast<float*>(t.y[p]) + channel, mask, y);
-      else
-        _mm512_mask_cvtepi32_storeu_epi8(t.y[p] + channel, mask, to_codes(y, lo, hi, zero));
-    }
-  }
 }
 
 template <int P, int V>
@@ -77,7 +50,13 @@ void tile(const QTile& t) {
     }
     for (; c < t.steps * 4; c += 4, w += 64) step(c, 0);
   }
-  store<P, V>(t, acc);
+#pragma GCC unroll 4
+  for (int v = 0; v < V; ++v) {
+    const ZmmEpilogue epilogue(t, v);
+#pragma GCC unroll 8
+    for (int p = 0; p < P; ++p)
+      if (p < t.pixels) epilogue.store(p, acc[p][v]);
+  }
 }
 
 }  // namespace
@@ -94,7 +73,13 @@ QTileFn tile_function(int pixels, int blocks) {
   return blocks == 1 ? one[i] : two[i];
 }
 
-constexpr QDirectIsa kIsa{.lanes = 16, .pixels = 8, .blocks = 2, .recode = 0, .tile = tile_function};
+constexpr QDirectIsa kIsa{.lanes = 16,
+                          .pixels = 8,
+                          .blocks = 2,
+                          .quantum = 8,
+                          .weights_in_cache = int64_t{512} << 10,
+                          .recode = 0,
+                          .tile = tile_function};
 
 Refusal check(const QConv2d& a) {
   if (!cpu_features().avx512_vnni) return {"the processor has no AVX-512 VNNI"};

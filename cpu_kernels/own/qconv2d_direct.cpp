@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/parallel.h"
+#include "cpu_kernels/own/scratch.h"
 
 namespace mininn::cpu::own {
 namespace {
@@ -58,14 +59,31 @@ int64_t weight_sum(const QConv2d& a, int64_t o, std::pair<int64_t, int64_t> rows
   return sum;
 }
 
+// The share of all (output pixel, tap) pairs that fall on padding.
+double padding_share(const Conv2dGeometry& g) {
+  int64_t rows = 0, cols = 0;
+  for (int64_t o = 0; o < g.oh; ++o) {
+    const auto [begin, end] = valid_taps(o, g.ih, g.kh, g.stride_h, g.pad_h, g.dil_h);
+    rows += end - begin;
+  }
+  for (int64_t o = 0; o < g.ow; ++o) {
+    const auto [begin, end] = valid_taps(o, g.iw, g.kw, g.stride_w, g.pad_w, g.dil_w);
+    cols += end - begin;
+  }
+  return 1 - double(rows * cols) / double(g.oh * g.kh * g.ow * g.kw);
+}
+
 // The order in which output pixels are visited. Across images at one position, every pixel of a tile has the same taps,
-// so none multiplies padding; within an image, neighbours share input rows, which is better for few images.
+// so none multiplies padding; within an image, neighbours share input rows.
 struct PixelOrder {
   const Conv2dGeometry& g;
   bool across_images;
 
-  explicit PixelOrder(const Conv2dGeometry& geometry, int tile_pixels)
-      : g(geometry), across_images((g.pad_h > 0 || g.pad_w > 0) && g.n >= tile_pixels) {}
+  // Across images where padding is worth it (at 4% it is not) and few slots of the last tile stay empty.
+  PixelOrder(const Conv2dGeometry& geometry, int64_t quantum) : g(geometry) {
+    const int64_t slots = (g.n + quantum - 1) / quantum * quantum;
+    across_images = (g.pad_h > 0 || g.pad_w > 0) && g.n * 10 >= slots * 9 && padding_share(g) > 0.05;
+  }
 
   int64_t count() const { return g.n * g.oh * g.ow; }
   // Tiles never mix positions across images, so the last tile of each position may be short.
@@ -169,70 +187,44 @@ PackedQConv unpack_direct(const QConv2d& a) {
           h.bias_stride, h.blocks,    h.w_block};
 }
 
-void run_direct(const QConv2d& a, const QDirectIsa& isa) {
-  const Conv2dGeometry& g = a.g;
-  const PackedQConv pk = unpack_direct(a);
-  const PixelOrder order(g, isa.pixels);
-  const std::vector<uint8_t> padding = padding_pixel(a, isa.recode);
-  const int64_t p = isa.pixels, tiles = order.tiles(p), calls = (pk.blocks + isa.blocks - 1) / isa.blocks;
-  if (tiles == 0 || g.oc == 0) return;
-  const int64_t y_pixel = a.y.dtype == DType::f32 ? g.oc * 4 : a.y.strides[3];
+namespace {
 
-  // Tiles [tile0, tile1) times calls [call0, call1) of every group; a call is up to isa.blocks blocks of channels.
-  const auto work = [&](int64_t tile0, int64_t tile1, int64_t call0, int64_t call1) {
-    const uint8_t* taps[kMaxTaps * kTilePixels];
-    int64_t tap_offset[kMaxTaps];
-    const auto* x = a.x.as<uint8_t>();
-    QTile t;
+// One thread's walk over tiles.
+template <int kPixels>
+class Walk {
+ public:
+  Walk(const QConv2d& conv, const QDirectIsa& direct, const PackedQConv& packed, const PixelOrder& pixel_order,
+       const uint8_t* padding_codes)
+      : a(conv),
+        g(conv.g),
+        isa(direct),
+        pk(packed),
+        order(pixel_order),
+        padding(padding_codes),
+        scratch(isa.scratch_bytes ? isa.scratch_bytes(a) : 0) {
+    t.steps = steps_of(g);
+    t.x = taps;
+    t.tap_offset = tap_offset;
+    t.w_block = pk.w_block;
+    t.scratch = scratch.data();
     t.multiplier = a.multiplier.as<float>();
     t.has_residual = bool(a.residual);
     t.residual_scale = a.residual_scale;
     t.residual_zero = a.residual_zero;
     t.f32 = a.y.dtype == DType::f32;
     t.range = code_range(a.y_zero, a.lo, a.hi);
-    t.steps = steps_of(g);
-    t.x = taps;
-    t.tap_offset = tap_offset;
-    t.w_block = pk.w_block;
-    // As many calls at a time as leave their weights in half of a small L2 cache while the pixels pass by.
-    const int64_t in_cache = std::max<int64_t>(1, (int64_t{512} << 10) / (pk.w_block * isa.blocks));
+  }
+
+  // Tiles [tile0, tile1) times calls [call0, call1) of every group; a call is up to isa.blocks blocks of channels.
+  void run(int64_t tile0, int64_t tile1, int64_t call0, int64_t call1) {
+    const int64_t in_cache = std::max<int64_t>(1, isa.weights_in_cache / (pk.w_block * isa.blocks));
+    if (isa.enter) isa.enter();
     for (int64_t group = 0; group < g.groups; ++group)
       for (int64_t first = call0; first < call1; first += in_cache)
         for (int64_t tile = tile0; tile < tile1; ++tile) {
-          t.pixels = order.pixels(tile, p);
-          const uint8_t* origin[kTilePixels];  // of tap (0, 0), which may lie outside
-          int64_t row[kTilePixels], col[kTilePixels];
-          PixelOrder::Pixel px = order.first(tile, p);
-          for (int i = 0; i < kTilePixels; ++i) {
-            row[i] = px.oh * g.stride_h - g.pad_h;
-            col[i] = px.ow * g.stride_w - g.pad_w;
-            origin[i] = x + px.n * a.x.strides[0] + row[i] * a.x.strides[2] + col[i] * a.x.strides[3] + group * g.icg();
-            const int64_t at = (px.n * g.oh + px.oh) * g.ow + px.ow;
-            t.bias[i] = pk.bias + (pk.row[px.oh] + pk.col[px.ow]) * pk.bias_stride;
-            t.y[i] = a.y.data + at * y_pixel;
-            if (a.residual) t.residual[i] = a.residual.as<uint8_t>() + at * a.residual.strides[3];
-            if (i + 1 < t.pixels) order.advance(px);
-          }
-          t.taps = 0;
-          for (int64_t kh = 0; kh < g.kh; ++kh) {
-            bool row_inside[kTilePixels], any_row = false;
-            for (int i = 0; i < kTilePixels; ++i) {
-              row_inside[i] = uint64_t(row[i] + kh * g.dil_h) < uint64_t(g.ih);
-              any_row |= row_inside[i];
-            }
-            if (!any_row) continue;
-            for (int64_t kw = 0; kw < g.kw; ++kw) {
-              const uint8_t** pointers = taps + t.taps * kTilePixels;
-              const int64_t offset = kh * g.dil_h * a.x.strides[2] + kw * g.dil_w * a.x.strides[3];
-              bool any = false;
-              for (int i = 0; i < kTilePixels; ++i) {
-                const bool inside = row_inside[i] & (uint64_t(col[i] + kw * g.dil_w) < uint64_t(g.iw));
-                any |= inside;
-                pointers[i] = inside ? origin[i] + offset : padding.data();
-              }
-              if (any) tap_offset[t.taps++] = (kh * g.kw + kw) * t.steps * isa.lanes * 4;
-            }
-          }
+          set_pixels(tile, group);
+          set_taps();
+          if (isa.gather) isa.gather(t);
           for (int64_t call = first; call < std::min(call1, first + in_cache); ++call) {
             const int64_t block = call * isa.blocks;
             const int64_t blocks = std::min<int64_t>(isa.blocks, pk.blocks - block);
@@ -243,19 +235,109 @@ void run_direct(const QConv2d& a, const QDirectIsa& isa) {
             isa.tile(t.pixels, int(blocks))(t);
           }
         }
-  };
+    if (isa.leave) isa.leave();
+  }
 
-  // Threads share out the pixels, or, where there are few, the channels: then each streams its part of the weights
-  // only.
-  const int64_t threads = num_threads();
-  const auto share = [&](int64_t n) { return double(n) / double((n + threads - 1) / threads * threads); };
-  const bool by_channel = tiles < 8 * threads && share(calls) >= share(tiles);
-  const int64_t call_macs = std::max<int64_t>(1, p * isa.blocks * isa.lanes * g.icg() * g.kh * g.kw);
-  const auto grain = [&](int64_t per_item) { return std::max<int64_t>(1, 1000000 / (call_macs * per_item)); };
-  if (by_channel)
-    parallel_for(calls, grain(tiles), [&](int64_t b, int64_t e) { work(0, tiles, b, e); });
+ private:
+  void set_pixels(int64_t tile, int64_t group) {
+    t.pixels = order.pixels(tile, kPixels);
+    PixelOrder::Pixel px = order.first(tile, kPixels);
+    const auto* x = a.x.as<uint8_t>() + group * g.icg();
+    const int64_t y_pixel = t.f32 ? g.oc * 4 : a.y.strides[3];
+    for (int i = 0; i < kPixels; ++i) {
+      row[i] = px.oh * g.stride_h - g.pad_h;
+      col[i] = px.ow * g.stride_w - g.pad_w;
+      origin[i] = reinterpret_cast<uintptr_t>(x) +
+                  uintptr_t(px.n * a.x.strides[0] + row[i] * a.x.strides[2] + col[i] * a.x.strides[3]);
+      const int64_t at = (px.n * g.oh + px.oh) * g.ow + px.ow;
+      t.bias[i] = pk.bias + (pk.row[px.oh] + pk.col[px.ow]) * pk.bias_stride;
+      t.y[i] = a.y.data + at * y_pixel;
+      if (t.has_residual) t.residual[i] = a.residual.as<uint8_t>() + at * a.residual.strides[3];
+      if (i + 1 < t.pixels) order.advance(px);
+    }
+  }
+
+  // Lists the taps that meet at least one pixel of the input. Whether they do is a matter of rows and of columns; masks
+  // of all ones or zeros let the compiler choose between input and padding without a branch.
+  void set_taps() {
+    uintptr_t col_mask[kMaxTaps][kPixels];
+    for (int64_t kw = 0; kw < g.kw; ++kw)
+      for (int i = 0; i < kPixels; ++i) col_mask[kw][i] = -uintptr_t(uint64_t(col[i] + kw * g.dil_w) < uint64_t(g.iw));
+    t.taps = 0;
+    for (int64_t kh = 0; kh < g.kh; ++kh) {
+      uintptr_t row_mask[kPixels], any_row = 0;
+      for (int i = 0; i < kPixels; ++i) {
+        row_mask[i] = -uintptr_t(uint64_t(row[i] + kh * g.dil_h) < uint64_t(g.ih));
+        any_row |= row_mask[i];
+      }
+      if (!any_row) continue;
+      for (int64_t kw = 0; kw < g.kw; ++kw) {
+        const uint8_t** pointers = taps + t.taps * kTilePixels;
+        const auto offset = uintptr_t(kh * g.dil_h * a.x.strides[2] + kw * g.dil_w * a.x.strides[3]);
+        const auto outside = reinterpret_cast<uintptr_t>(padding);
+        uintptr_t any = 0;
+        for (int i = 0; i < kPixels; ++i) {
+          const uintptr_t inside = row_mask[i] & col_mask[kw][i];
+          any |= inside;
+          pointers[i] = reinterpret_cast<const uint8_t*>(((origin[i] + offset) & inside) | (outside & ~inside));
+        }
+        if (any) tap_offset[t.taps++] = (kh * g.kw + kw) * t.steps * isa.lanes * 4;
+      }
+    }
+  }
+
+  const QConv2d& a;
+  const Conv2dGeometry& g;
+  const QDirectIsa& isa;
+  const PackedQConv& pk;
+  const PixelOrder& order;
+  const uint8_t* padding;
+  Scratch<std::byte> scratch;
+  QTile t;
+  uintptr_t origin[kPixels];           // the addresses of tap (0, 0), which may lie outside of the input
+  int64_t row[kPixels], col[kPixels];  // its coordinates
+  const uint8_t* taps[kMaxTaps * kTilePixels];
+  int64_t tap_offset[kMaxTaps];
+};
+
+// The share of `threads` threads' time that n equal items keep busy.
+double balance(int64_t n, int64_t threads) { return double(n) / double((n + threads - 1) / threads * threads); }
+
+template <int kPixels>
+void run_tiles(const QConv2d& a, const QDirectIsa& isa) {
+  const Conv2dGeometry& g = a.g;
+  const PackedQConv pk = unpack_direct(a);
+  const PixelOrder order(g, isa.quantum);
+  const std::vector<uint8_t> padding = padding_pixel(a, isa.recode);
+  const int64_t tiles = order.tiles(kPixels), calls = (pk.blocks + isa.blocks - 1) / isa.blocks;
+  if (tiles == 0 || calls == 0) return;
+
+  // Threads share out the pixels, or the channels where the weights are large and the pixels few: then each streams its
+  // part of the weights only.
+  const int64_t threads = num_threads(), weights = g.groups * pk.blocks * pk.w_block;
+  const double by_tiles = balance(tiles, threads), by_calls = balance(calls, threads);
+  const bool few = tiles < 8 * threads && weights > (int64_t{256} << 10);
+  const int64_t call_macs = kPixels * isa.blocks * isa.lanes * g.icg() * g.kh * g.kw;
+  const auto grain = [&](int64_t per_item) { return 1 + 1000000 / std::max<int64_t>(1, call_macs * per_item); };
+  const auto run = [&](int64_t tile0, int64_t tile1, int64_t call0, int64_t call1) {
+    Walk<kPixels>(a, isa, pk, order, padding.data()).run(tile0, tile1, call0, call1);
+  };
+  if (by_calls > by_tiles || (few && by_calls == by_tiles))
+    parallel_for(calls, grain(tiles), [&](int64_t b, int64_t e) { run(0, tiles, b, e); });
   else
-    parallel_for(tiles, grain(calls), [&](int64_t b, int64_t e) { work(b, e, 0, calls); });
+    parallel_for(tiles, grain(calls * g.groups), [&](int64_t b, int64_t e) { run(b, e, 0, calls); });
+}
+
+}  // namespace
+
+void run_direct(const QConv2d& a, const QDirectIsa& isa) {
+  switch (isa.pixels) {  // the sizes of the families, as constants for the loops over a tile's pixels
+    case 4: return run_tiles<4>(a, isa);
+    case 6: return run_tiles<6>(a, isa);
+    case 8: return run_tiles<8>(a, isa);
+    case 32: return run_tiles<32>(a, isa);
+  }
+  throw Error(message("own.direct: no loop for tiles of ", isa.pixels, " pixels"));
 }
 
 }  // namespace mininn::cpu::own

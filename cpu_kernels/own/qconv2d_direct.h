@@ -19,7 +19,7 @@
 
 namespace mininn::cpu::own {
 
-inline constexpr int kTilePixels = 8;     // most pixels of a tile
+inline constexpr int kTilePixels = 32;    // most pixels of a tile
 inline constexpr int64_t kMaxTaps = 128;  // kh * kw
 
 // One call of a tile function: pixels x channels outputs. Plain data, so that target regions call no inline functions.
@@ -30,6 +30,8 @@ struct QTile {
   const int64_t* tap_offset = nullptr;  // [taps]: bytes into a block of weights
   const int8_t* w = nullptr;            // the first block
   int64_t w_block = 0;                  // bytes from a block of weights to the next
+
+  std::byte* scratch = nullptr;  // QDirectIsa::scratch_bytes() of them, 64-byte aligned
 
   int pixels = 0;                        // to be stored; the pointers of the others repeat a stored pixel's
   int64_t channel = 0;                   // the first output channel
@@ -48,14 +50,22 @@ struct QTile {
 };
 using QTileFn = void (*)(const QTile&);
 
-// What a tile function family can do.
+// What a family of tile functions can do.
 struct QDirectIsa {
-  int lanes;   // output channels per block
-  int pixels;  // most pixels per call
-  int blocks;  // most blocks per call
+  int lanes;                 // output channels per block
+  int pixels;                // most pixels per call
+  int blocks;                // most blocks per call
+  int quantum;               // a call takes about as long as one with the next multiple of this many pixels
+  int64_t weights_in_cache;  // bytes of weights that stay in the L2 cache while the pixels pass by
   // The input as the kernel wants to see it: 0 for u8, 128 where x XOR 0x80 is multiplied as s8.
   int recode;
-  QTileFn (*tile)(int pixels, int blocks);  // a function for at least that many pixels and exactly that many blocks
+  QTileFn (*tile)(int pixels, int blocks);  // a function for at least that many pixels and blocks
+
+  // Only for families that keep a state in each thread, and that copy a tile's input before they work on it.
+  void (*enter)() = nullptr;
+  void (*leave)() = nullptr;
+  void (*gather)(const QTile&) = nullptr;
+  int64_t (*scratch_bytes)(const QConv2d&) = nullptr;
 };
 
 // Null, or why no direct kernel with dword input channels takes the call.

@@ -80,9 +80,10 @@ Conv2dGeometry random_geometry(Rng& rng) {
   for (;;) {
     const bool depthwise = chance(rng, 0.1);
     const int64_t groups = depthwise ? uniform(rng, 1, 40) : chance(rng, 0.3) ? uniform(rng, 2, 3) : 1;
-    const int64_t icg = depthwise ? 1 : chance(rng, 0.4) ? 4 * uniform(rng, 1, 20) : uniform(rng, 1, 21);
+    int64_t icg = depthwise ? 1 : chance(rng, 0.4) ? 4 * uniform(rng, 1, 20) : uniform(rng, 1, 21);
+    if (!depthwise && chance(rng, 0.15)) icg = 64 * uniform(rng, 1, 2);
     const int64_t ocg = depthwise ? 1 : uniform(rng, 1, 70);
-    const int64_t n = chance(rng, 0.2) ? uniform(rng, 7, 18) : uniform(rng, 0, 3);
+    const int64_t n = chance(rng, 0.2) ? uniform(rng, 7, 36) : uniform(rng, 0, 3);
     const int64_t ih = uniform(rng, 1, 12), iw = uniform(rng, 1, 20), kh = uniform(rng, 1, 5), kw = uniform(rng, 1, 5);
     const Conv2dOptions o{.stride = {uniform(rng, 1, 3), uniform(rng, 1, 3)},
                           .padding = {uniform(rng, 0, 3), uniform(rng, 0, 3)},
