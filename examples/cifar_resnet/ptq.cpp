@@ -171,7 +171,7 @@ void draw_effects(const Path& file, const nn::graph::Graph& graph, const quant::
   std::vector<LayerError> errors;
   for (const auto& layer : net.report().layers)
     if (std::isfinite(layer.sqnr_total)) errors.push_back({layer.name, layer.sqnr_total});
-  draw_quantization_effects(file, weights, activations, errors);
+  if constexpr (kHaveFigures) draw_quantization_effects(file, weights, activations, errors);
 }
 
 // What the int8 file's bytes are. The parts add up to the file, or this throws.
