@@ -11,19 +11,24 @@ struct MaxForward {
   template <class V, class I, int K>
   void strip(int64_t i) const {
     constexpr int64_t lanes = sizeof(V) / sizeof(float);
-    for (int k = 0; k < K; ++k, i += lanes) {
-      const int64_t first = win.h0 * iw + win.w0;
-      V best = load<V>(x + first * c + i);
-      I where = I{} + int32_t(first);
-      for (int64_t h = win.h0; h < win.h1; ++h)
-        for (int64_t p = h * iw + win.w0; p < h * iw + win.w1; ++p) {
-          const V v = load<V>(x + p * c + i);
-          const auto better = (v > best) | ((v != v) & (best == best));  // the first NaN beats every number
-          best = better ? v : best;
-          where = better ? I{} + int32_t(p) : where;
+    const int64_t first = win.h0 * iw + win.w0;
+    V best[K];
+    I where[K];
+    for (int k = 0; k < K; ++k) {
+      best[k] = load<V>(x + first * c + i + k * lanes);
+      where[k] = I{} + int32_t(first);
+    }
+    for (int64_t h = win.h0; h < win.h1; ++h)
+      for (int64_t p = h * iw + win.w0; p < h * iw + win.w1; ++p)
+        for (int k = 0; k < K; ++k) {
+          const V v = load<V>(x + p * c + i + k * lanes);
+          const auto better = (v > best[k]) | ((v != v) & (best[k] == best[k]));  // the first NaN beats every number
+          best[k] = better ? v : best[k];
+          where[k] = better ? I{} + int32_t(p) : where[k];
         }
-      store(y + i, best);
-      if (index) store(index + i, where);
+    for (int k = 0; k < K; ++k) {
+      store(y + i + k * lanes, best[k]);
+      if (index) store(index + i + k * lanes, where[k]);
     }
   }
 };
