@@ -21,9 +21,9 @@
 
 namespace mininn {
 
-// --- functors: y = f(x) and dy/dx = df(v), where v is what the op keeps for backward -------------------------------
+// --- functors: y = f(x), and grad(v, gy) = gy * dy/dx, where v is what the op keeps for backward --------------------
 
-enum class Keeps { nothing, input, result };  // nothing: df is a constant
+enum class Keeps { nothing, input, result };  // nothing: v is not read
 
 struct Neg {
   static constexpr const char* op = "neg";
@@ -33,8 +33,8 @@ struct Neg {
     return -x;
   }
   template <class T>
-  MININN_FN T df(T) {
-    return T(-1);
+  MININN_FN T grad(T, T gy) {
+    return -gy;
   }
 };
 
@@ -46,8 +46,8 @@ struct Exp {
     return std::exp(x);
   }
   template <class T>
-  MININN_FN T df(T y) {
-    return y;
+  MININN_FN T grad(T y, T gy) {
+    return gy * y;
   }
 };
 
@@ -59,8 +59,8 @@ struct Log {
     return std::log(x);
   }
   template <class T>
-  MININN_FN T df(T x) {
-    return T(1) / x;
+  MININN_FN T grad(T x, T gy) {
+    return gy / x;
   }
 };
 
@@ -72,8 +72,8 @@ struct Sqrt {
     return std::sqrt(x);
   }
   template <class T>
-  MININN_FN T df(T y) {
-    return T(0.5) / y;
+  MININN_FN T grad(T y, T gy) {
+    return T(0.5) * gy / y;
   }
 };
 
@@ -85,8 +85,8 @@ struct Square {
     return x * x;
   }
   template <class T>
-  MININN_FN T df(T x) {
-    return x + x;
+  MININN_FN T grad(T x, T gy) {
+    return gy * (x + x);
   }
 };
 
@@ -98,8 +98,8 @@ struct Abs {  // gradient 0 at 0
     return std::abs(x);
   }
   template <class T>
-  MININN_FN T df(T x) {
-    return x > T(0) ? T(1) : x < T(0) ? T(-1) : x;
+  MININN_FN T grad(T x, T gy) {
+    return x > T(0) ? gy : x < T(0) ? -gy : T(0);
   }
 };
 
@@ -111,8 +111,8 @@ struct Relu {  // NaN stays NaN; gradient 0 at 0
     return x <= T(0) ? T(0) : x;
   }
   template <class T>
-  MININN_FN T df(T y) {
-    return y > T(0) ? T(1) : T(0);
+  MININN_FN T grad(T y, T gy) {
+    return y > T(0) ? gy : T(0);
   }
 };
 
@@ -125,8 +125,8 @@ struct Relu6 {  // min(max(x, 0), 6); gradient 0 at both ends
     return low > T(6) ? T(6) : low;
   }
   template <class T>
-  MININN_FN T df(T y) {
-    return (y > T(0)) & (y < T(6)) ? T(1) : T(0);
+  MININN_FN T grad(T y, T gy) {
+    return (y > T(0)) & (y < T(6)) ? gy : T(0);
   }
 };
 
@@ -139,8 +139,8 @@ struct Sigmoid {  // 1 / (1 + exp(-x)), with the exponential of a negative numbe
     return (x < T(0) ? e : T(1)) / (T(1) + e);
   }
   template <class T>
-  MININN_FN T df(T y) {
-    return y * (T(1) - y);
+  MININN_FN T grad(T y, T gy) {
+    return gy * (y * (T(1) - y));
   }
 };
 
@@ -152,8 +152,8 @@ struct Tanh {
     return std::tanh(x);
   }
   template <class T>
-  MININN_FN T df(T y) {
-    return T(1) - y * y;
+  MININN_FN T grad(T y, T gy) {
+    return gy * (T(1) - y * y);
   }
 };
 
@@ -170,8 +170,8 @@ struct Gelu {  // x Phi(x) with the exact normal distribution function (Hendryck
     return x * cdf(x);
   }
   template <class T>
-  MININN_FN T df(T x) {
-    return cdf(x) + x * T(0.39894228040143267794) * std::exp(T(-0.5) * x * x);
+  MININN_FN T grad(T x, T gy) {
+    return gy * (cdf(x) + x * T(0.39894228040143267794) * std::exp(T(-0.5) * x * x));
   }
 };
 
@@ -183,9 +183,9 @@ struct Silu {  // x sigmoid(x)
     return x * Sigmoid::f(x);
   }
   template <class T>
-  MININN_FN T df(T x) {
+  MININN_FN T grad(T x, T gy) {
     const T s = Sigmoid::f(x);
-    return s * (T(1) + x * (T(1) - s));
+    return gy * (s * (T(1) + x * (T(1) - s)));
   }
 };
 
@@ -333,7 +333,7 @@ struct UnaryArgs {
   CView x;
   View y;
 };
-struct UnaryGradArgs {  // gx = gy * df(kept)
+struct UnaryGradArgs {  // gx = grad(kept, gy)
   CView kept, gy;       // kept: the op's input or result as its functor says; gy itself if it keeps nothing
   View gx;
 };

@@ -33,7 +33,7 @@ struct UnaryGrad {
     const float* kept = a.kept.as<float>();
     const float* gy = a.gy.as<float>();
     float* gx = a.gx.as<float>();
-    for (int64_t i = begin; i < end; ++i) gx[i] = gy[i] * Op::df(kept[i]);
+    for (int64_t i = begin; i < end; ++i) gx[i] = Op::grad(kept[i], gy[i]);
   }
 };
 

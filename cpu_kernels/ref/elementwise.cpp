@@ -24,7 +24,7 @@ template <class Op>
 void run_unary_grad(const UnaryGradArgs& a, const ExecContext&) {
   with_floating(a.gx.dtype, [&]<class T>() {
     map<T>(
-        a.gx, [](auto kept, auto gy) { return gy * Op::df(kept); }, a.kept, a.gy);
+        a.gx, [](auto kept, auto gy) { return Op::grad(kept, gy); }, a.kept, a.gy);
   });
 }
 
