@@ -17,8 +17,8 @@ struct CalibratorOptions {
   bool per_channel = true;  // one weight scale per output channel, else one per tensor
   // How the network's inputs are made from image bytes. Folded into the first layer, without any rounding of the input:
   // the int8 net then takes raw u8 images.
-  std::optional<ImageNormalization> input;
-  std::map<std::string, std::string> notes;  // kept in the file: where the calibration data came from
+  std::optional<ImageNormalization> input = {};
+  std::map<std::string, std::string> notes = {};  // kept in the file: where the calibration data came from
 };
 
 //   quant::Calibrator calib(nn::trace(model, example), {.activations = quant::histogram_mse()});

@@ -12,7 +12,7 @@ namespace mininn::quant {
 
 struct LowerOptions {
   bool per_channel = true;  // one weight scale per output channel, else one per tensor
-  std::optional<ImageNormalization> input;
+  std::optional<ImageNormalization> input = {};
 };
 
 struct Lowered {

@@ -1,0 +1,114 @@
+#include "quant/calibrator.h"
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "core/kernel.h"
+#include "core/parallel.h"
+#include "tests/quant/compiled_nets.h"
+#include "tests/support/catch.h"
+#include "tests/support/random_tensors.h"
+
+using namespace mininn;
+using namespace mininn::quant;
+using namespace mininn::testing;
+using Catch::Matchers::Contains;
+
+namespace {
+
+std::string file_bytes(const Int8Net& net) {
+  const auto path = std::filesystem::temp_directory_path() / "mininn_calibrator_test.safetensors";
+  net.save(path);
+  std::ifstream in(path, std::ios::binary);
+  std::string bytes{std::istreambuf_iterator<char>(in), {}};
+  std::filesystem::remove(path);
+  return bytes;
+}
+
+Tensor rows(const Tensor& x, int64_t begin, int64_t end) {
+  return x.as_strided(with_batch(x.shape(), end - begin), x.strides(), begin * x.strides()[0]);
+}
+
+}  // namespace
+
+TEST_CASE("the compiled file does not depend on batches, order or threads") {
+  const uint64_t seed = test_seed();
+  INFO("seed " << seed);
+  const int threads = num_threads();
+  for (const TestNet& net : {residual(seed), vgg(seed)})
+    for (const ObserverOptions& o : {minmax(), histogram_mse()}) {
+      INFO(net.name << " " << to_string(o));
+      const Tensor x = random_input(net, 37, false, seed);
+      const auto compile = [&](const std::vector<std::pair<int64_t, int64_t>>& batches) {
+        Calibrator calib(nn::trace(net.fn, Tensor::zeros(net.input)), {.activations = o});
+        for (const auto& [begin, end] : batches) calib.observe(rows(x, begin, end));
+        CHECK(calib.images() == 37);
+        return file_bytes(calib.compile());
+      };
+      const std::string whole = compile({{0, 37}});
+      CHECK(compile({{30, 37}, {0, 1}, {20, 30}, {1, 20}}) == whole);
+      set_num_threads(1);
+      CHECK(compile({{0, 37}}) == whole);
+      set_num_threads(3);
+      CHECK(compile({{36, 37}, {0, 36}}) == whole);
+      set_num_threads(threads);
+    }
+}
+
+TEST_CASE("raw images and their normalised form calibrate alike") {
+  const TestNet net = residual(1);
+  const auto graph = nn::trace(net.fn, Tensor::zeros(net.input));
+  const Tensor bytes = random_images(with_batch(net.input, 20), 5);
+  Calibrator a(graph, {.input = kImages}), b(graph, {.input = kImages});
+  a.observe(bytes);
+  b.observe(normalize_images(bytes, kImages));
+  CHECK(file_bytes(a.compile()) == file_bytes(b.compile()));
+  CHECK(denormalize_images(normalize_images(bytes, kImages), kImages).to_vector() == bytes.to_vector());
+}
+
+TEST_CASE("how it was calibrated is recorded, and the preference for kernels restored") {
+  const Preference before = preference();
+  Calibrator calib(nn::trace(mlp(1).fn, Tensor::zeros({2, 20})),
+                   {.activations = percentile(99.9), .notes = {{"seed", "7"}}});
+  calib.observe(Layers(1).input({3, 20}));
+  calib.observe(Layers(2).input({4, 20}));
+  const auto info = calib.compile().model().calibration;
+  CHECK(info.at("images") == "7");
+  CHECK(info.at("observer") == "percentile:99.9");
+  CHECK(info.at("seed") == "7");
+  CHECK(preference() == before);
+}
+
+TEST_CASE("bad calibration data is refused with a reason") {
+  const auto graph = nn::trace(residual(1).fn, Tensor::zeros(residual(1).input));
+  Calibrator calib(graph);
+  CHECK_THROWS_WITH(calib.compile(), Contains("observe()"));
+  CHECK_THROWS_AS(calib.observe(Tensor::zeros({1, 3, 9, 8})), ShapeError);
+  CHECK_THROWS_AS(calib.observe(Tensor()), ShapeError);
+  CHECK_THROWS_AS(calib.observe(Tensor::zeros({1, 3, 9, 9}, DType::u8)), DTypeError);
+  Tensor bad = Tensor::zeros({1, 3, 9, 9});
+  bad.mutable_data<float>()[7] = NAN;
+  calib.observe(bad);
+  CHECK_THROWS_WITH(calib.compile(), Contains("input") && Contains("NaN"));
+  Calibrator images(graph, {.input = kImages});
+  CHECK_THROWS_WITH(images.observe(Layers(1).input({1, 3, 9, 9})), Contains("no byte"));
+  CHECK_THROWS_AS(images.observe(bad), ValueError);
+}
+
+TEST_CASE("an activation that overflows is named") {
+  Layers l(1);
+  const auto conv = l.conv("explodes", 3, 4, 1);
+  Calibrator calib(nn::trace([&](const Tensor& x) { return exp(conv(x)); }, Tensor::zeros({1, 3, 2, 2})));
+  calib.observe(Tensor::full({1, 3, 2, 2}, 1e4));
+  CHECK_THROWS_WITH(calib.compile(), Contains("exp_1"));
+}
+
+TEST_CASE("what cannot be quantized is refused before any calibration") {
+  CHECK_THROWS_AS(Calibrator(nn::trace(
+                      [](const Tensor& x) {
+                        return cat({x, x}, 1);
+                      },
+                      Tensor::zeros({1, 3, 2, 2}))),
+                  KernelError);
+}

@@ -1,0 +1,139 @@
+#include "quant/lower.h"
+
+#include <cmath>
+
+#include "nn/graph/executor.h"
+#include "nn/graph/passes.h"
+#include "ops/reduce.h"
+#include "ops/softmax.h"
+#include "quant/int8_net.h"
+#include "tests/quant/compiled_nets.h"
+#include "tests/support/catch.h"
+#include "tests/support/random_tensors.h"
+
+using namespace mininn;
+using namespace mininn::quant;
+using namespace mininn::testing;
+using Catch::Matchers::Contains;
+
+namespace {
+
+Lowered lower_fn(const Layers::Fn& fn, const Shape& input, const LowerOptions& o = {}) {
+  const auto g = nn::graph::optimize(nn::trace(fn, Tensor::zeros(input)));
+  return lower(g, std::vector<Range>(g.values.size(), {-1, 3}), o);
+}
+
+std::vector<std::string> ops(const Lowered& l) {
+  std::vector<std::string> names;
+  for (const Int8Step& s : l.model.steps) names.push_back(s.op);
+  return names;
+}
+
+}  // namespace
+
+TEST_CASE("the test networks become these steps") {
+  using Ops = std::vector<std::string>;
+  const auto steps = [](const TestNet& net) { return ops(lower_fn(net.fn, net.input)); };
+  CHECK(steps(mlp(1)) == Ops{"linear+relu", "linear"});
+  CHECK(steps(vgg(1)) == Ops{"conv2d+relu", "max_pool2d", "conv2d+relu", "max_pool2d", "linear+relu", "linear"});
+  CHECK(steps(mobile(1)) == Ops{"conv2d+relu6", "conv2d+relu6", "conv2d", "silu", "avg_pool2d", "linear"});
+  CHECK(steps(residual(1)) == Ops{"conv2d+relu", "conv2d+relu", "conv2d+add+relu", "conv2d+relu", "conv2d",
+                                  "conv2d+add+relu", "global_sum", "linear"});
+}
+
+TEST_CASE("a mean over the map is a global average however it is written") {
+  Layers l(1);
+  const auto fc = l.linear("fc", 3, 4);
+  using Ops = std::vector<std::string>;
+  const Shape x{1, 3, 5, 6};
+  CHECK(ops(lower_fn(
+            [&](const Tensor& t) {
+              return fc(mean(relu(t), {2, 3}));
+            },
+            x)) == Ops{"relu", "global_sum", "linear"});
+  CHECK(ops(lower_fn(
+            [&](const Tensor& t) {
+              return fc(flatten(avg_pool2d(t, {.kernel = {5, 6}})));
+            },
+            x)) == Ops{"global_sum", "linear"});
+  // A linear layer that does not end the network needs codes.
+  CHECK(ops(lower_fn([&](const Tensor& t) { return relu(fc(flatten(global_avg_pool2d(t)))); }, x)) ==
+        Ops{"global_avg_pool2d", "linear+relu"});
+}
+
+TEST_CASE("what cannot be quantized is refused by op and node") {
+  Layers l(1);
+  const auto conv = l.conv("body.conv", 3, 3, 1), bn = l.batch_norm("body.norm", 3);
+  const Shape x{1, 3, 4, 4};
+  const auto refusal = [&](const Layers::Fn& fn, const LowerOptions& o = {}) {
+    try {
+      lower_fn(fn, x, o);
+    } catch (const KernelError& e) {
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  CHECK_THAT(refusal([&](const Tensor& t) { return cat({conv(t), t}, 1); }), Contains("op cat at node cat_1"));
+  CHECK_THAT(refusal([&](const Tensor& t) { return softmax(conv(t), 1); }), Contains("softmax"));
+  CHECK_THAT(refusal([&](const Tensor& t) { return conv(bn(t)); }), Contains("op batch_norm at node body.norm"));
+  CHECK_THAT(refusal([&](const Tensor& t) { return conv(t) * conv(t); }), Contains("op mul at node mul_1"));
+  CHECK_THAT(refusal([&](const Tensor& t) { return relu(t) + global_avg_pool2d(t); }), Contains("broadcasts"));
+  CHECK_THAT(refusal([&](const Tensor& t) { return reshape(conv(t), {1, 12, 2, 2}); }), Contains("reshape"));
+  CHECK_THAT(refusal([](const Tensor& t) { return t; }), Contains("computes nothing"));
+  CHECK_THAT(refusal([](const Tensor& t) { return relu(t); }, {.input = kImages}), Contains("ImageNormalization"));
+  CHECK_THAT(refusal([&](const Tensor& t) { return conv(t) + t; }, {.input = kImages}), Contains("body.conv"));
+}
+
+TEST_CASE("the lossless stem is exact at every pixel, border included") {
+  // With weights that are multiples of the weight scale nothing is rounded but the bias: the f32 result must then agree
+  // with the float convolution of the normalised image almost to the last bit.
+  const uint64_t seed = test_seed();
+  INFO("seed " << seed);
+  for (const Conv2dOptions& o :
+       {Conv2dOptions{.padding = 1}, Conv2dOptions{.stride = 2, .padding = {2, 1}},
+        Conv2dOptions{.padding = 2, .dilation = 2}, Conv2dOptions{.padding = 1, .groups = 3}}) {
+    Generator g(seed);
+    const int64_t icg = 3 / o.groups;
+    Tensor w = Tensor::empty({6, icg, 3, 3});
+    const auto v = w.mutable_data<float>();
+    for (size_t i = 0; i < v.size(); ++i) {
+      const size_t channel = i / 9 % size_t(icg) + i / size_t(icg * 9) / size_t(6 / o.groups) * size_t(icg);
+      const int code = i % size_t(icg * 9) == 0 ? 127 : int(g.below(255)) - 127;
+      v[i] = float(code * 1e-3 * 255 * double(kImages.std[channel % 3]));
+    }
+    const Tensor b = Layers(seed).normal("b", {6}, 0, 1);
+    const auto conv = [&](const Tensor& x) { return conv2d(x, w, b, o); };
+    const Int8Net net(lower_fn(conv, {1, 3, 7, 6}, {.input = kImages}).model);
+    const Tensor x = random_images({4, 3, 7, 6}, seed);
+    const Tensor exact = conv(normalize_images(x, kImages));
+    CHECK(max_difference(net(x), exact) < 2e-3);  // weights reach 60, sums several thousand
+  }
+}
+
+TEST_CASE("channels without weights, tiny weights and large biases keep their values") {
+  Layers l(3);
+  Tensor w = l.normal("w", {4, 5}, 0, 1), b = Tensor::from(std::vector<float>{0.1f, 3.0f, -0.002f, 100.0f}, {4});
+  const auto v = w.mutable_data<float>();
+  for (size_t i = 0; i < 5; ++i) {
+    v[5 + i] = 0;
+    v[10 + i] = 0;
+    v[15 + i] *= 1e-9f;
+  }
+  const auto fc = [&](const Tensor& x) { return linear(x, w, b); };
+  const Int8Net net(lower_fn(fc, {1, 5}).model);
+  const Tensor x = l.uniform("", {10, 5}, -1, 3);
+  const auto y = net(x).to_vector(), exact = fc(x).to_vector();
+  for (size_t i = 0; i < y.size(); ++i) {
+    INFO(i);
+    if (i % 4 != 0) CHECK(y[i] == Approx(exact[i]).epsilon(1e-6));
+  }
+}
+
+TEST_CASE("per-tensor weights share one scale") {
+  const Lowered l = lower_fn(residual(1).fn, residual(1).input, {.per_channel = false});
+  for (const Int8Step& s : l.model.steps)
+    if (const auto* c = std::get_if<Int8Conv>(&s.body)) {
+      const auto scale = c->weight_scale.data<float>();
+      CHECK(std::equal(scale.begin() + 1, scale.end(), scale.begin()));
+    }
+}

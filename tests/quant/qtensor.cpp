@@ -1,0 +1,74 @@
+#include "quant/qtensor.h"
+
+#include <cmath>
+
+#include "ops/quantize.h"
+#include "tests/nn/graph/nets.h"
+#include "tests/support/catch.h"
+#include "tests/support/random_tensors.h"
+
+using namespace mininn;
+using namespace mininn::quant;
+using namespace mininn::testing;
+
+TEST_CASE("the u8 grid covers its range and represents zero exactly") {
+  Generator g(test_seed());
+  for (int i = 0; i < 1000; ++i) {
+    double lo = g.normal() * std::pow(10, g.below(5)), hi = g.normal() * std::pow(10, g.below(5));
+    if (lo > hi) std::swap(lo, hi);
+    INFO("seed " << test_seed() << ", range " << lo << " " << hi);
+    const QParams q = affine_u8(lo, hi);
+    CHECK((q.zero_point >= 0 && q.zero_point <= 255));
+    // Each end is within half a step of a code.
+    const double s = double(q.scale);
+    CHECK(s * (0 - q.zero_point) <= std::min(lo, 0.0) + 0.501 * s);
+    CHECK(s * (255 - q.zero_point) >= std::max(hi, 0.0) - 0.501 * s);
+  }
+  CHECK(affine_u8(0, 6).zero_point == 0);
+  CHECK(affine_u8(3, 6) == affine_u8(0, 6));
+  CHECK(affine_u8(-6, -1).zero_point == 255);
+}
+
+TEST_CASE("ranges without extent or sense") {
+  CHECK(affine_u8(0, 0) == QParams{1.0f, 0});
+  CHECK(affine_u8(-1e-14, 1e-14) == QParams{1.0f, 0});
+  CHECK_THROWS_AS(affine_u8(0, INFINITY), ValueError);
+  CHECK_THROWS_AS(affine_u8(NAN, 1), ValueError);
+}
+
+TEST_CASE("quantize and dequantize err by half a step at most") {
+  Layers l(test_seed());
+  INFO("seed " << test_seed());
+  const Tensor x = l.uniform("", {2, 5, 3, 4}, -2, 3);
+  const QParams q = affine_u8(-2, 3);
+  const Tensor back = dequantize(quantize(x, q));
+  CHECK(back.shape() == x.shape());
+  CHECK(max_difference(back, x) <= 0.5001 * double(q.scale));
+}
+
+TEST_CASE("weights use all of -127..127 in each channel and never -128") {
+  const std::vector<double> w{-2, 1, 0.5, 0, 0, 0, 1e-3, -1e-3, 2e-4};
+  const QWeights q = quantize_weights(w, {3, 3}, {0, 0, 0}, true);
+  CHECK(q.codes.to_vector() == std::vector<double>{-127, 64, 32, 0, 0, 0, 127, -127, 25});
+  CHECK(q.scale[0] == Approx(2.0 / 127));
+  CHECK(q.scale[1] == 1);  // nothing to scale
+  const QWeights whole = quantize_weights(w, {3, 3}, {0, 0, 0}, false);
+  CHECK(whole.scale == std::vector<double>(3, whole.scale[0]));
+  CHECK(whole.codes.to_vector() == std::vector<double>{-127, 64, 32, 0, 0, 0, 0, 0, 0});
+}
+
+TEST_CASE("a channel's scale can be bounded from below; weights must be finite") {
+  const QWeights q = quantize_weights({1, 1}, {2, 1}, {0.5, 0}, true);
+  CHECK(q.scale[0] == 0.5);
+  CHECK(q.codes.to_vector() == std::vector<double>{2, 127});
+  CHECK_THROWS_AS(quantize_weights({NAN, 1}, {2, 1}, {0, 0}, true), ValueError);
+}
+
+TEST_CASE("signal to noise in decibel") {
+  SignalToNoise s;
+  CHECK(std::isinf(s.decibel()));
+  s.add(10, 10);
+  CHECK(std::isinf(s.decibel()));
+  s.add(0, 1);
+  CHECK(s.decibel() == Approx(20));
+}

@@ -1,0 +1,42 @@
+#include "quant/report.h"
+
+#include <sstream>
+
+#include "tests/quant/compiled_nets.h"
+#include "tests/support/catch.h"
+
+using namespace mininn;
+using namespace mininn::quant;
+using namespace mininn::testing;
+using Catch::Matchers::Contains;
+
+TEST_CASE("a report adds up its layers' bytes and multiply-accumulates") {
+  const Report r = calibrated(residual(1), 1, true).compile().report();
+  REQUIRE(r.layers.size() == 8);
+  const LayerReport& stem = r.layers[0];
+  CHECK(stem.name == "conv1");
+  CHECK(stem.shape == Shape{8, 9, 9});
+  CHECK(stem.weight_bytes == 8 * 27);
+  CHECK(stem.scale_bytes == 8 * 4);
+  CHECK(stem.bias_bytes == 9 * 8 * 4);  // nine border classes
+  CHECK(stem.fp32_bytes == (8 * 27 + 8) * 4);
+  int64_t fp32 = 0, int8 = 0, all_macs = 0;
+  for (const LayerReport& l : r.layers) {
+    fp32 += l.fp32_bytes;
+    int8 += l.int8_bytes();
+    all_macs += l.macs;
+    CHECK_FALSE(l.kernel.empty());
+  }
+  CHECK(r.fp32_bytes() == fp32);
+  CHECK(r.int8_bytes() == int8);
+  CHECK(r.int8_macs == all_macs);
+  CHECK(r.int8_mac_coverage() == 1);
+  CHECK(r.layers.back().real);
+}
+
+TEST_CASE("the table has a line per layer and the totals") {
+  std::ostringstream out;
+  out << calibrated(mobile(1), 1, false).compile().report();
+  CHECK_THAT(out.str(), Contains("conv2d+relu6") && Contains("silu") && Contains("SQNR dB") &&
+                            Contains("100.00% of multiply-accumulates in int8"));
+}
