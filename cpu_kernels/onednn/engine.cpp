@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "core/allocator.h"
+#include "cpu_kernels/onednn/kernels.h"
 
 namespace mininn::cpu::onednn {
 namespace {
@@ -13,24 +14,6 @@ dnnl::stream& stream() {
   thread_local dnnl::stream s(engine());
   return s;
 }
-
-// Memory for the length of one call. The caching allocator makes this cheap after the first time.
-class Scratch {
- public:
-  explicit Scratch(size_t bytes)
-      : bytes_(bytes), data_(bytes ? static_cast<std::byte*>(allocator(Device::cpu()).allocate(bytes)) : nullptr) {}
-  ~Scratch() {
-    if (data_) allocator(Device::cpu()).deallocate(data_, bytes_);
-  }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-
-  std::byte* data() const { return data_; }
-
- private:
-  size_t bytes_;
-  std::byte* data_;
-};
 
 size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
@@ -68,6 +51,18 @@ dnnl::primitive_attr attributes() {
   return a;
 }
 
+Scratch::Scratch(size_t bytes)
+    : bytes_(bytes), data_(bytes ? static_cast<std::byte*>(allocator(Device::cpu()).allocate(bytes)) : nullptr) {}
+Scratch::~Scratch() {
+  if (data_) allocator(Device::cpu()).deallocate(data_, bytes_);
+}
+
+void reorder(const dnnl::memory::desc& from_desc, const void* from, const dnnl::memory::desc& to_desc, void* to) {
+  dnnl::memory source(from_desc, engine(), const_cast<void*>(from)), target(to_desc, engine(), to);
+  dnnl::reorder(source, target).execute(stream(), source, target);
+  stream().wait();
+}
+
 Program::Program(const char* what, const dnnl::primitive_desc_base& desc, const dnnl::primitive& primitive,
                  const std::vector<Operand>& operands)
     : what_(what), primitive_(primitive) {
@@ -80,7 +75,8 @@ Program::Program(const char* what, const dnnl::primitive_desc_base& desc, const 
     Slot s;
     s.user = s.wanted = unbound(o.desc);
     s.output = o.output;
-    if (const auto wanted = desc.query_md(dnnl::query::exec_arg_md, o.arg); wanted != o.desc) {
+    const auto wanted = desc.query_md(dnnl::query::exec_arg_md, o.arg);
+    if (!wanted.is_zero() && wanted != o.desc) {  // zero: an attribute's operand, which has one layout
       s.wanted = unbound(wanted);
       s.reorder = o.output ? dnnl::reorder(s.wanted, s.user) : dnnl::reorder(s.user, s.wanted);
       s.scratch_offset = scratch_bytes_;

@@ -41,6 +41,24 @@ inline dnnl::memory::desc dense(const dnnl::memory::dims& sizes, DType t, dnnl::
 // Strict fp32 arithmetic, and scratch memory that comes from our allocator instead of oneDNN's.
 dnnl::primitive_attr attributes();
 
+// Memory for the length of one call. The caching allocator makes this cheap after the first time.
+class Scratch {
+ public:
+  explicit Scratch(size_t bytes);
+  ~Scratch();
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  std::byte* data() const { return data_; }
+
+ private:
+  size_t bytes_;
+  std::byte* data_;
+};
+
+// Copies `from` into another layout, once.
+void reorder(const dnnl::memory::desc& from_desc, const void* from, const dnnl::memory::desc& to_desc, void* to);
+
 // An operand of a primitive: its DNNL_ARG_*, and how the caller lays it out.
 struct Operand {
   int arg;
@@ -94,8 +112,5 @@ Program program_or_refusal(const char* what, const Make& make) {
     }
   });
 }
-
-// How many Programs this thread has built, refusals included: lets a test see that the cache is used.
-int64_t programs_made();
 
 }  // namespace mininn::cpu::onednn

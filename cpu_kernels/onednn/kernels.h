@@ -18,6 +18,9 @@ extern const Kernel<BatchNormEval> batch_norm_fwd_eval;    // f32, bf16
 extern const Kernel<BatchNormBwd> batch_norm_bwd;          // f32, bf16
 extern const Kernel<AvgPool2dFwd> avg_pool2d_fwd;          // f32, bf16
 extern const Kernel<AvgPool2dBwd> avg_pool2d_bwd;          // f32, bf16
-extern const Kernel<QConv2d> qconv2d;
+extern const Kernel<QConv2d> qconv2d;                      // "onednn.s32", where oneDNN is exact
+
+// How many primitives this thread has compiled, refusals included: lets a test see that they are cached.
+int64_t programs_made();
 
 }  // namespace mininn::cpu::onednn
