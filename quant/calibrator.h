@@ -37,8 +37,8 @@ class Calibrator {
   void observe(const Tensor& x);
   int64_t images() const { return images_; }
 
-  // Throws ValueError without any data, and if a value is NaN or infinite on the way (naming it). Float kernels of the
-  // library's own family run meanwhile: their results are the same on every machine with the same instruction set.
+  // Throws ValueError without any data, and if a value is NaN or infinite on the way (naming it). While it runs, the
+  // process prefers the library's own float kernels: what a vendor's round depends on its version.
   Int8Net compile(Int8NetOptions options = {}) const;
 
   const nn::graph::Graph& graph() const { return graph_; }

@@ -29,9 +29,10 @@ struct QWeights {
   std::vector<double> scale;  // one per output channel (per tensor: all equal)
 };
 
-// Rounds `w` [O,...] (row-major values, with the shape they have) to s8. `least_scale[o]` bounds a channel's scale from
-// below, so that its bias fits the accumulator (see quant/lower.cpp). A channel without weights gets max(least, 1) ...
-// scale 1 if least_scale is 0 too.
+// Rounds `w` [O,...] (row-major values of that shape): scale[o] = max |w[o,:]| / 127, or the largest of them for all
+// channels unless `per_channel`. `least_scale[o]` bounds a scale from below: a channel of tiny weights and a large bias
+// needs a coarse one for its bias to fit the accumulator. A scale below 1e-12 becomes 1. Throws ValueError for weights
+// that are not finite.
 QWeights quantize_weights(const std::vector<double>& w, const Shape& shape, const std::vector<double>& least_scale,
                           bool per_channel);
 
