@@ -205,55 +205,91 @@ void backward_data(const TilesF32& t, const Conv2dBwdData& a) {
   }
 }
 
+// The weight gradient of one group, as sums in the layout of packed weights. A thread owns some of the sums and walks
+// over all pixels, so there is no reduction between threads.
+void sum_weight_gradient(const TilesF32& t, const Conv2dGeometry& g, const float* x, const float* gy, float* sums) {
+  // Pixels per block: enough to make storing the sums cheap, few enough that the channels of a tile stay in L1 for all
+  // taps.
+  constexpr int64_t kBlockPixels = 256;
+  const int64_t block = std::max<int64_t>(1, kBlockPixels / std::max<int64_t>(g.ow, 1));
+  const int64_t taps = g.kh * g.kw, icg = g.icg(), ocg = g.ocg();
+  const int64_t rows = g.n * g.oh;
+  const int64_t strips = (icg + t.mr - 1) / t.mr;  // of input channels: the rows of a tile
+  const int64_t panels = (ocg + t.nr - 1) / t.nr;  // of output channels
+  // A 1x1 kernel sees every stride-th pixel: only those are copied, and the stride is then 1.
+  const bool pick = taps == 1 && g.pad_h == 0 && g.pad_w == 0;
+  Conv2dGeometry c = g;  // of the copied pixels
+  if (pick) c.ih = g.oh, c.iw = g.ow, c.stride_h = c.stride_w = 1;
+
+  parallel_for(panels * strips * taps, 1, [&](int64_t begin, int64_t end) {
+    const int64_t first_panel = begin / taps / strips, last_panel = (end - 1) / taps / strips;
+    const bool one_panel = first_panel == last_panel;
+    const int64_t first_strip = one_panel ? begin / taps % strips : 0;
+    const int64_t last_strip = one_panel ? (end - 1) / taps % strips : strips - 1;
+    const auto first_channel = [&](int64_t strip) { return icg * strip / strips; };
+    for (int64_t row = 0; row < rows; row += block) {
+      WeightGradientTile tile;
+      tile.ih = c.ih;
+      tile.iw = c.iw;
+      tile.oh = c.oh;
+      tile.ow = c.ow;
+      tile.stride_h = c.stride_h;
+      tile.stride_w = c.stride_w;
+      tile.accumulate = row > 0;
+      tile.row_begin = row;
+      tile.row_end = std::min(row + block, rows);
+      const auto input_row = [&](int64_t output_row, int64_t d) {
+        return output_row / c.oh * c.ih + std::clamp<int64_t>(output_row % c.oh * c.stride_h - c.pad_h + d, 0, c.ih);
+      };
+      tile.x_row0 = input_row(row, 0);
+      const int64_t x_rows = input_row(tile.row_end - 1, c.dil_h * (c.kh - 1) + 1) - tile.x_row0;
+      const int64_t strip_size = x_rows * c.iw * t.lanes, gy_pixels = (tile.row_end - row) * c.ow;
+
+      Scratch<float> x_strips((last_strip - first_strip + 1) * strip_size);
+      const auto x_strip = [&](int64_t strip) { return x_strips.data() + (strip - first_strip) * strip_size; };
+      for (int64_t i = 0; i < x_rows; ++i) {
+        const int64_t at = tile.x_row0 + i, from = pick ? at / c.ih * g.ih + at % c.ih * g.stride_h : at;
+        for (int64_t strip = first_strip; strip <= last_strip; ++strip) {
+          const int64_t ic0 = first_channel(strip);
+          t.copy_channels(x + from * g.iw * g.ic + ic0, (pick ? g.stride_w : 1) * g.ic, first_channel(strip + 1) - ic0,
+                          c.iw, x_strip(strip) + i * c.iw * t.lanes, t.lanes);
+        }
+      }
+      Scratch<float> gy_panel(gy_pixels * t.nr);
+      int64_t copied_panel = -1;
+      for (int64_t u = begin; u < end; ++u) {
+        const int64_t tap = u % taps, strip = u / taps % strips, panel = u / taps / strips;
+        const int64_t ic0 = first_channel(strip);
+        tile.columns = int(std::min<int64_t>(t.nr, ocg - panel * t.nr));
+        if (panel != copied_panel)
+          t.copy_channels(gy + row * c.ow * g.oc + panel * t.nr, c.oc, tile.columns, gy_pixels, gy_panel.data(), t.nr);
+        copied_panel = panel;
+        tile.x = x_strip(strip);
+        tile.gy = gy_panel.data();
+        tile.rows = int(first_channel(strip + 1) - ic0);
+        tile.dh = tap / c.kw * c.dil_h - c.pad_h;
+        tile.dw = tap % c.kw * c.dil_w - c.pad_w;
+        // Columns with 0 <= w * stride + dw < iw.
+        tile.w_begin = std::max<int64_t>(0, (-tile.dw + c.stride_w - 1) / c.stride_w);
+        tile.w_end = c.iw > tile.dw ? std::min(c.ow, (c.iw - tile.dw + c.stride_w - 1) / c.stride_w) : 0;
+        tile.sum = sums + ((panel * taps + tap) * icg + ic0) * t.nr;
+        t.weight_gradient(tile);
+      }
+    }
+  });
+}
+
 void backward_weights(const TilesF32& t, const Conv2dBwdWeights& a) {
   const Conv2dGeometry& g = a.g;
   const int64_t taps = g.kh * g.kw, icg = g.icg(), ocg = g.ocg();
   const MatrixLayout layout{ocg, icg, taps, icg * taps, taps, 1};
-  Scratch<float> sums(layout.packed_size(t));      // in the layout of packed weights
-  const int64_t strips = (icg + t.mr - 1) / t.mr;  // of input channels: the rows of a tile
-  const int64_t units = layout.panels(t) * strips * taps;
-  const int64_t rows = g.n * g.oh;
-  // Pixels per block: enough that storing the sums costs nothing beside them, few enough that the channels of x and gy
-  // that all taps of a tile read stay in cache.
-  constexpr int64_t kBlockPixels = 1024;
-  const int64_t block = std::max<int64_t>(1, kBlockPixels / std::max<int64_t>(g.ow, 1));
-
+  if (g.n == 0) {
+    std::fill_n(a.gw.as<float>(), g.oc * icg * taps, 0.0f);
+    return;
+  }
+  Scratch<float> sums(layout.packed_size(t));
   for (int64_t group = 0; group < g.groups; ++group) {
-    WeightGradient p;
-    p.x = a.x.as<float>() + group * icg;
-    p.gy = a.gy.as<float>() + group * ocg;
-    p.ih = g.ih;
-    p.iw = g.iw;
-    p.x_pixel = g.ic;
-    p.oh = g.oh;
-    p.ow = g.ow;
-    p.gy_pixel = g.oc;
-    p.stride_h = g.stride_h;
-    p.stride_w = g.stride_w;
-    // Every thread owns some of the sums and walks over all pixels: no reduction between threads.
-    parallel_for(units, 1, [&](int64_t begin, int64_t end) {
-      int64_t row = 0;
-      do {  // once even if there are no pixels: the sums must become zero
-        const int64_t last = std::min(row + block, rows);
-        for (int64_t u = begin; u < end; ++u) {
-          const int64_t tap = u % taps, strip = u / taps % strips, panel = u / taps / strips;
-          const int64_t ic0 = icg * strip / strips, ic1 = icg * (strip + 1) / strips;
-          WeightGradientTile tile;
-          tile.dh = tap / g.kw * g.dil_h - g.pad_h;
-          tile.dw = tap % g.kw * g.dil_w - g.pad_w;
-          // Columns with 0 <= w * stride + dw < iw.
-          tile.w_begin = std::max<int64_t>(0, (-tile.dw + g.stride_w - 1) / g.stride_w);
-          tile.w_end = g.iw > tile.dw ? std::min(g.ow, (g.iw - tile.dw + g.stride_w - 1) / g.stride_w) : 0;
-          tile.ic0 = ic0;
-          tile.oc0 = panel * t.nr;
-          tile.rows = int(ic1 - ic0);
-          tile.columns = int(std::min<int64_t>(t.nr, ocg - tile.oc0));
-          tile.sum = sums.data() + ((panel * taps + tap) * icg + ic0) * t.nr;
-          t.weight_gradient(p, tile, row, last, row == 0);
-        }
-        row = last;
-      } while (row < rows);
-    });
+    sum_weight_gradient(t, g, a.x.as<float>() + group * icg, a.gy.as<float>() + group * ocg, sums.data());
     unpack(t, layout, sums.data(), a.gw.as<float>() + group * ocg * icg * taps);
   }
 }

@@ -44,21 +44,19 @@ struct GatherRegion {
   bool padded = false;  // some tap of some pixel lies outside the input
 };
 
-// gw[tap][ic][oc] += sum over output pixels of x[pixel under tap][ic] * gy[pixel][oc].
-struct WeightGradient {
-  const float* x = nullptr;  // [n, ih, iw] pixels, x_pixel floats apart
-  const float* gy = nullptr;
-  int64_t ih = 0, iw = 0, x_pixel = 0, oh = 0, ow = 0, gy_pixel = 0;
-  int64_t stride_h = 1, stride_w = 1;
-};
-
-// The part of it that one tile sums: `rows` input channels by the columns of a panel under one tap.
+// sum[ic][oc] = sum over output pixels of x[pixel under the tap][ic] * gy[pixel][oc], for one tap, up to `mr` input
+// channels and one panel of output channels. x and gy are copies of just these channels (copy_channels below).
 struct WeightGradientTile {
+  const float* x = nullptr;                        // [input rows from x_row0 on, of n * ih][iw][lanes]
+  const float* gy = nullptr;                       // [output rows from row_begin on][ow][nr]
+  int64_t x_row0 = 0, row_begin = 0, row_end = 0;  // output rows are counted over all images: n * oh + i
+  int64_t ih = 0, iw = 0, oh = 0, ow = 0;
+  int64_t stride_h = 1, stride_w = 1;
   int64_t dh = 0, dw = 0;          // tap offset, padding subtracted
   int64_t w_begin = 0, w_end = 0;  // output columns whose tap falls inside the input
-  int64_t ic0 = 0, oc0 = 0;
   int rows = 0, columns = 0;
-  float* sum = nullptr;  // [rows][nr]
+  float* sum = nullptr;     // [rows][nr]
+  bool accumulate = false;  // add to sum instead
 };
 
 struct TilesF32 {
@@ -68,8 +66,9 @@ struct TilesF32 {
 
   // Computes `rows` pixels of the region, counted row by row from pixel `first` of image `n0` on, times panel `panel`.
   void (*gather)(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t first, int rows, int64_t panel);
-  // Adds the products of output rows begin..end-1 (of n * oh) to the tile's sums; overwrites them if `first`.
-  void (*weight_gradient)(const WeightGradient& p, const WeightGradientTile& t, int64_t begin, int64_t end, bool first);
+  void (*weight_gradient)(const WeightGradientTile& t);
+  // dst[i][0..width) = src[i][0..columns), then zeros; width is a multiple of lanes. Pixels of src are `pixel` apart.
+  void (*copy_channels)(const float* src, int64_t pixel, int64_t columns, int64_t pixels, float* dst, int64_t width);
   // dst[c][r] = src[r][c] for c < columns, r < stored; zero where r >= rows. At most lanes x lanes.
   void (*transpose)(const float* const* src, int rows, int columns, float* const* dst, int stored);
 };

@@ -74,27 +74,23 @@ void gather_tile(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t
 }
 
 template <int Rows, int Vectors>
-void weight_gradient_tile(const WeightGradient& p, const WeightGradientTile& t, int64_t begin, int64_t end,
-                          bool first) {
+void weight_gradient_tile(const WeightGradientTile& t) {
   typename Vec::T acc[Rows][Vectors];
-  typename Vec::Mask mask[Vectors];
-#pragma GCC unroll 2
-  for (int v = 0; v < Vectors; ++v) {
-    mask[v] = Vec::mask(t.columns - v * kLanes);
 #pragma GCC unroll 16
-    for (int m = 0; m < Rows; ++m) acc[m][v] = Vec::zero();
-  }
-  const int64_t x_step = p.stride_w * p.x_pixel, gy_step = p.gy_pixel;
-  int64_t n = begin / p.oh, oh = begin % p.oh;
-  for (int64_t row = begin; row < end; ++row) {
-    const int64_t ih = oh * p.stride_h + t.dh;
-    if (uint64_t(ih) < uint64_t(p.ih)) {
-      const float* x = p.x + ((n * p.ih + ih) * p.iw + t.w_begin * p.stride_w + t.dw) * p.x_pixel + t.ic0;
-      const float* gy = p.gy + ((n * p.oh + oh) * p.ow + t.w_begin) * gy_step + t.oc0;
-      for (int64_t w = t.w_begin; w < t.w_end; ++w, x += x_step, gy += gy_step) {
+  for (int m = 0; m < Rows; ++m)
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v) acc[m][v] = Vec::zero();
+  const int64_t x_step = t.stride_w * kLanes;
+  int64_t n = t.row_begin / t.oh, oh = t.row_begin % t.oh;
+  for (int64_t row = t.row_begin; row < t.row_end; ++row) {
+    const int64_t ih = oh * t.stride_h + t.dh;
+    if (uint64_t(ih) < uint64_t(t.ih)) {
+      const float* x = t.x + ((n * t.ih + ih - t.x_row0) * t.iw + t.w_begin * t.stride_w + t.dw) * kLanes;
+      const float* gy = t.gy + ((row - t.row_begin) * t.ow + t.w_begin) * kColumns;
+      for (int64_t w = t.w_begin; w < t.w_end; ++w, x += x_step, gy += kColumns) {
         typename Vec::T g[Vectors];
 #pragma GCC unroll 2
-        for (int v = 0; v < Vectors; ++v) g[v] = Vec::load(gy + v * kLanes, mask[v]);
+        for (int v = 0; v < Vectors; ++v) g[v] = Vec::load(gy + v * kLanes);
 #pragma GCC unroll 16
         for (int m = 0; m < Rows; ++m) {
           const typename Vec::T xv = Vec::broadcast(x + m);
@@ -103,20 +99,20 @@ void weight_gradient_tile(const WeightGradient& p, const WeightGradientTile& t, 
         }
       }
     }
-    if (++oh == p.oh) oh = 0, ++n;
+    if (++oh == t.oh) oh = 0, ++n;
   }
 #pragma GCC unroll 16
   for (int m = 0; m < Rows; ++m)
 #pragma GCC unroll 2
     for (int v = 0; v < Vectors; ++v) {
       float* const s = t.sum + m * kColumns + v * kLanes;
-      Vec::store(s, first ? acc[m][v] : Vec::add(Vec::load(s), acc[m][v]));
+      Vec::store(s, t.accumulate ? Vec::add(Vec::load(s), acc[m][v]) : acc[m][v]);
     }
 }
 
 // Tiles of 1..kRows rows by one or two vectors, as tables.
 using GatherTile = void (*)(const GatherGemm&, const GatherRegion&, int64_t, int64_t, int64_t);
-using WeightGradientTileFn = void (*)(const WeightGradient&, const WeightGradientTile&, int64_t, int64_t, bool);
+using WeightGradientTileFn = void (*)(const WeightGradientTile&);
 
 template <int Vectors, int... I>
 constexpr std::array<GatherTile, kRows> gather_tiles(std::integer_sequence<int, I...>) {
@@ -134,10 +130,17 @@ void gather(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t firs
   (wide ? two : one)[size_t(rows - 1)](p, r, n0, first, panel);
 }
 
-void weight_gradient(const WeightGradient& p, const WeightGradientTile& t, int64_t begin, int64_t end, bool first) {
+void weight_gradient(const WeightGradientTile& t) {
   static constexpr auto one = weight_gradient_tiles<1>(std::make_integer_sequence<int, kRows>());
   static constexpr auto two = weight_gradient_tiles<2>(std::make_integer_sequence<int, kRows>());
-  (t.columns > kLanes ? two : one)[size_t(t.rows - 1)](p, t, begin, end, first);
+  (t.columns > kLanes ? two : one)[size_t(t.rows - 1)](t);
+}
+
+void copy_channels(const float* src, int64_t pixel, int64_t columns, int64_t pixels, float* dst, int64_t width) {
+  for (int64_t v = 0; v < width; v += kLanes) {
+    const typename Vec::Mask mask = Vec::mask(columns - v);
+    for (int64_t i = 0; i < pixels; ++i) Vec::store(dst + i * width + v, Vec::load(src + i * pixel + v, mask));
+  }
 }
 
 void transpose(const float* const* src, int rows, int columns, float* const* dst, int stored) {
@@ -151,4 +154,4 @@ void transpose(const float* const* src, int rows, int columns, float* const* dst
     if (c < columns) Vec::store(dst[c], v[c], kept);
 }
 
-constexpr TilesF32 kTiles = {kRows, kColumns, kLanes, gather, weight_gradient, transpose};
+constexpr TilesF32 kTiles = {kRows, kColumns, kLanes, gather, weight_gradient, copy_channels, transpose};
