@@ -148,7 +148,7 @@ void check_kernels(const KernelTable<Args>& table, int64_t n, DType t, const Mak
     Guarded probe({n}, t);
     if (k.check(make(probe.view()))) continue;
     const std::vector<double> y = run(k);
-    CHECK(std::memcmp(y.data(), expected.data(), y.size() * sizeof(double)) == 0);
+    CHECK((n == 0 || std::memcmp(y.data(), expected.data(), y.size() * sizeof(double)) == 0));
     for (const double v : y)
       if (std::isnan(v)) FAIL("an element is not written");
   }
