@@ -11,7 +11,6 @@
 #include "cpu_kernels/own/qlut.h"
 #include "cpu_kernels/own/qpool.h"
 #include "cpu_kernels/own/quantize.h"
-#include "cpu_kernels/ref/accumulate.h"
 #include "cpu_kernels/ref/kernels.h"
 #include "cpu_kernels/ref/optimizer.h"
 

@@ -2,6 +2,7 @@
 // checked against. Floating kernels take f32, f64 and bf16, compute in double and round once, when they store.
 #pragma once
 
+#include "core/autograd.h"
 #include "core/kernel.h"
 #include "ops/batch_norm.h"
 #include "ops/conv2d.h"
@@ -31,6 +32,8 @@ extern const Kernel<SoftmaxFwd> softmax_fwd;
 extern const Kernel<SoftmaxBwd> softmax_bwd;
 extern const Kernel<CrossEntropyFwd> cross_entropy_fwd;
 extern const Kernel<CrossEntropyBwd> cross_entropy_bwd;
+
+extern const Kernel<Accumulate> accumulate;
 
 // Elementwise ops, one kernel per functor. These compute f32 in f32: the operation itself is the definition.
 extern const PerOp<UnaryOps, UnaryArgs> unary;

@@ -12,7 +12,7 @@
 #include "ops/qlayout.h"
 #include "tests/support/catch.h"
 
-namespace mininn::test {
+namespace mininn::testing {
 
 using Rng = std::mt19937_64;
 
@@ -121,4 +121,4 @@ class Threads {
   int before_;
 };
 
-}  // namespace mininn::test
+}  // namespace mininn::testing

@@ -6,7 +6,7 @@
 #include "tests/cpu_kernels/int8_buffers.h"
 
 using namespace mininn;
-using namespace mininn::test;
+using namespace mininn::testing;
 
 TEST_CASE("qadd kernels equal the definition") {
   const uint64_t seed = test_seed();

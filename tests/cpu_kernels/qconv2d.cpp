@@ -9,7 +9,7 @@
 #include "tests/cpu_kernels/int8_buffers.h"
 
 using namespace mininn;
-using namespace mininn::test;
+using namespace mininn::testing;
 
 namespace {
 

@@ -4,7 +4,7 @@
 #include "tests/cpu_kernels/int8_buffers.h"
 
 using namespace mininn;
-using namespace mininn::test;
+using namespace mininn::testing;
 
 TEST_CASE("qlut kernels look every code up") {
   Rng rng(1);
