@@ -1,0 +1,46 @@
+// How every benchmark here measures: candidates take turns in one run, so that a drifting clock or a busy neighbour
+// hits all of them alike, and what is reported is the median with the 10th and 90th percentile beside it.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <vector>
+
+namespace mininn::bench {
+
+struct Timing {  // seconds per call
+  double median = 0, p10 = 0, p90 = 0;
+  size_t calls = 0;
+};
+
+inline Timing timing(std::vector<double> seconds) {
+  std::sort(seconds.begin(), seconds.end());
+  const auto at = [&](double share) { return seconds[size_t(share * double(seconds.size() - 1) + 0.5)]; };
+  return {at(0.5), at(0.1), at(0.9), seconds.size()};
+}
+
+// Times `candidates` in turn until each has had `budget` seconds, at least 5 and at most 1000 calls. Two calls of each
+// before that count for nothing.
+inline std::vector<Timing> interleave(const std::vector<std::function<void()>>& candidates, double budget) {
+  using Clock = std::chrono::steady_clock;
+  std::vector<std::vector<double>> seconds(candidates.size());
+  for (int warm_up = 0; warm_up < 2; ++warm_up)
+    for (const auto& run : candidates) run();
+  const auto begin = Clock::now();
+  const auto elapsed = [](Clock::time_point since) {
+    return std::chrono::duration<double>(Clock::now() - since).count();
+  };
+  for (int round = 0; round < 1000 && (round < 5 || elapsed(begin) < budget * double(candidates.size())); ++round)
+    for (size_t i = 0; i < candidates.size(); ++i) {
+      const auto start = Clock::now();
+      candidates[i]();
+      seconds[i].push_back(elapsed(start));
+    }
+  std::vector<Timing> out;
+  for (auto& s : seconds) out.push_back(timing(std::move(s)));
+  return out;
+}
+
+}  // namespace mininn::bench

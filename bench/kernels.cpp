@@ -1,0 +1,457 @@
+// Times every kernel of the convolution tables on the layers of a shape file, beside the machine's peak and the
+// vendor's kernel, after comparing its result with the reference.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <iostream>
+#include <map>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "bench/harness.h"
+#include "bench/peaks.h"
+#include "core/parallel.h"
+#include "core/random.h"
+#include "ops/cast.h"
+#include "ops/conv2d.h"
+#include "ops/qconv2d.h"
+#include "ops/qlayout.h"
+
+using namespace mininn;
+using namespace mininn::bench;
+using nlohmann::json;
+
+namespace {
+
+struct Layer {
+  std::string name;
+  Conv2dGeometry g;
+  int64_t times = 1;  // how often the network has it
+};
+
+std::vector<Layer> read_shapes(const std::string& path, int64_t batch) {
+  std::ifstream in(path);
+  if (!in) throw FileError("cannot read the shape file " + path);
+  std::vector<Layer> layers;
+  std::string line;
+  for (int number = 1; std::getline(in, line); ++number) {
+    if (line.empty() || line[0] == '#') continue;
+    std::istringstream fields(line);
+    Layer l;
+    int64_t ic, ih, iw, oc, kh, kw, stride, pad, groups;
+    if (!(fields >> l.name >> ic >> ih >> iw >> oc >> kh >> kw >> stride >> pad >> groups >> l.times) || groups < 1)
+      throw FileError(message(path, ":", number, ": a layer is: name ic ih iw oc kh kw stride pad groups times"));
+    l.g = Conv2dGeometry::make(l.name.c_str(), {batch, ic, ih, iw}, {oc, ic / groups, kh, kw},
+                               {.stride = stride, .padding = pad, .groups = groups});
+    layers.push_back(l);
+  }
+  return layers;
+}
+
+// --- operands -----------------------------------------------------------------------------------------------------
+
+Shape x_shape(const Conv2dGeometry& g) { return {g.n, g.ic, g.ih, g.iw}; }
+Shape y_shape(const Conv2dGeometry& g) { return {g.n, g.oc, g.oh, g.ow}; }
+Shape w_shape(const Conv2dGeometry& g) { return {g.oc, g.icg(), g.kh, g.kw}; }
+
+// Uniform in [-1, 1), from a fixed seed.
+Tensor random_tensor(const Shape& shape, DType dtype, MemoryFormat format) {
+  Tensor t = Tensor::empty(shape, DType::f32, Device::cpu(), format);
+  Generator g(1);
+  for (float& v : t.mutable_data<float>()) v = float(g.next_u32()) * 0x1p-31f - 1.0f;
+  return dtype == DType::f32 ? t : cast(t, dtype);
+}
+Tensor random_image(const Shape& s, DType t) { return random_tensor(s, t, MemoryFormat::channels_last); }
+Tensor random_weights(const Shape& s, DType t) { return random_tensor(s, t, MemoryFormat::contiguous); }
+
+// Image `n` of a batch.
+template <class V>
+V image(V v, int64_t n) {
+  v.data += n * v.strides[0] * int64_t(size_of(v.dtype));
+  v.shape[0] = 1;
+  return v;
+}
+
+// The same call on image `n` alone.
+Conv2dFwd one_image(Conv2dFwd a, int64_t n) {
+  a.g.n = 1;
+  a.x = image(a.x, n);
+  a.y = image(a.y, n);
+  return a;
+}
+Conv2dBwdData one_image(Conv2dBwdData a, int64_t n) {
+  a.g.n = 1;
+  a.gy = image(a.gy, n);
+  a.gx = image(a.gx, n);
+  return a;
+}
+QConv2d one_image(QConv2d a, int64_t n) {
+  a.g.n = 1;
+  a.x = image(a.x, n);
+  a.y = image(a.y, n);
+  return a;
+}
+
+View& output(Conv2dFwd& a) { return a.y; }
+View& output(Conv2dBwdData& a) { return a.gx; }
+View& output(QConv2d& a) { return a.y; }
+
+// One op on one layer: its arguments, and the tensors that they point into.
+template <class Args>
+struct Problem {
+  Args args;
+  Tensor out;
+  std::vector<Tensor> keep;
+};
+
+Problem<Conv2dFwd> make_problem(const KernelTable<Conv2dFwd>&, const Conv2dGeometry& g, DType t) {
+  const Tensor x = random_image(x_shape(g), t), w = random_weights(w_shape(g), t);
+  Tensor y = random_image(y_shape(g), t);
+  return {{.g = g, .x = x.view(), .w = w.view(), .bias = {}, .residual = {}, .relu = false, .y = y.mutable_view()},
+          y,
+          {x, w}};
+}
+Problem<Conv2dBwdData> make_problem(const KernelTable<Conv2dBwdData>&, const Conv2dGeometry& g, DType t) {
+  const Tensor gy = random_image(y_shape(g), t), w = random_weights(w_shape(g), t);
+  Tensor gx = random_image(x_shape(g), t);
+  return {{g, gy.view(), w.view(), gx.mutable_view()}, gx, {gy, w}};
+}
+Problem<Conv2dBwdWeights> make_problem(const KernelTable<Conv2dBwdWeights>&, const Conv2dGeometry& g, DType t) {
+  const Tensor x = random_image(x_shape(g), t), gy = random_image(y_shape(g), t);
+  Tensor gw = random_weights(w_shape(g), t);
+  return {{g, x.view(), gy.view(), gw.mutable_view()}, gw, {x, gy}};
+}
+// Codes behind a ReLU (zero point 0), and multipliers that spread the results over all output codes.
+Problem<QConv2d> make_problem(const KernelTable<QConv2d>&, const Conv2dGeometry& g, DType) {
+  Generator random(1);
+  const auto fill = [&](Tensor t, auto draw) {
+    std::byte* p = t.mutable_view().data;
+    for (size_t i = 0; i < t.storage()->bytes(); ++i) p[i] = std::byte(draw());
+    return t;
+  };
+  const Tensor x = fill(empty_codes(x_shape(g)), [&] { return random.below(256); });
+  const Tensor w = fill(Tensor::empty(w_shape(g), DType::i8), [&] { return int(random.below(255)) - 127; });
+  const Tensor bias = Tensor::zeros({1, g.oc}, DType::i32);
+  const double spread = 73.0 * 148.0 * std::sqrt(double(g.icg() * g.kh * g.kw));
+  const Tensor multiplier = Tensor::full({g.oc}, 100.0 / spread);
+  Tensor y = empty_codes(y_shape(g));
+  QConv2d a;
+  a.g = g;
+  a.x = x.view();
+  a.w = w.view();
+  a.bias = bias.view();
+  a.multiplier = multiplier.view();
+  a.y = y.mutable_view();
+  return {a, y, {x, w, bias, multiplier}};
+}
+
+// --- is it right? ---------------------------------------------------------------------------------------------------
+
+template <class T>
+double largest_difference(const View& got, const View& want) {
+  double difference = 0, size = 0;
+  for (int64_t i = 0; i < got.size(); ++i) {
+    const int64_t at = offset_of(got.shape, got.strides, i), in_want = offset_of(want.shape, want.strides, i);
+    const double a = double(float(got.as<T>()[at])), b = double(float(want.as<T>()[in_want]));
+    if (!(std::abs(a - b) <= difference)) difference = std::abs(a - b);  // NaN is a difference
+    size = std::max(size, std::abs(b));
+  }
+  return size > 0 ? difference / size : difference;
+}
+double largest_difference(const View& got, const View& want) {
+  switch (got.dtype) {
+    case DType::f32: return largest_difference<float>(got, want);
+    case DType::bf16: return largest_difference<bf16>(got, want);
+    default: return largest_difference<uint8_t>(got, want);
+  }
+}
+
+// An output like `like`, of its own.
+struct Scratch {
+  explicit Scratch(const View& like)
+      : bytes(size_t(like.size()) * 4 + 64 + size_t(like.strides[0] * like.shape[0]) * size_of(like.dtype)),
+        view(bytes.data(), like.shape, like.strides, like.dtype) {}
+  std::vector<std::byte> bytes;
+  View view;
+};
+
+template <class Args>
+void run_kernel(const Kernel<Args>& k, Args& a) {
+  k.run(a, {Device::cpu(), {}});
+}
+void run_kernel(const Kernel<QConv2d>& k, QConv2d& a) {
+  const Tensor packed = k.pack(a);
+  a.packed = packed.view().data;
+  k.run(a, {Device::cpu(), {}});
+}
+
+// Largest difference of the result from the reference kernel's, relative to the largest result. The reference is slow,
+// so it only computes the first and the last image.
+template <class Args>
+double error_of(const Kernel<Args>& reference, Args a) {
+  double error = 0;
+  for (const int64_t n : {int64_t{0}, a.g.n - 1}) {
+    Args one = one_image(a, n);
+    const View got = output(one);
+    Scratch want(got);
+    output(one) = want.view;
+    run_kernel(reference, one);
+    error = std::max(error, largest_difference(got, want.view));
+  }
+  return error;
+}
+
+// A weight gradient sums over all images, so here the reference computes all images for the first group, or without
+// groups for the first four output channels.
+double error_of(const Kernel<Conv2dBwdWeights>& reference, Conv2dBwdWeights a) {
+  const auto channels = [](CView v, int64_t c) {  // a dense copy of the first c channels
+    Tensor t =
+        Tensor::empty({v.shape[0], c, v.shape[2], v.shape[3]}, v.dtype, Device::cpu(), MemoryFormat::channels_last);
+    const int64_t pixels = v.shape[0] * v.shape[2] * v.shape[3], size = int64_t(size_of(v.dtype));
+    std::byte* to = t.mutable_view().data;
+    for (int64_t i = 0; i < pixels; ++i)
+      std::memcpy(to + i * c * size, v.data + i * v.shape[1] * size, size_t(c * size));
+    return t;
+  };
+  const int64_t oc = std::min<int64_t>(a.g.ocg(), 4);
+  const Tensor x = channels(a.x, a.g.icg()), gy = channels(a.gy, oc);
+  View got = a.gw;
+  got.shape[0] = oc;
+  Scratch want(got);
+  a.g.ic = a.g.icg();
+  a.g.oc = oc;
+  a.g.groups = 1;
+  a.x = x.view();
+  a.gy = gy.view();
+  a.gw = want.view;
+  run_kernel(reference, a);
+  return largest_difference(got, want.view);
+}
+
+// --- the measurement ------------------------------------------------------------------------------------------------
+
+struct Options {
+  std::vector<std::string> ops{"conv2d_fwd", "conv2d_bwd_data", "conv2d_bwd_weights", "qconv2d"};
+  std::vector<std::string> shapes{MININN_SHAPES "/resnet18_cifar.txt"};
+  std::vector<int64_t> batches{1, 32};
+  std::vector<int> threads{num_threads()};
+  std::string dtype = "f32", only, json_path;
+  double seconds = 0.3;
+};
+
+struct Totals {  // seconds per pass over the network's layers
+  double chosen = 0;
+  double vendor = 0;  // the dispatched kernel stands in where the vendor's refuses
+};
+
+template <class Args>
+constexpr bool kInteger = std::is_same_v<Args, QConv2d>;
+
+// The last kernel of every list is the slow, obvious one.
+template <class Args>
+const Kernel<Args>& reference_of(const KernelTable<Args>& table) {
+  return table.kernels(DeviceType::cpu).back();
+}
+
+template <class Args>
+bool bench_layer(const KernelTable<Args>& table, const Layer& layer, int threads, const Options& o, Totals& totals,
+                 json& rows) {
+  const DType dtype = o.dtype == "bf16" ? DType::bf16 : DType::f32;
+  const double tolerance = kInteger<Args> ? 0 : dtype == DType::bf16 ? 2e-2 : 1e-4;
+  Problem<Args> problem = make_problem(table, layer.g, dtype);
+  const Kernel<Args>& reference = reference_of(table);
+  const Kernel<Args>& chosen = table.select(problem.args, Device::cpu());
+
+  // Every kernel but the reference, which is only timed where nothing else is chosen.
+  struct Candidate {
+    const Kernel<Args>* kernel;
+    Args args;
+    Tensor packed;
+    double error;
+  };
+  std::vector<Candidate> candidates;
+  for (const Kernel<Args>& k : table.kernels(DeviceType::cpu)) {
+    if (k.name == reference.name && k.name != chosen.name) continue;
+    if (k.name.find(o.only) == std::string::npos && k.name != chosen.name) continue;
+    if (k.check(problem.args)) continue;
+    Candidate c{&k, problem.args, {}, 0};
+    if constexpr (kInteger<Args>) {
+      c.packed = k.pack(c.args);
+      c.args.packed = c.packed.view().data;
+    }
+    std::memset(problem.out.mutable_view().data, 0x7f, problem.out.storage()->bytes());
+    k.run(c.args, {Device::cpu(), {}});
+    c.error = error_of(reference, c.args);
+    candidates.push_back(std::move(c));
+  }
+
+  const auto measure_peak = kInteger<Args> ? peak_dot_gmacs : peak_fma_gflops;
+  double peak = measure_peak();
+  std::vector<std::function<void()>> runs;
+  for (Candidate& c : candidates) runs.push_back([&c] { c.kernel->run(c.args, {Device::cpu(), {}}); });
+  const std::vector<Timing> timings = interleave(runs, o.seconds);
+  peak = std::max(peak, measure_peak());
+
+  std::optional<double> vendor;
+  for (size_t i = 0; i < candidates.size(); ++i)
+    if (!vendor && candidates[i].kernel->name != reference.name &&
+        detail::in_family(candidates[i].kernel->name, Preference::vendor))
+      vendor = timings[i].median;
+
+  bool right = true;
+  const double work = double(layer.g.macs()) * (kInteger<Args> ? 1 : 2) / 1e9;
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    const auto& [kernel, args, packed, error] = candidates[i];
+    const Timing& t = timings[i];
+    const bool is_chosen = kernel->name == chosen.name;
+    if (is_chosen) {
+      totals.chosen += t.median * double(layer.times);
+      totals.vendor += vendor.value_or(t.median) * double(layer.times);
+    }
+    const double rate = work / t.median;
+    std::printf("%-12s %c %-26s %9.3f %9.3f %9.3f %8.0f", i ? "" : layer.name.c_str(), is_chosen ? '*' : ' ',
+                std::string(kernel->name).c_str(), t.median * 1e3, t.p10 * 1e3, t.p90 * 1e3, rate);
+    if (peak > 0)
+      std::printf(" %6.0f%%", 100 * rate / peak);
+    else
+      std::printf(" %7s", "-");
+    if (vendor)
+      std::printf(" %7.2fx", *vendor / t.median);
+    else
+      std::printf(" %8s", "-");
+    std::printf("  %.1e\n", error);
+    if (!(error <= tolerance)) {
+      std::printf("WRONG RESULT: %s on %s differs from %s by %.1e (allowed: %.1e)\n", std::string(kernel->name).c_str(),
+                  layer.name.c_str(), std::string(reference.name).c_str(), error, tolerance);
+      right = false;
+    }
+    rows.push_back({{"op", table.op()},
+                    {"layer", layer.name},
+                    {"batch", layer.g.n},
+                    {"threads", threads},
+                    {"dtype", kInteger<Args> ? "int8" : o.dtype},
+                    {"kernel", kernel->name},
+                    {"chosen", is_chosen},
+                    {"ms", t.median * 1e3},
+                    {"ms_p10", t.p10 * 1e3},
+                    {"ms_p90", t.p90 * 1e3},
+                    {"calls", t.calls},
+                    {kInteger<Args> ? "gmac_per_s" : "gflop_per_s", rate},
+                    {"peak", peak},
+                    {"times_vendor", vendor ? json(*vendor / t.median) : json()},
+                    {"error", error}});
+  }
+  if (chosen.name == reference.name)
+    std::printf(
+        "WARNING: %s is what runs here, the slow reference: no faster kernel takes %s of %s "
+        "(MININN_VERBOSE=dispatch says why)\n",
+        std::string(reference.name).c_str(), table.op().c_str(), layer.name.c_str());
+  std::fflush(stdout);
+  return right;
+}
+
+template <class Args>
+bool bench_table(const KernelTable<Args>& table, const Options& o, json& rows) {
+  if (std::find(o.ops.begin(), o.ops.end(), table.op()) == o.ops.end()) return true;
+  bool right = true;
+  for (const std::string& shapes : o.shapes)
+    for (const int threads : o.threads)
+      for (const int64_t batch : o.batches) {
+        set_num_threads(threads);
+        const std::string type = kInteger<Args> ? "int8" : o.dtype;
+        std::printf("\n%s, %s, %s, batch %lld, %d thread%s\n", table.op().c_str(), type.c_str(), shapes.c_str(),
+                    static_cast<long long>(batch), threads, threads == 1 ? "" : "s");
+        std::printf("%-12s   %-26s %9s %9s %9s %8s %7s %8s  %s\n", "layer", "kernel (* = dispatched)", "ms", "p10",
+                    "p90", kInteger<Args> ? "GMAC/s" : "GFLOP/s", "peak", "vendor", "error");
+        Totals totals;
+        for (const Layer& layer : read_shapes(shapes, batch))
+          right &= bench_layer(table, layer, threads, o, totals, rows);
+        std::printf("whole network: dispatched kernels %.3f ms, the vendor's where it has one %.3f ms (%.2fx)\n",
+                    totals.chosen * 1e3, totals.vendor * 1e3, totals.vendor / totals.chosen);
+      }
+  return right;
+}
+
+std::string cpu_name() {
+  std::ifstream in("/proc/cpuinfo");
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  return "unknown";
+}
+
+// Of the last minute; 0 where unknown.
+double load_average() {
+  double load = 0;
+  std::ifstream("/proc/loadavg") >> load;
+  return load;
+}
+
+int run(int argc, char** argv) {
+  Options o;
+  CLI::App app("Times every convolution kernel on the layers of a network.");
+  app.add_option("--op", o.ops, "conv2d_fwd, conv2d_bwd_data, conv2d_bwd_weights, qconv2d")
+      ->delimiter(',')
+      ->check(CLI::IsMember(o.ops));
+  app.add_option("--shapes", o.shapes, "shape files")->delimiter(',')->capture_default_str();
+  app.add_option("--batch", o.batches, "batch sizes")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--threads", o.threads, "numbers of threads")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app.add_option("--dtype", o.dtype, "of the floating ops")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->capture_default_str();
+  app.add_option("--only", o.only, "only kernels whose name contains this, and the dispatched one");
+  app.add_option("--seconds", o.seconds, "per candidate and layer")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--json", o.json_path, "also write the rows to this file");
+  CLI11_PARSE(app, argc, argv);
+
+  json report;
+  const double load = load_average();
+  report["machine"] = {{"cpu", cpu_name()}, {"load_average", load}};
+  if (load > 0.5)
+    std::printf(
+        "WARNING: the load average is %.1f: something else is running here, and no number below is a fair one\n", load);
+  for (const int threads : o.threads) {
+    set_num_threads(threads);
+    const double fma = peak_fma_gflops(), dot = peak_dot_gmacs(), copy = copy_gb_per_s();
+    std::printf("%s, %d thread%s: fp32 FMA %.0f GFLOP/s, vpdpbusd %.0f GMAC/s, copy %.0f GB/s\n", cpu_name().c_str(),
+                threads, threads == 1 ? "" : "s", fma, dot, copy);
+    report["peaks"].push_back(
+        {{"threads", threads}, {"fma_gflop_per_s", fma}, {"dot_gmac_per_s", dot}, {"copy_gb_per_s", copy}});
+  }
+  json rows = json::array();
+  bool right = bench_table(conv2d_fwd_kernels(), o, rows);
+  right &= bench_table(conv2d_bwd_data_kernels(), o, rows);
+  right &= bench_table(conv2d_bwd_weights_kernels(), o, rows);
+  right &= bench_table(qconv2d_kernels(), o, rows);
+  report["rows"] = rows;
+  if (!o.json_path.empty()) {
+    std::ofstream out(o.json_path);
+    out << report.dump(1) << '\n';
+    if (!out.flush()) throw FileError("cannot write " + o.json_path);
+  }
+  return right ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& e) {
+    std::cerr << "bench_kernels: " << e.what() << '\n';
+    return 1;
+  }
+}

@@ -1,0 +1,155 @@
+#include "bench/peaks.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "core/parallel.h"
+#include "cpu_kernels/own/cpu_features.h"
+#include "cpu_kernels/own/isa.h"
+
+namespace mininn::bench {
+namespace {
+
+constexpr int kChains = 14;         // independent results: covers the latency of any current processor's units
+constexpr int64_t kSteps = 600000;  // per chain: about a millisecond, long enough for every thread to be awake
+
+}  // namespace
+}  // namespace mininn::bench
+
+MININN_TARGET_AVX512
+namespace mininn::bench {
+namespace {
+float fma_avx512() {
+  __m512 sum[kChains];
+  for (int i = 0; i < kChains; ++i) sum[i] = _mm512_set1_ps(float(i));
+  const __m512 a = _mm512_set1_ps(1.0001f), b = _mm512_set1_ps(0.5f);
+  for (int64_t s = 0; s < kSteps; ++s)
+#pragma GCC unroll 14
+    for (int i = 0; i < kChains; ++i) sum[i] = _mm512_fmadd_ps(sum[i], a, b);
+  float total = 0;
+  for (int i = 0; i < kChains; ++i) total += _mm512_cvtss_f32(sum[i]);
+  return total;
+}
+}  // namespace
+}  // namespace mininn::bench
+MININN_TARGET_END
+
+MININN_TARGET_AVX512VNNI
+namespace mininn::bench {
+namespace {
+float dot_avx512() {
+  __m512i sum[kChains];
+  for (int i = 0; i < kChains; ++i) sum[i] = _mm512_set1_epi32(i);
+  const __m512i a = _mm512_set1_epi32(0x01020304);
+  for (int64_t s = 0; s < kSteps; ++s)
+#pragma GCC unroll 14
+    for (int i = 0; i < kChains; ++i) sum[i] = _mm512_dpbusd_epi32(sum[i], a, a);
+  int total = 0;
+  for (int i = 0; i < kChains; ++i) total += _mm512_cvtsi512_si32(sum[i]);
+  return float(total);
+}
+}  // namespace
+}  // namespace mininn::bench
+MININN_TARGET_END
+
+MININN_TARGET_AVX2
+namespace mininn::bench {
+namespace {
+float fma_avx2() {
+  __m256 sum[kChains];
+  for (int i = 0; i < kChains; ++i) sum[i] = _mm256_set1_ps(float(i));
+  const __m256 a = _mm256_set1_ps(1.0001f), b = _mm256_set1_ps(0.5f);
+  for (int64_t s = 0; s < kSteps; ++s)
+#pragma GCC unroll 14
+    for (int i = 0; i < kChains; ++i) sum[i] = _mm256_fmadd_ps(sum[i], a, b);
+  float total = 0;
+  for (int i = 0; i < kChains; ++i) total += _mm256_cvtss_f32(sum[i]);
+  return total;
+}
+}  // namespace
+}  // namespace mininn::bench
+MININN_TARGET_END
+
+MININN_TARGET_AVXVNNI
+namespace mininn::bench {
+namespace {
+float dot_avxvnni() {
+  __m256i sum[kChains];
+  for (int i = 0; i < kChains; ++i) sum[i] = _mm256_set1_epi32(i);
+  const __m256i a = _mm256_set1_epi32(0x01020304);
+  for (int64_t s = 0; s < kSteps; ++s)
+#pragma GCC unroll 14
+    for (int i = 0; i < kChains; ++i) sum[i] = _mm256_dpbusd_avx_epi32(sum[i], a, a);
+  int total = 0;
+  for (int i = 0; i < kChains; ++i) total += _mm256_extract_epi32(sum[i], 0);
+  return float(total);
+}
+}  // namespace
+}  // namespace mininn::bench
+MININN_TARGET_END
+
+namespace mininn::bench {
+namespace {
+
+// Without vector units: what plain code reaches.
+float multiply_add_scalar() {
+  float sum[kChains];
+  for (int i = 0; i < kChains; ++i) sum[i] = float(i);
+  for (int64_t s = 0; s < kSteps; ++s)
+    for (int i = 0; i < kChains; ++i) sum[i] = sum[i] * 1.0001f + 0.5f;
+  float total = 0;
+  for (const float v : sum) total += v;
+  return total;
+}
+
+std::atomic<float> sink;  // keeps the loops alive
+
+double seconds_on_all_threads(float (*loop)()) {
+  double best = 1e9;
+  for (int repeat = 0; repeat < 8; ++repeat) {  // the fastest: a peak is what the machine does undisturbed
+    const auto start = std::chrono::steady_clock::now();
+    parallel_for(num_threads(), 1, [&](int64_t, int64_t) { sink.store(loop(), std::memory_order_relaxed); });
+    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  return best;
+}
+
+// Billions of lane results per second.
+double rate(float (*loop)(), int lanes) {
+  return double(num_threads()) * double(kSteps) * kChains * lanes / seconds_on_all_threads(loop) / 1e9;
+}
+
+}  // namespace
+
+double peak_fma_gflops() {
+  const auto& cpu = cpu::own::cpu_features();
+  if (cpu.avx512) return 2 * rate(fma_avx512, 16);
+  if (cpu.avx2_fma) return 2 * rate(fma_avx2, 8);
+  return 2 * rate(multiply_add_scalar, 1);
+}
+
+double peak_dot_gmacs() {
+  const auto& cpu = cpu::own::cpu_features();
+  if (cpu.avx512_vnni) return rate(dot_avx512, 64);
+  if (cpu.avx_vnni) return rate(dot_avxvnni, 32);
+  return 0;
+}
+
+double copy_gb_per_s() {
+  std::vector<char> from(size_t{256} << 20, 1), to(from.size());
+  double best = 1e9;
+  for (int repeat = 0; repeat < 4; ++repeat) {
+    const auto start = std::chrono::steady_clock::now();
+    parallel_for(int64_t(from.size()), 1 << 20, [&](int64_t begin, int64_t end) {
+      std::memcpy(to.data() + begin, from.data() + begin, size_t(end - begin));
+    });
+    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  return 2.0 * double(from.size()) / best / 1e9;
+}
+
+}  // namespace mininn::bench

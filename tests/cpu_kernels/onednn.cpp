@@ -1,0 +1,172 @@
+// What the parity tests of the tables do not see of the oneDNN backend: compiled primitives are reused, refusals say
+// why, nothing stale is kept, and memory goes back.
+#include "cpu_kernels/onednn/kernels.h"
+
+#include <cstring>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/allocator.h"
+#include "core/parallel.h"
+#include "tests/support/catch.h"
+
+using namespace mininn;
+namespace onednn = mininn::cpu::onednn;
+
+namespace {
+
+class Threads {
+ public:
+  explicit Threads(int n) : before_(num_threads()) { set_num_threads(n); }
+  ~Threads() { set_num_threads(before_); }
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+
+ private:
+  int before_;
+};
+
+struct Conv {
+  explicit Conv(int64_t channels, DType t = DType::f32)
+      : g(Conv2dGeometry::make("test", {2, channels, 6, 6}, {8, channels, 3, 3}, {.padding = 1})),
+        x(Tensor::empty({2, channels, 6, 6}, t, Device::cpu(), MemoryFormat::channels_last)),
+        w(Tensor::full({8, channels, 3, 3}, 1.0, t)),
+        y(Tensor::empty({2, 8, 6, 6}, t, Device::cpu(), MemoryFormat::channels_last)) {
+    x.fill(1.0);
+  }
+  Conv2dFwd args() { return {g, x.view(), w.view(), {}, {}, false, y.mutable_view()}; }
+  // An output pixel that no padding touches.
+  double middle() const { return y.to_vector()[2 * 6 + 2]; }
+
+  Conv2dGeometry g;
+  Tensor x, w, y;
+};
+
+void run(Conv& c) {
+  const Conv2dFwd a = c.args();
+  REQUIRE(!onednn::conv2d_fwd.check(a));
+  onednn::conv2d_fwd.run(a, {});
+}
+
+int64_t programs_for(Conv& c) {
+  const int64_t before = onednn::programs_made();
+  run(c);
+  return onednn::programs_made() - before;
+}
+
+std::string why(Refusal r) { return r ? r.why : ""; }
+
+}  // namespace
+
+TEST_CASE("oneDNN primitives are compiled once per shape, dtype and number of threads") {
+  Conv a(11), other_shape(12);
+  {
+    const Threads one(1);
+    CHECK(programs_for(a) == 1);
+    CHECK(programs_for(a) == 0);
+    CHECK(programs_for(other_shape) == 1);
+    CHECK(programs_for(a) == 0);
+  }
+  const Threads two(2);
+  CHECK(programs_for(a) == 1);
+  CHECK(programs_for(a) == 0);
+}
+
+TEST_CASE("a oneDNN refusal is remembered like a primitive") {
+  Conv c(7, DType::bf16);
+  (void)onednn::conv2d_fwd.check(c.args());  // accepted or not: that depends on the processor
+  const int64_t before = onednn::programs_made();
+  (void)onednn::conv2d_fwd.check(c.args());
+  CHECK(onednn::programs_made() == before);
+}
+
+TEST_CASE("oneDNN kernels say why they refuse") {
+  Conv f64(4, DType::f64);
+  CHECK(why(onednn::conv2d_fwd.check(f64.args())) == "takes f32 and bf16 only");
+  CHECK(why(onednn::conv2d_bwd_data.check({f64.g, f64.y.view(), f64.w.view(), f64.x.mutable_view()})) ==
+        "takes f32 and bf16 only");
+  CHECK(why(onednn::conv2d_bwd_weights.check({f64.g, f64.x.view(), f64.y.view(), f64.w.mutable_view()})) ==
+        "takes f32 and bf16 only");
+
+  Conv empty(4);
+  empty.g.n = 0;
+  CHECK(why(onednn::conv2d_fwd.check(empty.args())) == "takes no empty tensors");
+
+  Tensor m = Tensor::zeros({1, 8, 8});
+  const Tensor gaps = m.as_strided({1, 4, 4}, {64, 16, 2}), dense = m.as_strided({1, 4, 4}, {16, 4, 1});
+  const auto product = [&](const Tensor& a, Tensor c) {
+    return why(onednn::matmul.check({1, 4, 4, 4, a.view(), dense.view(), {}, c.mutable_view()}));
+  };
+  CHECK(product(gaps, Tensor::zeros({1, 4, 4})) == "needs operands whose rows or columns have stride 1");
+  CHECK(product(dense, gaps) == "needs a result whose rows have stride 1");
+  CHECK(product(dense, Tensor::zeros({1, 4, 4})) == "");
+
+  Tensor v = Tensor::zeros({4});
+  CHECK(why(onednn::batch_norm_bwd.check(
+            {2, 4, m.view(), m.view(), v.view(), v.view(), v.view(), true, {}, v.mutable_view(), v.mutable_view()})) ==
+        "always makes the gradient of x, which is not wanted here");
+}
+
+TEST_CASE("oneDNN kernels see weights that changed in place") {
+  Conv c(5);
+  run(c);
+  CHECK(c.middle() == 9 * 5);
+  c.w.fill(2.0);
+  run(c);
+  CHECK(c.middle() == 2 * 9 * 5);
+}
+
+TEST_CASE("oneDNN kernels give their scratch memory back") {
+  Conv c(16);
+  run(c);
+  const size_t before = allocator(Device::cpu()).stats().live_bytes;
+  for (int i = 0; i < 5; ++i) run(c);
+  CHECK(allocator(Device::cpu()).stats().live_bytes == before);
+}
+
+TEST_CASE("oneDNN kernels run in several threads of the host at once") {
+  std::vector<double> results(4);
+  std::vector<std::thread> hosts;
+  for (size_t i = 0; i < results.size(); ++i)
+    hosts.emplace_back([&results, i] {
+      Conv c(3);
+      for (int repeat = 0; repeat < 20; ++repeat) onednn::conv2d_fwd.run(c.args(), {});
+      results[i] = c.middle();
+    });
+  for (auto& h : hosts) h.join();
+  CHECK(results == std::vector<double>(4, 27.0));
+}
+
+TEST_CASE("packed int8 weights serve any number of threads") {
+  constexpr int64_t kChannels = 64, kSize = 8;
+  const auto g = Conv2dGeometry::make("test", {1, kChannels, kSize, kSize}, {kChannels, kChannels, 1, 1}, {});
+  Tensor x = Tensor::full({1, kSize, kSize, kChannels}, 3, DType::u8);
+  const Tensor w = Tensor::full({kChannels, kChannels, 1, 1}, 2, DType::i8);
+  const Tensor bias = Tensor::full({1, kChannels}, 5, DType::i32), multiplier = Tensor::full({kChannels}, 0.25);
+  Tensor y = Tensor::zeros({1, kChannels, kSize, kSize}, DType::u8);
+  const Strides pixels{kSize * kSize * kChannels, 1, kSize * kChannels, kChannels};
+  QConv2d a;
+  a.g = g;
+  a.x = CView(x.view().data, {1, kChannels, kSize, kSize}, pixels, DType::u8);
+  a.w = w.view();
+  a.bias = bias.view();
+  a.multiplier = multiplier.view();
+  a.y = View(y.mutable_view().data, {1, kChannels, kSize, kSize}, pixels, DType::u8);
+  Tensor packed;
+  {
+    const Threads two(2);
+    if (const Refusal r = onednn::qconv2d.check(a)) {
+      WARN("not tested: " << r.why);
+      return;
+    }
+    packed = onednn::qconv2d.pack(a);
+    a.packed = packed.view().data;
+  }
+  for (const int threads : {2, 1, 3}) {
+    const Threads guard(threads);
+    std::memset(a.y.data, 0x7f, size_t(y.numel()));
+    onednn::qconv2d.run(a, {});
+    CHECK(y.to_vector() == std::vector<double>(size_t(y.numel()), 97));  // (3 * 2 * 64 + 5) / 4 = 97.25
+  }
+}
