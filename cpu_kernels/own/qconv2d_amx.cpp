@@ -35,19 +35,41 @@ void leave() { _tile_release(); }
 
 inline int64_t row_tiles(const QTile& t) { return t.pixels > 16 ? 2 : 1; }
 
-// Scratch: the accumulators of a call, then the gathered input [taps][64 channels][row tiles][16 pixels][64].
-constexpr int64_t kAccumulatorBytes = 2 * 2 * kTileBytes;
+// A tile of input: 16 pixels, `stride` bytes apart.
+struct Rows {
+  const uint8_t* x;
+  int64_t stride;
+};
+
+// Scratch: the accumulators of a call, the rows [taps][2] of the tile's input, and the copies of those that have none.
+constexpr int64_t kAccumulatorBytes = 4 * kTileBytes, kRowsBytes = kMaxTaps * 2 * int64_t{sizeof(Rows)};
+
+inline Rows* rows_of(const QTile& t) { return reinterpret_cast<Rows*>(t.scratch + kAccumulatorBytes); }
+
+// True if 16 pointers are evenly spaced, and closely: rows 4 KiB apart would compete for one set of the L1 cache.
+inline bool evenly_spaced(const uint8_t* const* x) {
+  const int64_t stride = x[1] - x[0];
+  if (stride < 0 || stride > 1024) return false;
+  bool even = true;
+  for (int r = 2; r < 16; ++r) even &= x[r] - x[r - 1] == stride;
+  return even;
+}
 
 void gather(const QTile& t) {
-  std::byte* to = t.scratch + kAccumulatorBytes;
-  const int64_t rows = row_tiles(t) * 16;
-  for (int tap = 0; tap < t.taps; ++tap) {
-    const uint8_t* const* x = t.x + tap * kTilePixels;
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t c = 0; c < t.steps / 16; ++c)
-        _mm512_store_si512(to + (c * rows + r) * 64, _mm512_loadu_si512(x[r] + c * 64));
-    to += t.steps / 16 * rows * 64;
-  }
+  Rows* rows = rows_of(t);
+  auto* copy = reinterpret_cast<uint8_t*>(t.scratch + kAccumulatorBytes + kRowsBytes);
+  const int64_t bytes = t.steps * 4;
+  for (int tap = 0; tap < t.taps; ++tap)
+    for (int64_t i = 0; i < row_tiles(t); ++i) {
+      const uint8_t* const* x = t.x + tap * kTilePixels + i * 16;
+      if (evenly_spaced(x)) {
+        rows[tap * 2 + i] = {x[0], x[1] - x[0]};
+        continue;
+      }
+      rows[tap * 2 + i] = {copy, bytes};
+      for (int r = 0; r < 16; ++r, copy += bytes)
+        for (int64_t c = 0; c < bytes; c += 64) _mm512_store_si512(copy + c, _mm512_loadu_si512(x[r] + c));
+    }
 }
 
 // Accumulators of pixel p and block v, as the two shapes store them, are row p % 16 of tile accumulator(p / 16, v).
@@ -66,21 +88,22 @@ inline void finish(const QTile& t, int first_block, int blocks, int64_t tile_of_
 void two_by_two(const QTile& t, int first_block, int blocks) {
   const int8_t* w0 = t.w + first_block * t.w_block;
   const int64_t second = blocks > 1 ? t.w_block : 0;  // a missing block repeats the first
-  const std::byte* x = t.scratch + kAccumulatorBytes;
-  memory_barrier(x);
+  const Rows* rows = rows_of(t);
+  memory_barrier(t.scratch);
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
   for (int tap = 0; tap < t.taps; ++tap) {
     const int8_t* w = w0 + t.tap_offset[tap];
-    for (int64_t c = 0; c < t.steps; c += 16, w += kTileBytes, x += 2 * kTileBytes) {
+    const Rows x0 = rows[tap * 2], x1 = rows[tap * 2 + 1];
+    for (int64_t c = 0; c < t.steps * 4; c += 64, w += kTileBytes) {
       _tile_loadd(6, w, 64);
-      _tile_loadd(4, x, 64);
+      _tile_loadd(4, x0.x + c, x0.stride);
       _tile_dpbusd(0, 4, 6);
       _tile_loadd(7, w + second, 64);
       _tile_dpbusd(1, 4, 7);
-      _tile_loadd(5, x + kTileBytes, 64);
+      _tile_loadd(5, x1.x + c, x1.stride);
       _tile_dpbusd(2, 5, 6);
       _tile_dpbusd(3, 5, 7);
     }
@@ -97,16 +120,17 @@ void two_by_two(const QTile& t, int first_block, int blocks) {
 void one_by_four(const QTile& t, int blocks) {
   const int64_t b1 = blocks > 1 ? t.w_block : 0, b2 = blocks > 2 ? 2 * t.w_block : 0,
                 b3 = blocks > 3 ? 3 * t.w_block : 0;
-  const std::byte* x = t.scratch + kAccumulatorBytes;
-  memory_barrier(x);
+  const Rows* rows = rows_of(t);
+  memory_barrier(t.scratch);
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
   for (int tap = 0; tap < t.taps; ++tap) {
     const int8_t* w = t.w + t.tap_offset[tap];
-    for (int64_t c = 0; c < t.steps; c += 16, w += kTileBytes, x += kTileBytes) {
-      _tile_loadd(4, x, 64);
+    const Rows x = rows[tap * 2];
+    for (int64_t c = 0; c < t.steps * 4; c += 64, w += kTileBytes) {
+      _tile_loadd(4, x.x + c, x.stride);
       _tile_loadd(5, w, 64);
       _tile_dpbusd(0, 4, 5);
       _tile_loadd(6, w + b1, 64);
@@ -145,7 +169,9 @@ bool tiles_permitted() {
   return permitted;
 }
 
-int64_t scratch_bytes(const QConv2d& a) { return kAccumulatorBytes + kTilePixels * a.g.icg() * a.g.kh * a.g.kw; }
+int64_t scratch_bytes(const QConv2d& a) {
+  return kAccumulatorBytes + kRowsBytes + kTilePixels * a.g.icg() * a.g.kh * a.g.kw;
+}
 
 constexpr QDirectIsa kIsa{.lanes = 16,
                           .pixels = 32,
