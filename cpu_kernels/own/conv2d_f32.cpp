@@ -98,7 +98,8 @@ int64_t cost(const TilesF32& t, Axis& h, Axis& w, int64_t images) {
 }
 
 // Computes p for every output pixel. out_h and out_w of p are those between neighbouring pixels.
-void gather_conv(const TilesF32& t, GatherGemm p, const AxisSizes& size_h, const AxisSizes& size_w, int64_t images) {
+void gather_conv(const TilesF32& t, GatherGemm p, const MatrixLayout& layout, const float* b, const AxisSizes& size_h,
+                 const AxisSizes& size_w, int64_t images) {
   const auto run = [&](Axis& h, Axis& w) {
     Scratch<GatherRegion> regions(int64_t(h.segments().size() * w.segments().size()));
     Scratch<Tap> taps(h.used_taps() * w.used_taps());
@@ -125,7 +126,7 @@ void gather_conv(const TilesF32& t, GatherGemm p, const AxisSizes& size_h, const
     q.step_w = w.step;
     q.out_h *= h.phases;
     q.out_w *= w.phases;
-    gather_gemm(t, q, {regions.data(), size_t(region_count)}, images);
+    gather_gemm(t, q, layout, b, {regions.data(), size_t(region_count)}, images);
   };
   Axis h(size_h, false), w(size_w, false), split_h(size_h, true), split_w(size_w, true);
   // Skipping padding saves up to a third of the work on small maps, but cuts them into small pieces.
@@ -140,33 +141,16 @@ void gather_conv(const TilesF32& t, GatherGemm p, const AxisSizes& size_h, const
     run(h, w);
 }
 
-// Zeros for taps on padding, behind the packed weights.
-struct PackedWeights {
-  Scratch<float> memory;
-  float* zeros;
-  PackedWeights(const TilesF32& t, const MatrixLayout& m)
-      : memory(m.packed_size(t) + m.k), zeros(memory.data() + m.packed_size(t)) {
-    std::fill_n(zeros, m.k, 0.0f);
-  }
-};
-
 void forward(const TilesF32& t, const Conv2dFwd& a) {
   const Conv2dGeometry& g = a.g;
   const int64_t taps = g.kh * g.kw, icg = g.icg(), ocg = g.ocg();
   const MatrixLayout layout{ocg, icg, taps, icg * taps, taps, 1};  // B[tap][ic][oc]
-  PackedWeights b(t, layout);
   for (int64_t group = 0; group < g.groups; ++group) {
-    pack(t, layout, a.w.as<float>() + group * ocg * icg * taps, b.memory.data());
     GatherGemm p;
     p.in = a.x.as<float>() + group * icg;
     p.in_h = g.ih;
     p.in_w = g.iw;
     p.in_pixel = g.ic;
-    p.k = icg;
-    p.zeros = b.zeros;
-    p.packed = b.memory.data();
-    p.taps = taps;
-    p.columns = ocg;
     p.out = a.y.as<float>() + group * ocg;
     p.out_n = g.oh * g.ow * g.oc;
     p.out_h = g.ow * g.oc;
@@ -174,8 +158,9 @@ void forward(const TilesF32& t, const Conv2dFwd& a) {
     if (a.bias) p.bias = a.bias.as<float>() + group * ocg;
     if (a.residual) p.residual = a.residual.as<float>() + group * ocg;
     p.relu = a.relu;
-    gather_conv(t, p, {g.oh, g.ih, g.kh, g.stride_h, g.pad_h, g.dil_h},
-                {g.ow, g.iw, g.kw, g.stride_w, g.pad_w, g.dil_w}, g.n);
+    gather_conv(t, p, layout, a.w.as<float>() + group * ocg * icg * taps,
+                {g.oh, g.ih, g.kh, g.stride_h, g.pad_h, g.dil_h}, {g.ow, g.iw, g.kw, g.stride_w, g.pad_w, g.dil_w},
+                g.n);
   }
 }
 
@@ -183,24 +168,18 @@ void backward_data(const TilesF32& t, const Conv2dBwdData& a) {
   const Conv2dGeometry& g = a.g;
   const int64_t taps = g.kh * g.kw, icg = g.icg(), ocg = g.ocg();
   const MatrixLayout layout{icg, ocg, taps, taps, icg * taps, 1};  // B[tap][oc][ic]
-  PackedWeights b(t, layout);
   for (int64_t group = 0; group < g.groups; ++group) {
-    pack(t, layout, a.w.as<float>() + group * ocg * icg * taps, b.memory.data());
     GatherGemm p;
     p.in = a.gy.as<float>() + group * ocg;
     p.in_h = g.oh;
     p.in_w = g.ow;
     p.in_pixel = g.oc;
-    p.k = ocg;
-    p.zeros = b.zeros;
-    p.packed = b.memory.data();
-    p.taps = taps;
-    p.columns = icg;
     p.out = a.gx.as<float>() + group * icg;
     p.out_n = g.ih * g.iw * g.ic;
     p.out_h = g.iw * g.ic;
     p.out_w = g.ic;
-    gather_conv(t, p, {g.ih, g.oh, g.kh, g.stride_h, g.pad_h, g.dil_h, true},
+    gather_conv(t, p, layout, a.w.as<float>() + group * ocg * icg * taps,
+                {g.ih, g.oh, g.kh, g.stride_h, g.pad_h, g.dil_h, true},
                 {g.iw, g.ow, g.kw, g.stride_w, g.pad_w, g.dil_w, true}, g.n);
   }
 }

@@ -4,12 +4,14 @@
 #include <cstdint>
 #include <span>
 
-#include "cpu_kernels/own/tiles_f32.h"
+#include "cpu_kernels/own/pack.h"
 
 namespace mininn::cpu::own {
 
-// Computes every region of `images` images. The regions must not overlap in out.
-void gather_gemm(const TilesF32& t, const GatherGemm& p, std::span<const GatherRegion> regions, int64_t images);
+// Computes every region of `images` images with the matrix B that `layout` describes; fills in p's B, k, taps, columns
+// and zeros. The regions must not overlap in out.
+void gather_gemm(const TilesF32& t, GatherGemm p, const MatrixLayout& layout, const float* b,
+                 std::span<const GatherRegion> regions, int64_t images);
 
 // How many images gather_gemm keeps together, so that their input stays in cache while it goes through the panels.
 int64_t images_per_block(int64_t image_floats, int64_t images);

@@ -51,7 +51,6 @@ void matmul(const TilesF32& t, const Matmul& a) {
   const CView& right = swap ? a.a : a.b;
 
   const MatrixLayout layout{n, a.k, 1, matrix(right, 0).column, matrix(right, 0).row, 1};
-  Scratch<float> packed(layout.packed_size(t));
   const bool copy = matrix(left, 0).column != 1 && a.k != 1;
   Scratch<float> rows(copy ? m * a.k : 0);
   const Tap tap;
@@ -59,16 +58,11 @@ void matmul(const TilesF32& t, const Matmul& a) {
     Matrix x = matrix(left, i);
     if (copy && (i == 0 || left.strides[0] != 0)) copy_rows(t, x, m, a.k, rows.data());
     if (copy) x = {rows.data(), a.k, 1};
-    if (i == 0 || right.strides[0] != 0) pack(t, layout, matrix(right, i).data, packed.data());
     GatherGemm p;
     p.in = x.data;
     p.in_h = 1;
     p.in_w = m;
     p.in_pixel = x.row;
-    p.k = a.k;
-    p.packed = packed.data();
-    p.taps = 1;
-    p.columns = n;
     p.out = a.c.as<float>() + i * a.c.strides[0];
     p.out_w = a.c.strides[swap ? 2 : 1];
     if (a.bias) p.bias = a.bias.as<float>();
@@ -77,7 +71,7 @@ void matmul(const TilesF32& t, const Matmul& a) {
     all.w = m;
     all.taps = &tap;
     all.tap_count = 1;
-    gather_gemm(t, p, {&all, 1}, 1);
+    gather_gemm(t, p, layout, matrix(right, i).data, {&all, 1}, 1);
   }
 }
 

@@ -10,18 +10,36 @@ namespace {
 constexpr int kMaxLanes = 16;
 constexpr int64_t kGrain = 1 << 14;  // floats that are worth a thread
 
-// One panel with k and tap as one index kk = k * taps + tap, whose elements lie one after the other: blocks of columns
-// x kk are transposed.
+// Walks over the (k, tap) pairs in the order kk = k * taps + tap, and gives each pair's place in a panel.
+class PairWalk {
+ public:
+  PairWalk(const TilesF32& t, const MatrixLayout& m, int64_t kk)
+      : taps_(m.taps), size_(m.k), nr_(t.nr), k_(kk / m.taps), tap_(kk % m.taps) {}
+  int64_t next() {
+    const int64_t at = (tap_ * size_ + k_) * nr_;
+    if (++tap_ == taps_) tap_ = 0, ++k_;
+    return at;
+  }
+
+ private:
+  int64_t taps_, size_, nr_, k_, tap_;
+};
+
+// One panel whose (k, tap) pairs lie one after the other: blocks of columns x pairs are transposed.
 void pack_rows(const TilesF32& t, const MatrixLayout& m, const float* src, float* panel, int64_t c0, int64_t begin,
                int64_t end) {
   const float* from[kMaxLanes];
   float* to[kMaxLanes];
   for (int half = 0; half < t.nr; half += t.lanes) {
     const int rows = int(std::clamp<int64_t>(m.columns - c0 - half, 0, t.lanes));
+    PairWalk walk(t, m, begin);
     for (int64_t kk = begin; kk < end; kk += t.lanes) {
       const int n = int(std::min<int64_t>(t.lanes, end - kk));
-      for (int r = 0; r < rows; ++r) from[r] = src + (c0 + half + r) * m.column_stride + kk;
-      for (int i = 0; i < n; ++i) to[i] = panel + ((kk + i) % m.taps * m.k + (kk + i) / m.taps) * t.nr + half;
+      for (int r = 0; r < rows; ++r) {
+        from[r] = src + (c0 + half + r) * m.column_stride + kk;
+        __builtin_prefetch(from[r] + 128);  // too many streams for the hardware to follow
+      }
+      for (int i = 0; i < n; ++i) to[i] = panel + walk.next() + half;
       t.transpose(from, rows, n, to, t.lanes);
     }
   }
@@ -60,29 +78,43 @@ void pack_elements(const TilesF32& t, const MatrixLayout& m, const float* src, f
     }
 }
 
+// How the elements of B are best read, and how many indices there are to split: (k, tap) pairs or k.
+struct Method {
+  void (*part)(const TilesF32&, const MatrixLayout&, const float* src, float* panel, int64_t c0, int64_t begin,
+               int64_t end);
+  int64_t length;
+};
+
+Method method(const MatrixLayout& m) {
+  const bool taps_adjacent = m.taps == 1 || m.tap_stride == 1;
+  if (taps_adjacent && m.column_stride != 1 && m.k_stride == m.taps) return {pack_rows, m.k * m.taps};
+  if (taps_adjacent && m.taps > 1) return {pack_taps, m.k};
+  return {pack_elements, m.k};
+}
+
 }  // namespace
 
+void pack_panel(const TilesF32& t, const MatrixLayout& m, const float* src, int64_t panel, float* dst) {
+  const Method how = method(m);
+  how.part(t, m, src, dst, panel * t.nr, 0, how.length);
+}
+
 void pack(const TilesF32& t, const MatrixLayout& m, const float* src, float* dst) {
-  const bool taps_adjacent = m.taps == 1 || m.tap_stride == 1;
-  const bool rows = taps_adjacent && m.column_stride != 1 && m.k_stride == m.taps;
-  const bool taps = !rows && taps_adjacent && m.taps > 1;
-  const auto part = rows ? pack_rows : taps ? pack_taps : pack_elements;
-  // Threads share (panel, chunk of rows); a chunk is a multiple of a vector.
-  const int64_t length = rows ? m.k * m.taps : m.k;
-  const int64_t chunk = rows ? 16 * t.lanes : 16;
-  const int64_t chunks = (length + chunk - 1) / chunk;
-  const int64_t floats = chunk * t.nr * (rows ? 1 : m.taps);
-  parallel_for(m.panels(t) * chunks, std::max<int64_t>(1, kGrain / floats), [&](int64_t begin, int64_t end) {
+  const Method how = method(m);
+  constexpr int64_t kChunk = 256;  // a multiple of every vector
+  const int64_t chunks = (how.length + kChunk - 1) / kChunk;
+  const int64_t floats = m.panel_size(t) / std::max<int64_t>(chunks, 1);
+  parallel_for(m.panels(t) * chunks, kGrain / std::max<int64_t>(floats, 1) + 1, [&](int64_t begin, int64_t end) {
     for (int64_t u = begin; u < end; ++u) {
-      const int64_t panel = u / chunks, first = u % chunks * chunk;
-      part(t, m, src, dst + panel * m.taps * m.k * t.nr, panel * t.nr, first, std::min(first + chunk, length));
+      const int64_t panel = u / chunks, first = u % chunks * kChunk;
+      how.part(t, m, src, dst + panel * m.panel_size(t), panel * t.nr, first, std::min(first + kChunk, how.length));
     }
   });
 }
 
 void unpack(const TilesF32& t, const MatrixLayout& m, const float* src, float* dst) {
   const int64_t length = m.k * m.taps, blocks = (length + t.lanes - 1) / t.lanes;
-  const int64_t groups = (m.columns + t.lanes - 1) / t.lanes;  // of columns; two to a panel
+  const int64_t groups = (m.columns + t.lanes - 1) / t.lanes;  // of columns: half panels
   parallel_for(groups * blocks, kGrain / (t.lanes * t.lanes), [&](int64_t begin, int64_t end) {
     const float* from[kMaxLanes];
     float* to[kMaxLanes];
@@ -91,7 +123,8 @@ void unpack(const TilesF32& t, const MatrixLayout& m, const float* src, float* d
       const float* const panel = src + c0 / t.nr * length * t.nr + c0 % t.nr;
       const int rows = int(std::min<int64_t>(t.lanes, length - kk));
       const int columns = int(std::min<int64_t>(t.lanes, m.columns - c0));
-      for (int r = 0; r < rows; ++r) from[r] = panel + ((kk + r) % m.taps * m.k + (kk + r) / m.taps) * t.nr;
+      PairWalk walk(t, m, kk);
+      for (int r = 0; r < rows; ++r) from[r] = panel + walk.next();
       for (int c = 0; c < columns; ++c) to[c] = dst + (c0 + c) * m.column_stride + kk;
       t.transpose(from, rows, columns, to, rows);
     }

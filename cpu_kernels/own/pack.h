@@ -13,11 +13,15 @@ struct MatrixLayout {
   int64_t column_stride = 0, k_stride = 0, tap_stride = 1;
 
   int64_t panels(const TilesF32& t) const { return (columns + t.nr - 1) / t.nr; }
-  int64_t packed_size(const TilesF32& t) const { return panels(t) * taps * k * t.nr; }
+  int64_t panel_size(const TilesF32& t) const { return taps * k * t.nr; }
+  int64_t packed_size(const TilesF32& t) const { return panels(t) * panel_size(t); }
 };
 
 // dst[panel][tap][k][nr] from src, in parallel; missing columns become zero.
 void pack(const TilesF32& t, const MatrixLayout& m, const float* src, float* dst);
+
+// One panel of it, in this thread.
+void pack_panel(const TilesF32& t, const MatrixLayout& m, const float* src, int64_t panel, float* dst);
 
 // The reverse, for a matrix whose (k, tap) pairs lie one after the other outside, as in OIHW weights.
 void unpack(const TilesF32& t, const MatrixLayout& m, const float* src, float* dst);
