@@ -71,11 +71,11 @@ void register_layout_and_reductions() {
 
 void register_layers() {
   conv2d_fwd_kernels().set(kCpu,
-                           {ONEDNN_KERNEL(conv2d_fwd) own::conv2d_fwd_avx512, own::conv2d_fwd_avx2, ref::conv2d_fwd});
-  conv2d_bwd_data_kernels().set(kCpu, {ONEDNN_KERNEL(conv2d_bwd_data) own::conv2d_bwd_data_avx512,
-                                       own::conv2d_bwd_data_avx2, ref::conv2d_bwd_data});
-  conv2d_bwd_weights_kernels().set(kCpu, {ONEDNN_KERNEL(conv2d_bwd_weights) own::conv2d_bwd_weights_avx512,
-                                          own::conv2d_bwd_weights_avx2, ref::conv2d_bwd_weights});
+                           {own::conv2d_fwd_avx512, own::conv2d_fwd_avx2, ONEDNN_KERNEL(conv2d_fwd) ref::conv2d_fwd});
+  conv2d_bwd_data_kernels().set(kCpu, {own::conv2d_bwd_data_avx512, own::conv2d_bwd_data_avx2,
+                                       ONEDNN_KERNEL(conv2d_bwd_data) ref::conv2d_bwd_data});
+  conv2d_bwd_weights_kernels().set(kCpu, {own::conv2d_bwd_weights_avx512, own::conv2d_bwd_weights_avx2,
+                                          ONEDNN_KERNEL(conv2d_bwd_weights) ref::conv2d_bwd_weights});
   matmul_kernels().set(kCpu,
                        {ONEDNN_KERNEL(matmul) own::matmul_avx512, own::matmul_avx2, EIGEN_KERNEL(matmul) ref::matmul});
   max_pool2d_fwd_kernels().set(kCpu, {own::max_pool2d_fwd_avx512, own::max_pool2d_fwd_avx2, ref::max_pool2d_fwd});

@@ -9,15 +9,19 @@ inline __m256i first_lanes(int64_t count) {
 
 inline __m256i load_codes(const uint8_t* p, int64_t count) {
   int64_t codes = 0;
-  if (count >= 8) __builtin_memcpy(&codes, p, 8);
-  else __builtin_memcpy(&codes, p, size_t(count));
+  if (count >= 8)
+    __builtin_memcpy(&codes, p, 8);
+  else
+    __builtin_memcpy(&codes, p, size_t(count));
   return _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(codes));
 }
 
 inline void store_codes(std::byte* p, int64_t count, __m256i v) {
   const int64_t codes = _mm_cvtsi128_si64(pack_codes(v));
-  if (count >= 8) __builtin_memcpy(p, &codes, 8);
-  else __builtin_memcpy(p, &codes, size_t(count));
+  if (count >= 8)
+    __builtin_memcpy(p, &codes, 8);
+  else
+    __builtin_memcpy(p, &codes, size_t(count));
 }
 
 template <int P, int V>
@@ -40,7 +44,8 @@ inline void store(const QTile& t, const __m256i (&acc)[P][V]) {
       }
       if (t.f32)
         _mm256_maskstore_ps(reinterpret_cast<float*>(t.y[p]) + channel, mask, y);
-      else store_codes(t.y[p] + channel, left, to_codes(y, lo, hi, zero));
+      else
+        store_codes(t.y[p] + channel, left, to_codes(y, lo, hi, zero));
     }
   }
 }

@@ -1,13 +1,12 @@
 #include "data/cifar10.h"
 
-#include <unistd.h>
-
 #include <cstdlib>
 #include <fstream>
 #include <map>
 
 #include "core/error.h"
 #include "tests/support/catch.h"
+#include "tests/support/files.h"
 
 using namespace mininn;
 using namespace mininn::data;
@@ -19,10 +18,8 @@ constexpr size_t kRecord = 3073, kRecords = 10000;
 
 // A folder with files made by the test, removed afterwards.
 struct FakeCifar {
-  fs::path dir = fs::temp_directory_path() / ("mininn_cifar_" + std::to_string(::getpid()));
-
-  FakeCifar() { fs::create_directories(dir); }
-  ~FakeCifar() { fs::remove_all(dir); }
+  testing::TempFolder folder;
+  fs::path dir = folder.path;
 
   // Record r has label r mod 10; its pixel byte p is (r + p) mod 251.
   static std::string content() {

@@ -21,6 +21,7 @@
 #include "ops/layout.h"
 #include "ops/pool2d.h"
 #include "tests/support/catch.h"
+#include "tests/support/files.h"
 
 using namespace mininn;
 
@@ -93,7 +94,7 @@ TEST_CASE("a network overfits one batch, whichever family of kernels goes first"
   Run run;
   const double first = run.step(batch, 0.05);
   double last = first;
-  for (int i = 0; i < 150; ++i) last = run.step(batch, 0.05);
+  for (int i = 0; i < 400; ++i) last = run.step(batch, 0.05);
   set_preference(before);
   CHECK(first > 1.5);
   CHECK(last < 0.05);
@@ -107,11 +108,11 @@ TEST_CASE("AdamW overfits one batch") {
   SmallResidualNet net(params.root());
   optim::AdamW opt(params.trainable());
   double last = 1e9;
-  for (int i = 0; i < 150; ++i) {
+  for (int i = 0; i < 400; ++i) {
     const Tensor loss = cross_entropy(net(batch.images), batch.labels);
     opt.zero_grad();
     loss.backward();
-    opt.step(optim::cosine_lr(0.02, i, 150, 10));
+    opt.step(optim::cosine_lr(0.02, i, 400, 20));
     last = loss.item();
   }
   CHECK(last < 0.05);
@@ -132,7 +133,8 @@ TEST_CASE("a run resumed from files ends with the bits of one that went through"
   Run whole;
   whole.epochs(loader, 0, 3);
 
-  const auto file = std::filesystem::temp_directory_path() / "mininn_resume_test.safetensors";
+  const testing::TempFolder folder;
+  const auto file = folder / "checkpoint.safetensors";
   {
     Run first;
     first.epochs(loader, 0, 1);
@@ -147,7 +149,6 @@ TEST_CASE("a run resumed from files ends with the bits of one that went through"
   nn::SafeTensors model;
   model.tensors = content.extract("model.");
   nn::load_parameters(model, second.params);
-  std::filesystem::remove(file);
   second.epochs(loader, 1, 3);
   CHECK(same_bits(whole.params, second.params));
 }

@@ -11,31 +11,13 @@
 #include "core/random.h"
 #include "nn/init.h"
 #include "tests/support/catch.h"
+#include "tests/support/files.h"
 
 using namespace mininn;
+using namespace mininn::testing;
 namespace fs = std::filesystem;
 
 namespace {
-
-// A folder that is gone at the end of the test.
-struct Folder {
-  fs::path path;
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "mininn_test_XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()));
-    path = name;
-  }
-  ~Folder() { fs::remove_all(path); }
-  fs::path operator/(const char* name) const { return path / name; }
-};
-
-std::string slurp(const fs::path& p) {
-  std::ifstream in(p, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-void spill(const fs::path& p, const std::string& bytes) {
-  std::ofstream(p, std::ios::binary).write(bytes.data(), std::streamsize(bytes.size()));
-}
 
 // A file with this header and `data_bytes` bytes behind it.
 std::string file(const std::string& header, size_t data_bytes) {
@@ -57,7 +39,7 @@ nn::SafeTensors sample() {
 
 // The message that read() throws; empty if it does not.
 std::string refusal(const fs::path& p, const std::string& bytes) {
-  spill(p, bytes);
+  write_file(p, bytes);
   try {
     nn::SafeTensors::read(p);
   } catch (const FileError& e) {
@@ -69,7 +51,7 @@ std::string refusal(const fs::path& p, const std::string& bytes) {
 }  // namespace
 
 TEST_CASE("a file has the layout of the safetensors format") {
-  const Folder folder;
+  const TempFolder folder;
   nn::SafeTensors{.metadata = {{"k", "v"}},
                   .tensors = {{"b", Tensor::from<uint8_t>({9, 8}, {2})}, {"a", Tensor::from<float>({1}, {1, 1})}}}
       .write(folder / "f");
@@ -78,11 +60,11 @@ TEST_CASE("a file has the layout of the safetensors format") {
   header.resize((header.size() + 7) / 8 * 8, ' ');
   std::string want = file(header, 0);
   want += std::string("\0\0\x80\x3f", 4) + "\x09\x08";
-  CHECK(slurp(folder / "f") == want);
+  CHECK(read_file(folder / "f") == want);
 }
 
 TEST_CASE("every dtype, layout and rank comes back as it went") {
-  const Folder folder;
+  const TempFolder folder;
   nn::SafeTensors out = sample();
   for (const DType t : {DType::f32, DType::f64, DType::bf16, DType::i8, DType::u8, DType::i32, DType::i64}) {
     Tensor x = Tensor::empty({2, 3}, t);
@@ -110,24 +92,24 @@ TEST_CASE("every dtype, layout and rank comes back as it went") {
   CHECK(!in.find("absent"));
 
   in.write(folder / "g");
-  CHECK(slurp(folder / "g") == slurp(folder / "f"));
+  CHECK(read_file(folder / "g") == read_file(folder / "f"));
 }
 
 TEST_CASE("equal content gives equal bytes in whatever order it is listed") {
-  const Folder folder;
+  const TempFolder folder;
   nn::SafeTensors t = sample();
   t.write(folder / "f");
   std::reverse(t.tensors.begin(), t.tensors.end());
   t.write(folder / "g");
-  CHECK(slurp(folder / "f") == slurp(folder / "g"));
+  CHECK(read_file(folder / "f") == read_file(folder / "g"));
   nn::SafeTensors{}.write(folder / "empty");
   CHECK(nn::SafeTensors::read(folder / "empty").tensors.empty());
 }
 
 TEST_CASE("a file cut anywhere is refused") {
-  const Folder folder;
+  const TempFolder folder;
   sample().write(folder / "f");
-  const std::string whole = slurp(folder / "f");
+  const std::string whole = read_file(folder / "f");
   for (size_t n = 0; n < whole.size(); ++n) {
     INFO("first " << n << " bytes");
     CHECK(!refusal(folder / "cut", whole.substr(0, n)).empty());
@@ -136,14 +118,14 @@ TEST_CASE("a file cut anywhere is refused") {
 }
 
 TEST_CASE("a flipped bit gives a FileError or tensors that can be read") {
-  const Folder folder;
+  const TempFolder folder;
   sample().write(folder / "f");
-  const std::string whole = slurp(folder / "f");
+  const std::string whole = read_file(folder / "f");
   size_t refused = 0;
   for (size_t bit = 0; bit < whole.size() * 8; ++bit) {
     std::string bytes = whole;
     bytes[bit / 8] = char(bytes[bit / 8] ^ (1 << bit % 8));
-    spill(folder / "flipped", bytes);
+    write_file(folder / "flipped", bytes);
     try {
       for (const auto& [name, t] : nn::SafeTensors::read(folder / "flipped").tensors)
         CHECK(t.to_vector().size() == size_t(t.numel()));
@@ -156,7 +138,7 @@ TEST_CASE("a flipped bit gives a FileError or tensors that can be read") {
 }
 
 TEST_CASE("headers that lie are refused by name") {
-  const Folder folder;
+  const TempFolder folder;
   const auto check = [&](const std::string& header, size_t data_bytes, const std::string& expected) {
     const std::string text = refusal(folder / "bad", file(header, data_bytes));
     INFO(header << "\n" << text);
@@ -206,9 +188,9 @@ TEST_CASE("headers that lie are refused by name") {
 }
 
 TEST_CASE("a failed write leaves the old file and nothing else") {
-  const Folder folder;
+  const TempFolder folder;
   sample().write(folder / "f");
-  const std::string old = slurp(folder / "f");
+  const std::string old = read_file(folder / "f");
   const auto files = [&] { return std::distance(fs::directory_iterator(folder.path), fs::directory_iterator()); };
 
   SECTION("when the disk is full") {
@@ -238,7 +220,7 @@ TEST_CASE("a failed write leaves the old file and nothing else") {
     CHECK_THROWS_AS((nn::SafeTensors{.metadata = {}, .tensors = {{"\xff", t}}}.write(folder / "f")), FileError);
   }
   SECTION("when the folder does not exist") { CHECK_THROWS_AS(sample().write(folder / "absent" / "f"), FileError); }
-  CHECK(slurp(folder / "f") == old);
+  CHECK(read_file(folder / "f") == old);
   CHECK(files() == 1);
 }
 
@@ -274,7 +256,7 @@ std::string load_failure(const nn::SafeTensors& f, nn::ParamStore& params) {
 }  // namespace
 
 TEST_CASE("a network's parameters and buffers survive a round trip") {
-  const Folder folder;
+  const TempFolder folder;
   nn::ParamStore a, b(Device::cpu(), 0, DType::f64);
   build(a, 3);
   build(b, 0);

@@ -8,7 +8,7 @@
 
 using namespace mininn;
 using namespace mininn::testing;
-using Catch::Matchers::Contains;
+using Catch::Contains;
 
 namespace {
 

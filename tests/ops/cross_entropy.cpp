@@ -10,7 +10,7 @@
 
 using namespace mininn;
 using namespace mininn::testing;
-using Catch::Matchers::Contains;
+using Catch::Contains;
 
 TEST_CASE("cross entropy is the mean of -log softmax at the labels, mixed with that of all classes by smoothing") {
   RandomTensors random(test_seed());

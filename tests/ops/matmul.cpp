@@ -7,7 +7,7 @@
 
 using namespace mininn;
 using namespace mininn::testing;
-using Catch::Matchers::Contains;
+using Catch::Contains;
 
 TEST_CASE("matmul agrees with plain loops for any size, layout and dtype") {
   INFO("MININN_TEST_SEED=" << test_seed());

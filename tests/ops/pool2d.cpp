@@ -7,7 +7,7 @@
 
 using namespace mininn;
 using namespace mininn::testing;
-using Catch::Matchers::Contains;
+using Catch::Contains;
 
 TEST_CASE("pooling agrees with plain loops for any layout, window and dtype") {
   INFO("MININN_TEST_SEED=" << test_seed());

@@ -8,22 +8,20 @@
 #include "core/parallel.h"
 #include "tests/quant/compiled_nets.h"
 #include "tests/support/catch.h"
+#include "tests/support/files.h"
 #include "tests/support/random_tensors.h"
 
 using namespace mininn;
 using namespace mininn::quant;
 using namespace mininn::testing;
-using Catch::Matchers::Contains;
+using Catch::Contains;
 
 namespace {
 
 std::string file_bytes(const Int8Net& net) {
-  const auto path = std::filesystem::temp_directory_path() / "mininn_calibrator_test.safetensors";
-  net.save(path);
-  std::ifstream in(path, std::ios::binary);
-  std::string bytes{std::istreambuf_iterator<char>(in), {}};
-  std::filesystem::remove(path);
-  return bytes;
+  const TempFolder folder;
+  net.save(folder / "net.safetensors");
+  return read_file(folder / "net.safetensors");
 }
 
 Tensor rows(const Tensor& x, int64_t begin, int64_t end) {

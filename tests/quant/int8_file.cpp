@@ -7,12 +7,13 @@
 
 #include "tests/quant/compiled_nets.h"
 #include "tests/support/catch.h"
+#include "tests/support/files.h"
 #include "tests/support/random_tensors.h"
 
 using namespace mininn;
 using namespace mininn::quant;
 using namespace mininn::testing;
-using Catch::Matchers::Contains;
+using Catch::Contains;
 
 namespace {
 
@@ -20,14 +21,11 @@ namespace fs = std::filesystem;
 
 // A file that vanishes with the test.
 struct Scratch {
-  fs::path path = fs::temp_directory_path() / "mininn_int8_file_test.safetensors";
-  ~Scratch() { fs::remove(path); }
+  TempFolder folder;
+  fs::path path = folder / "net.safetensors";
 
-  std::string read() const {
-    std::ifstream in(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(in), {}};
-  }
-  void write(const std::string& bytes) const { std::ofstream(path, std::ios::binary) << bytes; }
+  std::string read() const { return read_file(path); }
+  void write(const std::string& bytes) const { write_file(path, bytes); }
 };
 
 Int8Net small_net() { return calibrated(residual(1), 1, true).compile(); }

@@ -14,7 +14,7 @@
 using namespace mininn;
 using namespace mininn::quant;
 using namespace mininn::testing;
-using Catch::Matchers::Contains;
+using Catch::Contains;
 
 namespace {
 

@@ -8,7 +8,7 @@
 using namespace mininn;
 using namespace mininn::quant;
 using namespace mininn::testing;
-using Catch::Matchers::Contains;
+using Catch::Contains;
 
 TEST_CASE("a report adds up its layers' bytes and multiply-accumulates") {
   const Report r = calibrated(residual(1), 1, true).compile().report();

@@ -13,7 +13,7 @@
 using namespace mininn;
 using namespace mininn::nn::graph;
 using namespace mininn::testing;
-using Catch::Matchers::Contains;
+using Catch::Contains;
 
 TEST_CASE("every traced op runs from its graph with the same bits") {
   const uint64_t seed = test_seed();

@@ -4,7 +4,7 @@
 
 using namespace mininn;
 using namespace mininn::nn::graph;
-using Catch::Matchers::Contains;
+using Catch::Contains;
 
 namespace {
 

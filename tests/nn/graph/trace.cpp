@@ -12,7 +12,7 @@
 using namespace mininn;
 using namespace mininn::nn::graph;
 using namespace mininn::testing;
-using Catch::Matchers::Contains;
+using Catch::Contains;
 
 TEST_CASE("a traced network computes what the function computes, at any batch size") {
   const uint64_t seed = test_seed();

@@ -6,6 +6,7 @@
 #include "nn/optim/sgd.h"
 #include "nn/serialize.h"
 #include "tests/support/catch.h"
+#include "tests/support/files.h"
 
 using namespace mininn;
 
@@ -43,7 +44,8 @@ void check_resume(const Options& o) {
   Opt one(straight, o);
   run(one, straight, 0, 9);
 
-  const auto path = std::filesystem::temp_directory_path() / "mininn_test_optimizer.safetensors";
+  const testing::TempFolder folder;
+  const auto path = folder / "optimizer.safetensors";
   std::vector<Tensor> interrupted = make_params();
   {
     Opt first(interrupted, o);
@@ -52,7 +54,6 @@ void check_resume(const Options& o) {
   }
   Opt second(interrupted, o);
   second.load_state(nn::SafeTensors::read(path).tensors);
-  std::filesystem::remove(path);
   run(second, interrupted, 4, 9);
 
   for (size_t i = 0; i < straight.size(); ++i) CHECK(straight[i].to_vector() == interrupted[i].to_vector());
