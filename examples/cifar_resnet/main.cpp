@@ -34,6 +34,9 @@ void add_train(CLI::App& app, TrainOptions& o) {
   app.add_option("--schedule", o.schedule)
       ->check(CLI::IsMember({"cosine", "one-cycle", "step"}))
       ->capture_default_str();
+  app.add_option("--warmup", o.warmup,
+                 "epochs in which the rate rises to --lr before the cosine [1, or a fifth of a short run]")
+      ->check(CLI::NonNegativeNumber);
   app.add_option("--recipe", o.recipe, "classic, or fast: one-cycle, label smoothing, nesterov, alternating flip")
       ->check(CLI::IsMember({"classic", "fast"}))
       ->capture_default_str();

@@ -27,6 +27,7 @@ struct TrainOptions : CommonOptions {
   int64_t epochs = 50, batch_size = 128;
   double lr = 0.1, momentum = 0.9, weight_decay = 5e-4;
   std::string schedule = "cosine";
+  std::optional<double> warmup;  // epochs of linearly rising rate before the cosine; see default_warmup() in train.cpp
   std::string recipe = "classic";
   double width = 1.0;
   int64_t early_stop = 0;  // epochs without a better validation loss; 0: never

@@ -71,10 +71,14 @@ Recipe recipe(const TrainOptions& o) {
   return r;
 }
 
+// A rate of 0.1 from the first step throws random weights far off, which a long run forgets and a short one does not.
+double default_warmup(int64_t epochs) { return std::min(1.0, 0.2 * double(epochs)); }
+
 double learning_rate(const Recipe& r, const TrainOptions& o, int64_t step, int64_t total) {
   if (r.schedule == "one-cycle") return optim::one_cycle_lr(o.lr, step, std::max<int64_t>(total, 2));
   if (r.schedule == "step") return optim::step_lr(o.lr, step, std::max<int64_t>(total / 3, 1));
-  return optim::cosine_lr(o.lr, step, total);
+  const double share = o.warmup.value_or(default_warmup(o.epochs)) / double(o.epochs);
+  return optim::cosine_lr(o.lr, step, total, int64_t(share * double(total)));
 }
 
 // The options that shape the sequence of weights. A resumed run must have been started with the same ones.
@@ -85,6 +89,7 @@ json fingerprint(const TrainOptions& o, const data::Dataset& set) {
           {"momentum", o.momentum},
           {"weight-decay", o.weight_decay},
           {"schedule", o.schedule},
+          {"warmup", o.warmup.value_or(default_warmup(o.epochs))},
           {"recipe", o.recipe},
           {"width", o.width},
           {"seed", o.seed},
@@ -361,6 +366,8 @@ class Trainer {
 
 void train(const TrainOptions& given) {
   TrainOptions o = given;
+  if (o.warmup && *o.warmup >= double(o.epochs))
+    throw ValueError(message("--warmup ", *o.warmup, ": must end before the ", o.epochs, " epochs of the run do"));
   if (o.early_stop > 0 && o.val_split == 0) o.val_split = kImplicitValSplit;
   Trainer(o, apply(o)).run();
 }
