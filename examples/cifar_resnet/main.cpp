@@ -1,4 +1,4 @@
-// The command line of the example: cifar_resnet train | eval | ptq | bench.
+// The command line of the example: cifar_resnet train | eval | ptq | bench | report.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
@@ -102,12 +102,15 @@ int main(int argc, char** argv) {
   EvalOptions eval_options;
   PtqOptions ptq_options;
   BenchOptions bench_options;
+  ReportOptions report_options;
   CLI::App* train_command = app.add_subcommand("train", "train ResNet-18 from random weights");
   CLI::App* eval_command =
       app.add_subcommand("eval", "accuracy, loss and the hash of all logits of an fp32 or int8 file");
   CLI::App* kernels_command = app.add_subcommand("kernels", "list the int8 convolution kernels of this build");
   CLI::App* ptq_command = app.add_subcommand("ptq", "quantize a trained network to int8 and say what it cost");
   CLI::App* bench_command = app.add_subcommand("bench", "latency, throughput and memory, fp32 against int8");
+  CLI::App* report_command = app.add_subcommand("report", "rebuild pictures and report.html from the logs");
+  report_command->add_option("--out", report_options.out, "the folder of results")->capture_default_str();
   add_train(*train_command, train_options);
   add_eval(*eval_command, eval_options);
   add_ptq(*ptq_command, ptq_options);
@@ -120,6 +123,7 @@ int main(int argc, char** argv) {
     if (*kernels_command) list_int8_kernels();
     if (*ptq_command) ptq(ptq_options);
     if (*bench_command) bench(bench_options);
+    if (*report_command) report(report_options);
     return 0;
   } catch (const std::exception& e) {
     std::fflush(stdout);

@@ -61,10 +61,15 @@ struct BenchOptions : CommonOptions {
   Path json;
 };
 
+struct ReportOptions {
+  Path out = "results";
+};
+
 void train(const TrainOptions& o);
 void eval(const EvalOptions& o);
 void list_int8_kernels();
 void ptq(const PtqOptions& o);
 void bench(const BenchOptions& o);
+void report(const ReportOptions& o);
 
 }  // namespace cifar_resnet

@@ -14,6 +14,7 @@
 #include "examples/cifar_resnet/figures.h"
 #include "examples/cifar_resnet/network.h"
 #include "examples/cifar_resnet/options.h"
+#include "examples/cifar_resnet/report.h"
 #include "examples/cifar_resnet/results.h"
 #include "examples/cifar_resnet/timing.h"
 #include "nn/graph/executor.h"
@@ -84,9 +85,10 @@ std::vector<Latency> measure_latency(const nn::graph::Graph& fp32, quant::Int8Ne
   return rows;
 }
 
-json confusion_json(const Evaluation& e, const data::Dataset& test, std::vector<int64_t>& counts) {
+// counts[truth * classes + prediction]
+std::vector<int64_t> confusion(const Evaluation& e, const data::Dataset& test) {
   const size_t n = test.classes.size();
-  counts.assign(n * n, 0);
+  std::vector<int64_t> counts(n * n);
   const auto labels = test.labels.data<int64_t>();
   for (size_t i = 0; i < labels.size(); ++i) ++counts[size_t(labels[i]) * n + size_t(e.predicted[i])];
   return counts;
@@ -280,9 +282,8 @@ void ptq(const PtqOptions& o) {
       rows.push_back({{"net", net}, {"batch", l.batch}, {"threads", l.threads}, {"ms_per_image", ms}});
   }
 
-  std::vector<int64_t> fp32_confusion, int8_confusion;
-  const json confusion{{"fp32", confusion_json(fp32_eval, test, fp32_confusion)},
-                       {"int8", confusion_json(int8_eval, test, int8_confusion)}};
+  const json confusion_counts{
+      {"classes", test.classes}, {"fp32", confusion(fp32_eval, test)}, {"int8", confusion(int8_eval, test)}};
   const json layers = layers_json(report);
   update_summary(
       o.out / "summary.json",
@@ -306,27 +307,19 @@ void ptq(const PtqOptions& o) {
        {"int8_mac_coverage", report.int8_mac_coverage()},
        {"int8_logits_sha256", int8_eval.logits_sha256},
        {"layers", layers}});
-  write_json(o.out / "quantization_benchmarks.json", {{"machine", machine_name()},
-                                                      {"backend", o.backend},
-                                                      {"rows", rows},
-                                                      {"layers", layers},
-                                                      {"confusion", confusion}});
+  const json benchmarks{{"machine", machine_name()},
+                        {"backend", o.backend},
+                        {"rows", rows},
+                        {"layers", layers},
+                        {"confusion", confusion_counts}};
+  write_json(o.out / "quantization_benchmarks.json", benchmarks);
 
+  draw_quantization(o.out, benchmarks);
   if constexpr (kHaveFigures) {
-    char title[96];
-    std::snprintf(title, sizeof title, "fp32: %.2f%% of %lld test images", 100 * fp32_eval.accuracy,
-                  (long long)test.size());
-    draw_confusion_matrix(o.out / "confusion_matrix_original.png", title, fp32_confusion, test.classes);
-    std::snprintf(title, sizeof title, "int8: %.2f%% of %lld test images", 100 * int8_eval.accuracy,
-                  (long long)test.size());
-    draw_confusion_matrix(o.out / "confusion_matrix_quantized.png", title, int8_confusion, test.classes);
     draw_misclassified(o.out / "misclassified_examples.png", misclassified(fp32_eval, int8_eval, test), test.classes);
-    std::vector<LayerBytes> bytes;
-    for (const auto& l : report.layers)
-      if (l.fp32_bytes > 0) bytes.push_back({l.name, l.fp32_bytes, l.int8_bytes()});
-    draw_layer_compression(o.out / "layer_compression.png", bytes);
     draw_effects(o.out / "quantization_effects.png", graph, int8, test);
   }
+  write_report(o.out);
   std::printf("the int8 network is %s; figures and pictures are in %s\n", int8_file.c_str(), o.out.c_str());
 
   if (o.min_coverage && report.int8_mac_coverage() < *o.min_coverage)

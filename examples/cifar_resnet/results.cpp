@@ -12,8 +12,6 @@ namespace cifar_resnet {
 using namespace mininn;
 using nlohmann::json;
 
-namespace {
-
 void write_text(const Path& file, const std::string& text) {
   const Path temporary = file.string() + ".tmp";
   std::ofstream out(temporary, std::ios::binary);
@@ -29,8 +27,6 @@ void write_text(const Path& file, const std::string& text) {
         message(file.string(), ": cannot be written", error ? ": " + error.message() : " (is the disk full?)"));
   }
 }
-
-}  // namespace
 
 void write_json(const Path& file, const json& value) { write_text(file, value.dump(2) + "\n"); }
 

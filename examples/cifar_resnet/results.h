@@ -6,6 +6,9 @@
 
 namespace cifar_resnet {
 
+// Writes `text`, whole or not at all. Throws FileError.
+void write_text(const std::filesystem::path& file, const std::string& text);
+
 // Writes `value` indented, whole or not at all. Throws FileError.
 void write_json(const std::filesystem::path& file, const nlohmann::json& value);
 

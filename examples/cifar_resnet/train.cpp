@@ -17,6 +17,7 @@
 #include "examples/cifar_resnet/network.h"
 #include "examples/cifar_resnet/options.h"
 #include "examples/cifar_resnet/progress.h"
+#include "examples/cifar_resnet/report.h"
 #include "examples/cifar_resnet/results.h"
 #include "nn/optim/schedule.h"
 #include "nn/optim/sgd.h"
@@ -256,7 +257,7 @@ class Trainer {
     }
     metrics_.append(line);
     if (position_.epoch % o_.checkpoint_every == 0 || position_.epoch == o_.epochs || interrupted) save(position_);
-    draw_history();
+    draw_history(o_.out, history_);
     if (interrupted && position_.epoch < o_.epochs)
       throw Error(message("interrupted after epoch ", position_.epoch, "; go on with --resume"));
   }
@@ -288,20 +289,6 @@ class Trainer {
     std::printf("no better validation loss for %lld epochs: stopping early (best was epoch %lld)\n",
                 (long long)o_.early_stop, (long long)best_epoch());
     return true;
-  }
-
-  void draw_history() const {
-    if constexpr (kHaveFigures) {
-      std::vector<EpochFigures> epochs;
-      for (const auto& line : history_)
-        epochs.push_back({.epoch = line.at("epoch"),
-                          .train_loss = line.at("train_loss"),
-                          .test_loss = line.at("test_loss"),
-                          .train_accuracy = line.at("train_accuracy"),
-                          .test_accuracy = line.at("test_accuracy"),
-                          .lr = line.at("lr")});
-      draw_training_history(o_.out / "training_history.png", epochs);
-    }
   }
 
   void draw_maps() {
@@ -339,6 +326,7 @@ class Trainer {
                                                {"options", run_state_.at("options")}}},
                                              {"fp32_accuracy", last.at("test_accuracy")},
                                              {"fp32_file_bytes", std::filesystem::file_size(model_file_)}});
+    write_report(o_.out);
     std::printf("test accuracy %.2f%% after %lld epochs; the network is in %s, everything else in %s\n",
                 100 * last.at("test_accuracy").get<double>(), (long long)position_.epoch, model_file_.c_str(),
                 o_.out.c_str());

@@ -93,6 +93,13 @@ head -c 1000 /dev/zero > broken/data_batch_1.bin
 refuses "data_batch_1.bin" "$exe" train --data broken
 [ "$before" = "$(sha256sum whole/checkpoint/last.safetensors)" ] || fail "bad input changed the checkpoint"
 
+say "report"
+[ -s whole/report.html ] || fail "ptq wrote no report.html"
+rm whole/report.html
+"$exe" report --out whole > /dev/null
+[ -s whole/report.html ] || fail "report wrote no report.html"
+refuses "holds no results" "$exe" report --out broken
+
 say "bench"
 "$exe" bench --model whole/resnet18.safetensors --int8 whole/resnet18_int8.safetensors --batch 1,4 --threads 1 --json bench.json > /dev/null
 grep -q '"ms_per_image"' bench.json || fail "bench wrote no rows"
