@@ -69,7 +69,9 @@ class KernelTable {
     return lists_[size_t(d)];
   }
 
-  // The kernel that run() would take. Throws KernelError listing every refusal.
+  // The kernel that run() would take. A kernel may accept a call and yet be slower than those behind it: where
+  // Kernel<Args> has a member `bool (*pays)(const Args&)`, it is passed over if that says so, unless forced. Throws
+  // KernelError listing every refusal.
   const Kernel<Args>& select(const Args& a, Device d) const {
     const auto& list = kernels(d.type);
     const std::string_view forced = detail::forced_kernel(op_);
@@ -78,6 +80,8 @@ class KernelTable {
       for (const auto& k : list) {
         const bool now = forced.empty() ? detail::in_family(k.name, p) == preferred : preferred && k.name == forced;
         if (!now || k.check(a)) continue;
+        if constexpr (requires { k.pays; })
+          if (forced.empty() && k.pays && !k.pays(a)) continue;
         if (detail::dispatch_verbose()) detail::log_choice(op_, k.name, refusals(a, d));
         return k;
       }

@@ -50,6 +50,8 @@ struct Kernel<QConv2d> {
   void (*run)(const QConv2d&, const ExecContext&);
   // Bytes as run() wants them behind `packed`, from w, bias and x_zero; [size] u8, 64-byte aligned.
   Tensor (*pack)(const QConv2d&);
+  // Whether it is expected to beat the kernels behind it in the table, by a rule of thumb; null: always.
+  bool (*pays)(const QConv2d&) = nullptr;
 };
 KernelTable<QConv2d>& qconv2d_kernels();
 

@@ -14,6 +14,7 @@
 #include "ops/quantize.h"
 #include "quant/overloaded.h"
 #include "quant/qtensor.h"
+#include "quant/tuner.h"
 
 namespace mininn::quant {
 namespace {
@@ -107,6 +108,7 @@ struct Buffers {
 // A step with its kernel chosen and its weights packed.
 struct BoundStep {
   std::string kernel;
+  std::vector<Trial> trials;  // of a convolution's candidates, if they were measured
   Tensor packed;
   std::function<void(const Buffers&)> run;
 };
@@ -117,7 +119,7 @@ BoundStep bind_step(const KernelTable<Args>& table, void (*check)(const Args&), 
   const Args args = bind(sample);
   check(args);
   const Kernel<Args>& kernel = table.select(args, kCpu);
-  return {std::string(kernel.name), {}, [bind, run = kernel.run](const Buffers& b) {
+  return {std::string(kernel.name), {}, {}, [bind, run = kernel.run](const Buffers& b) {
             run(bind(b), {kCpu, current_stream(kCpu)});
           }};
 }
@@ -177,10 +179,11 @@ class Binder {
     };
     const QConv2d args = bind(sample_);
     check_qconv2d(args);
-    const Kernel<QConv2d>& kernel = qconv2d_kernels().select(args, kCpu);
+    const KernelChoice choice = choose_kernel(args);
+    const Kernel<QConv2d>& kernel = *choice.kernel;
     // The two batch size classes share the packed weights of a common kernel.
     const Tensor packed = other_ && other_->kernel == kernel.name ? other_->packed : kernel.pack(args);
-    return {std::string(kernel.name), packed, [bind, packed, run = kernel.run](const Buffers& b) {
+    return {std::string(kernel.name), choice.trials, packed, [bind, packed, run = kernel.run](const Buffers& b) {
               QConv2d a = bind(b);
               a.packed = packed.view().data;
               run(a, {kCpu, current_stream(kCpu)});
@@ -332,6 +335,7 @@ void Int8Net::repack() {
     p->small.push_back(about(s, [&] { return std::visit(Binder(s, one, nullptr), s.body); }));
     p->large.push_back(about(s, [&] { return std::visit(Binder(s, many, &p->small.back()), s.body); }));
   }
+  save_tuning();
   program_ = std::move(p);
 }
 
@@ -369,6 +373,8 @@ Report Int8Net::report() const {
     l.name = s.name;
     l.op = s.op;
     l.kernel = small.kernel == large.kernel ? small.kernel : small.kernel + " / " + large.kernel;
+    l.trials = small.trials;
+    l.trials_large = large.trials;
     l.shape = {y.c, y.h, y.w};
     l.q = y.q;
     l.real = y.kind == Int8Value::Kind::real;

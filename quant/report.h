@@ -9,11 +9,14 @@
 
 #include "core/qparams.h"
 #include "core/shape.h"
+#include "quant/tuner.h"
 
 namespace mininn::quant {
 
 struct LayerReport {
-  std::string name, op, kernel;
+  std::string name, op;
+  std::string kernel;  // "small / large" where batches of one image and full slices have different ones
+  std::vector<Trial> trials, trials_large;  // the candidates' times for one image and for a full slice, if measured
   Shape shape;        // of the output, for one image: [C,H,W]
   QParams q;          // of the output
   bool real = false;  // the output is f32: q means nothing

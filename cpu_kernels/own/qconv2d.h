@@ -1,10 +1,12 @@
-// The own int8 convolution kernels, best first.
+// The own int8 convolution kernels.
 #pragma once
 
 #include "ops/qconv2d.h"
 
 namespace mininn::cpu::own {
 
+extern const Kernel<QConv2d> qconv2d_winograd_avx512vnni;
+extern const Kernel<QConv2d> qconv2d_winograd_avx2;
 extern const Kernel<QConv2d> qconv2d_direct_amx;
 extern const Kernel<QConv2d> qconv2d_direct_avx512vnni;
 extern const Kernel<QConv2d> qconv2d_direct_avxvnni;

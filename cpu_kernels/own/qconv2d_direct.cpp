@@ -41,7 +41,9 @@ struct Kinds {
 };
 
 struct Header {
-  int64_t row, col, bias, w, bias_stride, blocks, w_block;  // offsets and sizes in bytes, except the last three
+  int64_t row, col, bias, w;  // offsets in bytes
+  int64_t bias_stride, blocks;
+  int64_t w_block;  // bytes
 };
 
 constexpr int64_t round_up(int64_t v, int64_t to) { return (v + to - 1) / to * to; }
@@ -57,20 +59,6 @@ int64_t weight_sum(const QConv2d& a, int64_t o, std::pair<int64_t, int64_t> rows
     for (int64_t kh = rows.first; kh < rows.second; ++kh)
       for (int64_t kw = cols.first; kw < cols.second; ++kw) sum += w[(c * g.kh + kh) * g.kw + kw];
   return sum;
-}
-
-// The share of all (output pixel, tap) pairs that fall on padding.
-double padding_share(const Conv2dGeometry& g) {
-  int64_t rows = 0, cols = 0;
-  for (int64_t o = 0; o < g.oh; ++o) {
-    const auto [begin, end] = valid_taps(o, g.ih, g.kh, g.stride_h, g.pad_h, g.dil_h);
-    rows += end - begin;
-  }
-  for (int64_t o = 0; o < g.ow; ++o) {
-    const auto [begin, end] = valid_taps(o, g.iw, g.kw, g.stride_w, g.pad_w, g.dil_w);
-    cols += end - begin;
-  }
-  return 1 - double(rows * cols) / double(g.oh * g.kh * g.ow * g.kw);
 }
 
 // The order in which output pixels are visited. Across images at one position, every pixel of a tile has the same taps,
@@ -122,28 +110,41 @@ std::vector<uint8_t> padding_pixel(const QConv2d& a, int recode) {
 
 }  // namespace
 
+double padding_share(const Conv2dGeometry& g) {
+  int64_t rows = 0, cols = 0;
+  for (int64_t o = 0; o < g.oh; ++o) {
+    const auto [begin, end] = valid_taps(o, g.ih, g.kh, g.stride_h, g.pad_h, g.dil_h);
+    rows += end - begin;
+  }
+  for (int64_t o = 0; o < g.ow; ++o) {
+    const auto [begin, end] = valid_taps(o, g.iw, g.kw, g.stride_w, g.pad_w, g.dil_w);
+    cols += end - begin;
+  }
+  return 1 - double(rows * cols) / double(g.oh * g.kh * g.ow * g.kw);
+}
+
 Refusal check_direct(const QConv2d& a) {
   if (a.g.groups > 1 && a.g.icg() % 4 != 0) return {"the input channels of a group are no multiple of 4"};
   if (a.g.kh * a.g.kw > kMaxTaps) return {"the kernel has more than 128 taps"};
   return {};
 }
 
-Tensor pack_direct(const QConv2d& a, int lanes, int recode) {
+QPacking pack_bias_rows(const QConv2d& a, int64_t groups, int64_t lanes, int64_t w_block, int recode) {
   const Conv2dGeometry& g = a.g;
-  const int64_t zero = a.x_zero - recode, steps = steps_of(g), taps = g.kh * g.kw;
+  const int64_t zero = a.x_zero - recode, channels = g.oc / groups;
   const Kinds rows(g.oh, g.ih, g.kh, g.stride_h, g.pad_h, g.dil_h, a.row_class, zero != 0);
   const Kinds cols(g.ow, g.iw, g.kw, g.stride_w, g.pad_w, g.dil_w, a.col_class, zero != 0);
   const int64_t n_rows = int64_t(rows.keys.size()), n_cols = int64_t(cols.keys.size());
 
   Header h{};
-  h.blocks = (g.ocg() + lanes - 1) / lanes;
-  h.bias_stride = g.groups * h.blocks * lanes;
-  h.w_block = taps * steps * lanes * 4;
+  h.blocks = (channels + lanes - 1) / lanes;
+  h.bias_stride = groups * h.blocks * lanes;
+  h.w_block = w_block;
   h.row = round_up(sizeof(Header), 64);
   h.col = h.row + g.oh * 4;
   h.bias = round_up(h.col + g.ow * 4, 64);
   h.w = round_up(h.bias + n_rows * n_cols * h.bias_stride * 4, 64);
-  Tensor packed = Tensor::empty({h.w + g.groups * h.blocks * h.w_block}, DType::u8);
+  Tensor packed = Tensor::empty({h.w + groups * h.blocks * h.w_block}, DType::u8);
   auto* base = packed.mutable_data<uint8_t>().data();
   std::memset(base, 0, size_t(packed.numel()));
   std::memcpy(base, &h, sizeof h);
@@ -153,7 +154,6 @@ Tensor pack_direct(const QConv2d& a, int lanes, int recode) {
   for (int64_t i = 0; i < g.oh; ++i) row[i] = rows.of[size_t(i)] * int32_t(n_cols);
   for (int64_t i = 0; i < g.ow; ++i) col[i] = cols.of[size_t(i)];
 
-  const auto place = [&](int64_t o) { return o / g.ocg() * h.blocks * lanes + o % g.ocg(); };  // in a padded row
   auto* bias = reinterpret_cast<int32_t*>(base + h.bias);
   for (int64_t r = 0; r < n_rows; ++r)
     for (int64_t c = 0; c < n_cols; ++c) {
@@ -162,21 +162,28 @@ Tensor pack_direct(const QConv2d& a, int lanes, int recode) {
       for (int64_t o = 0; o < g.oc; ++o) {
         const int64_t b = a.bias.as<int32_t>()[(row_class + col_class) * g.oc + o];
         const int64_t sum = zero != 0 ? weight_sum(a, o, {kh0, kh1}, {kw0, kw1}) : 0;
-        bias[(r * n_cols + c) * h.bias_stride + place(o)] = int32_t(uint32_t(b - zero * sum));
+        const int64_t place = o / channels * h.blocks * lanes + o % channels;
+        bias[(r * n_cols + c) * h.bias_stride + place] = int32_t(uint32_t(b - zero * sum));
       }
     }
+  return {std::move(packed), reinterpret_cast<int8_t*>(base + h.w), h.blocks};
+}
 
-  auto* packed_w = reinterpret_cast<int8_t*>(base + h.w);
+Tensor pack_direct(const QConv2d& a, int lanes, int recode) {
+  const Conv2dGeometry& g = a.g;
+  const int64_t steps = steps_of(g), taps = g.kh * g.kw, w_block = taps * steps * lanes * 4;
+  QPacking packing = pack_bias_rows(a, g.groups, lanes, w_block, recode);
   const auto* w = a.w.as<int8_t>();
   parallel_for(g.oc, 16, [&](int64_t begin, int64_t end) {
     for (int64_t o = begin; o < end; ++o) {
-      int8_t* block = packed_w + place(o) / lanes * h.w_block + place(o) % lanes * 4;
+      const int64_t in_group = o % g.ocg();
+      int8_t* block = packing.w + (o / g.ocg() * packing.blocks + in_group / lanes) * w_block + in_group % lanes * 4;
       for (int64_t c = 0; c < g.icg(); ++c)
         for (int64_t t = 0; t < taps; ++t)
           block[(t * steps + c / 4) * lanes * 4 + c % 4] = w[(o * g.icg() + c) * taps + t];
     }
   });
-  return packed;
+  return std::move(packing.buffer);
 }
 
 PackedQConv unpack_direct(const QConv2d& a) {

@@ -70,8 +70,18 @@ struct QDirectIsa {
 
 // Null, or why no direct kernel with dword input channels takes the call.
 Refusal check_direct(const QConv2d& a);
+// The share of all (output pixel, tap) pairs that fall on padding.
+double padding_share(const Conv2dGeometry& g);
 Tensor pack_direct(const QConv2d& a, int lanes, int recode);
 void run_direct(const QConv2d& a, const QDirectIsa& isa);
+
+// A packed buffer that has its bias rows, and zeros for weights.
+struct QPacking {
+  Tensor buffer;
+  int8_t* w;       // 64-byte aligned: [groups][blocks][w_block]
+  int64_t blocks;  // per group: the output channels of one, `lanes` at a time
+};
+QPacking pack_bias_rows(const QConv2d& a, int64_t groups, int64_t lanes, int64_t w_block, int recode);
 
 // The parts of a packed buffer.
 struct PackedQConv {

@@ -77,6 +77,11 @@ Conv2dGeometry geometry(int64_t n, int64_t ic, int64_t size, int64_t oc, int64_t
 }
 
 Conv2dGeometry random_geometry(Rng& rng) {
+  if (chance(rng, 0.2)) {  // what Winograd takes
+    const int64_t ic = uniform(rng, 1, 70);
+    return Conv2dGeometry::make("test", {uniform(rng, 0, 7), ic, uniform(rng, 3, 14), uniform(rng, 3, 14)},
+                                {uniform(rng, 1, 70), ic, 3, 3}, {.padding = {uniform(rng, 0, 3), uniform(rng, 0, 3)}});
+  }
   for (;;) {
     const bool depthwise = chance(rng, 0.1);
     const int64_t groups = depthwise ? uniform(rng, 1, 40) : chance(rng, 0.3) ? uniform(rng, 2, 3) : 1;
@@ -221,6 +226,38 @@ TEST_CASE("qconv2d is exact at the extremes") {
         c.y_zero = 128;
         check_kernels(rng, c);
       }
+}
+
+// Sums of codes times weights right below 2^25, the most that Winograd can carry, and right above, where it must
+// refuse.
+TEST_CASE("qconv2d with Winograd is exact up to its limit and refuses beyond") {
+  Rng rng(7);
+  const auto g = geometry(1, 115, 6, 9, 3, 1, 1);  // 1035 weights of 127 make 255 * 131,445 < 2^25; 1037 do not
+  const auto wide = geometry(1, 116, 6, 9, 3, 1, 1);
+  const auto accepts = [](const Case& c) {
+    Rng poison(1);
+    Codes y = Codes::output(poison, {c.g.n, c.g.oc, c.g.oh, c.g.ow});
+    const QConv2d a = c.args(y.view());
+    for (const auto& k : qconv2d_kernels().kernels(DeviceType::cpu))
+      if (k.name.starts_with("own.winograd") && !k.check(a)) return true;
+    return false;
+  };
+  for (const int sign : {1, -1}) {
+    Case c(g, Codes::constant({1, 115, 6, 6}, 255)), beyond(wide, Codes::constant({1, 116, 6, 6}, 255));
+    for (Case* each : {&c, &beyond}) {
+      for (int64_t i = 0; i < each->w.size(); ++i) each->w[i] = int8_t(127 * sign);
+      for (int64_t i = 0; i < 9; ++i) each->bias[i] = int32_t(i - 4);
+      for (int64_t i = 0; i < 9; ++i) each->multiplier[i] = 3e-6f;
+      each->y_zero = 128;
+      check_kernels(rng, *each);
+    }
+    if (accepts(c)) CHECK_FALSE(accepts(beyond));
+    // One weight of each channel turned round: the worst sum falls back below the limit.
+    for (int64_t o = 0; o < 9; ++o)
+      for (int64_t i = 0; i < 9; ++i) beyond.w[o * 116 * 9 + i] = int8_t(-127 * sign);
+    CHECK(accepts(beyond) == accepts(c));
+    check_kernels(rng, beyond);
+  }
 }
 
 TEST_CASE("qconv2d saturates at both ends, also beyond the range of int32") {

@@ -1,0 +1,57 @@
+// Exact integer Winograd convolution F(4x4, 3x3), shared by every instruction set: the weights, the check, the walk.
+//
+// Four times fewer multiplications than a direct convolution, and the same accumulators to the bit. With d a 6x6 patch
+// of u8 codes and w a 3x3 filter of s8 (Lavin and Gray 2015, the transforms freed of their fractions):
+//
+//   V = B^T d B                       |V| <= 17,340: s16
+//   U = (S G) w (S G)^T               |U| <= 18,288: s16, made by pack(); S = diag(6, -4, -4, 1, 1, 12)
+//   M = sum over input channels U V   s16 x s16 -> s32, modulo 2^32
+//   T = A^T M A                       modulo 2^32; equals 576 times the sum that a direct convolution computes
+//
+//         4  0 -5  0  1  0        1  0  0               1  1  1  1  1  0
+//         0 -4 -4  1  1  0        1  1  1               0  1 -1  2 -2  0
+//   B^T = 0  4 -4 -1  1  0    G = 1 -1  1         A^T = 0  1  1  4  4  0
+//         0 -2 -1  2  1  0        1  2  4               0  1 -1  8 -8  2
+//         0  2 -1 -2  1  0        1 -2  4
+//         0  4  0 -5  0  1        0  0  1
+//
+// The division is exact: 576 = 9 * 64, 9 has an inverse modulo 2^32, and what is left is a shift by 6, which loses
+// nothing as long as the sum fits 26 bits. That is the one condition: check() refuses weights that could exceed it.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu_kernels/own/qconv2d_direct.h"
+#include "ops/qconv2d.h"
+
+namespace mininn::cpu::own {
+
+inline constexpr int kWinogradPoints = 36;             // elements of a transformed patch
+inline constexpr uint32_t kInverseOfNine = 954437177;  // modulo 2^32
+inline constexpr int64_t kWinogradSumLimit = int64_t{1} << 25;
+
+// The parts of the algorithm that each instruction set writes for itself (qconv2d_winograd.inl).
+struct WinogradIsa {
+  int lanes;      // output channels of a vector; products come in pairs of vectors
+  int channels;   // input channels that input() works on at a time
+  int tiles;      // most tiles of a product
+  int64_t cache;  // bytes of a core's L2 cache
+
+  // x[36]: a patch's pixels; transforms `channels` codes of each into v[point * point_stride + channel].
+  void (*input)(const uint8_t* const* x, int64_t channels, int16_t* v, int64_t point_stride);
+  // m[tile * m_stride + 0 .. 2 * lanes) = sum over `steps` pairs of channels of v[tile * v_stride + ..] * u.
+  using Product = void (*)(const int16_t* v, int64_t v_stride, const int16_t* u, int64_t steps, int32_t* m,
+                           int64_t m_stride);
+  const Product* product;  // [tiles]: for 1, 2, .. tiles
+  // m: [pairs][36][2 * lanes] of one tile, whose 4x4 pixels are those of t; the first `rows` x `cols` exist.
+  void (*output)(const QTile& t, int rows, int cols, const int32_t* m);
+};
+
+// Null, or why the algorithm does not apply: the shape, or weights too large for an exact result.
+Refusal check_winograd(const QConv2d& a);
+// Whether it is expected to beat a direct kernel that does `speed` times as many multiplications per cycle.
+bool winograd_pays(const QConv2d& a, const WinogradIsa& isa, double speed);
+Tensor pack_winograd(const QConv2d& a, const WinogradIsa& isa);
+void run_winograd(const QConv2d& a, const WinogradIsa& isa);
+
+}  // namespace mininn::cpu::own

@@ -1,0 +1,113 @@
+// The vector code of the exact Winograd convolution (qconv2d_winograd.h). Included inside the target region and
+// namespace of each instruction set, which has defined
+//   kLanes                        32-bit lanes of a vector
+//   Vec                           a vector of 16-bit or 32-bit integers
+//   load(p), store(p, v), broadcast_pair(p)     unaligned; two 16-bit integers into every 32-bit lane
+//   load_codes_16(p), load_codes_16(p, n)       2 * kLanes u8 codes, or the first n and zeros, as 16-bit integers
+//   add16, sub16, shl16<n>, add32, sub32, shl32<n>, sra32<n>, mul32, splat32
+//   dot(acc, x, u)                acc + the sums of two 16-bit products
+//   Epilogue(t, v).store(p, acc)  from accumulators of vector v and pixel p to the output
+
+// B^T of six values, in place.
+inline void transform_input(Vec (&d)[6]) {
+  const Vec p = sub16(d[4], shl16<2>(d[2])), q = sub16(d[3], shl16<2>(d[1]));
+  const Vec r = sub16(d[4], d[2]), s = sub16(d[3], d[1]), t = add16(s, s);
+  d[0] = add16(shl16<2>(sub16(d[0], d[2])), r);
+  d[5] = sub16(sub16(d[5], d[3]), add16(t, t));
+  d[1] = add16(p, q);
+  d[2] = sub16(p, q);
+  d[3] = add16(r, t);
+  d[4] = sub16(r, t);
+}
+
+template <class Load>
+inline void transform_patch(const Load& pixel, int16_t* v, int64_t point_stride) {
+  Vec rows[6][6];
+#pragma GCC unroll 6
+  for (int i = 0; i < 6; ++i) {
+#pragma GCC unroll 6
+    for (int j = 0; j < 6; ++j) rows[i][j] = pixel(i * 6 + j);
+    transform_input(rows[i]);
+  }
+#pragma GCC unroll 6
+  for (int j = 0; j < 6; ++j) {
+    Vec column[6] = {rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j]};
+    transform_input(column);
+#pragma GCC unroll 6
+    for (int i = 0; i < 6; ++i) store(v + (i * 6 + j) * point_stride, column[i]);
+  }
+}
+
+void input(const uint8_t* const* x, int64_t channels, int16_t* v, int64_t point_stride) {
+  int64_t c = 0;
+  for (; c + 2 * kLanes <= channels; c += 2 * kLanes)
+    transform_patch(
+        [&](int i) __attribute__((always_inline)) { return load_codes_16(x[i] + c); }, v + c, point_stride);
+  if (c < channels)
+    transform_patch(
+        [&](int i) __attribute__((always_inline)) { return load_codes_16(x[i] + c, channels - c); }, v + c,
+        point_stride);
+}
+
+template <int kTiles>
+void product(const int16_t* v, int64_t v_stride, const int16_t* u, int64_t steps, int32_t* m, int64_t m_stride) {
+  Vec acc[kTiles][2];
+#pragma GCC unroll 16
+  for (int t = 0; t < kTiles; ++t) acc[t][0] = acc[t][1] = splat32(0);
+#pragma GCC unroll 2
+  for (int64_t k = 0; k < steps; ++k, u += 4 * kLanes) {
+    const Vec u0 = load(u), u1 = load(u + 2 * kLanes);
+#pragma GCC unroll 16
+    for (int t = 0; t < kTiles; ++t) {
+      const Vec x = broadcast_pair(v + t * v_stride + 2 * k);
+      acc[t][0] = dot(acc[t][0], x, u0);
+      acc[t][1] = dot(acc[t][1], x, u1);
+    }
+  }
+#pragma GCC unroll 16
+  for (int t = 0; t < kTiles; ++t) {
+    store(m + t * m_stride, acc[t][0]);
+    store(m + t * m_stride + kLanes, acc[t][1]);
+  }
+}
+
+// A^T of six values.
+inline void transform_output(const Vec (&m)[6], Vec (&y)[4]) {
+  const Vec a = add32(m[1], m[2]), b = sub32(m[1], m[2]), c = add32(m[3], m[4]), d = sub32(m[3], m[4]);
+  const Vec e = add32(shl32<2>(d), m[5]);
+  y[0] = add32(add32(m[0], a), c);
+  y[1] = add32(b, add32(d, d));
+  y[2] = add32(a, shl32<2>(c));
+  y[3] = add32(b, add32(e, e));
+}
+
+void output(const QTile& t, int rows, int cols, const int32_t* m) {
+  const Vec inverse = splat32(int(kInverseOfNine));
+  for (int v = 0; v * kLanes < t.channels; ++v) {
+    const int32_t* const from = m + (v / 2 * kWinogradPoints * 2 + v % 2) * kLanes;
+    Vec columns[6][4];
+#pragma GCC unroll 6
+    for (int j = 0; j < 6; ++j) {
+      Vec column[6];
+#pragma GCC unroll 6
+      for (int i = 0; i < 6; ++i) column[i] = load(from + (i * 6 + j) * 2 * kLanes);
+      transform_output(column, columns[j]);
+    }
+    const Epilogue epilogue(t, v);
+    for (int i = 0; i < rows; ++i) {
+      const Vec row[6] = {columns[0][i], columns[1][i], columns[2][i], columns[3][i], columns[4][i], columns[5][i]};
+      Vec y[4];
+      transform_output(row, y);
+      for (int j = 0; j < cols; ++j) {
+        const Vec sum = sra32<6>(mul32(y[j], inverse));
+        const int p = i * 4 + j;
+        epilogue.store(p, add32(sum, load(t.bias[p] + t.bias_channel + v * kLanes)));
+      }
+    }
+  }
+}
+
+template <int... kTiles>
+constexpr auto products(std::integer_sequence<int, kTiles...>) {
+  return std::array<WinogradIsa::Product, sizeof...(kTiles)>{product<kTiles + 1>...};
+}

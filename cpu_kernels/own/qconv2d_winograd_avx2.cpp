@@ -1,0 +1,85 @@
+// Exact Winograd convolution on 256-bit vectors: vpmaddwd multiplies 16 pairs and adds neighbours, exactly.
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include "cpu_kernels/own/cpu_features.h"
+#include "cpu_kernels/own/qconv2d.h"
+#include "cpu_kernels/own/qconv2d_epilogue_ymm.h"
+#include "cpu_kernels/own/qconv2d_winograd.h"
+
+MININN_TARGET_AVX2
+namespace mininn::cpu::own {
+namespace {
+
+constexpr int kLanes = 8;
+using Vec = __m256i;
+using Epilogue = YmmEpilogue;
+
+inline Vec load(const void* p) { return _mm256_loadu_si256(static_cast<const Vec*>(p)); }
+inline void store(void* p, Vec v) { _mm256_storeu_si256(static_cast<Vec*>(p), v); }
+inline Vec broadcast_pair(const int16_t* p) {
+  int32_t v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return _mm256_set1_epi32(v);
+}
+inline Vec load_codes_16(const uint8_t* p) {
+  return _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline Vec load_codes_16(const uint8_t* p, int64_t n) {
+  uint8_t codes[16] = {};
+  __builtin_memcpy(codes, p, size_t(n));
+  return load_codes_16(codes);
+}
+inline Vec add16(Vec a, Vec b) { return _mm256_add_epi16(a, b); }
+inline Vec sub16(Vec a, Vec b) { return _mm256_sub_epi16(a, b); }
+inline Vec add32(Vec a, Vec b) { return _mm256_add_epi32(a, b); }
+inline Vec sub32(Vec a, Vec b) { return _mm256_sub_epi32(a, b); }
+inline Vec mul32(Vec a, Vec b) { return _mm256_mullo_epi32(a, b); }
+inline Vec splat32(int v) { return _mm256_set1_epi32(v); }
+template <int kBits>
+inline Vec shl16(Vec a) {
+  return _mm256_slli_epi16(a, kBits);
+}
+template <int kBits>
+inline Vec shl32(Vec a) {
+  return _mm256_slli_epi32(a, kBits);
+}
+template <int kBits>
+inline Vec sra32(Vec a) {
+  return _mm256_srai_epi32(a, kBits);
+}
+inline Vec dot(Vec acc, Vec x, Vec u) { return _mm256_add_epi32(acc, _mm256_madd_epi16(x, u)); }
+
+#include "cpu_kernels/own/qconv2d_winograd.inl"
+
+}  // namespace
+}  // namespace mininn::cpu::own
+MININN_TARGET_END
+
+namespace mininn::cpu::own {
+namespace {
+
+// 6 x 2 accumulators, two vectors of weights, one of input and one product: 16 registers.
+constexpr auto kProducts = products(std::make_integer_sequence<int, 6>());
+constexpr WinogradIsa kIsa{.lanes = kLanes,
+                           .channels = 2 * kLanes,
+                           .tiles = int(kProducts.size()),
+                           .cache = int64_t{512} << 10,
+                           .input = input,
+                           .product = kProducts.data(),
+                           .output = output};
+
+Refusal check(const QConv2d& a) {
+  if (!cpu_features().avx2_fma) return {"the processor has no AVX2 and FMA"};
+  return check_winograd(a);
+}
+void run(const QConv2d& a, const ExecContext&) { run_winograd(a, kIsa); }
+Tensor pack(const QConv2d& a) { return pack_winograd(a, kIsa); }
+bool pays(const QConv2d& a) { return winograd_pays(a, kIsa, 1); }
+
+}  // namespace
+
+const Kernel<QConv2d> qconv2d_winograd_avx2{"own.winograd.avx2", check, run, pack, pays};
+
+}  // namespace mininn::cpu::own

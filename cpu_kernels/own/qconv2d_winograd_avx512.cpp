@@ -1,0 +1,84 @@
+// Exact Winograd convolution on 512-bit vectors: vpdpwssd multiplies 32 pairs of 16-bit integers and adds neighbours to
+// an accumulator.
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include "cpu_kernels/own/cpu_features.h"
+#include "cpu_kernels/own/qconv2d.h"
+#include "cpu_kernels/own/qconv2d_epilogue_zmm.h"
+#include "cpu_kernels/own/qconv2d_winograd.h"
+
+MININN_TARGET_AVX512VNNI
+namespace mininn::cpu::own {
+namespace {
+
+constexpr int kLanes = 16;
+using Vec = __m512i;
+using Epilogue = ZmmEpilogue;
+
+inline Vec load(const void* p) { return _mm512_loadu_si512(p); }
+inline void store(void* p, Vec v) { _mm512_storeu_si512(p, v); }
+inline Vec broadcast_pair(const int16_t* p) {
+  int32_t v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return _mm512_set1_epi32(v);
+}
+inline Vec load_codes_16(const uint8_t* p) {
+  return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+inline Vec load_codes_16(const uint8_t* p, int64_t n) {
+  return _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8((uint32_t{1} << n) - 1, p));
+}
+inline Vec add16(Vec a, Vec b) { return _mm512_add_epi16(a, b); }
+inline Vec sub16(Vec a, Vec b) { return _mm512_sub_epi16(a, b); }
+inline Vec add32(Vec a, Vec b) { return _mm512_add_epi32(a, b); }
+inline Vec sub32(Vec a, Vec b) { return _mm512_sub_epi32(a, b); }
+inline Vec mul32(Vec a, Vec b) { return _mm512_mullo_epi32(a, b); }
+inline Vec splat32(int v) { return _mm512_set1_epi32(v); }
+template <int kBits>
+inline Vec shl16(Vec a) {
+  return _mm512_slli_epi16(a, kBits);
+}
+template <int kBits>
+inline Vec shl32(Vec a) {
+  return _mm512_slli_epi32(a, kBits);
+}
+template <int kBits>
+inline Vec sra32(Vec a) {
+  return _mm512_srai_epi32(a, kBits);
+}
+inline Vec dot(Vec acc, Vec x, Vec u) { return _mm512_dpwssd_epi32(acc, x, u); }
+
+#include "cpu_kernels/own/qconv2d_winograd.inl"
+
+}  // namespace
+}  // namespace mininn::cpu::own
+MININN_TARGET_END
+
+namespace mininn::cpu::own {
+namespace {
+
+// 14 x 2 accumulators, two vectors of weights and one of input: 31 of 32 registers.
+constexpr auto kProducts = products(std::make_integer_sequence<int, 14>());
+constexpr WinogradIsa kIsa{.lanes = kLanes,
+                           .channels = 2 * kLanes,
+                           .tiles = int(kProducts.size()),
+                           .cache = int64_t{1} << 20,
+                           .input = input,
+                           .product = kProducts.data(),
+                           .output = output};
+
+Refusal check(const QConv2d& a) {
+  if (!cpu_features().avx512_vnni) return {"the processor has no AVX-512 VNNI"};
+  return check_winograd(a);
+}
+void run(const QConv2d& a, const ExecContext&) { run_winograd(a, kIsa); }
+Tensor pack(const QConv2d& a) { return pack_winograd(a, kIsa); }
+bool pays(const QConv2d& a) { return winograd_pays(a, kIsa, 2); }
+
+}  // namespace
+
+const Kernel<QConv2d> qconv2d_winograd_avx512vnni{"own.winograd.avx512vnni", check, run, pack, pays};
+
+}  // namespace mininn::cpu::own

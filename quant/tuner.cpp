@@ -1,0 +1,220 @@
+#include "quant/tuner.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <mutex>
+#include <numeric>
+
+#include <nlohmann/json.hpp>
+
+#include "core/parallel.h"
+#include "core/random.h"
+
+namespace mininn::quant {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+bool enabled() {
+  const char* text = std::getenv("MININN_TUNE");
+  const std::string mode = text ? text : "on";
+  if (mode != "on" && mode != "off") throw ValueError(message("MININN_TUNE='", mode, "' is neither on nor off"));
+  return mode == "on";
+}
+
+// Empty: there is no place for it.
+fs::path cache_file() {
+  const auto variable = [](const char* name) {
+    const char* text = std::getenv(name);
+    return fs::path(text ? text : "");
+  };
+  fs::path folder = variable("MININN_CACHE_DIR");
+  if (folder.empty() && !variable("XDG_CACHE_HOME").empty()) folder = variable("XDG_CACHE_HOME") / "mininn";
+  if (folder.empty() && !variable("HOME").empty()) folder = variable("HOME") / ".cache" / "mininn";
+  return folder.empty() ? folder : folder / "int8_tuning.json";
+}
+
+std::string processor() {
+  std::ifstream in("/proc/cpuinfo");
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  return "unknown processor";
+}
+
+// {"<key>": [["<kernel>", ms], ..], ..}, fastest first. A file that is not that counts as empty.
+std::map<std::string, std::vector<Trial>> read(const fs::path& file) {
+  std::map<std::string, std::vector<Trial>> known;
+  std::ifstream in(file);
+  const json all = json::parse(in, nullptr, false);
+  if (!all.is_object()) return known;
+  for (const auto& [key, list] : all.items()) {
+    std::vector<Trial> trials;
+    if (!list.is_array()) continue;
+    for (const json& t : list)
+      if (t.is_array() && t.size() == 2 && t[0].is_string() && t[1].is_number())
+        trials.push_back({t[0].get<std::string>(), t[1].get<double>()});
+    if (trials.size() == list.size() && !trials.empty()) known[key] = std::move(trials);
+  }
+  return known;
+}
+
+struct Memory {
+  std::mutex mutex;
+  bool loaded = false;
+  std::map<std::string, std::vector<Trial>> known;  // by key
+  std::map<std::string, std::vector<Trial>> fresh;  // not in the file yet
+
+  const std::vector<Trial>* find(const std::string& key) {
+    const std::lock_guard lock(mutex);
+    if (!loaded) known = read(cache_file());
+    loaded = true;
+    const auto it = known.find(key);
+    return it == known.end() ? nullptr : &it->second;
+  }
+  void add(const std::string& key, const std::vector<Trial>& trials) {
+    const std::lock_guard lock(mutex);
+    known[key] = fresh[key] = trials;
+  }
+};
+Memory& memory() {
+  static Memory m;
+  return m;
+}
+
+std::string key_of(const QConv2d& a, const std::vector<const Kernel<QConv2d>*>& candidates) {
+  static const std::string machine = processor();
+  const Conv2dGeometry& g = a.g;
+  std::string key = message(machine, "; ", num_threads(), " threads; n", g.n, " c", g.ic, ' ', g.ih, 'x', g.iw, " -> c",
+                            g.oc, ' ', g.oh, 'x', g.ow, " k", g.kh, 'x', g.kw, " s", g.stride_h, 'x', g.stride_w, " p",
+                            g.pad_h, 'x', g.pad_w, " d", g.dil_h, 'x', g.dil_w, " g", g.groups,
+                            a.residual.data ? " + residual" : "", a.y.dtype == DType::f32 ? " f32;" : ";");
+  for (const auto* k : candidates) key += ' ' + std::string(k->name);
+  return key;
+}
+
+// The kernels worth measuring: all that accept, within the preferred family if any of it does, without the reference
+// at the list's end if there is another.
+std::vector<const Kernel<QConv2d>*> candidates_for(const QConv2d& a) {
+  std::vector<const Kernel<QConv2d>*> preferred, others;
+  const auto& list = qconv2d_kernels().kernels(DeviceType::cpu);
+  for (const auto& k : list)
+    if (!k.check(a)) (detail::in_family(k.name, preference()) ? preferred : others).push_back(&k);
+  auto& found = preferred.empty() ? others : preferred;
+  if (found.size() > 1 && found.back() == &list.back()) found.pop_back();
+  return found;
+}
+
+// A copy of the call with memory of its own behind x, y and residual.
+class Rehearsal {
+ public:
+  explicit Rehearsal(const QConv2d& a) : a_(a) {
+    Generator random(1);
+    const auto codes = [&](const CView& v) {
+      Tensor t = Tensor::empty({v.shape[0] * v.strides[0] + 64}, DType::u8);
+      for (uint8_t& c : t.mutable_data<uint8_t>()) c = uint8_t(random.below(256));
+      return t;
+    };
+    x_ = codes(a.x);
+    a_.x.data = x_.view().data;
+    if (a.residual.data) {
+      residual_ = codes(a.residual);
+      a_.residual.data = residual_.view().data;
+    }
+    y_ = Tensor::empty({a.y.shape[0] * a.y.strides[0] + 64}, a.y.dtype);
+    a_.y.data = y_.mutable_view().data;
+  }
+
+  Tensor pack(const Kernel<QConv2d>& k) const { return k.pack(a_); }
+  double ms(const Kernel<QConv2d>& k, const Tensor& packed) {
+    using Clock = std::chrono::steady_clock;
+    a_.packed = packed.view().data;
+    const auto begin = Clock::now();
+    k.run(a_, {Device::cpu(), {}});
+    return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+  }
+
+ private:
+  QConv2d a_;
+  Tensor x_, y_, residual_;
+};
+
+std::vector<Trial> measure(const QConv2d& a, const std::vector<const Kernel<QConv2d>*>& candidates) {
+  constexpr double kBudget = 25;  // milliseconds per candidate
+  constexpr int kFewest = 3, kMost = 40;
+  constexpr double kHopeless = 3;  // times as slow as the best after two calls: measured no further
+  Rehearsal rehearsal(a);
+  std::vector<Tensor> packed;
+  std::vector<Trial> trials;
+  for (const auto* k : candidates) {
+    packed.push_back(rehearsal.pack(*k));
+    rehearsal.ms(*k, packed.back());
+    trials.push_back({std::string(k->name), rehearsal.ms(*k, packed.back())});
+  }
+  const auto best = [&] {
+    return std::min_element(trials.begin(), trials.end(), [](auto& l, auto& r) { return l.ms < r.ms; })->ms;
+  };
+  // In turn: each finds the caches as another kernel's weights have left them, as a layer of a network does.
+  double spent = 0;
+  for (int round = 0; round < kMost && (round < kFewest || spent < kBudget * double(trials.size())); ++round) {
+    const double limit = kHopeless * best();
+    for (size_t i = 0; i < trials.size(); ++i) {
+      if (trials[i].ms > limit) continue;
+      const double ms = rehearsal.ms(*candidates[i], packed[i]);
+      spent += ms;
+      trials[i].ms = std::min(trials[i].ms, ms);
+    }
+  }
+  std::stable_sort(trials.begin(), trials.end(), [](const Trial& l, const Trial& r) { return l.ms < r.ms; });
+  return trials;
+}
+
+}  // namespace
+
+KernelChoice choose_kernel(const QConv2d& a) {
+  const auto& table = qconv2d_kernels();
+  if (!enabled() || !detail::forced_kernel(table.op()).empty()) return {&table.select(a, Device::cpu()), {}};
+  const auto candidates = candidates_for(a);
+  if (candidates.size() < 2 || a.g.n == 0) return {&table.select(a, Device::cpu()), {}};
+  const std::string key = key_of(a, candidates);
+  std::vector<Trial> trials;
+  if (const auto* known = memory().find(key)) trials = *known;
+  const auto winner = [&] {
+    return std::find_if(candidates.begin(), candidates.end(),
+                        [&](const auto* k) { return !trials.empty() && k->name == trials[0].kernel; });
+  };
+  if (winner() == candidates.end()) {  // also if a file names kernels that do not exist
+    trials = measure(a, candidates);
+    memory().add(key, trials);
+  }
+  return {*winner(), trials};
+}
+
+void save_tuning() {
+  const std::lock_guard lock(memory().mutex);
+  const fs::path file = cache_file();
+  if (memory().fresh.empty() || file.empty()) return;
+  auto all = read(file);
+  for (const auto& [key, trials] : memory().fresh) all[key] = trials;
+  json out = json::object();
+  for (const auto& [key, trials] : all)
+    for (const Trial& t : trials) out[key].push_back({t.kernel, t.ms});
+  // Readers see the old file or the new one, never half of one.
+  const fs::path temporary = file.string() + message(".", getpid());
+  std::error_code ignored;
+  fs::create_directories(file.parent_path(), ignored);
+  if (std::ofstream stream(temporary); !(stream << out.dump(1) << '\n') || !stream.flush()) {
+    fs::remove(temporary, ignored);
+    return;
+  }
+  fs::rename(temporary, file, ignored);
+  memory().fresh.clear();
+}
+
+}  // namespace mininn::quant

@@ -1,0 +1,36 @@
+// Which kernel runs each convolution of a compiled net: measured once on this machine, and remembered.
+//
+// MININN_TUNE=on (the default) measures what is not known yet and keeps it in $MININN_CACHE_DIR/int8_tuning.json, else
+// in $XDG_CACHE_HOME/mininn or ~/.cache/mininn; MININN_TUNE=off measures nothing, reads nothing and takes the order of
+// the kernel table, the same on every machine with these instructions. Results do not depend on it: all kernels give
+// the same bytes.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "ops/qconv2d.h"
+
+namespace mininn::quant {
+
+struct Trial {
+  std::string kernel;
+  double ms = 0;  // the fastest of several calls, with packed weights
+};
+
+struct KernelChoice {
+  const Kernel<QConv2d>* kernel = nullptr;
+  std::vector<Trial> trials;  // every candidate, fastest first; empty if nothing was measured
+};
+
+// The kernel for calls like `a`, whose data pointers need not be valid except those of w, bias and multiplier. What was
+// measured counts for the processor, the number of threads, the shape and the kernels that accept: all are in the key.
+// A forced kernel (ForceKernel) and a preferred family (set_preference) are respected; nothing is measured for a forced
+// one. Throws KernelError if no kernel takes the call, ValueError if MININN_TUNE is neither on nor off.
+KernelChoice choose_kernel(const QConv2d& a);
+
+// Writes what has been measured since into the file, which other processes may write, too: their entries stay. A file
+// that cannot be written is no error, the next process measures again.
+void save_tuning();
+
+}  // namespace mininn::quant
