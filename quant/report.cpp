@@ -16,6 +16,28 @@ std::string format(const char* pattern, Args... args) {
 
 std::string number(double v, const char* pattern) { return std::isnan(v) ? "-" : format(pattern, v); }
 
+// The first `text` columns are left-aligned, the others right-aligned.
+void print_columns(std::ostream& out, const std::vector<std::vector<std::string>>& rows, size_t text) {
+  std::vector<size_t> width(rows[0].size(), 0);
+  for (const auto& row : rows)
+    for (size_t c = 0; c < row.size(); ++c) width[c] = std::max(width[c], row[c].size());
+  for (const auto& row : rows) {
+    std::string line;
+    for (size_t c = 0; c < row.size(); ++c) {
+      const std::string fill(width[c] - row[c].size(), ' ');
+      line += (c ? "  " : "") + (c < text ? row[c] + fill : fill + row[c]);
+    }
+    out << line.substr(0, line.find_last_not_of(' ') + 1) << '\n';
+  }
+}
+
+// "own.winograd.avx2 0.118, own.direct.avx2 0.365"
+std::string times(const std::vector<Trial>& trials) {
+  std::string out;
+  for (const Trial& t : trials) out += (out.empty() ? "" : ", ") + t.kernel + format(" %.3f", t.ms);
+  return out.empty() ? "-" : out;
+}
+
 }  // namespace
 
 int64_t Report::fp32_bytes() const {
@@ -38,17 +60,11 @@ std::ostream& operator<<(std::ostream& out, const Report& r) {
                     l.real ? "-" : format("%d", int(l.q.zero_point)), message(l.fp32_bytes), message(l.int8_bytes()),
                     format("%.2f", double(l.macs) / 1e6), number(l.sqnr_local, "%.1f"), number(l.sqnr_total, "%.1f"),
                     number(l.ms, "%.3f")});
-  constexpr size_t kTextColumns = 4;  // left-aligned
-  std::vector<size_t> width(rows[0].size(), 0);
-  for (const auto& row : rows)
-    for (size_t c = 0; c < row.size(); ++c) width[c] = std::max(width[c], row[c].size());
-  for (const auto& row : rows) {
-    for (size_t c = 0; c < row.size(); ++c) {
-      const std::string fill(width[c] - row[c].size(), ' ');
-      out << (c ? "  " : "") << (c < kTextColumns ? row[c] + fill : fill + row[c]);
-    }
-    out << '\n';
-  }
+  print_columns(out, rows, 4);
+  rows = {{"layer", "kernels measured for one image, ms", "for a slice, ms"}};
+  for (const LayerReport& l : r.layers)
+    if (!l.trials.empty() || !l.trials_large.empty()) rows.push_back({l.name, times(l.trials), times(l.trials_large)});
+  if (rows.size() > 1) print_columns(out << '\n', rows, rows[0].size());
   out << "weights, scales, biases, tables: " << r.int8_bytes() << " B int8, " << r.fp32_bytes() << " B fp32 ("
       << format("%.2f", r.int8_bytes() ? double(r.fp32_bytes()) / double(r.int8_bytes()) : 0.0) << "x); activations "
       << r.arena_bytes_per_image << " B per image; " << format("%.2f", 100 * r.int8_mac_coverage())

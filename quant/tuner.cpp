@@ -5,11 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
-#include <map>
-#include <mutex>
-#include <numeric>
 
 #include <nlohmann/json.hpp>
 
@@ -46,46 +42,6 @@ std::string processor() {
   for (std::string line; std::getline(in, line);)
     if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
   return "unknown processor";
-}
-
-// {"<key>": [["<kernel>", ms], ..], ..}, fastest first. A file that is not that counts as empty.
-std::map<std::string, std::vector<Trial>> read(const fs::path& file) {
-  std::map<std::string, std::vector<Trial>> known;
-  std::ifstream in(file);
-  const json all = json::parse(in, nullptr, false);
-  if (!all.is_object()) return known;
-  for (const auto& [key, list] : all.items()) {
-    std::vector<Trial> trials;
-    if (!list.is_array()) continue;
-    for (const json& t : list)
-      if (t.is_array() && t.size() == 2 && t[0].is_string() && t[1].is_number())
-        trials.push_back({t[0].get<std::string>(), t[1].get<double>()});
-    if (trials.size() == list.size() && !trials.empty()) known[key] = std::move(trials);
-  }
-  return known;
-}
-
-struct Memory {
-  std::mutex mutex;
-  bool loaded = false;
-  std::map<std::string, std::vector<Trial>> known;  // by key
-  std::map<std::string, std::vector<Trial>> fresh;  // not in the file yet
-
-  const std::vector<Trial>* find(const std::string& key) {
-    const std::lock_guard lock(mutex);
-    if (!loaded) known = read(cache_file());
-    loaded = true;
-    const auto it = known.find(key);
-    return it == known.end() ? nullptr : &it->second;
-  }
-  void add(const std::string& key, const std::vector<Trial>& trials) {
-    const std::lock_guard lock(mutex);
-    known[key] = fresh[key] = trials;
-  }
-};
-Memory& memory() {
-  static Memory m;
-  return m;
 }
 
 std::string key_of(const QConv2d& a, const std::vector<const Kernel<QConv2d>*>& candidates) {
@@ -177,44 +133,78 @@ std::vector<Trial> measure(const QConv2d& a, const std::vector<const Kernel<QCon
 
 }  // namespace
 
-KernelChoice choose_kernel(const QConv2d& a) {
-  const auto& table = qconv2d_kernels();
-  if (!enabled() || !detail::forced_kernel(table.op()).empty()) return {&table.select(a, Device::cpu()), {}};
+Tuner::Tuner(fs::path file) : file_(std::move(file)), known_(read(file_)) {}
+
+// {"<key>": [["<kernel>", ms], ..], ..}, fastest first.
+Tuner::Known Tuner::read(const fs::path& file) {
+  Known known;
+  std::ifstream in(file);
+  const json all = json::parse(in, nullptr, false);
+  if (!all.is_object()) return known;
+  for (const auto& [key, list] : all.items()) {
+    std::vector<Trial> trials;
+    if (!list.is_array()) continue;
+    for (const json& t : list)
+      if (t.is_array() && t.size() == 2 && t[0].is_string() && t[1].is_number())
+        trials.push_back({t[0].get<std::string>(), t[1].get<double>()});
+    if (trials.size() == list.size() && !trials.empty()) known[key] = std::move(trials);
+  }
+  return known;
+}
+
+KernelChoice Tuner::choose(const QConv2d& a) {
   const auto candidates = candidates_for(a);
-  if (candidates.size() < 2 || a.g.n == 0) return {&table.select(a, Device::cpu()), {}};
+  if (candidates.size() < 2 || a.g.n == 0) return {&qconv2d_kernels().select(a, Device::cpu()), {}};
   const std::string key = key_of(a, candidates);
-  std::vector<Trial> trials;
-  if (const auto* known = memory().find(key)) trials = *known;
+  const std::lock_guard lock(mutex_);  // also while measuring: two measurements at once would disturb each other
+  std::vector<Trial>& trials = known_[key];
   const auto winner = [&] {
     return std::find_if(candidates.begin(), candidates.end(),
                         [&](const auto* k) { return !trials.empty() && k->name == trials[0].kernel; });
   };
-  if (winner() == candidates.end()) {  // also if a file names kernels that do not exist
+  if (winner() == candidates.end()) {  // not known, or a file names a kernel that does not exist
     trials = measure(a, candidates);
-    memory().add(key, trials);
+    fresh_[key] = trials;
   }
   return {*winner(), trials};
 }
 
-void save_tuning() {
-  const std::lock_guard lock(memory().mutex);
-  const fs::path file = cache_file();
-  if (memory().fresh.empty() || file.empty()) return;
-  auto all = read(file);
-  for (const auto& [key, trials] : memory().fresh) all[key] = trials;
+void Tuner::save() {
+  const std::lock_guard lock(mutex_);
+  if (fresh_.empty() || file_.empty()) return;
+  Known all = read(file_);
+  for (const auto& [key, trials] : fresh_) all[key] = trials;
   json out = json::object();
   for (const auto& [key, trials] : all)
     for (const Trial& t : trials) out[key].push_back({t.kernel, t.ms});
   // Readers see the old file or the new one, never half of one.
-  const fs::path temporary = file.string() + message(".", getpid());
+  const fs::path temporary = file_.string() + message(".", getpid());
   std::error_code ignored;
-  fs::create_directories(file.parent_path(), ignored);
+  fs::create_directories(file_.parent_path(), ignored);
   if (std::ofstream stream(temporary); !(stream << out.dump(1) << '\n') || !stream.flush()) {
     fs::remove(temporary, ignored);
     return;
   }
-  fs::rename(temporary, file, ignored);
-  memory().fresh.clear();
+  fs::rename(temporary, file_, ignored);
+  fresh_.clear();
+}
+
+namespace {
+
+Tuner& process_tuner() {
+  static Tuner tuner(cache_file());
+  return tuner;
+}
+
+}  // namespace
+
+KernelChoice choose_kernel(const QConv2d& a) {
+  if (enabled() && detail::forced_kernel(qconv2d_kernels().op()).empty()) return process_tuner().choose(a);
+  return {&qconv2d_kernels().select(a, Device::cpu()), {}};
+}
+
+void save_tuning() {
+  if (enabled()) process_tuner().save();
 }
 
 }  // namespace mininn::quant

@@ -6,6 +6,9 @@
 // the same bytes.
 #pragma once
 
+#include <filesystem>
+#include <map>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -23,14 +26,33 @@ struct KernelChoice {
   std::vector<Trial> trials;  // every candidate, fastest first; empty if nothing was measured
 };
 
-// The kernel for calls like `a`, whose data pointers need not be valid except those of w, bias and multiplier. What was
-// measured counts for the processor, the number of threads, the shape and the kernels that accept: all are in the key.
-// A forced kernel (ForceKernel) and a preferred family (set_preference) are respected; nothing is measured for a forced
-// one. Throws KernelError if no kernel takes the call, ValueError if MININN_TUNE is neither on nor off.
-KernelChoice choose_kernel(const QConv2d& a);
+// Threads may share one.
+class Tuner {
+ public:
+  // Knows what the file holds. No file, or one that cannot be understood, is an empty one.
+  explicit Tuner(std::filesystem::path file);
 
-// Writes what has been measured since into the file, which other processes may write, too: their entries stay. A file
-// that cannot be written is no error, the next process measures again.
+  // The kernel for calls like `a`, whose data pointers need not be valid except those of w, bias and multiplier. What
+  // was measured counts for the processor, the number of threads, the shape and the kernels that accept: all are in the
+  // key. A preferred family (set_preference) is respected. Throws KernelError if no kernel takes the call.
+  KernelChoice choose(const QConv2d& a);
+
+  // Adds what has been measured since to the file; entries of other processes stay. A file that cannot be written is no
+  // error: the next process measures again.
+  void save();
+
+ private:
+  using Known = std::map<std::string, std::vector<Trial>>;  // by key
+  static Known read(const std::filesystem::path& file);
+
+  std::filesystem::path file_;
+  std::mutex mutex_;
+  Known known_, fresh_;  // fresh: not in the file yet
+};
+
+// The process's tuner and its file, as the environment says; without tuning, or with a forced kernel (ForceKernel), the
+// table's choice. Throws KernelError, or ValueError if MININN_TUNE is neither on nor off.
+KernelChoice choose_kernel(const QConv2d& a);
 void save_tuning();
 
 }  // namespace mininn::quant

@@ -194,11 +194,17 @@ void print_size_table(const Path& file) {
 // The report's layers that hold something: what layer_compression.png and summary.json list.
 json layers_json(const quant::Report& report) {
   json layers = json::array();
+  const auto times = [](const std::vector<quant::Trial>& trials) {
+    json out = json::object();
+    for (const auto& t : trials) out[t.kernel] = t.ms;
+    return out;
+  };
   const auto number = [](double v) { return std::isfinite(v) ? json(v) : json(); };
   for (const auto& l : report.layers)
     layers.push_back({{"name", l.name},
                       {"op", l.op},
                       {"kernel", l.kernel},
+                      {"measured_ms", {{"one_image", times(l.trials)}, {"slice", times(l.trials_large)}}},
                       {"fp32_bytes", l.fp32_bytes},
                       {"int8_bytes", l.int8_bytes()},
                       {"weight_bytes", l.weight_bytes},

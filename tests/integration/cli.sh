@@ -6,6 +6,7 @@ exe=$(realpath "$1")
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir"
+export MININN_CACHE_DIR="$dir/cache"  # measured kernel times of the tiny networks are nothing for the user's own cache
 
 fail() { echo "FAILED: $*" >&2; exit 1; }
 say() { printf -- '-- %s\n' "$*"; }
@@ -43,6 +44,8 @@ cmp whole/resnet18.safetensors stopped/resnet18.safetensors || fail "the run res
 say "quantize"
 "$exe" ptq --data synthetic --limit-test 200 --calib 100 --model whole/resnet18.safetensors --out whole --threads 2 > ptq.log
 [ -s whole/resnet18_int8.safetensors ] || fail "ptq wrote no int8 file"
+grep -q "kernels measured" ptq.log && [ -s cache/int8_tuning.json ] || grep -q "own.direct.scalar" ptq.log ||
+  fail "ptq measured no kernels, or did not remember the times"
 grep -q '"int8_mac_coverage": 1.0' whole/summary.json || fail "not every MAC is int8"
 
 say "the int8 logits are the same bytes whatever the threads, the batch and the kernel"

@@ -40,3 +40,15 @@ TEST_CASE("the table has a line per layer and the totals") {
   CHECK_THAT(out.str(), Contains("conv2d+relu6") && Contains("silu") && Contains("SQNR dB") &&
                             Contains("100.00% of multiply-accumulates in int8"));
 }
+
+TEST_CASE("the table names the times of the kernels that lost, if any were measured") {
+  Report r = calibrated(residual(1), 1, true).compile().report();
+  const auto text = [&] {
+    std::ostringstream out;
+    out << r;
+    return out.str();
+  };
+  CHECK_THAT(text(), !Contains("kernels measured"));
+  r.layers[1].trials = {{"own.fast", 0.25}, {"own.slow", 1.5}};
+  CHECK_THAT(text(), Contains("kernels measured") && Contains("own.fast 0.250, own.slow 1.500"));
+}

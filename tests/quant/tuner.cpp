@@ -1,0 +1,140 @@
+#include "quant/tuner.h"
+
+#include <nlohmann/json.hpp>
+
+#include "core/parallel.h"
+#include "ops/qlayout.h"
+#include "tests/support/catch.h"
+#include "tests/support/files.h"
+#include "tests/support/random_tensors.h"
+
+using namespace mininn;
+using namespace mininn::testing;
+using quant::KernelChoice;
+using quant::Tuner;
+
+namespace {
+
+// A 3x3 convolution of 32 channels.
+struct Conv {
+  Tensor x, y, w, bias, multiplier;
+  QConv2d a;
+
+  explicit Conv(int64_t size = 8) : x(empty_codes({2, 32, size, size})), y(empty_codes({2, 32, size, size})) {
+    w = Tensor::zeros({32, 32, 3, 3}, DType::i8);
+    bias = Tensor::zeros({1, 32}, DType::i32);
+    multiplier = Tensor::full({32}, 0.01);
+    a.g = Conv2dGeometry::make("test", x.shape(), w.shape(), {.padding = 1});
+    a.x = x.view();
+    a.w = w.view();
+    a.bias = bias.view();
+    a.multiplier = multiplier.view();
+    a.y = y.mutable_view();
+  }
+};
+
+size_t accepting(const QConv2d& a) {
+  size_t n = 0;
+  for (const auto& k : qconv2d_kernels().kernels(DeviceType::cpu)) n += !k.check(a);
+  return n;
+}
+
+nlohmann::json parse(const std::filesystem::path& file) { return nlohmann::json::parse(read_file(file)); }
+
+}  // namespace
+
+TEST_CASE("the tuner measures every candidate but the reference and takes the fastest") {
+  TempFolder folder;
+  Tuner tuner(folder / "tuning.json");
+  const Conv conv;
+  if (accepting(conv.a) < 3) return;  // a processor with one fast kernel leaves nothing to choose
+  const KernelChoice c = tuner.choose(conv.a);
+  CHECK(c.trials.size() == accepting(conv.a) - 1);
+  CHECK(c.kernel->name == c.trials[0].kernel);
+  for (size_t i = 0; i < c.trials.size(); ++i) {
+    CHECK(c.trials[i].ms > 0);
+    if (i) CHECK(c.trials[i].ms >= c.trials[i - 1].ms);
+    CHECK(c.trials[i].kernel != qconv2d_kernels().kernels(DeviceType::cpu).back().name);
+  }
+}
+
+TEST_CASE("a tuner's file decides for the next process, per shape and number of threads") {
+  TempFolder folder;
+  const auto file = folder / "cache/tuning.json";
+  const Conv conv;
+  if (accepting(conv.a) < 3) return;
+  {
+    Tuner tuner(file);
+    tuner.choose(conv.a);
+    CHECK_FALSE(std::filesystem::exists(file));
+    tuner.save();
+  }
+  auto known = parse(file);
+  REQUIRE(known.size() == 1);
+  // The loser is made the winner: who reads the file takes it, who measures does not.
+  auto& list = known.begin().value();
+  std::reverse(list.begin(), list.end());
+  const std::string loser = list[0][0];
+  write_file(file, known.dump());
+  Tuner next(file);
+  CHECK(next.choose(conv.a).kernel->name == loser);
+  next.choose(Conv(12).a);
+  const int threads = num_threads();
+  set_num_threads(threads == 1 ? 2 : 1);
+  next.choose(conv.a);
+  set_num_threads(threads);
+  next.save();
+  CHECK(parse(file).size() == 3);
+}
+
+TEST_CASE("tuners that save to one file keep each other's entries") {
+  TempFolder folder;
+  const auto file = folder / "tuning.json";
+  const Conv small, large(12);
+  if (accepting(small.a) < 3) return;
+  Tuner a(file), b(file);
+  a.choose(small.a);
+  b.choose(large.a);
+  a.save();
+  b.save();
+  CHECK(parse(file).size() == 2);
+}
+
+TEST_CASE("a tuner takes a damaged file, or none that can be written, for an empty one") {
+  TempFolder folder;
+  const auto file = folder / "tuning.json";
+  const Conv conv;
+  for (const char* text :
+       {"", "{", "[]", "{\"key\": 7}", "{\"key\": [[\"kernel\"]]}", "{\"key\": [[7, \"kernel\"]]}"}) {
+    write_file(file, text);
+    CHECK(Tuner(file).choose(conv.a).kernel != nullptr);
+  }
+  write_file(folder / "a_file", "");
+  Tuner nowhere(folder / "a_file/tuning.json");
+  nowhere.choose(conv.a);
+  CHECK_NOTHROW(nowhere.save());
+}
+
+TEST_CASE("a tuner stays within the preferred family, and a forced kernel needs none") {
+  TempFolder folder;
+  Tuner tuner(folder / "tuning.json");
+  const Conv conv;
+  set_preference(Preference::own);
+  for (const auto& t : tuner.choose(conv.a).trials) CHECK(t.kernel.starts_with("own."));
+  set_preference(Preference::automatic);
+  const ForceKernel force("qconv2d", "own.direct.scalar");
+  const KernelChoice c = quant::choose_kernel(conv.a);
+  CHECK(c.kernel->name == "own.direct.scalar");
+  CHECK(c.trials.empty());
+}
+
+TEST_CASE("MININN_TUNE is on or off") {
+  const Conv conv;
+  ::setenv("MININN_TUNE", "off", 1);
+  const KernelChoice c = quant::choose_kernel(conv.a);
+  CHECK(c.trials.empty());
+  CHECK(c.kernel->name == qconv2d_kernels().select(conv.a, Device::cpu()).name);
+  ::setenv("MININN_TUNE", "sometimes", 1);
+  CHECK_THROWS_AS(quant::choose_kernel(conv.a), ValueError);
+  ::setenv("MININN_TUNE", "off", 1);
+}
