@@ -8,7 +8,7 @@
 #include "cpu_kernels/own/cpu_features.h"
 #include "cpu_kernels/own/qconv2d.h"
 #include "cpu_kernels/own/qconv2d_direct.h"
-#include "cpu_kernels/own/requant.h"
+#include "cpu_kernels/own/qconv2d_epilogue_ymm.h"
 
 MININN_TARGET_AVX2
 namespace mininn::cpu::own {
