@@ -67,20 +67,16 @@ struct PixelOrder {
   const Conv2dGeometry& g;
   bool across_images;
 
-  // Across images where padding is worth it (at 4% it is not) and few slots of the last tile stay empty.
-  PixelOrder(const Conv2dGeometry& geometry, int64_t quantum) : g(geometry) {
+  // Across images where taps on padding are skipped, that is worth it (at 4% it is not) and few slots of the last tile
+  // stay empty.
+  PixelOrder(const Conv2dGeometry& geometry, int64_t quantum, bool skips_taps) : g(geometry) {
     const int64_t slots = (g.n + quantum - 1) / quantum * quantum;
-    across_images = (g.pad_h > 0 || g.pad_w > 0) && g.n * 10 >= slots * 9 && padding_share(g) > 0.05;
+    across_images = skips_taps && (g.pad_h > 0 || g.pad_w > 0) && g.n * 10 >= slots * 9 && padding_share(g) > 0.05;
   }
 
   int64_t count() const { return g.n * g.oh * g.ow; }
   // Tiles never mix positions across images, so the last tile of each position may be short.
   int64_t tiles(int64_t p) const { return across_images ? (g.n + p - 1) / p * g.oh * g.ow : (count() + p - 1) / p; }
-  // How many pixels a tile has.
-  int pixels(int64_t tile, int64_t p) const {
-    if (!across_images) return int(std::min(p, count() - tile * p));
-    return int(std::min(p, g.n - tile / (g.oh * g.ow) * p));
-  }
   struct Pixel {
     int64_t n, oh, ow;
   };
@@ -90,22 +86,28 @@ struct PixelOrder {
     const int64_t at = across_images ? tile % positions : tile * p % positions;
     return {n, at / g.ow, at % g.ow};
   }
-  void advance(Pixel& px) const {
-    if (across_images) {
-      ++px.n;
-      return;
-    }
+  // How many pixels the tile has that begins with `px`.
+  int pixels(int64_t tile, const Pixel& px, int64_t p) const {
+    return int(std::min(p, across_images ? g.n - px.n : count() - tile * p));
+  }
+  // The pixel behind `px` in its image, or the first of the next `images`-th one.
+  void advance(Pixel& px, int64_t images) const {
     if (++px.ow < g.ow) return;
     px.ow = 0;
     if (++px.oh < g.oh) return;
     px.oh = 0;
-    ++px.n;
+    px.n += images;
   }
 };
 
 // A pixel of padding: as many zero (or, re-coded, 0x80) input channels as any tap reads.
-std::vector<uint8_t> padding_pixel(const QConv2d& a, int recode) {
-  return std::vector<uint8_t>(size_t(steps_of(a.g)) * 4, uint8_t(recode));
+std::vector<uint8_t> padding_pixel(const QConv2d& a, const QDirectIsa& isa) {
+  return std::vector<uint8_t>(size_t(isa.depthwise ? round_up(a.g.oc, 4) : steps_of(a.g) * 4), uint8_t(isa.recode));
+}
+
+// Whether each output pixel's input is copied into a row: a copy costs less than a tap of one or two dwords.
+bool copies_patches(const Conv2dGeometry& g, const QDirectIsa& isa) {
+  return !isa.depthwise && steps_of(g) <= 2 && g.kh * g.kw > 1;
 }
 
 }  // namespace
@@ -208,10 +210,24 @@ class Walk {
         pk(packed),
         order(pixel_order),
         padding(padding_codes),
+        groups(isa.depthwise ? 1 : g.groups),
+        channels(g.oc / groups),
+        tap_bytes(steps_of(g) * 4),
+        patches(copies_patches(g, isa) ? kPixels * g.kh * g.kw * tap_bytes : 0),
         scratch(isa.scratch_bytes ? isa.scratch_bytes(a) : 0) {
-    t.steps = steps_of(g);
+    for (int64_t kh = 0; kh < g.kh; ++kh)
+      for (int64_t kw = 0; kw < g.kw; ++kw) {
+        const int64_t tap = kh * g.kw + kw;
+        x_offset[tap] = uintptr_t(kh * g.dil_h * a.x.strides[2] + kw * g.dil_w * a.x.strides[3]);
+        w_offset[tap] = tap * tap_bytes * isa.lanes;
+      }
+    t.steps = tap_bytes / 4;
+    if (copies_patches(g, isa)) {
+      t.taps = 1;
+      t.tap_offset = w_offset;
+      t.steps *= g.kh * g.kw;
+    }
     t.x = taps;
-    t.tap_offset = tap_offset;
     t.w_block = pk.w_block;
     t.scratch = scratch.data();
     t.multiplier = a.multiplier.as<float>();
@@ -225,72 +241,159 @@ class Walk {
   // Tiles [tile0, tile1) times calls [call0, call1) of every group; a call is up to isa.blocks blocks of channels.
   void run(int64_t tile0, int64_t tile1, int64_t call0, int64_t call1) {
     const int64_t in_cache = std::max<int64_t>(1, isa.weights_in_cache / (pk.w_block * isa.blocks));
+    const bool copies = copies_patches(g, isa);
     if (isa.enter) isa.enter();
-    for (int64_t group = 0; group < g.groups; ++group)
-      for (int64_t first = call0; first < call1; first += in_cache)
+    for (int64_t group = 0; group < groups; ++group)
+      for (int64_t first = call0; first < call1; first += in_cache) {
+        next = order.first(tile0, kPixels);
         for (int64_t tile = tile0; tile < tile1; ++tile) {
           set_pixels(tile, group);
-          set_taps();
+          if (copies)
+            copy_patches();
+          else
+            set_taps();
           if (isa.gather) isa.gather(t);
           for (int64_t call = first; call < std::min(call1, first + in_cache); ++call) {
             const int64_t block = call * isa.blocks;
             const int64_t blocks = std::min<int64_t>(isa.blocks, pk.blocks - block);
             t.w = pk.w + (group * pk.blocks + block) * pk.w_block;
-            t.channel = group * g.ocg() + block * isa.lanes;
-            t.channels = std::min(blocks * isa.lanes, g.ocg() - block * isa.lanes);
+            t.channel = group * channels + block * isa.lanes;
+            t.channels = std::min(blocks * isa.lanes, channels - block * isa.lanes);
             t.bias_channel = (group * pk.blocks + block) * isa.lanes;
             isa.tile(t.pixels, int(blocks))(t);
           }
         }
+      }
     if (isa.leave) isa.leave();
   }
 
  private:
+  // Where an output pixel's window begins, which may be outside of the input, and its bias row.
+  struct Place {
+    int64_t row, col;
+    uintptr_t origin;
+    const int32_t* bias;
+  };
+  Place place(const PixelOrder::Pixel& px, int64_t group) const {
+    const int64_t r = px.oh * g.stride_h - g.pad_h, c = px.ow * g.stride_w - g.pad_w;
+    const int64_t offset = px.n * a.x.strides[0] + r * a.x.strides[2] + c * a.x.strides[3] + group * g.icg();
+    return {r, c, reinterpret_cast<uintptr_t>(a.x.data) + uintptr_t(offset),
+            pk.bias + (pk.row[px.oh] + pk.col[px.ow]) * pk.bias_stride};
+  }
+
+  // Takes the pixels of the tile from `next` on, which it moves to the tile behind. Most are one step from the pixel
+  // before, in a row or across images.
   void set_pixels(int64_t tile, int64_t group) {
-    t.pixels = order.pixels(tile, kPixels);
-    PixelOrder::Pixel px = order.first(tile, kPixels);
-    const auto* x = a.x.as<uint8_t>() + group * g.icg();
-    const int64_t y_pixel = t.f32 ? g.oc * 4 : a.y.strides[3];
+    PixelOrder::Pixel px = next;
+    t.pixels = order.pixels(tile, px, kPixels);
+    const int64_t at = (px.n * g.oh + px.oh) * g.ow + px.ow, step = order.across_images ? g.oh * g.ow : 1;
+    const int64_t y_pixel = t.f32 ? g.oc * 4 : a.y.strides[3], r_pixel = t.has_residual ? a.residual.strides[3] : 0;
+    std::byte* y = a.y.data + at * y_pixel;
+    const uint8_t* residual = t.has_residual ? a.residual.as<uint8_t>() + at * r_pixel : nullptr;
+    Place p = place(px, group);
     for (int i = 0; i < kPixels; ++i) {
-      row[i] = px.oh * g.stride_h - g.pad_h;
-      col[i] = px.ow * g.stride_w - g.pad_w;
-      origin[i] = reinterpret_cast<uintptr_t>(x) +
-                  uintptr_t(px.n * a.x.strides[0] + row[i] * a.x.strides[2] + col[i] * a.x.strides[3]);
-      const int64_t at = (px.n * g.oh + px.oh) * g.ow + px.ow;
-      t.bias[i] = pk.bias + (pk.row[px.oh] + pk.col[px.ow]) * pk.bias_stride;
-      t.y[i] = a.y.data + at * y_pixel;
-      if (t.has_residual) t.residual[i] = a.residual.as<uint8_t>() + at * a.residual.strides[3];
-      if (i + 1 < t.pixels) order.advance(px);
+      if (i > 0 && i < t.pixels) {  // the ones behind repeat the last
+        y += step * y_pixel;
+        residual += step * r_pixel;
+        if (order.across_images) {
+          ++px.n;
+          p.origin += uintptr_t(a.x.strides[0]);
+        } else {
+          order.advance(px, 1);
+          if (px.ow == 0) {
+            p = place(px, group);
+          } else {
+            p.col += g.stride_w;
+            p.origin += uintptr_t(g.stride_w * a.x.strides[3]);
+            p.bias += (pk.col[px.ow] - pk.col[px.ow - 1]) * pk.bias_stride;
+          }
+        }
+      }
+      row[i] = p.row;
+      col[i] = p.col;
+      origin[i] = p.origin;
+      t.bias[i] = p.bias;
+      t.y[i] = y;
+      t.residual[i] = residual;
     }
+    if (order.across_images) px.n = next.n;  // the same images at the next position
+    order.advance(px, order.across_images ? kPixels : 1);
+    next = px;
+  }
+
+  bool inside(int i, int64_t kh, int64_t kw) const {
+    return uint64_t(row[i] + kh * g.dil_h) < uint64_t(g.ih) && uint64_t(col[i] + kw * g.dil_w) < uint64_t(g.iw);
+  }
+  bool all_inside(int i) const { return inside(i, 0, 0) && inside(i, g.kh - 1, g.kw - 1); }
+
+  void set_taps() {
+    bool all = true;
+    for (int i = 0; i < kPixels; ++i) all &= all_inside(i);
+    if (!all) return set_border_taps();
+    t.taps = int(g.kh * g.kw);
+    t.tap_offset = w_offset;
+    for (int tap = 0; tap < t.taps; ++tap)
+      for (int i = 0; i < kPixels; ++i)
+        taps[tap * kTilePixels + i] = reinterpret_cast<const uint8_t*>(origin[i] + x_offset[tap]);
   }
 
   // Lists the taps that meet at least one pixel of the input. Whether they do is a matter of rows and of columns; masks
   // of all ones or zeros let the compiler choose between input and padding without a branch.
-  void set_taps() {
+  void set_border_taps() {
     uintptr_t col_mask[kMaxTaps][kPixels];
     for (int64_t kw = 0; kw < g.kw; ++kw)
       for (int i = 0; i < kPixels; ++i) col_mask[kw][i] = -uintptr_t(uint64_t(col[i] + kw * g.dil_w) < uint64_t(g.iw));
     t.taps = 0;
+    t.tap_offset = border_w_offset;
     for (int64_t kh = 0; kh < g.kh; ++kh) {
       uintptr_t row_mask[kPixels], any_row = 0;
       for (int i = 0; i < kPixels; ++i) {
         row_mask[i] = -uintptr_t(uint64_t(row[i] + kh * g.dil_h) < uint64_t(g.ih));
         any_row |= row_mask[i];
       }
-      if (!any_row) continue;
+      if (!any_row && !isa.depthwise) continue;
       for (int64_t kw = 0; kw < g.kw; ++kw) {
         const uint8_t** pointers = taps + t.taps * kTilePixels;
-        const auto offset = uintptr_t(kh * g.dil_h * a.x.strides[2] + kw * g.dil_w * a.x.strides[3]);
+        const int64_t tap = kh * g.kw + kw;
         const auto outside = reinterpret_cast<uintptr_t>(padding);
         uintptr_t any = 0;
         for (int i = 0; i < kPixels; ++i) {
-          const uintptr_t inside = row_mask[i] & col_mask[kw][i];
-          any |= inside;
-          pointers[i] = reinterpret_cast<const uint8_t*>(((origin[i] + offset) & inside) | (outside & ~inside));
+          const uintptr_t mask = row_mask[i] & col_mask[kw][i];
+          any |= mask;
+          pointers[i] = reinterpret_cast<const uint8_t*>(((origin[i] + x_offset[tap]) & mask) | (outside & ~mask));
         }
-        if (any) tap_offset[t.taps++] = (kh * g.kw + kw) * t.steps * isa.lanes * 4;
+        if (any || isa.depthwise) border_w_offset[t.taps++] = w_offset[tap];
       }
     }
+  }
+
+  // The rows of `patches`, one per pixel: all taps, those on padding too.
+  void copy_patches() {
+    // Without dilation and gaps between pixels, the taps of a kernel's row follow each other in the input.
+    const int64_t in_run = g.dil_w == 1 && a.x.strides[3] == tap_bytes ? g.kw : 1;
+    uint8_t* to = patches.data();
+    for (int i = 0; i < t.pixels; ++i) {
+      taps[i] = to;
+      if (all_inside(i)) {
+        for (int64_t tap = 0; tap < g.kh * g.kw; tap += in_run)
+          to = copy_dwords(to, reinterpret_cast<const uint8_t*>(origin[i] + x_offset[tap]), in_run * tap_bytes);
+        continue;
+      }
+      for (int64_t kh = 0; kh < g.kh; ++kh)
+        for (int64_t kw = 0; kw < g.kw; ++kw) {
+          const auto* x = reinterpret_cast<const uint8_t*>(origin[i] + x_offset[kh * g.kw + kw]);
+          to = copy_dwords(to, inside(i, kh, kw) ? x : padding, tap_bytes);
+        }
+    }
+    for (int i = t.pixels; i < kPixels; ++i) taps[i] = taps[i - 1];
+  }
+
+  // Short copies, for which memcpy() is a long call. Returns what is behind the last byte written.
+  static uint8_t* copy_dwords(uint8_t* to, const uint8_t* from, int64_t bytes) {
+    int64_t i = 0;
+    for (; i + 8 <= bytes; i += 8) std::memcpy(to + i, from + i, 8);
+    if (i < bytes) std::memcpy(to + i, from + i, 4);
+    return to + bytes;
   }
 
   const QConv2d& a;
@@ -299,12 +402,17 @@ class Walk {
   const PackedQConv& pk;
   const PixelOrder& order;
   const uint8_t* padding;
+  const int64_t groups, channels;  // output channels per group
+  const int64_t tap_bytes;
+  Scratch<uint8_t> patches;  // empty unless copies_patches()
   Scratch<std::byte> scratch;
   QTile t;
+  PixelOrder::Pixel next{};
   uintptr_t origin[kPixels];           // the addresses of tap (0, 0), which may lie outside of the input
   int64_t row[kPixels], col[kPixels];  // its coordinates
   const uint8_t* taps[kMaxTaps * kTilePixels];
-  int64_t tap_offset[kMaxTaps];
+  uintptr_t x_offset[kMaxTaps];  // bytes from tap (0, 0)
+  int64_t w_offset[kMaxTaps], border_w_offset[kMaxTaps];
 };
 
 // The share of `threads` threads' time that n equal items keep busy.
@@ -314,17 +422,18 @@ template <int kPixels>
 void run_tiles(const QConv2d& a, const QDirectIsa& isa) {
   const Conv2dGeometry& g = a.g;
   const PackedQConv pk = unpack_direct(a);
-  const PixelOrder order(g, isa.quantum);
-  const std::vector<uint8_t> padding = padding_pixel(a, isa.recode);
+  const PixelOrder order(g, isa.quantum, !isa.depthwise && !copies_patches(g, isa));
+  const std::vector<uint8_t> padding = padding_pixel(a, isa);
   const int64_t tiles = order.tiles(kPixels), calls = (pk.blocks + isa.blocks - 1) / isa.blocks;
   if (tiles == 0 || calls == 0) return;
 
   // Threads share out the pixels, or the channels where the weights are large and the pixels few: then each streams its
   // part of the weights only.
-  const int64_t threads = num_threads(), weights = g.groups * pk.blocks * pk.w_block;
+  const int64_t groups = isa.depthwise ? 1 : g.groups;
+  const int64_t threads = num_threads(), weights = groups * pk.blocks * pk.w_block;
   const double by_tiles = balance(tiles, threads), by_calls = balance(calls, threads);
   const bool few = tiles < 8 * threads && weights > (int64_t{256} << 10);
-  const int64_t call_macs = kPixels * isa.blocks * isa.lanes * g.icg() * g.kh * g.kw;
+  const int64_t call_macs = kPixels * std::min<int64_t>(isa.blocks, pk.blocks) * isa.lanes * g.icg() * g.kh * g.kw;
   const auto grain = [&](int64_t per_item) { return 1 + 1000000 / std::max<int64_t>(1, call_macs * per_item); };
   const auto run = [&](int64_t tile0, int64_t tile1, int64_t call0, int64_t call1) {
     Walk<kPixels>(a, isa, pk, order, padding.data()).run(tile0, tile1, call0, call1);
@@ -332,7 +441,7 @@ void run_tiles(const QConv2d& a, const QDirectIsa& isa) {
   if (by_calls > by_tiles || (few && by_calls == by_tiles))
     parallel_for(calls, grain(tiles), [&](int64_t b, int64_t e) { run(0, tiles, b, e); });
   else
-    parallel_for(tiles, grain(calls * g.groups), [&](int64_t b, int64_t e) { run(b, e, 0, calls); });
+    parallel_for(tiles, grain(calls * groups), [&](int64_t b, int64_t e) { run(b, e, 0, calls); });
 }
 
 }  // namespace

@@ -3,10 +3,14 @@
 // Packed weights: per block of `lanes` output channels, per tap, per four input channels: [lanes][4] s8, so that one
 // vector load meets four input channels broadcast as a dword. Blocks never cross a group; missing channels are zeros.
 //
-// Padding is never multiplied. A tile is a handful of output pixels; a tap that falls on padding for all of them is
-// skipped, and one that does for some reads a zero pixel there. The input's zero point is folded into the bias over the
-// taps that do exist: pixels with different taps have different bias rows, which pack() writes down once. The same rows
+// Padding adds nothing. A tile is a handful of output pixels; a tap that falls on padding for all of them is skipped,
+// and one that does for some reads a zero pixel there. The input's zero point is folded into the bias over the taps
+// that do exist: pixels with different taps have different bias rows, which pack() writes down once. The same rows
 // carry the bias classes of ops/qconv2d.h.
+//
+// Where a tap has few input channels (the stem of a network), tiles would spend their time between taps. Then the input
+// of each output pixel, all taps of it, is copied into one row, which the tile functions see as a single tap: packed
+// weights lie in the same order.
 //
 // Integer sums may wrap on the way: arithmetic modulo 2^32 and a final value within int32 make the result exact.
 #pragma once
@@ -60,6 +64,9 @@ struct QDirectIsa {
   // The input as the kernel wants to see it: 0 for u8, 128 where x XOR 0x80 is multiplied as s8.
   int recode;
   QTileFn (*tile)(int pixels, int blocks);  // a function for at least that many pixels and blocks
+  // Each output channel reads the input channel of the same number. A tile then has all taps and one group of channels,
+  // and `steps` and `tap_offset` mean nothing.
+  bool depthwise = false;
 
   // Only for families that keep a state in each thread, and that copy a tile's input before they work on it.
   void (*enter)() = nullptr;

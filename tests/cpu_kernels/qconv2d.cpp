@@ -1,6 +1,10 @@
 // Every int8 convolution kernel against a plain loop over the definition in ops/qconv2d.h: equal bytes, no tolerance.
 #include "ops/qconv2d.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <array>
 #include <cmath>
 #include <map>
 #include <optional>
@@ -16,6 +20,7 @@ namespace {
 struct Case {
   Conv2dGeometry g;
   Codes x;
+  const std::byte* x_copy = nullptr;  // read instead of x
   int32_t x_zero = 0;
   Array<int8_t> w;
   Array<int32_t> bias;
@@ -33,6 +38,7 @@ struct Case {
     QConv2d a;
     a.g = g;
     a.x = x.view();
+    if (x_copy) a.x.data = x_copy;
     a.x_zero = x_zero;
     a.w = w.view();
     a.bias = bias.view();
@@ -83,8 +89,8 @@ Conv2dGeometry random_geometry(Rng& rng) {
                                 {uniform(rng, 1, 70), ic, 3, 3}, {.padding = {uniform(rng, 0, 3), uniform(rng, 0, 3)}});
   }
   for (;;) {
-    const bool depthwise = chance(rng, 0.1);
-    const int64_t groups = depthwise ? uniform(rng, 1, 40) : chance(rng, 0.3) ? uniform(rng, 2, 3) : 1;
+    const bool depthwise = chance(rng, 0.15);
+    const int64_t groups = depthwise ? uniform(rng, 1, 80) : chance(rng, 0.3) ? uniform(rng, 2, 3) : 1;
     int64_t icg = depthwise ? 1 : chance(rng, 0.4) ? 4 * uniform(rng, 1, 20) : uniform(rng, 1, 21);
     if (!depthwise && chance(rng, 0.15)) icg = 64 * uniform(rng, 1, 2);
     const int64_t ocg = depthwise ? 1 : uniform(rng, 1, 70);
@@ -100,6 +106,31 @@ Conv2dGeometry random_geometry(Rng& rng) {
     if (g.macs() < 3000000) return g;
   }
 }
+
+// A copy of some codes behind which memory cannot be read.
+class AtPageEnd {
+ public:
+  explicit AtPageEnd(const CView& x) {
+    const auto page = size_t(sysconf(_SC_PAGESIZE)), bytes = size_t(x.shape[0] * x.strides[0]);
+    const size_t readable = (bytes + page - 1) / page * page;
+    size_ = readable + page;
+    map_ = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(map_ != MAP_FAILED);
+    auto* base = static_cast<std::byte*>(map_);
+    REQUIRE(mprotect(base + readable, page, PROT_NONE) == 0);
+    data_ = base + readable - bytes;
+    std::memcpy(data_, x.data, bytes);
+  }
+  ~AtPageEnd() { munmap(map_, size_); }
+  AtPageEnd(const AtPageEnd&) = delete;
+  AtPageEnd& operator=(const AtPageEnd&) = delete;
+  const std::byte* data() const { return data_; }
+
+ private:
+  size_t size_ = 0;
+  void* map_ = nullptr;
+  std::byte* data_ = nullptr;
+};
 
 // Weights, bias and multipliers such that most results land within the codes and some saturate at both ends.
 void fill(Case& c, Rng& rng, bool classes, bool residual) {
@@ -197,6 +228,58 @@ TEST_CASE("qconv2d kernels equal the definition on every layer shape of ResNet-1
       fill(c, rng, false, true);
       check_kernels(rng, c);
     }
+  }
+}
+
+TEST_CASE("qconv2d kernels equal the definition on stems: few input channels, many taps") {
+  Rng rng(7);
+  for (const int64_t n : {1, 9})
+    for (const int64_t ic : {1, 3, 4, 5, 8, 9})
+      for (const auto& [kernel, stride, pad] : {std::array<int64_t, 3>{3, 1, 1}, {3, 2, 1}, {7, 2, 3}, {1, 1, 0}}) {
+        const auto g = geometry(n, ic, 11, 40, kernel, stride, pad);
+        Case c(g, Codes::random(rng, {n, ic, 11, 11}));
+        fill(c, rng, chance(rng, 0.5), chance(rng, 0.5));
+        check_kernels(rng, c);
+      }
+}
+
+TEST_CASE("qconv2d kernels equal the definition on depthwise layers of every number of channels") {
+  Rng rng(8);
+  for (int64_t channels = 1; channels <= 50; ++channels)
+    for (const auto& [kernel, stride, pad] : {std::array<int64_t, 3>{1, 1, 0}, {2, 1, 1}, {3, 1, 1}, {3, 2, 1}}) {
+      const auto g = geometry(2, channels, 7, channels, kernel, stride, pad, channels);
+      Case c(g, Codes::random(rng, {2, channels, 7, 7}));
+      fill(c, rng, chance(rng, 0.3), chance(rng, 0.5));
+      check_kernels(rng, c);
+    }
+}
+
+TEST_CASE("depthwise qconv2d is exact at the extremes") {
+  Rng rng(9);
+  const auto g = geometry(1, 19, 12, 19, 11, 1, 5, 19);  // 121 taps
+  for (const int code : {0, 128, 255})
+    for (const int zero : {0, 128, 255})
+      for (const int weight : {-127, 127}) {
+        Case c(g, Codes::constant({1, 19, 12, 12}, uint8_t(code)));
+        for (int64_t i = 0; i < c.w.size(); ++i) c.w[i] = int8_t(weight);
+        for (int64_t i = 0; i < g.oc; ++i) c.bias[i] = int32_t(i * 1000);
+        for (int64_t i = 0; i < g.oc; ++i) c.multiplier[i] = i % 2 ? 1e-5f : 1e-4f;
+        c.x_zero = zero;
+        c.y_zero = 128;
+        check_kernels(rng, c);
+      }
+}
+
+TEST_CASE("qconv2d kernels read nothing behind the last pixel") {
+  Rng rng(10);
+  for (const auto& g : {geometry(1, 3, 6, 20, 3, 1, 1), geometry(1, 3, 6, 20, 3, 1, 0), geometry(1, 6, 5, 9, 2, 1, 0),
+                        geometry(1, 21, 4, 7, 1, 1, 0), geometry(1, 3, 5, 3, 3, 1, 1, 3),
+                        geometry(1, 21, 5, 21, 3, 1, 0, 21), geometry(1, 37, 5, 37, 2, 2, 0, 37)}) {
+    Case c(g, Codes::random(rng, {g.n, g.ic, g.ih, g.iw}));
+    const AtPageEnd copy(c.args({}).x);
+    c.x_copy = copy.data();
+    fill(c, rng, false, false);
+    check_kernels(rng, c);
   }
 }
 
