@@ -1,5 +1,5 @@
 // How every benchmark here measures: candidates take turns in one run, so that a drifting clock or a busy neighbour
-// hits all of them alike, and what is reported is the median with the 10th and 90th percentile beside it.
+// hits all of them alike, and what is reported is the median beside the minimum, the 10th and the 90th percentile.
 #pragma once
 
 #include <algorithm>
@@ -11,14 +11,14 @@
 namespace mininn::bench {
 
 struct Timing {  // seconds per call
-  double median = 0, p10 = 0, p90 = 0;
+  double median = 0, least = 0, p10 = 0, p90 = 0;
   size_t calls = 0;
 };
 
 inline Timing timing(std::vector<double> seconds) {
   std::sort(seconds.begin(), seconds.end());
   const auto at = [&](double share) { return seconds[size_t(share * double(seconds.size() - 1) + 0.5)]; };
-  return {at(0.5), at(0.1), at(0.9), seconds.size()};
+  return {at(0.5), seconds.front(), at(0.1), at(0.9), seconds.size()};
 }
 
 // Times `candidates` in turn until each has had `budget` seconds, at least 5 and at most 1000 calls. Two calls of each

@@ -17,6 +17,7 @@
 #include <nlohmann/json.hpp>
 
 #include "bench/harness.h"
+#include "bench/machine.h"
 #include "bench/peaks.h"
 #include "core/parallel.h"
 #include "core/random.h"
@@ -129,19 +130,39 @@ Problem<Conv2dBwdWeights> make_problem(const KernelTable<Conv2dBwdWeights>&, con
   Tensor gw = random_weights(w_shape(g), t);
   return {{g, x.view(), gy.view(), gw.mutable_view()}, gw, {x, gy}};
 }
+// Weights as a quantizer leaves trained ones: bell-shaped, the largest of each output channel 127. Uniform codes would
+// be twice as large on average, and a kernel that is exact only for bounded sums of |w| would refuse layers here that
+// it takes in every real network.
+Tensor random_codes_of_weights(const Conv2dGeometry& g, Generator& random) {
+  Tensor w = Tensor::empty(w_shape(g), DType::i8);
+  const auto codes = w.mutable_data<int8_t>();
+  const size_t taps = codes.size() / size_t(g.oc);
+  std::vector<double> channel(taps);
+  for (size_t begin = 0; begin < codes.size(); begin += taps) {
+    double largest = 0;
+    for (double& v : channel) largest = std::max(largest, std::abs(v = random.normal()));
+    for (size_t i = 0; i < taps; ++i) codes[begin + i] = int8_t(std::lround(channel[i] * 127 / largest));
+  }
+  return w;
+}
+
 // Codes behind a ReLU (zero point 0), and multipliers that spread the results over all output codes.
 Problem<QConv2d> make_problem(const KernelTable<QConv2d>&, const Conv2dGeometry& g, DType) {
   Generator random(1);
-  const auto fill = [&](Tensor t, auto draw) {
-    std::byte* p = t.mutable_view().data;
-    for (size_t i = 0; i < t.storage()->bytes(); ++i) p[i] = std::byte(draw());
-    return t;
-  };
-  const Tensor x = fill(empty_codes(x_shape(g)), [&] { return random.below(256); });
-  const Tensor w = fill(Tensor::empty(w_shape(g), DType::i8), [&] { return int(random.below(255)) - 127; });
+  Tensor x = empty_codes(x_shape(g));
+  std::byte* const bytes = x.mutable_view().data;
+  for (size_t i = 0; i < x.storage()->bytes(); ++i) bytes[i] = std::byte(random.below(256));
+  const Tensor w = random_codes_of_weights(g, random);
   const Tensor bias = Tensor::zeros({1, g.oc}, DType::i32);
-  const double spread = 73.0 * 148.0 * std::sqrt(double(g.icg() * g.kh * g.kw));
-  const Tensor multiplier = Tensor::full({g.oc}, 100.0 / spread);
+  Tensor multiplier = Tensor::empty({g.oc});
+  const auto codes = w.data<int8_t>();
+  const size_t taps = codes.size() / size_t(g.oc);
+  for (size_t o = 0; o < size_t(g.oc); ++o) {
+    double squares = 0;
+    for (const int8_t v : codes.subspan(o * taps, taps)) squares += double(v) * v;
+    const double spread = 148 * std::sqrt(squares);  // standard deviation of a sum; 148 is the codes' root mean square
+    multiplier.mutable_data<float>()[o] = float(100 / spread);
+  }
   Tensor y = empty_codes(y_shape(g));
   QConv2d a;
   a.g = g;
@@ -380,20 +401,6 @@ bool bench_table(const KernelTable<Args>& table, const Options& o, json& rows) {
   return right;
 }
 
-std::string cpu_name() {
-  std::ifstream in("/proc/cpuinfo");
-  for (std::string line; std::getline(in, line);)
-    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
-  return "unknown";
-}
-
-// Of the last minute; 0 where unknown.
-double load_average() {
-  double load = 0;
-  std::ifstream("/proc/loadavg") >> load;
-  return load;
-}
-
 int run(int argc, char** argv) {
   Options o;
   CLI::App app("Times every convolution kernel on the layers of a network.");
@@ -417,31 +424,14 @@ int run(int argc, char** argv) {
   app.add_option("--json", o.json_path, "also write the rows to this file");
   CLI11_PARSE(app, argc, argv);
 
-  json report;
-  const double load = load_average();
-  report["machine"] = {{"cpu", cpu_name()}, {"load_average", load}};
-  if (load > 0.5)
-    std::printf(
-        "WARNING: the load average is %.1f: something else is running here, and no number below is a fair one\n", load);
-  for (const int threads : o.threads) {
-    set_num_threads(threads);
-    const double fma = peak_fma_gflops(), dot = peak_dot_gmacs(), copy = copy_gb_per_s();
-    std::printf("%s, %d thread%s: fp32 FMA %.0f GFLOP/s, vpdpbusd %.0f GMAC/s, copy %.0f GB/s\n", cpu_name().c_str(),
-                threads, threads == 1 ? "" : "s", fma, dot, copy);
-    report["peaks"].push_back(
-        {{"threads", threads}, {"fma_gflop_per_s", fma}, {"dot_gmac_per_s", dot}, {"copy_gb_per_s", copy}});
-  }
+  json report = describe_machine(o.threads);
   json rows = json::array();
   bool right = bench_table(conv2d_fwd_kernels(), o, rows);
   right &= bench_table(conv2d_bwd_data_kernels(), o, rows);
   right &= bench_table(conv2d_bwd_weights_kernels(), o, rows);
   right &= bench_table(qconv2d_kernels(), o, rows);
   report["rows"] = rows;
-  if (!o.json_path.empty()) {
-    std::ofstream out(o.json_path);
-    out << report.dump(1) << '\n';
-    if (!out.flush()) throw FileError("cannot write " + o.json_path);
-  }
+  if (!o.json_path.empty()) write_report(o.json_path, report);
   return right ? 0 : 1;
 }
 

@@ -3,9 +3,13 @@
 
 namespace mininn::bench {
 
-// Arithmetic peaks, all of num_threads() threads together, from register-only loops of a few milliseconds.
+// Arithmetic peaks, all of num_threads() threads together, from register-only loops that run until two readings agree:
+// some 20 milliseconds, 200 at most.
 double peak_fma_gflops();  // fp32 fused multiply-adds, two operations each
-double peak_dot_gmacs();   // int8 dot products (vpdpbusd); 0 where the processor has none
-double copy_gb_per_s();    // bytes read plus bytes written by copying 256 MiB
+// Exact int8 dot products u8 x s8 -> s32: the limit of a direct kernel. vpdpbusd where the processor has it, else the
+// four AVX2 instructions that do the same work without saturating; 0 without AVX2.
+double peak_dot_gmacs();
+const char* peak_dot_instructions();  // what it measures, for headings
+double copy_gb_per_s();               // bytes read plus bytes written by copying 256 MiB
 
 }  // namespace mininn::bench

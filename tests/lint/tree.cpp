@@ -50,6 +50,7 @@ const std::vector<Row> kTable = {
     {"examples/cifar_resnet/canvas.", {"core", "examples"}, {"cairo.h", "stb/"}},
     {"examples/cifar_resnet/figures.", {"core", "examples"}, {}},
     {"examples/cifar_resnet/progress.", {"examples"}, {"sys/ioctl.h", "unistd.h"}},
+    {"examples/int8_infer/", {"core", "quant", "examples"}, {"stb/"}},
     {"examples/cifar_resnet/timing.", {"core", "examples"}, {"sys/resource.h"}},
     {"examples/consumer/", {}, {"mininn/"}},
     {"python/", {"core", "ops", "nn", "quant", "data"}, {"pybind11/"}},
@@ -57,7 +58,7 @@ const std::vector<Row> kTable = {
      {"core", "ops", "nn", "quant", "data", "cpu_kernels", "cuda", "examples", "tests"},
      {"catch2/", "Eigen/", "nlohmann/", "sys/", "unistd.h", "omp.h", "cuda"}},
     {"bench/",
-     {"core", "ops", "nn", "quant", "data", "cpu_kernels", "cuda", "bench"},
+     {"core", "ops", "nn", "quant", "data", "cpu_kernels", "cuda", "examples", "bench"},
      {"CLI/", "nlohmann/", "sys/", "unistd.h", "omp.h", "cuda", "oneapi/", "Eigen/"}},
 };
 

@@ -1,0 +1,57 @@
+#include "bench/machine.h"
+
+#include <cstdio>
+#include <fstream>
+
+#include "bench/peaks.h"
+#include "core/error.h"
+#include "core/parallel.h"
+
+namespace mininn::bench {
+namespace {
+
+std::string cpu_name() {
+  std::ifstream in("/proc/cpuinfo");
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  return "unknown";
+}
+
+// Of the last minute; 0 where unknown.
+double load_average() {
+  double load = 0;
+  std::ifstream("/proc/loadavg") >> load;
+  return load;
+}
+
+}  // namespace
+
+nlohmann::json describe_machine(const std::vector<int>& threads) {
+  const std::string cpu = cpu_name();
+  const double load = load_average();
+  nlohmann::json report{{"machine", {{"cpu", cpu}, {"load_average", load}}}};
+  if (load > 0.5)
+    std::printf(
+        "WARNING: the load average is %.1f: something else is running here, and no number below is a fair one\n", load);
+  for (const int n : threads) {
+    set_num_threads(n);
+    const double fma = peak_fma_gflops(), dot = peak_dot_gmacs(), copy = copy_gb_per_s();
+    std::printf("%s, %d thread%s: fp32 FMA %.0f GFLOP/s, int8 (%s) %.0f GMAC/s, copy %.0f GB/s\n", cpu.c_str(), n,
+                n == 1 ? "" : "s", fma, peak_dot_instructions(), dot, copy);
+    report["peaks"].push_back({{"threads", n},
+                               {"fma_gflop_per_s", fma},
+                               {"dot_gmac_per_s", dot},
+                               {"dot_instructions", peak_dot_instructions()},
+                               {"copy_gb_per_s", copy}});
+  }
+  std::fflush(stdout);
+  return report;
+}
+
+void write_report(const std::string& path, const nlohmann::json& report) {
+  std::ofstream out(path);
+  out << report.dump(1) << '\n';
+  if (!out.flush()) throw FileError("cannot write " + path);
+}
+
+}  // namespace mininn::bench
