@@ -55,13 +55,31 @@ struct Operands {
     }
   }
 
-  Tensor run(const Tensor& residual, bool relu) const {
+  // `packed` belongs to the kernel called `packed_for`; undefined: no weights are packed.
+  Tensor run(const Tensor& residual, bool relu, const Tensor& packed = {}, std::string_view packed_for = {}) const {
     Tensor y = Tensor::empty(y_shape(g), x.dtype(), x.device(), kChannelsLast);
-    conv2d_fwd_kernels().run(
-        {g, x.view(), w.view(), optional_view(bias), optional_view(residual), relu, y.mutable_view()}, x.device());
+    Conv2dFwd a{g, x.view(), w.view(), optional_view(bias), optional_view(residual), relu, y.mutable_view()};
+    const Kernel<Conv2dFwd>& kernel = conv2d_fwd_kernels().select(a, x.device());
+    if (packed && kernel.name == packed_for) a.packed = packed.view().data;
+    kernel.run(a, {x.device(), current_stream(x.device())});
     return y;
   }
 };
+
+// `residual` as kernels take it, checked; undefined if it is.
+Tensor checked_residual(const Operands& in, const Tensor& residual) {
+  if (!residual) return {};
+  require("conv2d_fused", "residual", residual, in.x.dtype(), in.x.device());
+  detail::require_shape("conv2d_fused", "residual", residual, y_shape(in.g));
+  return dense(residual, kChannelsLast);
+}
+
+void refuse_gradients(std::initializer_list<Tensor> operands) {
+  if (!grad_enabled()) return;
+  for (const Tensor& t : operands)
+    if (t && t.requires_grad())
+      throw AutogradError("conv2d_fused has no gradient: use conv2d, or call it under NoGradGuard");
+}
 
 }  // namespace
 
@@ -123,15 +141,31 @@ Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv2d
 
 Tensor conv2d_fused(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& residual, bool relu,
                     const Conv2dOptions& o) {
-  if (grad_enabled())
-    for (const Tensor& t : {x, w, bias, residual})
-      if (t && t.requires_grad())
-        throw AutogradError("conv2d_fused has no gradient: use conv2d, or call it under NoGradGuard");
+  refuse_gradients({x, w, bias, residual});
   const Operands in("conv2d_fused", x, w, bias, o);
-  if (!residual) return in.run({}, relu);
-  require("conv2d_fused", "residual", residual, x.dtype(), x.device());
-  detail::require_shape("conv2d_fused", "residual", residual, y_shape(in.g));
-  return in.run(dense(residual, kChannelsLast), relu);
+  return in.run(checked_residual(in, residual), relu);
+}
+
+PackedConv2d::PackedConv2d(const Shape& x, const Tensor& w, const Tensor& bias, bool residual, bool relu,
+                           const Conv2dOptions& o)
+    : relu_(relu), options_(o) {
+  // Kernels are chosen and weights packed by shapes alone: no activation is read.
+  const auto unread = [&](const Shape& s) { return Tensor::empty(s, w.dtype(), w.device(), kChannelsLast); };
+  const Operands in("conv2d_fused", unread(x), w, bias, o);
+  w_ = in.w;
+  bias_ = in.bias;
+  Tensor y = unread(y_shape(in.g));
+  const Conv2dFwd a{in.g,  in.x.view(),     w_.view(), optional_view(bias_), residual ? y.view() : CView(),
+                    relu_, y.mutable_view()};
+  const Kernel<Conv2dFwd>& kernel = conv2d_fwd_kernels().select(a, w_.device());
+  kernel_ = kernel.name;
+  if (kernel.pack) packed_ = kernel.pack(a);
+}
+
+Tensor PackedConv2d::operator()(const Tensor& x, const Tensor& residual) const {
+  refuse_gradients({x, w_, bias_, residual});
+  const Operands in("conv2d_fused", x, w_, bias_, options_);
+  return in.run(checked_residual(in, residual), relu_, packed_, kernel_);
 }
 
 }  // namespace mininn

@@ -1,6 +1,9 @@
 // 2-D convolution (cross-correlation, as in PyTorch): forward, input gradient and weight gradient.
 #pragma once
 
+#include <cstddef>
+#include <string_view>
+
 #include "core/kernel.h"
 #include "core/tensor.h"
 
@@ -46,6 +49,8 @@ struct Conv2dFwd {
   CView x, w, bias, residual;
   bool relu = false;
   View y;
+  // What the chosen kernel's pack() made of w. Null: run() packs w itself, if it needs to.
+  const std::byte* packed = nullptr;
 };
 struct Conv2dBwdData {  // gx = d(sum(gy * y)) / dx
   Conv2dGeometry g;
@@ -56,6 +61,18 @@ struct Conv2dBwdWeights {  // gw = d(sum(gy * y)) / dw
   Conv2dGeometry g;
   CView x, gy;
   View gw;
+};
+
+// A forward kernel may bring its own weight layout.
+template <>
+struct Kernel<Conv2dFwd> {
+  std::string_view name;
+  Refusal (*check)(const Conv2dFwd&);
+  void (*run)(const Conv2dFwd&, const ExecContext&);
+  // Bytes as run() wants them behind `packed`, from w; [size] u8, 64-byte aligned. Results are the same bits with them
+  // and without. They serve any batch size and number of threads, but run() may then read w after all. Null: this
+  // kernel packs nothing.
+  Tensor (*pack)(const Conv2dFwd&) = nullptr;
 };
 KernelTable<Conv2dFwd>& conv2d_fwd_kernels();
 KernelTable<Conv2dBwdData>& conv2d_bwd_data_kernels();
@@ -70,5 +87,26 @@ Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv2d
 // gradient would be needed); bias and residual may be undefined.
 Tensor conv2d_fused(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& residual, bool relu,
                     const Conv2dOptions& o = {});
+
+// conv2d_fused with the weights packed ahead of the calls. w and bias must not change while it lives. Any number of
+// threads may call it at once.
+class PackedConv2d {
+ public:
+  // Packs for the kernel that takes an x of this shape at this moment. `residual`: calls will bring one. Throws what
+  // conv2d_fused throws for such operands, except AutogradError.
+  PackedConv2d(const Shape& x, const Tensor& w, const Tensor& bias, bool residual, bool relu,
+               const Conv2dOptions& o = {});
+
+  // The same bits as conv2d_fused(x, w, bias, residual, relu, o). A call that goes to another kernel than the weights
+  // were packed for packs them itself, as conv2d_fused does.
+  Tensor operator()(const Tensor& x, const Tensor& residual = {}) const;
+
+ private:
+  Tensor w_, bias_;
+  bool relu_;
+  Conv2dOptions options_;
+  std::string_view kernel_;  // whose packed_ is
+  Tensor packed_;            // undefined where that kernel packs nothing
+};
 
 }  // namespace mininn

@@ -1,6 +1,11 @@
 // Convolutions by oneDNN. Activations stay channels-last; the weights go through a reorder into whatever blocked layout
-// the implementation wants, on every call (9 * C^2 numbers, little beside the convolution unless batch and map are
-// small).
+// the implementation wants: on every call (9 * C^2 numbers, little beside the convolution unless batch and map are
+// small), or once.
+//
+// Packed: the Key of the call that they were packed for, and the weights in the layout that oneDNN chose for it. It may
+// choose another one for another batch size or number of threads, so a call with another key reorders w.
+#include <cstring>
+
 #include "core/parallel.h"
 #include "cpu_kernels/onednn/engine.h"
 #include "cpu_kernels/onednn/kernels.h"
@@ -16,7 +21,9 @@ using Tag = memory::format_tag;
 struct Key {
   Conv2dGeometry g;
   int64_t dtype, bias, residual, relu, threads;
+  int64_t packed;  // the weights come in oneDNN's layout
 };
+constexpr size_t kHeaderBytes = (sizeof(Key) + 63) / 64 * 64;
 
 // The shapes of one convolution as oneDNN wants them said.
 struct Descs {
@@ -47,16 +54,21 @@ dnnl::convolution_forward::primitive_desc forward_desc(const Descs& d, dnnl::pro
           d.padding, d.padding,     attr};
 }
 
-Program make_fwd(const Key& k) {
-  const Descs d(k.g, DType(k.dtype));
+dnnl::convolution_forward::primitive_desc inference_desc(const Key& k, const Descs& d) {
   dnnl::post_ops after;
   if (k.residual) after.append_binary(dnnl::algorithm::binary_add, d.dst);
   if (k.relu) after.append_eltwise(dnnl::algorithm::eltwise_relu, 0, 0);
   dnnl::primitive_attr attr = attributes();
   attr.set_post_ops(after);
+  return forward_desc(d, dnnl::prop_kind::forward_inference, k.bias ? d.bias : memory::desc(), attr);
+}
 
-  const auto desc = forward_desc(d, dnnl::prop_kind::forward_inference, k.bias ? d.bias : memory::desc(), attr);
-  std::vector<Operand> operands{{DNNL_ARG_SRC, d.src}, {DNNL_ARG_WEIGHTS, d.weights}, {DNNL_ARG_DST, d.dst, true}};
+Program make_fwd(const Key& k) {
+  const Descs d(k.g, DType(k.dtype));
+  const auto desc = inference_desc(k, d);
+  std::vector<Operand> operands{{DNNL_ARG_SRC, d.src},
+                                {DNNL_ARG_WEIGHTS, k.packed ? desc.weights_desc() : d.weights},
+                                {DNNL_ARG_DST, d.dst, true}};
   if (k.bias) operands.push_back({DNNL_ARG_BIAS, d.bias});
   if (k.residual) operands.push_back({DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, d.dst});
   return {"conv2d_fwd", desc, dnnl::convolution_forward(desc), operands};
@@ -86,19 +98,22 @@ Program make_bwd_weights(const Key& k) {
           {{DNNL_ARG_SRC, d.src}, {DNNL_ARG_DIFF_DST, d.dst}, {DNNL_ARG_DIFF_WEIGHTS, d.weights, true}}};
 }
 
-Program& fwd_program(const Conv2dFwd& a) {
+Key fwd_key(const Conv2dFwd& a, bool packed) {
+  return {a.g, int64_t(a.x.dtype), bool(a.bias), bool(a.residual), a.relu, num_threads(), packed};
+}
+
+Program& fwd_program(const Key& key) {
   thread_local PlanCache<Key, Program> cache;
-  const Key key{a.g, int64_t(a.x.dtype), bool(a.bias), bool(a.residual), a.relu, num_threads()};
   return cache.get(key, [&] { return program_or_refusal("conv2d_fwd", [&] { return make_fwd(key); }); });
 }
 Program& bwd_data_program(const Conv2dBwdData& a) {
   thread_local PlanCache<Key, Program> cache;
-  const Key key{a.g, int64_t(a.gx.dtype), 0, 0, 0, num_threads()};
+  const Key key{a.g, int64_t(a.gx.dtype), 0, 0, 0, num_threads(), 0};
   return cache.get(key, [&] { return program_or_refusal("conv2d_bwd_data", [&] { return make_bwd_data(key); }); });
 }
 Program& bwd_weights_program(const Conv2dBwdWeights& a) {
   thread_local PlanCache<Key, Program> cache;
-  const Key key{a.g, int64_t(a.gw.dtype), 0, 0, 0, num_threads()};
+  const Key key{a.g, int64_t(a.gw.dtype), 0, 0, 0, num_threads(), 0};
   return cache.get(key,
                    [&] { return program_or_refusal("conv2d_bwd_weights", [&] { return make_bwd_weights(key); }); });
 }
@@ -111,7 +126,7 @@ Refusal refuse(const Conv2dGeometry& g, DType t) {
 
 Refusal check_fwd(const Conv2dFwd& a) {
   if (const Refusal r = refuse(a.g, a.x.dtype)) return r;
-  return fwd_program(a).refusal();
+  return fwd_program(fwd_key(a, false)).refusal();
 }
 Refusal check_bwd_data(const Conv2dBwdData& a) {
   if (const Refusal r = refuse(a.g, a.gx.dtype)) return r;
@@ -122,16 +137,33 @@ Refusal check_bwd_weights(const Conv2dBwdWeights& a) {
   return bwd_weights_program(a).refusal();
 }
 
+Tensor pack_fwd(const Conv2dFwd& a) {
+  const Key key = fwd_key(a, true);
+  return checked("conv2d_fwd pack", [&] {
+    const Descs d(key.g, DType(key.dtype));
+    const memory::desc wanted = inference_desc(key, d).weights_desc();
+    Tensor packed = Tensor::empty({int64_t(kHeaderBytes + wanted.get_size())}, DType::u8);
+    std::byte* const to = packed.mutable_view().data;
+    std::memcpy(to, &key, sizeof key);
+    reorder(d.weights, a.w.data, wanted, to + kHeaderBytes);
+    return packed;
+  });
+}
+
 void run_fwd(const Conv2dFwd& a, const ExecContext&) {
-  Program& p = fwd_program(a);
+  Key key = fwd_key(a, true);
+  const bool packed = a.packed && std::memcmp(a.packed, &key, sizeof key) == 0;
+  key.packed = packed;
+  const std::byte* const w = packed ? a.packed + kHeaderBytes : a.w.data;
+  Program& p = fwd_program(key);
   if (a.bias && a.residual)
-    p.run({a.x.data, a.w.data, a.y.data, a.bias.data, a.residual.data});
+    p.run({a.x.data, w, a.y.data, a.bias.data, a.residual.data});
   else if (a.bias)
-    p.run({a.x.data, a.w.data, a.y.data, a.bias.data});
+    p.run({a.x.data, w, a.y.data, a.bias.data});
   else if (a.residual)
-    p.run({a.x.data, a.w.data, a.y.data, a.residual.data});
+    p.run({a.x.data, w, a.y.data, a.residual.data});
   else
-    p.run({a.x.data, a.w.data, a.y.data});
+    p.run({a.x.data, w, a.y.data});
 }
 void run_bwd_data(const Conv2dBwdData& a, const ExecContext&) {
   bwd_data_program(a).run({a.gy.data, a.w.data, a.gx.data});
@@ -142,7 +174,7 @@ void run_bwd_weights(const Conv2dBwdWeights& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<Conv2dFwd> conv2d_fwd{"onednn.auto", check_fwd, run_fwd};
+const Kernel<Conv2dFwd> conv2d_fwd{"onednn.auto", check_fwd, run_fwd, pack_fwd};
 const Kernel<Conv2dBwdData> conv2d_bwd_data{"onednn.auto", check_bwd_data, run_bwd_data};
 const Kernel<Conv2dBwdWeights> conv2d_bwd_weights{"onednn.auto", check_bwd_weights, run_bwd_weights};
 

@@ -141,10 +141,27 @@ void gather_conv(const TilesF32& t, GatherGemm p, const MatrixLayout& layout, co
     run(h, w);
 }
 
+// The weights of one group as B[tap][ic][oc].
+MatrixLayout weight_layout(const Conv2dGeometry& g) {
+  const int64_t taps = g.kh * g.kw, icg = g.icg();
+  return {g.ocg(), icg, taps, icg * taps, taps, 1};
+}
+
+// All groups, one after the other.
+Tensor pack_weights(const TilesF32& t, const Conv2dFwd& a) {
+  const MatrixLayout layout = weight_layout(a.g);
+  const int64_t size = layout.packed_size(t), group_size = a.g.ocg() * a.g.icg() * a.g.kh * a.g.kw;
+  Tensor packed = Tensor::empty({a.g.groups * size * int64_t(sizeof(float))}, DType::u8);
+  auto* const to = reinterpret_cast<float*>(packed.mutable_view().data);
+  for (int64_t group = 0; group < a.g.groups; ++group)
+    pack(t, layout, a.w.as<float>() + group * group_size, to + group * size);
+  return packed;
+}
+
 void forward(const TilesF32& t, const Conv2dFwd& a) {
   const Conv2dGeometry& g = a.g;
   const int64_t taps = g.kh * g.kw, icg = g.icg(), ocg = g.ocg();
-  const MatrixLayout layout{ocg, icg, taps, icg * taps, taps, 1};  // B[tap][ic][oc]
+  const MatrixLayout layout = weight_layout(g);
   for (int64_t group = 0; group < g.groups; ++group) {
     GatherGemm p;
     p.in = a.x.as<float>() + group * icg;
@@ -158,6 +175,7 @@ void forward(const TilesF32& t, const Conv2dFwd& a) {
     if (a.bias) p.bias = a.bias.as<float>() + group * ocg;
     if (a.residual) p.residual = a.residual.as<float>() + group * ocg;
     p.relu = a.relu;
+    if (a.packed) p.packed = reinterpret_cast<const float*>(a.packed) + group * layout.packed_size(t);
     gather_conv(t, p, layout, a.w.as<float>() + group * ocg * icg * taps,
                 {g.oh, g.ih, g.kh, g.stride_h, g.pad_h, g.dil_h}, {g.ow, g.iw, g.kw, g.stride_w, g.pad_w, g.dil_w},
                 g.n);
@@ -261,7 +279,7 @@ void sum_weight_gradient(const TilesF32& t, const Conv2dGeometry& g, const float
 void backward_weights(const TilesF32& t, const Conv2dBwdWeights& a) {
   const Conv2dGeometry& g = a.g;
   const int64_t taps = g.kh * g.kw, icg = g.icg(), ocg = g.ocg();
-  const MatrixLayout layout{ocg, icg, taps, icg * taps, taps, 1};
+  const MatrixLayout layout = weight_layout(g);
   if (g.n == 0) {
     std::fill_n(a.gw.as<float>(), g.oc * icg * taps, 0.0f);
     return;
@@ -289,7 +307,8 @@ template <bool (*have)(), const TilesF32& (*tiles)()>
 struct Direct {
   static constexpr Kernel<Conv2dFwd> fwd(std::string_view name) {
     return {name, [](const Conv2dFwd& a) { return check<have>(a, a.x); },
-            [](const Conv2dFwd& a, const ExecContext&) { forward(tiles(), a); }};
+            [](const Conv2dFwd& a, const ExecContext&) { forward(tiles(), a); },
+            [](const Conv2dFwd& a) { return pack_weights(tiles(), a); }};
   }
   static constexpr Kernel<Conv2dBwdData> bwd_data(std::string_view name) {
     return {name, [](const Conv2dBwdData& a) { return check<have>(a, a.gy); },

@@ -45,12 +45,14 @@ void by_panels(const TilesF32& t, const GatherGemm& p, const MatrixLayout& layou
   });
 }
 
-// Many pixels: B is packed once for all threads, and blocks of images go through its panels.
+// Many pixels, or B is packed already: blocks of images go through the panels that all threads share.
 void by_blocks(const TilesF32& t, GatherGemm p, const MatrixLayout& layout, const float* b,
                std::span<const GatherRegion> regions, int64_t images, int64_t block) {
-  Scratch<float> packed(layout.packed_size(t));
-  pack(t, layout, b, packed.data());
-  p.packed = packed.data();
+  Scratch<float> packed(p.packed ? 0 : layout.packed_size(t));
+  if (!p.packed) {
+    pack(t, layout, b, packed.data());
+    p.packed = packed.data();
+  }
   // Work is counted in rows x taps. A tile starts at some count of this total; the thread whose share of 0..total
   // contains that count computes it. So any number of threads gets equal work, whatever mix of regions there is.
   const auto row_work = [](const GatherRegion& r) { return std::max<int64_t>(r.tap_count, 1); };
@@ -90,7 +92,7 @@ void gather_gemm(const TilesF32& t, GatherGemm p, const MatrixLayout& layout, co
   p.columns = layout.columns;
   const int64_t block = images_per_block(p.in_h * p.in_w * p.in_pixel, images);
   const int64_t panels = layout.panels(t), threads = num_threads();
-  if (block == images && (panels % threads == 0 || panels >= 4 * threads))
+  if (!p.packed && block == images && (panels % threads == 0 || panels >= 4 * threads))
     by_panels(t, p, layout, b, regions, images);
   else
     by_blocks(t, p, layout, b, regions, images, block);

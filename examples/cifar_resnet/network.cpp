@@ -70,7 +70,7 @@ nn::graph::Graph Fp32Network::graph() {
 }
 
 Classify Fp32Network::classifier() {
-  return [g = graph()](const Tensor& images) { return nn::graph::run(g, data::normalize(images)); };
+  return [net = nn::graph::CompiledGraph(graph())](const Tensor& images) { return net(data::normalize(images)); };
 }
 
 Classify load_classifier(const Path& file) {

@@ -66,7 +66,7 @@ struct Latency {
   double fp32_ms = 0, int8_ms = 0;  // medians per image
 };
 
-std::vector<Latency> measure_latency(const nn::graph::Graph& fp32, quant::Int8Net int8, const data::Dataset& test) {
+std::vector<Latency> measure_latency(const nn::graph::Graph& graph, quant::Int8Net int8, const data::Dataset& test) {
   const int threads_before = num_threads();
   std::vector<int> thread_counts{1};
   if (threads_before > 1) thread_counts.push_back(threads_before);
@@ -76,7 +76,8 @@ std::vector<Latency> measure_latency(const nn::graph::Graph& fp32, quant::Int8Ne
     int8.repack();
     for (const int64_t batch : {int64_t{1}, std::min<int64_t>(32, test.size())}) {
       const Tensor images = image_range(test, 0, batch), normalized = data::normalize(images);
-      const std::function<void()> nets[] = {[&] { nn::graph::run(fp32, normalized); }, [&] { int8.forward(images); }};
+      const nn::graph::CompiledGraph fp32(graph, batch);
+      const std::function<void()> nets[] = {[&] { fp32(normalized); }, [&] { int8.forward(images); }};
       const auto t = time_interleaved(nets, kSecondsPerTiming);
       rows.push_back({batch, threads, t[0].median() / double(batch), t[1].median() / double(batch)});
     }

@@ -1,5 +1,6 @@
 #include "nn/graph/executor.h"
 
+#include <optional>
 #include <string_view>
 #include <unordered_map>
 
@@ -130,15 +131,21 @@ void check_input(const Graph& g, size_t i, const Tensor& t) {
                              " with any first size, not ", t ? message(name(t.dtype()), t.shape()) : "undefined"));
 }
 
-}  // namespace
-
-std::vector<Tensor> run(const Graph& g, std::span<const Tensor> inputs, const ValueObserver& observe) {
+OpFn find_op(const Node& n) {
   static const OpTable table = make_table();
+  const auto op = table.find(n.op);
+  if (op == table.end()) throw KernelError(message("run: cannot execute op ", n.op, " at node ", n.name));
+  return op->second;
+}
+
+// compute(i, call) runs node i.
+template <class Compute>
+std::vector<Tensor> run_nodes(const Graph& g, std::span<const Tensor> inputs, const ValueObserver& observe,
+                              std::vector<int> uses, const Compute& compute) {
   if (inputs.size() != g.inputs.size())
     throw ShapeError(message("run: the graph has ", g.inputs.size(), " inputs, not ", inputs.size()));
   const NoGradGuard no_grad;
   std::vector<Tensor> values(g.values.size());
-  std::vector<int> uses = use_counts(g);
   for (size_t i = 0; i < g.values.size(); ++i) values[i] = g.values[i].constant;
   for (size_t i = 0; i < inputs.size(); ++i) {
     check_input(g, i, inputs[i]);
@@ -146,16 +153,15 @@ std::vector<Tensor> run(const Graph& g, std::span<const Tensor> inputs, const Va
     if (observe) observe(g.inputs[i], inputs[i]);
   }
   std::vector<Tensor> args;
-  for (const Node& n : g.nodes) {
-    const auto op = table.find(n.op);
-    if (op == table.end()) throw KernelError(message("run: cannot execute op ", n.op, " at node ", n.name));
+  for (size_t i = 0; i < g.nodes.size(); ++i) {
+    const Node& n = g.nodes[i];
     args.clear();
     for (const int id : n.inputs) {
       args.push_back(id == kAbsent ? Tensor() : values[size_t(id)]);
       if (id != kAbsent && --uses[size_t(id)] == 0) values[size_t(id)] = {};
     }
     Tensor& y = values[size_t(n.output)];
-    y = op->second({g, n, args});
+    y = compute(i, Call{g, n, args});
     if (observe) observe(n.output, y);
   }
   std::vector<Tensor> outputs;
@@ -163,9 +169,71 @@ std::vector<Tensor> run(const Graph& g, std::span<const Tensor> inputs, const Va
   return outputs;
 }
 
-Tensor run(const Graph& g, const Tensor& input, const ValueObserver& observe) {
+void check_single(const Graph& g) {
   if (g.outputs.size() != 1) throw ShapeError(message("run: the graph has ", g.outputs.size(), " outputs, not 1"));
+}
+
+// The shape that value `id` has where the graph's first input brings `batch` examples.
+Shape batched(const Graph& g, int id, int64_t batch) {
+  Shape shape = g.values[size_t(id)].shape;
+  const Shape& input = g.values[size_t(g.inputs.at(0))].shape;
+  if (input.rank() > 0 && shape.rank() > 0 && input[0] > 0 && shape[0] % input[0] == 0)
+    shape[0] = shape[0] / input[0] * batch;
+  return shape;
+}
+
+// The convolution at node `n` with packed weights, if it is one and its weights are constants.
+std::optional<PackedConv2d> packed_conv(const Graph& g, const Node& n, int64_t batch) {
+  const bool fused = n.op == "conv2d_fused";
+  if (!fused && n.op != "conv2d") return {};
+  const auto input = [&](size_t i) { return i < n.inputs.size() ? n.inputs[i] : kAbsent; };
+  const int x = input(0), w = input(1), bias = input(2);
+  if (!g.is_constant(w) || (bias != kAbsent && !g.is_constant(bias))) return {};
+  const auto constant = [&](int id) { return id == kAbsent ? Tensor() : g.values[size_t(id)].constant; };
+  return PackedConv2d(batched(g, x, batch), constant(w), constant(bias), input(3) != kAbsent,
+                      fused && n.integer("relu") != 0, conv_options(n));
+}
+
+}  // namespace
+
+std::vector<Tensor> run(const Graph& g, std::span<const Tensor> inputs, const ValueObserver& observe) {
+  return run_nodes(g, inputs, observe, use_counts(g), [](size_t, const Call& c) { return find_op(c.node)(c); });
+}
+
+Tensor run(const Graph& g, const Tensor& input, const ValueObserver& observe) {
+  check_single(g);
   return run(g, std::span<const Tensor>(&input, 1), observe)[0];
+}
+
+struct CompiledGraph::Program {
+  Graph graph;
+  std::vector<int> uses;
+  std::vector<OpFn> ops;                           // per node
+  std::vector<std::optional<PackedConv2d>> convs;  // per node; instead of its op
+};
+
+CompiledGraph::CompiledGraph(Graph g, int64_t batch) {
+  if (batch < 1) throw ValueError(message("compile: a batch of ", batch));
+  g.validate();
+  Program p;
+  for (const Node& n : g.nodes) {
+    p.ops.push_back(find_op(n));
+    p.convs.push_back(packed_conv(g, n, batch));
+  }
+  p.uses = use_counts(g);
+  p.graph = std::move(g);
+  program_ = std::make_shared<const Program>(std::move(p));
+}
+
+std::vector<Tensor> CompiledGraph::run(std::span<const Tensor> inputs) const {
+  const Program& p = *program_;
+  return run_nodes(p.graph, inputs, {}, p.uses,
+                   [&](size_t i, const Call& c) { return p.convs[i] ? (*p.convs[i])(c[0], c[3]) : p.ops[i](c); });
+}
+
+Tensor CompiledGraph::operator()(const Tensor& input) const {
+  check_single(program_->graph);
+  return run(std::span<const Tensor>(&input, 1))[0];
 }
 
 }  // namespace mininn::nn::graph

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -19,5 +20,23 @@ std::vector<Tensor> run(const Graph& g, std::span<const Tensor> inputs, const Va
 
 // The same for a graph with one input and one output.
 Tensor run(const Graph& g, const Tensor& input, const ValueObserver& observe = {});
+
+// A graph made ready to answer often: the weights of its convolutions are packed here, once. Results are the same bits
+// as run()'s. The graph's constants must not change afterwards. Cheap to copy; any number of threads may call one at
+// once.
+class CompiledGraph {
+ public:
+  // Packs for the kernels that take batches of this size with the preference and the number of threads of this moment;
+  // other calls run too, but some vendor kernels then pack anew every time. Throws ValueError for a graph that breaks a
+  // rule or a `batch` below 1, and whatever the convolutions throw.
+  explicit CompiledGraph(Graph g, int64_t batch = 1);
+
+  std::vector<Tensor> run(std::span<const Tensor> inputs) const;
+  Tensor operator()(const Tensor& input) const;  // for one input and one output
+
+ private:
+  struct Program;
+  std::shared_ptr<const Program> program_;
+};
 
 }  // namespace mininn::nn::graph

@@ -67,6 +67,30 @@ reference::Values run_guarded(const Kernel<Args>& kernel, const Tensor& like, Me
   return result;
 }
 
+// Packed weights must give the same bits as plain ones, with the number of threads that they were made for and with
+// another one. In the first case the plain weights must not be read.
+void check_packed(const Kernel<Conv2dFwd>& kernel, const Case& c, const Operands& o) {
+  const int before = num_threads();
+  const ExecContext here{Device::cpu(), current_stream(Device::cpu())};
+  const Tensor garbage = Tensor::full(o.w.shape(), std::numeric_limits<double>::quiet_NaN(), o.w.dtype());
+  const auto run = [&](const Tensor& w, const Tensor& packed) {
+    Guarded out(o.gy.shape(), o.gy.dtype(), kChannelsLast);
+    Conv2dFwd a = forward(c, o, out.view());
+    a.w = w.view();
+    if (packed) a.packed = packed.view().data;
+    kernel.run(a, here);
+    return out.values();
+  };
+  for (const int threads : {1, 2}) {
+    set_num_threads(threads);
+    const Tensor packed = kernel.pack(forward(c, o, Guarded(o.gy.shape(), o.gy.dtype(), kChannelsLast).view()));
+    CHECK(run(garbage, packed) == run(o.w, {}));
+    set_num_threads(3 - threads);
+    CHECK(run(o.w, packed) == run(o.w, {}));
+  }
+  set_num_threads(before);
+}
+
 struct Ran {
   int fwd = 0, bwd_data = 0, bwd_weights = 0;
 };
@@ -84,6 +108,7 @@ Ran check(const Case& c, DType dtype, Generator& r) {
     if (kernel.check(forward(c, o, Guarded(o.gy.shape(), dtype, kChannelsLast).view()))) continue;
     const auto got = run_guarded(kernel, o.gy, kChannelsLast, [&](View v) { return forward(c, o, v); });
     testing::check_close(got, y, dtype);
+    if (kernel.pack) check_packed(kernel, c, o);
     ++ran.fwd;
   }
   const auto gx = reference::conv2d_input_gradient(c.g, gy, w);
@@ -190,8 +215,15 @@ TEST_CASE("own conv2d kernels give an image the same bits in any batch") {
     for (const auto& kernel_ : conv2d_fwd_kernels().kernels(DeviceType::cpu)) {
       if (!kernel_.name.starts_with("own.") || kernel_.check(forward(batch, all, {}))) continue;
       INFO("conv2d_fwd " << kernel_.name << ": " << batch);
-      same(run_guarded(kernel_, all.gy, kChannelsLast, [&](View v) { return forward(batch, all, v); }),
-           run_guarded(kernel_, one.gy, kChannelsLast, [&](View v) { return forward(image, one, v); }));
+      const Tensor packed = kernel_.pack(forward(batch, all, {}));
+      const auto with_packed = [&](Conv2dFwd a) {
+        a.packed = packed.view().data;
+        return a;
+      };
+      const auto many = run_guarded(kernel_, all.gy, kChannelsLast, [&](View v) { return forward(batch, all, v); });
+      same(many, run_guarded(kernel_, one.gy, kChannelsLast, [&](View v) { return forward(image, one, v); }));
+      same(many,
+           run_guarded(kernel_, one.gy, kChannelsLast, [&](View v) { return with_packed(forward(image, one, v)); }));
     }
     for (const auto& kernel_ : conv2d_bwd_data_kernels().kernels(DeviceType::cpu)) {
       const auto args = [&](const Case& c, const Operands& operands) {

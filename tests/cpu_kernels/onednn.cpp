@@ -117,6 +117,26 @@ TEST_CASE("oneDNN kernels see weights that changed in place") {
   CHECK(c.middle() == 2 * 9 * 5);
 }
 
+TEST_CASE("packed fp32 weights serve any number of threads and any batch") {
+  Conv c(16);
+  Tensor packed;
+  {
+    const Threads two(2);
+    REQUIRE(!onednn::conv2d_fwd.check(c.args()));
+    packed = onednn::conv2d_fwd.pack(c.args());
+  }
+  for (const int threads : {2, 1, 3})
+    for (const int64_t n : {2, 1}) {
+      const Threads guard(threads);
+      c.y.fill(-1);
+      Conv2dFwd a = c.args();
+      a.packed = packed.view().data;
+      a.g.n = a.x.shape[0] = a.y.shape[0] = n;
+      onednn::conv2d_fwd.run(a, {});
+      CHECK(c.middle() == 9 * 16);
+    }
+}
+
 TEST_CASE("oneDNN kernels give their scratch memory back") {
   Conv c(16);
   run(c);

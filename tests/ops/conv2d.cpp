@@ -94,6 +94,64 @@ TEST_CASE("conv2d_fused refuses to lose a gradient") {
   CHECK_NOTHROW(conv2d_fused(x, w, {}, {}, true));
 }
 
+TEST_CASE("PackedConv2d gives the bits of conv2d_fused, whatever the kernel and the batch") {
+  INFO("MININN_TEST_SEED=" << test_seed());
+  RandomTensors random(test_seed());
+  const NoGradGuard no_grad;
+  for (int i = 0; i < 60; ++i) {
+    const DType dtype = i % 3 == 0 ? DType::f64 : i % 3 == 1 ? DType::f32 : DType::bf16;
+    const Conv2dOptions o{
+        .stride = random.between(1, 2), .padding = random.between(0, 1), .groups = random.between(1, 2)};
+    const Shape sw{o.groups * random.between(1, 20), random.between(1, 9), 3, 3};
+    const Shape sx{random.between(1, 3), o.groups * sw[1], random.between(5, 9), random.between(5, 9)};
+    const Tensor w = random.tensor(sw, dtype), bias = random.chance(0.5) ? random.tensor({sw[0]}, dtype) : Tensor();
+    const bool with_residual = random.chance(0.5), with_relu = random.chance(0.5);
+    INFO("x " << sx << ", w " << sw << ", groups " << o.groups << ", dtype " << name(dtype));
+    const PackedConv2d packed(sx, w, bias, with_residual, with_relu, o);
+    for (const int64_t n : {sx[0], int64_t{0}, int64_t{5}}) {
+      const Tensor x = random.tensor({n, sx[1], sx[2], sx[3]}, dtype);
+      const Shape sy = conv2d(x, w, bias, o).shape();
+      const Tensor residual = with_residual ? random.tensor(sy, dtype) : Tensor();
+      const auto same = [&] {
+        CHECK(packed(x, residual).to_vector() == conv2d_fused(x, w, bias, residual, with_relu, o).to_vector());
+      };
+      same();
+      const ForceKernel other("conv2d_fwd", "ref");
+      same();
+    }
+  }
+}
+
+TEST_CASE("PackedConv2d packs once") {
+  const NoGradGuard no_grad;
+  const Tensor x = Tensor::full({1, 4, 5, 5}, 1.0);
+  Tensor w = Tensor::full({8, 4, 3, 3}, 1.0);
+  const PackedConv2d packed(x.shape(), w, {}, false, false);
+  const auto before = packed(x).to_vector();
+  const Tensor y = Tensor::empty({1, 8, 3, 3}, DType::f32, Device::cpu(), MemoryFormat::channels_last);
+  const auto g = Conv2dGeometry::make("test", x.shape(), w.shape(), {});
+  Tensor out = y;
+  const bool packs =
+      conv2d_fwd_kernels().select({g, x.view(), w.view(), {}, {}, false, out.mutable_view()}, x.device()).pack;
+  w.fill(2.0);  // against the rules, and it shows who reads w again
+  CHECK((packed(x).to_vector() == before) == packs);
+}
+
+TEST_CASE("PackedConv2d refuses what conv2d_fused refuses") {
+  Tensor w = Tensor::zeros({6, 4, 3, 3});
+  const Shape x{2, 4, 5, 5};
+  CHECK_THROWS_AS(PackedConv2d({2, 3, 5, 5}, w, {}, false, false), ShapeError);
+  CHECK_THROWS_AS(PackedConv2d(x, w, Tensor::zeros({5}), false, false), ShapeError);
+  CHECK_THROWS_AS(PackedConv2d(x, Tensor::zeros({6, 4, 3, 3}, DType::i32), {}, false, false), DTypeError);
+  const PackedConv2d packed(x, w, {}, true, false);
+  CHECK_THROWS_AS(packed(Tensor::zeros({2, 3, 5, 5})), ShapeError);
+  CHECK_THROWS_AS(packed(Tensor::zeros(x, DType::f64)), DTypeError);
+  CHECK_THROWS_AS(packed(Tensor::zeros(x), Tensor::zeros({2, 6, 5, 5})), ShapeError);
+  CHECK_NOTHROW(packed(Tensor::zeros(x)));
+  w.set_requires_grad(true);
+  CHECK_THROWS_AS(packed(Tensor::zeros(x)), AutogradError);
+}
+
 TEST_CASE("conv2d records its options, and no other op") {
   Recorder recorder;
   {

@@ -110,3 +110,53 @@ TEST_CASE("running refuses wrong inputs and unknown ops by name") {
   g.nodes[2].op = "frobnicate";
   CHECK_THROWS_WITH(run(g, Tensor::zeros(net.input)), Contains("frobnicate") && Contains(g.nodes[2].name));
 }
+
+TEST_CASE("a compiled graph gives the bits of run() for any batch") {
+  const uint64_t seed = test_seed();
+  INFO("seed " << seed);
+  for (const DType dtype : {DType::f32, DType::f64})
+    for (const TestNet& net : test_nets(seed, dtype)) {
+      INFO(net.name << ' ' << name(dtype));
+      const Graph traced = nn::trace(net.fn, Tensor::zeros(net.input, dtype));
+      for (const Graph& g : {traced, optimize(traced)})
+        for (const int64_t compiled_for : {1, 3}) {
+          const CompiledGraph compiled(g, compiled_for);
+          for (const int64_t n : {1, 2, 3, 8}) {
+            const Tensor x = Layers(seed + 1, dtype).input(with_batch(net.input, n));
+            CHECK(max_difference(compiled(x), run(g, x)) == 0);
+          }
+        }
+    }
+}
+
+TEST_CASE("a compiled graph packs constant weights and reads computed ones") {
+  const Tensor x = Tensor::full({2, 3, 6, 6}, 1.0);
+  Tensor w = Tensor::full({4, 3, 3, 3}, 1.0);
+  const auto first = [](const Tensor& y) { return y.to_vector()[0]; };
+  const PackedConv2d packed(x.shape(), w, {}, false, false);
+  const CompiledGraph constant(nn::trace([&](const Tensor& t) { return conv2d(t, w, {}); }, x), 2);
+  CHECK(first(constant(x)) == 27);
+  w.fill(2.0);  // against the rules, and it shows whether packed weights are used
+  CHECK(first(constant(x)) == first(packed(x)));
+
+  const CompiledGraph computed(nn::trace(
+      [](const Tensor& t) {
+        return conv2d(t, reshape(slice(t, 0, 0, 1), {4, 3, 3, 3}), {});
+      },
+      x));
+  CHECK(first(computed(x)) == 27);
+  CHECK(first(computed(x * 2.0)) == 4 * 27);
+}
+
+TEST_CASE("compiling refuses what cannot run") {
+  const TestNet net = vgg(1);
+  const Graph g = nn::trace(net.fn, Tensor::zeros(net.input));
+  CHECK_THROWS_AS(CompiledGraph(g, 0), ValueError);
+  Graph unknown = g;
+  unknown.nodes[2].op = "frobnicate";
+  CHECK_THROWS_WITH(CompiledGraph(unknown), Contains("frobnicate") && Contains(g.nodes[2].name));
+  Graph broken = g;
+  broken.nodes[1].inputs[0] = 1000;
+  CHECK_THROWS_AS(CompiledGraph(broken), ValueError);
+  CHECK_THROWS_AS(CompiledGraph(g)(Tensor::zeros({2, 3, 12, 13})), ShapeError);
+}
