@@ -167,8 +167,8 @@ Tensor multipliers(double x_scale, const Tensor& weight_scale, double y_scale) {
 // Makes the steps of one batch size class. `sample` has that batch size.
 class Binder {
  public:
-  Binder(const Int8Step& s, const Buffers& sample, const BoundStep* other)
-      : s_(s), sample_(sample), other_(other), x_(value(s.inputs[0])), y_(value(s.output)) {}
+  Binder(const Int8Step& s, const Buffers& sample, int64_t between, const BoundStep* other)
+      : s_(s), sample_(sample), between_(between), other_(other), x_(value(s.inputs[0])), y_(value(s.output)) {}
 
   BoundStep operator()(const Int8Conv& c) const {
     const bool codes = y_.kind == Int8Value::Kind::codes;
@@ -179,7 +179,7 @@ class Binder {
     };
     const QConv2d args = bind(sample_);
     check_qconv2d(args);
-    const KernelChoice choice = choose_kernel(args);
+    const KernelChoice choice = choose_kernel(args, between_);
     const Kernel<QConv2d>& kernel = *choice.kernel;
     // The two batch size classes share the packed weights of a common kernel.
     const Tensor packed = other_ && other_->kernel == kernel.name ? other_->packed : kernel.pack(args);
@@ -251,6 +251,7 @@ class Binder {
 
   const Int8Step& s_;
   const Buffers& sample_;
+  const int64_t between_;   // see Tuner::choose()
   const BoundStep* other_;  // the same step in the other batch size class, or null
   const Int8Value &x_, &y_;
 };
@@ -331,9 +332,14 @@ void Int8Net::repack() {
   alignas(kAlign) std::byte nothing{};
   const std::vector<size_t> zeros(model_->values.size(), 0);
   const Buffers one{*model_, zeros, &nothing, 1}, many{*model_, zeros, &nothing, options_.slice};
+  // Between two runs of a layer all others read their weights, which packing makes one to eight times as large. In a
+  // large batch that is little beside the activations.
+  int64_t between = 0;
+  for (const Int8Step& s : model_->steps)
+    if (const auto* c = std::get_if<Int8Conv>(&s.body)) between += 2 * c->weight.numel();
   for (const Int8Step& s : model_->steps) {
-    p->small.push_back(about(s, [&] { return std::visit(Binder(s, one, nullptr), s.body); }));
-    p->large.push_back(about(s, [&] { return std::visit(Binder(s, many, &p->small.back()), s.body); }));
+    p->small.push_back(about(s, [&] { return std::visit(Binder(s, one, between, nullptr), s.body); }));
+    p->large.push_back(about(s, [&] { return std::visit(Binder(s, many, 0, &p->small.back()), s.body); }));
   }
   save_tuning();
   program_ = std::move(p);

@@ -33,9 +33,11 @@ class Tuner {
   explicit Tuner(std::filesystem::path file);
 
   // The kernel for calls like `a`, whose data pointers need not be valid except those of w, bias and multiplier. What
-  // was measured counts for the processor, the number of threads, the shape and the kernels that accept: all are in the
-  // key. A preferred family (set_preference) is respected. Throws KernelError if no kernel takes the call.
-  KernelChoice choose(const QConv2d& a);
+  // was measured counts for the processor, the number of threads, the shape, the kernels that accept and the order of
+  // magnitude of `between`: the bytes that the rest of the network reads between two such calls, which push this
+  // layer's weights out of the caches. A preferred family (set_preference) is respected. Throws KernelError if no
+  // kernel takes the call.
+  KernelChoice choose(const QConv2d& a, int64_t between = 0);
 
   // Adds what has been measured since to the file; entries of other processes stay. A file that cannot be written is no
   // error: the next process measures again.
@@ -52,7 +54,7 @@ class Tuner {
 
 // The process's tuner and its file, as the environment says; without tuning, or with a forced kernel (ForceKernel), the
 // table's choice. Throws KernelError, or ValueError if MININN_TUNE is neither on nor off.
-KernelChoice choose_kernel(const QConv2d& a);
+KernelChoice choose_kernel(const QConv2d& a, int64_t between = 0);
 void save_tuning();
 
 }  // namespace mininn::quant

@@ -6,7 +6,9 @@
 namespace mininn::cpu::own {
 
 extern const Kernel<QConv2d> qconv2d_winograd_avx512vnni;
+extern const Kernel<QConv2d> qconv2d_winograd_s8_avx512vnni;
 extern const Kernel<QConv2d> qconv2d_winograd_avx2;
+extern const Kernel<QConv2d> qconv2d_winograd_s8_avx2;
 extern const Kernel<QConv2d> qconv2d_direct_amx;
 extern const Kernel<QConv2d> qconv2d_direct_avx512vnni;
 extern const Kernel<QConv2d> qconv2d_direct_avxvnni;

@@ -10,6 +10,7 @@ namespace {
 
 constexpr int kOut = 4, kIn = 6;  // a tile's edge in output and in input pixels
 constexpr int64_t kPoints = kWinogradPoints;
+constexpr int64_t kInputShare = 1;  // of the L2 cache, for transformed input
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t v, int64_t to) { return ceil_div(v, to) * to; }
@@ -35,64 +36,28 @@ bool sums_fit(const QConv2d& a) {
   return true;
 }
 
-// (S G) f of three values.
-void transform_filter(const int32_t (&f)[3], int32_t (&out)[6]) {
-  const int32_t even = f[0] + f[2], wide = f[0] + 4 * f[2];
-  out[0] = 6 * f[0];
-  out[1] = -4 * (even + f[1]);
-  out[2] = -4 * (even - f[1]);
-  out[3] = wide + 2 * f[1];
-  out[4] = wide - 2 * f[1];
-  out[5] = 12 * f[2];
+// How many tiles are worked on together: as many as leave their transformed input near the core, because each block of
+// tiles reads all weights once.
+int64_t tiles_together(const Conv2dGeometry& g, const WinogradIsa& isa, int64_t all) {
+  const int64_t input = kPoints * round_up(g.ic, isa.channels) * 2;
+  const int64_t most = std::clamp<int64_t>(isa.cache * kInputShare / input, isa.tiles, 8 * isa.tiles);
+  return ceil_div(all, ceil_div(all, most));  // equal blocks, so that the last one is no remainder
 }
-
-// (S G) w (S G)^T of one filter [3][3].
-void transform_filter(const int8_t* w, int32_t (&u)[kIn][kIn]) {
-  int32_t columns[3][kIn];
-  for (int j = 0; j < 3; ++j) transform_filter({w[j], w[3 + j], w[6 + j]}, columns[j]);
-  for (int i = 0; i < kIn; ++i) transform_filter({columns[0][i], columns[1][i], columns[2][i]}, u[i]);
-}
-
-// How many tiles and pairs of output vectors are worked on together. Their transformed input (all input channels) and
-// their products should stay in the L2 cache; each block reads all weights once, from further away if they are large.
-struct Blocking {
-  int64_t tiles, pairs;
-
-  Blocking(const Conv2dGeometry& g, const WinogradIsa& isa, int64_t most_tiles, int64_t all_pairs) {
-    const int64_t input = kPoints * round_up(g.ic, isa.channels) * 2, products = kPoints * 2 * isa.lanes * 4;
-    const int64_t weights = all_pairs * products * steps_of(g);
-    double least = 0;
-    for (int64_t t = isa.tiles; t <= 8 * isa.tiles; t += isa.tiles) {
-      const int64_t p = std::clamp<int64_t>(isa.cache / 4 / (t * products), 1, all_pairs);
-      const bool weights_stay = weights + t * (input + p * products) <= isa.cache;
-      const bool input_stays = t * input <= isa.cache / 2;
-      // Bytes per tile from beyond the cache.
-      const double traffic =
-          (weights_stay ? 0 : double(weights) / double(t)) + (input_stays ? 0 : double(input * ceil_div(all_pairs, p)));
-      if (t == isa.tiles || traffic < least) {
-        least = traffic;
-        tiles = t;
-        pairs = p;
-      }
-    }
-    // Equal blocks, so that the last one is no remainder.
-    tiles = ceil_div(most_tiles, ceil_div(most_tiles, tiles));
-  }
-};
 
 // One thread's share of the tiles and of the pairs of output vectors.
 class Walk {
  public:
-  Walk(const QConv2d& conv, const WinogradIsa& winograd)
+  Walk(const QConv2d& conv, const WinogradIsa& winograd, WinogradWeights kind)
       : a(conv),
         g(conv.g),
         isa(winograd),
+        weights(kind),
         pk(unpack_direct(conv)),
         rows(ceil_div(g.oh, kOut)),
         cols(ceil_div(g.ow, kOut)) {
     t.pixels = kOut * kOut;
     t.multiplier = a.multiplier.as<float>();
-    t.has_residual = bool(a.residual.data);
+    t.has_residual = bool(a.residual);
     t.residual_scale = a.residual_scale;
     t.residual_zero = a.residual_zero;
     t.f32 = a.y.dtype == DType::f32;
@@ -100,44 +65,54 @@ class Walk {
   }
 
   void run(int64_t tile0, int64_t tile1, int64_t pair0, int64_t pair1) {
-    const Blocking block(g, isa, tile1 - tile0, pair1 - pair0);
+    const int64_t together = tiles_together(g, isa, tile1 - tile0);
     const int64_t channels = round_up(g.ic, isa.channels), width = 2 * isa.lanes, steps = steps_of(g);
-    // Not a multiple of 4 KiB: 36 points at one address modulo 4 KiB would compete for a set of the L1 cache.
-    const int64_t point_stride = block.tiles * channels + 32;
-    Scratch<int16_t> v(kPoints * point_stride);
-    Scratch<int32_t> m(block.tiles * block.pairs * kPoints * width);
+    const bool on_the_fly = weights == WinogradWeights::on_the_fly;
+    // On the fly, products are summed over parts of the input channels whose transformed weights take a quarter of the
+    // cache.
+    const int64_t part = on_the_fly ? std::min(steps, isa.cache / 4 / (kPoints * width * 4)) : steps;
+    // Not multiples of 4 KiB: 36 points at one address modulo 4 KiB would compete for a set of the L1 cache.
+    const int64_t v_stride = together * channels + 32, u_stride = part * width * 2 + (on_the_fly ? 32 : 0);
+    Scratch<int16_t> v(kPoints * v_stride), u(on_the_fly ? kPoints * u_stride : 0);
+    Scratch<int32_t> m(together * kPoints * width);
     Scratch<uint8_t> padding(g.ic);
     std::fill_n(padding.data(), g.ic, uint8_t{0});
 
-    for (int64_t first = tile0; first < tile1; first += block.tiles) {
-      const int64_t count = std::min(block.tiles, tile1 - first);
+    for (int64_t first = tile0; first < tile1; first += together) {
+      const int64_t count = std::min(together, tile1 - first);
       for (int64_t i = 0; i < count; ++i) {
         const uint8_t* x[kPoints];
         set_patch(first + i, padding.data(), x);
-        isa.input(x, g.ic, v.data() + i * channels, point_stride);
+        isa.input(x, g.ic, v.data() + i * channels, v_stride);
       }
-      for (int64_t pair = pair0; pair < pair1; pair += block.pairs) {
-        const int64_t pairs = std::min(block.pairs, pair1 - pair), m_stride = pairs * kPoints * width;
-        for (int64_t point = 0; point < kPoints; ++point)
-          for (int64_t p = 0; p < pairs; ++p) {
-            const auto* u =
-                reinterpret_cast<const int16_t*>(pk.w + (pair + p) * pk.w_block) + point * steps * 2 * width;
-            // As few groups of tiles as possible, of nearly equal size.
-            const int64_t groups = ceil_div(count, isa.tiles);
-            for (int64_t group = 0; group < groups; ++group) {
-              const int64_t begin = count * group / groups, end = count * (group + 1) / groups;
-              isa.product[end - begin - 1](v.data() + point * point_stride + begin * channels, channels, u, steps,
-                                           m.data() + begin * m_stride + (p * kPoints + point) * width, m_stride);
-            }
-          }
+      for (int64_t pair = pair0; pair < pair1; ++pair) {
+        const int8_t* const w = pk.w + pair * pk.w_block;
+        for (int64_t step = 0; step < steps; step += part) {
+          const int64_t n = std::min(part, steps - step);
+          if (on_the_fly) isa.filter(w + step * width * 2 * 9, n, u.data(), u_stride);
+          const int16_t* const from = on_the_fly ? u.data() : reinterpret_cast<const int16_t*>(w);
+          for (int64_t point = 0; point < kPoints; ++point)
+            products(count, v.data() + point * v_stride + step * 2, channels, from + point * u_stride, n,
+                     m.data() + point * width, step > 0);
+        }
         t.channel = t.bias_channel = pair * width;
-        t.channels = std::min(pairs * width, g.oc - t.channel);
-        for (int64_t i = 0; i < count; ++i) output(first + i, m.data() + i * m_stride);
+        t.channels = std::min(width, g.oc - t.channel);
+        for (int64_t i = 0; i < count; ++i) output(first + i, m.data() + i * kPoints * width);
       }
     }
   }
 
  private:
+  // As few groups of tiles as possible, of nearly equal size.
+  void products(int64_t count, const int16_t* v, int64_t v_stride, const int16_t* u, int64_t steps, int32_t* m,
+                bool add) const {
+    const int64_t groups = ceil_div(count, isa.tiles);
+    for (int64_t i = 0; i < groups; ++i) {
+      const int64_t begin = count * i / groups, end = count * (i + 1) / groups;
+      isa.product[end - begin - 1](v + begin * v_stride, v_stride, u, steps, m + begin * kPoints * 2 * isa.lanes, add);
+    }
+  }
+
   struct Position {
     int64_t n, h, w;  // of the tile's first output pixel
   };
@@ -173,6 +148,7 @@ class Walk {
   const QConv2d& a;
   const Conv2dGeometry& g;
   const WinogradIsa& isa;
+  const WinogradWeights weights;
   const PackedQConv pk;
   const int64_t rows, cols;  // tiles of an image
   QTile t;
@@ -189,55 +165,64 @@ Refusal check_winograd(const QConv2d& a) {
   return {};
 }
 
-bool winograd_pays(const QConv2d& a, const WinogradIsa& isa, double speed) {
+bool winograd_pays(const QConv2d& a, const WinogradIsa& isa, WinogradWeights weights, double speed) {
   const Conv2dGeometry& g = a.g;
   const double tiles = double(tiles_of(g)), ic = double(g.ic), oc = double(g.oc);
-  const double vector = 2.0 * isa.lanes;  // 16-bit products per instruction, two instructions per cycle
-  // Cycles of one core. A patch takes some 280 instructions per vector of input channels, an output tile some 600 per
-  // vector of output channels, and weights from beyond the cache come at about 8 bytes per cycle.
-  const double products = tiles * kPoints * ic * oc / (2 * vector);
-  const double transforms = tiles * (280 * ic / vector + 600 * oc / isa.lanes) / 3;
-  const double weights = kPoints * 2 * ic * oc;
-  const double stream = weights > double(isa.cache) ? weights / 8 * double(ceil_div(tiles_of(g), 8 * isa.tiles)) : 0;
-  const double direct = double(g.macs()) * (1 - padding_share(g)) / (2 * vector * speed);
-  return products + transforms + stream < direct;
+  const double per_vector = 2.0 * isa.lanes;  // 16-bit products of an instruction, two of which start in a cycle
+  // Cycles of one core: a vector takes some 280 instructions in input(), 160 in filter() and 600 in output(), of which
+  // three start in a cycle, and weights from beyond the cache come at about 8 bytes per cycle.
+  const double blocks = double(ceil_div(tiles_of(g), tiles_together(g, isa, tiles_of(g))));
+  const double size = kPoints * 2 * ic * oc;
+  const double products = tiles * kPoints * ic * oc / (2 * per_vector);
+  const double transforms = tiles * (280 * ic / per_vector + 600 * oc / isa.lanes) / 3;
+  const double on_the_fly = blocks * 160 * ic * oc / per_vector / 3;
+  const double streamed = size > double(isa.cache) ? blocks * size / 8 : 0;
+  const double direct = double(g.macs()) * (1 - padding_share(g)) / (2 * per_vector * speed);
+  return products + transforms + (weights == WinogradWeights::stored ? streamed : on_the_fly) < direct;
 }
 
-Tensor pack_winograd(const QConv2d& a, const WinogradIsa& isa) {
+Tensor pack_winograd(const QConv2d& a, const WinogradIsa& isa, WinogradWeights kind) {
   const Conv2dGeometry& g = a.g;
-  const int64_t width = 2 * isa.lanes, steps = steps_of(g), point_size = steps * 2 * width;
-  QPacking packing = pack_bias_rows(a, 1, width, kPoints * point_size * 2, 0);
-  auto* const weights = reinterpret_cast<int16_t*>(packing.w);
+  const int64_t width = 2 * isa.lanes, steps = steps_of(g), step_size = 9 * width * 2;
+  const bool stored = kind == WinogradWeights::stored;
+  // s8: [pairs][steps][9][width][2].
+  QPacking packing = pack_bias_rows(a, 1, width, stored ? kPoints * steps * width * 2 * 2 : steps * step_size, 0);
+  Scratch<int8_t> rearranged(stored ? packing.blocks * steps * step_size : 0);
+  std::fill_n(rearranged.data(), stored ? packing.blocks * steps * step_size : 0, int8_t{0});
+  int8_t* const s8 = stored ? rearranged.data() : packing.w;
   const auto* const w = a.w.as<int8_t>();
   parallel_for(g.oc, 4, [&](int64_t begin, int64_t end) {
-    for (int64_t o = begin; o < end; ++o) {
-      int16_t* const to = weights + o / width * kPoints * point_size + o % width * 2;
-      for (int64_t c = 0; c < g.ic; ++c) {
-        int32_t u[kIn][kIn];
-        transform_filter(w + (o * g.ic + c) * 9, u);
-        int16_t* const pair = to + c / 2 * 2 * width + c % 2;
-        for (int64_t point = 0; point < kPoints; ++point)
-          pair[point * point_size] = int16_t(u[point / kIn][point % kIn]);
-      }
-    }
+    for (int64_t o = begin; o < end; ++o)
+      for (int64_t c = 0; c < g.ic; ++c)
+        for (int64_t tap = 0; tap < 9; ++tap)
+          s8[(o / width * steps + c / 2) * step_size + (tap * width + o % width) * 2 + c % 2] =
+              w[(o * g.ic + c) * 9 + tap];
   });
+  if (stored)
+    parallel_for(packing.blocks, 1, [&](int64_t begin, int64_t end) {
+      const int64_t point_size = steps * width * 2;
+      for (int64_t pair = begin; pair < end; ++pair)
+        isa.filter(s8 + pair * steps * step_size, steps,
+                   reinterpret_cast<int16_t*>(packing.w) + pair * kPoints * point_size, point_size);
+    });
   return std::move(packing.buffer);
 }
 
-void run_winograd(const QConv2d& a, const WinogradIsa& isa) {
+void run_winograd(const QConv2d& a, const WinogradIsa& isa, WinogradWeights weights) {
   const Conv2dGeometry& g = a.g;
   const PackedQConv pk = unpack_direct(a);
   const int64_t tiles = tiles_of(g), threads = num_threads();
   if (tiles == 0 || g.oc == 0) return;
-  // Threads share out the tiles, or the channels where the weights do not stay in a core's cache: then each streams its
-  // part of them only, and transforms all of the input.
-  const bool by_channels = pk.blocks >= threads && (tiles < 2 * threads || pk.blocks * pk.w_block > isa.cache);
+  // Threads share out the tiles, or the channels where the weights do not stay in a core's cache: then each streams (or
+  // transforms) its part of them only, and transforms all of the input.
+  const bool large = kPoints * 2 * g.ic * g.oc > isa.cache;
+  const bool by_channels = pk.blocks >= threads && (tiles < 2 * threads || large);
   const int64_t macs = kPoints * g.ic * 2 * isa.lanes;
   const auto grain = [&](int64_t per_item) { return 1 + 1000000 / std::max<int64_t>(1, macs * per_item); };
   if (by_channels)
-    parallel_for(pk.blocks, grain(tiles), [&](int64_t b, int64_t e) { Walk(a, isa).run(0, tiles, b, e); });
+    parallel_for(pk.blocks, grain(tiles), [&](int64_t b, int64_t e) { Walk(a, isa, weights).run(0, tiles, b, e); });
   else
-    parallel_for(tiles, grain(pk.blocks), [&](int64_t b, int64_t e) { Walk(a, isa).run(b, e, 0, pk.blocks); });
+    parallel_for(tiles, grain(pk.blocks), [&](int64_t b, int64_t e) { Walk(a, isa, weights).run(b, e, 0, pk.blocks); });
 }
 
 }  // namespace mininn::cpu::own

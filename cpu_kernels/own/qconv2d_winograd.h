@@ -4,7 +4,7 @@
 // of u8 codes and w a 3x3 filter of s8 (Lavin and Gray 2015, the transforms freed of their fractions):
 //
 //   V = B^T d B                       |V| <= 17,340: s16
-//   U = (S G) w (S G)^T               |U| <= 18,288: s16, made by pack(); S = diag(6, -4, -4, 1, 1, 12)
+//   U = (S G) w (S G)^T               |U| <= 18,288: s16; S = diag(6, -4, -4, 1, 1, 12)
 //   M = sum over input channels U V   s16 x s16 -> s32, modulo 2^32
 //   T = A^T M A                       modulo 2^32; equals 576 times the sum that a direct convolution computes
 //
@@ -32,26 +32,34 @@ inline constexpr int64_t kWinogradSumLimit = int64_t{1} << 25;
 
 // The parts of the algorithm that each instruction set writes for itself (qconv2d_winograd.inl).
 struct WinogradIsa {
-  int lanes;      // output channels of a vector; products come in pairs of vectors
+  int lanes;      // output channels of a vector; everything works on pairs of vectors
   int channels;   // input channels that input() works on at a time
   int tiles;      // most tiles of a product
   int64_t cache;  // bytes of a core's L2 cache
 
   // x[36]: a patch's pixels; transforms `channels` codes of each into v[point * point_stride + channel].
   void (*input)(const uint8_t* const* x, int64_t channels, int16_t* v, int64_t point_stride);
-  // m[tile * m_stride + 0 .. 2 * lanes) = sum over `steps` pairs of channels of v[tile * v_stride + ..] * u.
-  using Product = void (*)(const int16_t* v, int64_t v_stride, const int16_t* u, int64_t steps, int32_t* m,
-                           int64_t m_stride);
+  // w: [steps][9][2 * lanes][2], a step being two input channels; u[point * point_stride + ..]: [steps][2 * lanes][2].
+  void (*filter)(const int8_t* w, int64_t steps, int16_t* u, int64_t point_stride);
+  // m[tile][36][2 * lanes] = (or, with `add`, +=) the sum over `steps` pairs of channels of v[tile * v_stride + ..] *
+  // u.
+  using Product = void (*)(const int16_t* v, int64_t v_stride, const int16_t* u, int64_t steps, int32_t* m, bool add);
   const Product* product;  // [tiles]: for 1, 2, .. tiles
-  // m: [pairs][36][2 * lanes] of one tile, whose 4x4 pixels are those of t; the first `rows` x `cols` exist.
+  // m: [36][2 * lanes] of one tile, whose 4x4 pixels are those of t; the first `rows` x `cols` exist.
   void (*output)(const QTile& t, int rows, int cols, const int32_t* m);
+};
+
+// Who transforms the weights. Transformed ones are eight times as large: read once, they cost more time than they save.
+enum class WinogradWeights {
+  stored,     // pack(): for many tiles, or few enough channels to stay in the cache
+  on_the_fly  // every call, a cacheful at a time, from s8
 };
 
 // Null, or why the algorithm does not apply: the shape, or weights too large for an exact result.
 Refusal check_winograd(const QConv2d& a);
 // Whether it is expected to beat a direct kernel that does `speed` times as many multiplications per cycle.
-bool winograd_pays(const QConv2d& a, const WinogradIsa& isa, double speed);
-Tensor pack_winograd(const QConv2d& a, const WinogradIsa& isa);
-void run_winograd(const QConv2d& a, const WinogradIsa& isa);
+bool winograd_pays(const QConv2d& a, const WinogradIsa& isa, WinogradWeights weights, double speed);
+Tensor pack_winograd(const QConv2d& a, const WinogradIsa& isa, WinogradWeights weights);
+void run_winograd(const QConv2d& a, const WinogradIsa& isa, WinogradWeights weights);
 
 }  // namespace mininn::cpu::own

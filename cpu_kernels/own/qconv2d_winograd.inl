@@ -4,7 +4,8 @@
 //   Vec                           a vector of 16-bit or 32-bit integers
 //   load(p), store(p, v), broadcast_pair(p)     unaligned; two 16-bit integers into every 32-bit lane
 //   load_codes_16(p), load_codes_16(p, n)       2 * kLanes u8 codes, or the first n and zeros, as 16-bit integers
-//   add16, sub16, shl16<n>, add32, sub32, shl32<n>, sra32<n>, mul32, splat32
+//   load_weights_16(p)                          2 * kLanes s8 weights as 16-bit integers
+//   add16, sub16, shl16<n>, mul16<n>, add32, sub32, shl32<n>, sra32<n>, mul32, splat32
 //   dot(acc, x, u)                acc + the sums of two 16-bit products
 //   Epilogue(t, v).store(p, acc)  from accumulators of vector v and pixel p to the output
 
@@ -49,11 +50,48 @@ void input(const uint8_t* const* x, int64_t channels, int16_t* v, int64_t point_
         point_stride);
 }
 
+// S G of three values.
+inline void transform_filter(const Vec (&f)[3], Vec (&u)[6]) {
+  const Vec even = add16(f[0], f[2]), wide = add16(f[0], shl16<2>(f[2])), twice = add16(f[1], f[1]);
+  u[0] = mul16<6>(f[0]);
+  u[1] = mul16<-4>(add16(even, f[1]));
+  u[2] = mul16<-4>(sub16(even, f[1]));
+  u[3] = add16(wide, twice);
+  u[4] = sub16(wide, twice);
+  u[5] = mul16<12>(f[2]);
+}
+
+void filter(const int8_t* w, int64_t steps, int16_t* u, int64_t point_stride) {
+  constexpr int kTap = 4 * kLanes;  // weights per tap and step: two input channels of two vectors
+  for (int64_t k = 0; k < steps; ++k, w += 9 * kTap, u += kTap)
+    for (int v = 0; v < kTap; v += 2 * kLanes) {
+      Vec columns[3][6];
+#pragma GCC unroll 3
+      for (int j = 0; j < 3; ++j) {
+        const Vec column[3] = {load_weights_16(w + j * kTap + v), load_weights_16(w + (3 + j) * kTap + v),
+                               load_weights_16(w + (6 + j) * kTap + v)};
+        transform_filter(column, columns[j]);
+      }
+#pragma GCC unroll 6
+      for (int i = 0; i < 6; ++i) {
+        const Vec row[3] = {columns[0][i], columns[1][i], columns[2][i]};
+        Vec out[6];
+        transform_filter(row, out);
+#pragma GCC unroll 6
+        for (int j = 0; j < 6; ++j) store(u + (i * 6 + j) * point_stride + v, out[j]);
+      }
+    }
+}
+
 template <int kTiles>
-void product(const int16_t* v, int64_t v_stride, const int16_t* u, int64_t steps, int32_t* m, int64_t m_stride) {
+void product(const int16_t* v, int64_t v_stride, const int16_t* u, int64_t steps, int32_t* m, bool add) {
+  constexpr int64_t kMStride = kWinogradPoints * 2 * kLanes;  // from a tile to the next
   Vec acc[kTiles][2];
 #pragma GCC unroll 16
-  for (int t = 0; t < kTiles; ++t) acc[t][0] = acc[t][1] = splat32(0);
+  for (int t = 0; t < kTiles; ++t) {
+    acc[t][0] = add ? load(m + t * kMStride) : splat32(0);
+    acc[t][1] = add ? load(m + t * kMStride + kLanes) : splat32(0);
+  }
 #pragma GCC unroll 2
   for (int64_t k = 0; k < steps; ++k, u += 4 * kLanes) {
     const Vec u0 = load(u), u1 = load(u + 2 * kLanes);
@@ -66,8 +104,8 @@ void product(const int16_t* v, int64_t v_stride, const int16_t* u, int64_t steps
   }
 #pragma GCC unroll 16
   for (int t = 0; t < kTiles; ++t) {
-    store(m + t * m_stride, acc[t][0]);
-    store(m + t * m_stride + kLanes, acc[t][1]);
+    store(m + t * kMStride, acc[t][0]);
+    store(m + t * kMStride + kLanes, acc[t][1]);
   }
 }
 
@@ -84,7 +122,7 @@ inline void transform_output(const Vec (&m)[6], Vec (&y)[4]) {
 void output(const QTile& t, int rows, int cols, const int32_t* m) {
   const Vec inverse = splat32(int(kInverseOfNine));
   for (int v = 0; v * kLanes < t.channels; ++v) {
-    const int32_t* const from = m + (v / 2 * kWinogradPoints * 2 + v % 2) * kLanes;
+    const int32_t* const from = m + v * kLanes;
     Vec columns[6][4];
 #pragma GCC unroll 6
     for (int j = 0; j < 6; ++j) {

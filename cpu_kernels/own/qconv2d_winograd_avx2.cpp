@@ -31,6 +31,9 @@ inline Vec load_codes_16(const uint8_t* p, int64_t n) {
   __builtin_memcpy(codes, p, size_t(n));
   return load_codes_16(codes);
 }
+inline Vec load_weights_16(const int8_t* p) {
+  return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
 inline Vec add16(Vec a, Vec b) { return _mm256_add_epi16(a, b); }
 inline Vec sub16(Vec a, Vec b) { return _mm256_sub_epi16(a, b); }
 inline Vec add32(Vec a, Vec b) { return _mm256_add_epi32(a, b); }
@@ -40,6 +43,10 @@ inline Vec splat32(int v) { return _mm256_set1_epi32(v); }
 template <int kBits>
 inline Vec shl16(Vec a) {
   return _mm256_slli_epi16(a, kBits);
+}
+template <int kFactor>
+inline Vec mul16(Vec a) {
+  return _mm256_mullo_epi16(a, _mm256_set1_epi16(kFactor));
 }
 template <int kBits>
 inline Vec shl32(Vec a) {
@@ -67,6 +74,7 @@ constexpr WinogradIsa kIsa{.lanes = kLanes,
                            .tiles = int(kProducts.size()),
                            .cache = int64_t{512} << 10,
                            .input = input,
+                           .filter = filter,
                            .product = kProducts.data(),
                            .output = output};
 
@@ -74,12 +82,16 @@ Refusal check(const QConv2d& a) {
   if (!cpu_features().avx2_fma) return {"the processor has no AVX2 and FMA"};
   return check_winograd(a);
 }
-void run(const QConv2d& a, const ExecContext&) { run_winograd(a, kIsa); }
-Tensor pack(const QConv2d& a) { return pack_winograd(a, kIsa); }
-bool pays(const QConv2d& a) { return winograd_pays(a, kIsa, 1); }
+template <WinogradWeights kWeights>
+constexpr Kernel<QConv2d> kernel(std::string_view name) {
+  return {name, check, [](const QConv2d& a, const ExecContext&) { run_winograd(a, kIsa, kWeights); },
+          [](const QConv2d& a) { return pack_winograd(a, kIsa, kWeights); },
+          [](const QConv2d& a) { return winograd_pays(a, kIsa, kWeights, 1); }};
+}
 
 }  // namespace
 
-const Kernel<QConv2d> qconv2d_winograd_avx2{"own.winograd.avx2", check, run, pack, pays};
+const Kernel<QConv2d> qconv2d_winograd_avx2 = kernel<WinogradWeights::stored>("own.winograd.avx2");
+const Kernel<QConv2d> qconv2d_winograd_s8_avx2 = kernel<WinogradWeights::on_the_fly>("own.winograd_s8.avx2");
 
 }  // namespace mininn::cpu::own

@@ -30,6 +30,9 @@ inline Vec load_codes_16(const uint8_t* p) {
 inline Vec load_codes_16(const uint8_t* p, int64_t n) {
   return _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8((uint32_t{1} << n) - 1, p));
 }
+inline Vec load_weights_16(const int8_t* p) {
+  return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
 inline Vec add16(Vec a, Vec b) { return _mm512_add_epi16(a, b); }
 inline Vec sub16(Vec a, Vec b) { return _mm512_sub_epi16(a, b); }
 inline Vec add32(Vec a, Vec b) { return _mm512_add_epi32(a, b); }
@@ -39,6 +42,10 @@ inline Vec splat32(int v) { return _mm512_set1_epi32(v); }
 template <int kBits>
 inline Vec shl16(Vec a) {
   return _mm512_slli_epi16(a, kBits);
+}
+template <int kFactor>
+inline Vec mul16(Vec a) {
+  return _mm512_mullo_epi16(a, _mm512_set1_epi16(kFactor));
 }
 template <int kBits>
 inline Vec shl32(Vec a) {
@@ -66,6 +73,7 @@ constexpr WinogradIsa kIsa{.lanes = kLanes,
                            .tiles = int(kProducts.size()),
                            .cache = int64_t{1} << 20,
                            .input = input,
+                           .filter = filter,
                            .product = kProducts.data(),
                            .output = output};
 
@@ -73,12 +81,17 @@ Refusal check(const QConv2d& a) {
   if (!cpu_features().avx512_vnni) return {"the processor has no AVX-512 VNNI"};
   return check_winograd(a);
 }
-void run(const QConv2d& a, const ExecContext&) { run_winograd(a, kIsa); }
-Tensor pack(const QConv2d& a) { return pack_winograd(a, kIsa); }
-bool pays(const QConv2d& a) { return winograd_pays(a, kIsa, 2); }
+template <WinogradWeights kWeights>
+constexpr Kernel<QConv2d> kernel(std::string_view name) {
+  return {name, check, [](const QConv2d& a, const ExecContext&) { run_winograd(a, kIsa, kWeights); },
+          [](const QConv2d& a) { return pack_winograd(a, kIsa, kWeights); },
+          [](const QConv2d& a) { return winograd_pays(a, kIsa, kWeights, 2); }};
+}
 
 }  // namespace
 
-const Kernel<QConv2d> qconv2d_winograd_avx512vnni{"own.winograd.avx512vnni", check, run, pack, pays};
+const Kernel<QConv2d> qconv2d_winograd_avx512vnni = kernel<WinogradWeights::stored>("own.winograd.avx512vnni");
+const Kernel<QConv2d> qconv2d_winograd_s8_avx512vnni =
+    kernel<WinogradWeights::on_the_fly>("own.winograd_s8.avx512vnni");
 
 }  // namespace mininn::cpu::own
