@@ -21,6 +21,10 @@ void gather_tile(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t
     }
   }
 
+  if (p.residual)  // it is read last and all at once: too late to wait for memory
+    for (int m = 0; m < Rows; ++m)
+      for (int c = 0; c < kColumns; c += 16) __builtin_prefetch(p.residual + out[m] + panel * kColumns + c);
+
   typename Vec::T acc[Rows][Vectors];
 #pragma GCC unroll 16
   for (int m = 0; m < Rows; ++m)
