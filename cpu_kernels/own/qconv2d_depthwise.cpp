@@ -52,14 +52,11 @@ inline void block(const QTile& t, int64_t b) {
       acc[p][1] = _mm256_add_epi32(acc[p][1], _mm256_madd_epi16(hi, w1));
     }
   }
-#pragma GCC unroll 2
-  for (int v = 0; v < 2; ++v) {
-    if (left <= 8 * v) break;
-    const YmmEpilogue epilogue(t, 2 * b + v);
+  const YmmEpilogue<2> epilogue(t, b * kLanes);
+  const int pixels = t.pixels;
 #pragma GCC unroll 4
-    for (int p = 0; p < P; ++p)
-      if (p < t.pixels) epilogue.store(p, acc[p][v]);
-  }
+  for (int p = 0; p < P; ++p)
+    if (p < pixels) epilogue.store(p, acc[p]);
 }
 
 template <int P>

@@ -48,8 +48,6 @@ struct Header {
 
 constexpr int64_t round_up(int64_t v, int64_t to) { return (v + to - 1) / to * to; }
 
-int64_t steps_of(const Conv2dGeometry& g) { return (g.icg() + 3) / 4; }
-
 // sum over taps and input channels of w[o], taps restricted to the given ranges.
 int64_t weight_sum(const QConv2d& a, int64_t o, std::pair<int64_t, int64_t> rows, std::pair<int64_t, int64_t> cols) {
   const Conv2dGeometry& g = a.g;
@@ -102,13 +100,14 @@ struct PixelOrder {
 
 // A pixel of padding: as many zero (or, re-coded, 0x80) input channels as any tap reads.
 std::vector<uint8_t> padding_pixel(const QConv2d& a, const QDirectIsa& isa) {
-  return std::vector<uint8_t>(size_t(isa.depthwise ? round_up(a.g.oc, 4) : steps_of(a.g) * 4), uint8_t(isa.recode));
+  return std::vector<uint8_t>(size_t(round_up(isa.depthwise ? a.g.oc : a.g.icg(), 4)), uint8_t(isa.recode));
 }
 
-// Whether each output pixel's input is copied into a row: a copy costs less than a tap of one or two dwords.
-bool copies_patches(const Conv2dGeometry& g, const QDirectIsa& isa) {
-  return !isa.depthwise && steps_of(g) <= 2 && g.kh * g.kw > 1;
-}
+// Whether each output pixel's input is copied into a row: a copy costs less than a tap of so few channels.
+bool copies_patches(const Conv2dGeometry& g) { return g.icg() <= 8 && g.kh * g.kw > 1; }
+
+// Bytes from a tap to the next in a row of packed weights.
+int64_t tap_bytes_of(const Conv2dGeometry& g) { return copies_patches(g) ? g.icg() : round_up(g.icg(), 4); }
 
 }  // namespace
 
@@ -173,7 +172,8 @@ QPacking pack_bias_rows(const QConv2d& a, int64_t groups, int64_t lanes, int64_t
 
 Tensor pack_direct(const QConv2d& a, int lanes, int recode) {
   const Conv2dGeometry& g = a.g;
-  const int64_t steps = steps_of(g), taps = g.kh * g.kw, w_block = taps * steps * lanes * 4;
+  const int64_t taps = g.kh * g.kw, tap_bytes = tap_bytes_of(g);
+  const int64_t w_block = round_up(taps * tap_bytes, 4) * lanes;
   QPacking packing = pack_bias_rows(a, g.groups, lanes, w_block, recode);
   const auto* w = a.w.as<int8_t>();
   parallel_for(g.oc, 16, [&](int64_t begin, int64_t end) {
@@ -181,8 +181,10 @@ Tensor pack_direct(const QConv2d& a, int lanes, int recode) {
       const int64_t in_group = o % g.ocg();
       int8_t* block = packing.w + (o / g.ocg() * packing.blocks + in_group / lanes) * w_block + in_group % lanes * 4;
       for (int64_t c = 0; c < g.icg(); ++c)
-        for (int64_t t = 0; t < taps; ++t)
-          block[(t * steps + c / 4) * lanes * 4 + c % 4] = w[(o * g.icg() + c) * taps + t];
+        for (int64_t t = 0; t < taps; ++t) {
+          const int64_t k = t * tap_bytes + c;
+          block[k / 4 * lanes * 4 + k % 4] = w[(o * g.icg() + c) * taps + t];
+        }
     }
   });
   return std::move(packing.buffer);
@@ -212,8 +214,12 @@ class Walk {
         padding(padding_codes),
         groups(isa.depthwise ? 1 : g.groups),
         channels(g.oc / groups),
-        tap_bytes(steps_of(g) * 4),
-        patches(copies_patches(g, isa) ? kPixels * g.kh * g.kw * tap_bytes : 0),
+        copies(!isa.depthwise && copies_patches(g)),
+        tap_bytes(tap_bytes_of(g)),
+        row_bytes(round_up(g.kh * g.kw * tap_bytes, 4)),
+        last_row(g.ih - 1 - (g.kh - 1) * g.dil_h),
+        last_col(g.iw - 1 - (g.kw - 1) * g.dil_w),
+        patches(copies ? kPixels * row_bytes + 8 : 0),
         scratch(isa.scratch_bytes ? isa.scratch_bytes(a) : 0) {
     for (int64_t kh = 0; kh < g.kh; ++kh)
       for (int64_t kw = 0; kw < g.kw; ++kw) {
@@ -221,12 +227,7 @@ class Walk {
         x_offset[tap] = uintptr_t(kh * g.dil_h * a.x.strides[2] + kw * g.dil_w * a.x.strides[3]);
         w_offset[tap] = tap * tap_bytes * isa.lanes;
       }
-    t.steps = tap_bytes / 4;
-    if (copies_patches(g, isa)) {
-      t.taps = 1;
-      t.tap_offset = w_offset;
-      t.steps *= g.kh * g.kw;
-    }
+    t.steps = copies ? row_bytes / 4 : tap_bytes / 4;
     t.x = taps;
     t.w_block = pk.w_block;
     t.scratch = scratch.data();
@@ -241,17 +242,18 @@ class Walk {
   // Tiles [tile0, tile1) times calls [call0, call1) of every group; a call is up to isa.blocks blocks of channels.
   void run(int64_t tile0, int64_t tile1, int64_t call0, int64_t call1) {
     const int64_t in_cache = std::max<int64_t>(1, isa.weights_in_cache / (pk.w_block * isa.blocks));
-    const bool copies = copies_patches(g, isa);
     if (isa.enter) isa.enter();
     for (int64_t group = 0; group < groups; ++group)
       for (int64_t first = call0; first < call1; first += in_cache) {
         next = order.first(tile0, kPixels);
         for (int64_t tile = tile0; tile < tile1; ++tile) {
           set_pixels(tile, group);
-          if (copies)
-            copy_patches();
-          else
+          if (!copies)
             set_taps();
+          else if (g.icg() <= 4)
+            copy_patches<uint32_t>();
+          else
+            copy_patches<uint64_t>();
           if (isa.gather) isa.gather(t);
           for (int64_t call = first; call < std::min(call1, first + in_cache); ++call) {
             const int64_t block = call * isa.blocks;
@@ -321,10 +323,7 @@ class Walk {
     next = px;
   }
 
-  bool inside(int i, int64_t kh, int64_t kw) const {
-    return uint64_t(row[i] + kh * g.dil_h) < uint64_t(g.ih) && uint64_t(col[i] + kw * g.dil_w) < uint64_t(g.iw);
-  }
-  bool all_inside(int i) const { return inside(i, 0, 0) && inside(i, g.kh - 1, g.kw - 1); }
+  bool all_inside(int i) const { return (row[i] >= 0) & (row[i] <= last_row) & (col[i] >= 0) & (col[i] <= last_col); }
 
   void set_taps() {
     bool all = true;
@@ -367,33 +366,31 @@ class Walk {
     }
   }
 
-  // The rows of `patches`, one per pixel: all taps, those on padding too.
+  // The rows of `patches`, one per pixel: all taps, those on padding too. A tap's channels are copied as one word; what
+  // is behind them is overwritten by the next tap, or meets weights of zero.
+  template <class Word>
   void copy_patches() {
-    // Without dilation and gaps between pixels, the taps of a kernel's row follow each other in the input.
-    const int64_t in_run = g.dil_w == 1 && a.x.strides[3] == tap_bytes ? g.kw : 1;
-    uint8_t* to = patches.data();
+    const int64_t kw = g.kw, all = g.kh * g.kw, bytes = tap_bytes;
+    const auto copy = [](uint8_t* to, const uint8_t* from) { std::memcpy(to, from, sizeof(Word)); };
+    t.taps = 1;
+    t.tap_offset = w_offset;
     for (int i = 0; i < t.pixels; ++i) {
+      uint8_t* to = patches.data() + i * row_bytes;
       taps[i] = to;
+      const uintptr_t from = origin[i];
       if (all_inside(i)) {
-        for (int64_t tap = 0; tap < g.kh * g.kw; tap += in_run)
-          to = copy_dwords(to, reinterpret_cast<const uint8_t*>(origin[i] + x_offset[tap]), in_run * tap_bytes);
+#pragma GCC unroll 4
+        for (int64_t tap = 0; tap < all; ++tap, to += bytes)
+          copy(to, reinterpret_cast<const uint8_t*>(from + x_offset[tap]));
         continue;
       }
-      for (int64_t kh = 0; kh < g.kh; ++kh)
-        for (int64_t kw = 0; kw < g.kw; ++kw) {
-          const auto* x = reinterpret_cast<const uint8_t*>(origin[i] + x_offset[kh * g.kw + kw]);
-          to = copy_dwords(to, inside(i, kh, kw) ? x : padding, tap_bytes);
-        }
+      for (int64_t tap = 0; tap < all; ++tap, to += bytes) {
+        const int64_t r = row[i] + tap / kw * g.dil_h, c = col[i] + tap % kw * g.dil_w;
+        const bool inside = uint64_t(r) < uint64_t(g.ih) && uint64_t(c) < uint64_t(g.iw);
+        copy(to, inside ? reinterpret_cast<const uint8_t*>(from + x_offset[tap]) : padding);
+      }
     }
     for (int i = t.pixels; i < kPixels; ++i) taps[i] = taps[i - 1];
-  }
-
-  // Short copies, for which memcpy() is a long call. Returns what is behind the last byte written.
-  static uint8_t* copy_dwords(uint8_t* to, const uint8_t* from, int64_t bytes) {
-    int64_t i = 0;
-    for (; i + 8 <= bytes; i += 8) std::memcpy(to + i, from + i, 8);
-    if (i < bytes) std::memcpy(to + i, from + i, 4);
-    return to + bytes;
   }
 
   const QConv2d& a;
@@ -402,9 +399,11 @@ class Walk {
   const PackedQConv& pk;
   const PixelOrder& order;
   const uint8_t* padding;
-  const int64_t groups, channels;  // output channels per group
-  const int64_t tap_bytes;
-  Scratch<uint8_t> patches;  // empty unless copies_patches()
+  const int64_t groups, channels;      // output channels per group
+  const bool copies;                   // see copies_patches()
+  const int64_t tap_bytes, row_bytes;  // of packed weights
+  const int64_t last_row, last_col;    // where a window is still inside
+  Scratch<uint8_t> patches;
   Scratch<std::byte> scratch;
   QTile t;
   PixelOrder::Pixel next{};
@@ -422,7 +421,7 @@ template <int kPixels>
 void run_tiles(const QConv2d& a, const QDirectIsa& isa) {
   const Conv2dGeometry& g = a.g;
   const PackedQConv pk = unpack_direct(a);
-  const PixelOrder order(g, isa.quantum, !isa.depthwise && !copies_patches(g, isa));
+  const PixelOrder order(g, isa.quantum, !isa.depthwise && !copies_patches(g));
   const std::vector<uint8_t> padding = padding_pixel(a, isa);
   const int64_t tiles = order.tiles(kPixels), calls = (pk.blocks + isa.blocks - 1) / isa.blocks;
   if (tiles == 0 || calls == 0) return;

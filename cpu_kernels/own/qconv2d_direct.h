@@ -9,8 +9,8 @@
 // carry the bias classes of ops/qconv2d.h.
 //
 // Where a tap has few input channels (the stem of a network), tiles would spend their time between taps. Then the input
-// of each output pixel, all taps of it, is copied into one row, which the tile functions see as a single tap: packed
-// weights lie in the same order.
+// of each output pixel, all channels of all taps one after the other, is copied into one row, which the tile functions
+// see as a single tap. Weights are packed in the same order.
 //
 // Integer sums may wrap on the way: arithmetic modulo 2^32 and a final value within int32 make the result exact.
 #pragma once

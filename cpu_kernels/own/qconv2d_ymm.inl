@@ -28,11 +28,9 @@ void tile(const QTile& t) {
       }
     }
   }
-#pragma GCC unroll 2
-  for (int v = 0; v < V; ++v) {
-    const YmmEpilogue epilogue(t, v);
+  const YmmEpilogue<V> epilogue(t, 0);
+  const int pixels = t.pixels;
 #pragma GCC unroll 8
-    for (int p = 0; p < P; ++p)
-      if (p < t.pixels) epilogue.store(p, acc[p][v]);
-  }
+  for (int p = 0; p < P; ++p)
+    if (p < pixels) epilogue.store(p, acc[p]);
 }
