@@ -15,6 +15,8 @@ void set_num_threads(int n);
 namespace detail {
 using RangeFn = void (*)(const void* body, int64_t begin, int64_t end);
 void parallel_for(int64_t n, int64_t grain, RangeFn fn, const void* body);
+using RegionFn = void (*)(const void* body);
+void parallel_region(RegionFn fn, const void* body);
 }  // namespace detail
 
 // Calls body(begin, end) on disjoint ranges that cover [0, n), split evenly and statically; none is smaller than
@@ -23,6 +25,15 @@ template <class Body>
 void parallel_for(int64_t n, int64_t grain, const Body& body) {
   detail::parallel_for(
       n, grain, [](const void* b, int64_t begin, int64_t end) { (*static_cast<const Body*>(b))(begin, end); }, &body);
+}
+
+// Calls body() on every thread of the pool at once. Each parallel_for() that it makes is shared out among them and ends
+// in a barrier that spins: many short loops cost the start of one region. All threads must make the same calls, so a
+// body may write to shared memory inside of parallel_for() only. Inside a region or a parallel_for, body() runs as it
+// is. An exception on one thread ends the region on all and is rethrown here.
+template <class Body>
+void parallel_region(const Body& body) {
+  detail::parallel_region([](const void* b) { (*static_cast<const Body*>(b))(); }, &body);
 }
 
 }  // namespace mininn

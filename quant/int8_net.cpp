@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "core/kernel.h"
+#include "core/parallel.h"
 #include "ops/qadd.h"
 #include "ops/qconv2d.h"
 #include "ops/qlayout.h"
@@ -314,6 +315,23 @@ struct Int8Net::Program {
   std::vector<BoundStep> small, large;  // per step: for batches up to kSmallBatch, and above
 
   const std::vector<BoundStep>& steps(int64_t n) const { return n <= kSmallBatch ? small : large; }
+
+  // All steps on one batch. Own kernels share one parallel region; a vendor's brings threads of its own.
+  void run(const Buffers& b) const {
+    const auto& all = steps(b.n);
+    const auto own = [](const BoundStep& s) { return detail::in_family(s.kernel, Preference::own); };
+    for (auto first = all.begin(); first != all.end();) {
+      const auto last = own(*first) ? std::find_if_not(first, all.end(), own) : first + 1;
+      const auto run_steps = [&] {
+        for (auto s = first; s != last; ++s) s->run(b);
+      };
+      if (own(*first))
+        parallel_region(run_steps);
+      else
+        run_steps();
+      first = last;
+    }
+  }
 };
 
 Int8Net::Int8Net(Int8Model model, Int8NetOptions options) : options_(options) {
@@ -360,7 +378,7 @@ Tensor Int8Net::forward(const Tensor& x) const {
   for (int64_t begin = 0; begin < n; begin += slice) {
     const Buffers b{m, program_->shared.offset, memory, std::min(slice, n - begin), result + begin * result_bytes};
     load_input(b, x, begin);
-    for (const BoundStep& s : program_->steps(b.n)) s.run(b);
+    program_->run(b);
     if (out.kind == Int8Value::Kind::codes)
       dequantize_kernels().run({b(m.output), out.q, real_view(b.result, out, b.n)}, kCpu);
   }

@@ -52,8 +52,8 @@ std::string key_of(const QConv2d& a, const std::vector<const Kernel<QConv2d>*>& 
   std::string key =
       message(machine, "; ", num_threads(), " threads; n", g.n, " c", g.ic, ' ', g.ih, 'x', g.iw, " -> c", g.oc, ' ',
               g.oh, 'x', g.ow, " k", g.kh, 'x', g.kw, " s", g.stride_h, 'x', g.stride_w, " p", g.pad_h, 'x', g.pad_w,
-              " d", g.dil_h, 'x', g.dil_w, " g", g.groups, a.residual.data ? " + residual" : "",
-              a.y.dtype == DType::f32 ? " f32" : "", " after 2^", std::bit_width(uint64_t(between)), " B;");
+              " d", g.dil_h, 'x', g.dil_w, " g", g.groups, a.y.dtype == DType::f32 ? " f32" : "", " after 2^",
+              std::bit_width(uint64_t(between)), " B;");
   for (const auto* k : candidates) key += ' ' + std::string(k->name);
   return key;
 }

@@ -14,7 +14,11 @@ namespace {
 
 constexpr int kLanes = 8;
 using Vec = __m256i;
-using Epilogue = YmmEpilogue;
+struct Epilogue {
+  YmmEpilogue<1> vector;
+  Epilogue(const QTile& t, int v) : vector(t, kLanes * v) {}
+  void store(int p, Vec acc) const { vector.store(p, {acc}); }
+};
 
 inline Vec load(const void* p) { return _mm256_loadu_si256(static_cast<const Vec*>(p)); }
 inline void store(void* p, Vec v) { _mm256_storeu_si256(static_cast<Vec*>(p), v); }
