@@ -122,11 +122,13 @@ void register_optimizers() {
 }  // namespace cpu
 
 void register_cpu_kernels() {
+  cpu::register_int8();
+#ifndef MININN_INT8_ONLY  // examples/int8_infer: a program without the rest
   cpu::register_elementwise();
   cpu::register_layout_and_reductions();
   cpu::register_layers();
-  cpu::register_int8();
   cpu::register_optimizers();
+#endif
 }
 
 }  // namespace mininn

@@ -56,7 +56,7 @@ const std::vector<Row> kTable = {
     {"python/", {"core", "ops", "nn", "quant", "data"}, {"pybind11/"}},
     {"tests/",
      {"core", "ops", "nn", "quant", "data", "cpu_kernels", "cuda", "examples", "tests"},
-     {"catch2/", "Eigen/", "nlohmann/", "sys/", "unistd.h", "omp.h", "cuda"}},
+     {"catch2/", "Eigen/", "nlohmann/", "sys/", "elf.h", "unistd.h", "omp.h", "cuda"}},
     {"bench/",
      {"core", "ops", "nn", "quant", "data", "cpu_kernels", "cuda", "examples", "bench"},
      {"CLI/", "nlohmann/", "sys/", "unistd.h", "omp.h", "cuda", "oneapi/", "Eigen/"}},

@@ -1,0 +1,66 @@
+// int8_infer MODEL IMAGE: what an int8 network sees in a picture. One static program without the parts of the library
+// that train, and without any other library.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <exception>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "examples/int8_infer/image.h"
+#include "quant/int8_net.h"
+
+namespace {
+
+using namespace mininn;
+
+constexpr int kShown = 5;
+constexpr std::array kCifar10 = {"airplane", "automobile", "bird",  "cat",  "deer",
+                                 "dog",      "frog",       "horse", "ship", "truck"};
+
+// The file says how many classes there are and what it was calibrated with, not what they are called.
+std::string class_name(const quant::Int8Model& model, size_t i, size_t classes) {
+  const auto data = model.calibration.find("data");
+  const bool synthetic = data != model.calibration.end() && data->second.starts_with("synthetic");
+  return classes == kCifar10.size() && !synthetic ? kCifar10[i] : "class " + std::to_string(i);
+}
+
+void classify(const char* model_file, const char* image_file) {
+  const quant::Int8Net net = quant::Int8Net::load(model_file);
+  const quant::Int8Model& model = net.model();
+  const quant::Int8Value &input = model.values[0], &output = model.values[size_t(model.output)];
+  if (!model.normalization || model.flat_input || (input.c != 1 && input.c != 3) || output.h * output.w != 1)
+    throw FileError(message(model_file, ": is no classifier of grey or colour images"));
+  const int8_infer::Image image = int8_infer::read_image(image_file, input.c);
+  const std::vector<double> logits = net(int8_infer::fit(image, input.h, input.w)).to_vector();
+
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const double v : logits) sum += std::exp(v - largest);
+  std::vector<size_t> order(logits.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return logits[a] > logits[b]; });
+  order.resize(std::min<size_t>(order.size(), kShown));
+  for (const size_t i : order)
+    std::printf("%-12s %6.2f%%  logit %.6g\n", class_name(model, i, logits.size()).c_str(),
+                100 * std::exp(logits[i] - largest) / sum, logits[i]);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 3) {
+    std::fprintf(stderr, "usage: int8_infer MODEL.safetensors IMAGE.(png|ppm|pgm)\n");
+    return 2;
+  }
+  try {
+    classify(argv[1], argv[2]);
+    return 0;
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "int8_infer: %s\n", e.what());
+    return 1;
+  }
+}
