@@ -7,6 +7,8 @@
 #include "core/kernel.h"
 #include "nn/graph/executor.h"
 #include "nn/graph/passes.h"
+#include "quant/bias_correction.h"
+#include "quant/equalize.h"
 #include "quant/lower.h"
 #include "quant/qtensor.h"
 
@@ -88,6 +90,7 @@ Tensor denormalize_images(const Tensor& normalized, const ImageNormalization& n)
 
 Calibrator::Calibrator(nn::graph::Graph graph, CalibratorOptions options)
     : graph_(nn::graph::optimize(std::move(graph))), options_(std::move(options)) {
+  if (options_.equalize) graph_ = quant::equalize(std::move(graph_));
   // A dry run on made-up ranges: what cannot be quantized is reported before any time goes into calibration.
   lower(graph_, std::vector<Range>(graph_.values.size(), Range{0, 1}), {options_.per_channel, options_.input});
 }
@@ -172,8 +175,19 @@ Int8Net Calibrator::compile(Int8NetOptions options) const {
   info["observer"] = to_string(options_.activations);
   info["weights"] = options_.per_channel ? "per channel" : "per tensor";
   info["float_kernels"] = "own";
+  if (options_.equalize) info["equalization"] = "cross-layer";
+  if (options_.bias_correction) {
+    info["bias_correction"] = "empirical";
+    lowered.model = correct_bias(std::move(lowered.model), graph_, [&](const BatchFn& fn) {
+      replay(images_, [&](const Tensor& x, int64_t n) { fn(x, int8_input(head(x, n))); });
+    });
+  }
   measure(lowered.model, lowered.source);
   return Int8Net(std::move(lowered.model), options);
+}
+
+Tensor Calibrator::int8_input(const Tensor& x) const {
+  return options_.input ? denormalize_images(x, *options_.input) : x;
 }
 
 // Signal to noise of every step's result against the float network, on the first images.
@@ -189,7 +203,7 @@ void Calibrator::measure(Int8Model& model, const std::vector<int>& source) const
       for (size_t i = 0; i < r.size(); ++i) sum.add(double(r[i]), double(q[i]));
     };
     Int8Stepper isolated(net, n), chained(net, n);
-    const Tensor input = model.normalization ? denormalize_images(head(x, n), *model.normalization) : head(x, n);
+    const Tensor input = int8_input(head(x, n));
     isolated.set_input(input);
     chained.set_input(input);
     for (size_t i = 0; i < model.steps.size(); ++i) {

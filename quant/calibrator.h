@@ -14,7 +14,9 @@ namespace mininn::quant {
 
 struct CalibratorOptions {
   ObserverOptions activations = histogram_mse();
-  bool per_channel = true;  // one weight scale per output channel, else one per tensor
+  bool per_channel = true;       // one weight scale per output channel, else one per tensor
+  bool equalize = false;         // quant/equalize.h
+  bool bias_correction = false;  // quant/bias_correction.h
   // How the network's inputs are made from image bytes. Folded into the first layer, without any rounding of the input:
   // the int8 net then takes raw u8 images.
   std::optional<ImageNormalization> input = {};
@@ -25,11 +27,13 @@ struct CalibratorOptions {
 //   for (const auto& [x, y] : batches) calib.observe(x);
 //   const quant::Int8Net net = calib.compile();
 //
-// Calibration inputs are kept (512 CIFAR images are 6 MB) and replayed in compile(), twice for the ranges and once for
-// the error report. The result does not depend on how they were batched, on their order, or on the number of threads.
+// Calibration inputs are kept (512 CIFAR images are 6 MB) and replayed in compile(): twice for the ranges, once for the
+// error report, and once per layer to correct biases. The result does not depend on how they were batched, on their
+// order, or on the number of threads.
 class Calibrator {
  public:
-  // Optimizes the traced graph (nn::graph::optimize). Throws KernelError if it cannot be quantized in full.
+  // Optimizes the traced graph (nn::graph::optimize), and equalizes it if wanted. Throws KernelError if it cannot be
+  // quantized in full.
   explicit Calibrator(nn::graph::Graph graph, CalibratorOptions options = {});
 
   // f32 as the float network takes it; with `input` given also raw u8 images, and f32 only if it stands for such (see
@@ -47,6 +51,7 @@ class Calibrator {
   template <class Fn>
   void replay(int64_t images, const Fn& fn) const;
   std::vector<Range> ranges() const;
+  Tensor int8_input(const Tensor& x) const;  // a float input as the int8 network takes it
   void measure(Int8Model& model, const std::vector<int>& source) const;
 
   nn::graph::Graph graph_;

@@ -74,6 +74,8 @@ void add_ptq(CLI::App& app, PtqOptions& o) {
       ->capture_default_str();
   app.add_option("--observer", o.observer, "mse, minmax, kl, percentile or percentile:P")->capture_default_str();
   app.add_flag("--per-tensor", o.per_tensor, "one weight scale per layer instead of one per channel");
+  app.add_flag("--equalize", o.equalize, "even out weight ranges between layers first (helps with --per-tensor)");
+  app.add_flag("--bias-correction", o.bias_correction, "take each layer's mean error out of its bias");
   app.add_option("--max-drop", o.max_drop, "fail if accuracy drops by more percentage points");
   app.add_option("--min-coverage", o.min_coverage, "fail if a smaller share of the MACs runs in int8")
       ->check(CLI::Range(0.0, 1.0));

@@ -49,7 +49,7 @@ struct PtqOptions : CommonOptions {
   Path out = "results";
   int64_t calib = 512;
   std::string observer = "mse";
-  bool per_tensor = false;
+  bool per_tensor = false, equalize = false, bias_correction = false;
   std::optional<double> max_drop;      // percentage points; more is an error after everything is written
   std::optional<double> min_coverage;  // of the MACs, 0..1
 };

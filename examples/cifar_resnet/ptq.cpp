@@ -238,6 +238,8 @@ void ptq(const PtqOptions& o) {
       nn::trace(fp32_net->model, Tensor::zeros({1, 3, 32, 32})),
       {.activations = observer,
        .per_channel = !o.per_tensor,
+       .equalize = o.equalize,
+       .bias_correction = o.bias_correction,
        .input = quant::ImageNormalization{{norm.mean.begin(), norm.mean.end()}, {norm.std.begin(), norm.std.end()}},
        .notes = {{"data", train.source},
                  {"images", std::to_string(o.calib)},
@@ -305,6 +307,8 @@ void ptq(const PtqOptions& o) {
        {"test_images", test.size()},
        {"calibration",
         {{"images", o.calib}, {"seed", o.seed}, {"indices_sha256", indices_sha256}, {"observer", o.observer}}},
+       {"equalize", o.equalize},
+       {"bias_correction", o.bias_correction},
        {"fp32_file_bytes", fp32_bytes},
        {"int8_file_bytes", int8_bytes},
        {"size_ratio", double(fp32_bytes) / double(int8_bytes)},
@@ -324,7 +328,7 @@ void ptq(const PtqOptions& o) {
   draw_quantization(o.out, benchmarks);
   if constexpr (kHaveFigures) {
     draw_misclassified(o.out / "misclassified_examples.png", misclassified(fp32_eval, int8_eval, test), test.classes);
-    draw_effects(o.out / "quantization_effects.png", graph, int8, test);
+    draw_effects(o.out / "quantization_effects.png", calibrator.graph(), int8, test);
   }
   write_report(o.out);
   std::printf("the int8 network is %s; figures and pictures are in %s\n", int8_file.c_str(), o.out.c_str());

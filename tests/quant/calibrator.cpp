@@ -35,11 +35,11 @@ TEST_CASE("the compiled file does not depend on batches, order or threads") {
   INFO("seed " << seed);
   const int threads = num_threads();
   for (const TestNet& net : {residual(seed), vgg(seed)})
-    for (const ObserverOptions& o : {minmax(), histogram_mse()}) {
-      INFO(net.name << " " << to_string(o));
+    for (const auto& [o, corrected] : {std::pair{minmax(), false}, {histogram_mse(), false}, {minmax(), true}}) {
+      INFO(net.name << " " << to_string(o) << (corrected ? ", biases corrected" : ""));
       const Tensor x = random_input(net, 37, false, seed);
       const auto compile = [&](const std::vector<std::pair<int64_t, int64_t>>& batches) {
-        Calibrator calib(nn::trace(net.fn, Tensor::zeros(net.input)), {.activations = o});
+        Calibrator calib(nn::trace(net.fn, Tensor::zeros(net.input)), {.activations = o, .bias_correction = corrected});
         for (const auto& [begin, end] : batches) calib.observe(rows(x, begin, end));
         CHECK(calib.images() == 37);
         return file_bytes(calib.compile());
