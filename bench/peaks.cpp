@@ -16,7 +16,7 @@ namespace {
 
 constexpr int kChains = 14;         // independent results: covers the latency of any current processor's units
 constexpr int64_t kSteps = 600000;  // per chain: about a millisecond, long enough for every thread to be awake
-constexpr double kSettle = 0.2;     // seconds that a processor gets to reach its clock
+constexpr double kSettle = 0.2;     // seconds
 
 }  // namespace
 }  // namespace mininn::bench
@@ -75,7 +75,7 @@ float fma_avx2() {
 // What an exact direct convolution does without vpdpbusd (cpu_kernels/own/qconv2d_avx2.cpp): for every 32 products the
 // weights take over the activations' signs, are multiplied, and pairs of 16-bit sums are widened and added.
 float dot_avx2() {
-  constexpr int kSums = 7;  // 14 would not fit the 16 registers beside the operands; only the last addition is a chain
+  constexpr int kSums = 2;  // enough: only the last addition is a chain; more of them were slower on Zen 3
   __m256i sum[kSums];
   for (int i = 0; i < kSums; ++i) sum[i] = _mm256_set1_epi32(i);
   const __m256i x = _mm256_set1_epi32(0x01020304), ones = _mm256_set1_epi16(1);
@@ -129,29 +129,37 @@ float multiply_add_scalar() {
 
 std::atomic<float> sink;  // keeps the loops alive
 
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
 // The fastest of a few runs: a peak is what the machine does undisturbed.
 double fastest_on_all_threads(float (*loop)()) {
   double best = 1e9;
   for (int repeat = 0; repeat < 8; ++repeat) {
     const auto start = std::chrono::steady_clock::now();
     parallel_for(num_threads(), 1, [&](int64_t, int64_t) { sink.store(loop(), std::memory_order_relaxed); });
-    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    best = std::min(best, seconds_since(start));
   }
   return best;
 }
 
-// A process that has just started may find cores asleep or at a low clock and read half a peak, so readings go on until
-// two in a row agree, or the time is up.
+// New threads may begin on one core, and cores at a low clock: readings of half a peak that agree with each other. So a
+// changed number of threads is kept busy until it must have settled, and then readings go on until two in a row agree.
 double seconds_on_all_threads(float (*loop)()) {
+  static int settled = 0;  // number of threads
   const auto begin = std::chrono::steady_clock::now();
+  while (settled != num_threads() && seconds_since(begin) < kSettle) fastest_on_all_threads(loop);
+  settled = num_threads();
+
   double before = fastest_on_all_threads(loop), best = before;
-  for (;;) {
+  for (const auto start = std::chrono::steady_clock::now(); seconds_since(start) < kSettle;) {
     const double now = fastest_on_all_threads(loop);
     best = std::min(best, now);
-    const bool agree = std::max(before, now) < 1.02 * std::min(before, now);
-    if (agree || std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() > kSettle) return best;
+    if (std::max(before, now) < 1.02 * std::min(before, now)) break;
     before = now;
   }
+  return best;
 }
 
 // Billions of lane results per second.
@@ -192,7 +200,7 @@ double copy_gb_per_s() {
     parallel_for(int64_t(from.size()), 1 << 20, [&](int64_t begin, int64_t end) {
       std::memcpy(to.data() + begin, from.data() + begin, size_t(end - begin));
     });
-    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    best = std::min(best, seconds_since(start));
   }
   return 2.0 * double(from.size()) / best / 1e9;
 }

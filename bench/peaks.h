@@ -4,7 +4,7 @@
 namespace mininn::bench {
 
 // Arithmetic peaks, all of num_threads() threads together, from register-only loops that run until two readings agree:
-// some 20 milliseconds, 200 at most.
+// some 20 milliseconds; 200 more after a change of the number of threads.
 double peak_fma_gflops();  // fp32 fused multiply-adds, two operations each
 // Exact int8 dot products u8 x s8 -> s32: the limit of a direct kernel. vpdpbusd where the processor has it, else the
 // four AVX2 instructions that do the same work without saturating; 0 without AVX2.
