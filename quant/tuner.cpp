@@ -9,15 +9,12 @@
 #include <cstdlib>
 #include <fstream>
 
-#include <nlohmann/json.hpp>
-
 #include "core/parallel.h"
 #include "core/random.h"
 
 namespace mininn::quant {
 namespace {
 
-using nlohmann::json;
 namespace fs = std::filesystem;
 
 bool enabled() {
@@ -36,7 +33,7 @@ fs::path cache_file() {
   fs::path folder = variable("MININN_CACHE_DIR");
   if (folder.empty() && !variable("XDG_CACHE_HOME").empty()) folder = variable("XDG_CACHE_HOME") / "mininn";
   if (folder.empty() && !variable("HOME").empty()) folder = variable("HOME") / ".cache" / "mininn";
-  return folder.empty() ? folder : folder / "int8_tuning.json";
+  return folder.empty() ? folder : folder / "int8_tuning.tsv";
 }
 
 std::string processor() {
@@ -150,19 +147,25 @@ std::vector<Trial> measure(const QConv2d& a, const std::vector<const Kernel<QCon
 
 Tuner::Tuner(fs::path file) : file_(std::move(file)), known_(read(file_)) {}
 
-// {"<key>": [["<kernel>", ms], ..], ..}, fastest first.
+// A line is a key and its trials, fastest first, between tabs; a trial is a kernel, a space and its milliseconds. A
+// line that is something else counts for nothing.
 Tuner::Known Tuner::read(const fs::path& file) {
   Known known;
   std::ifstream in(file);
-  const json all = json::parse(in, nullptr, false);
-  if (!all.is_object()) return known;
-  for (const auto& [key, list] : all.items()) {
+  for (std::string line; std::getline(in, line);) {
     std::vector<Trial> trials;
-    if (!list.is_array()) continue;
-    for (const json& t : list)
-      if (t.is_array() && t.size() == 2 && t[0].is_string() && t[1].is_number())
-        trials.push_back({t[0].get<std::string>(), t[1].get<double>()});
-    if (trials.size() == list.size() && !trials.empty()) known[key] = std::move(trials);
+    bool good = true;
+    const size_t key_end = line.find('\t');
+    for (size_t begin = key_end; begin < line.size();) {
+      const size_t end = std::min(line.find('\t', begin + 1), line.size());
+      const std::string trial = line.substr(begin + 1, end - begin - 1);
+      const size_t space = trial.find(' ');
+      const double ms = space < trial.size() ? std::strtod(trial.c_str() + space, nullptr) : 0;
+      good &= ms > 0;
+      trials.push_back({trial.substr(0, space), ms});
+      begin = end;
+    }
+    if (good && !trials.empty()) known[line.substr(0, key_end)] = std::move(trials);
   }
   return known;
 }
@@ -189,14 +192,17 @@ void Tuner::save() {
   if (fresh_.empty() || file_.empty()) return;
   Known all = read(file_);
   for (const auto& [key, trials] : fresh_) all[key] = trials;
-  json out = json::object();
-  for (const auto& [key, trials] : all)
-    for (const Trial& t : trials) out[key].push_back({t.kernel, t.ms});
   // Readers see the old file or the new one, never half of one.
   const fs::path temporary = file_.string() + message(".", getpid());
   std::error_code ignored;
   fs::create_directories(file_.parent_path(), ignored);
-  if (std::ofstream stream(temporary); !(stream << out.dump(1) << '\n') || !stream.flush()) {
+  std::ofstream out(temporary);
+  for (const auto& [key, trials] : all) {
+    out << key;
+    for (const Trial& t : trials) out << '\t' << t.kernel << ' ' << t.ms;
+    out << '\n';
+  }
+  if (!out.flush()) {
     fs::remove(temporary, ignored);
     return;
   }

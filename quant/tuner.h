@@ -1,6 +1,6 @@
 // Which kernel runs each convolution of a compiled net: measured once on this machine, and remembered.
 //
-// MININN_TUNE=on (the default) measures what is not known yet and keeps it in $MININN_CACHE_DIR/int8_tuning.json, else
+// MININN_TUNE=on (the default) measures what is not known yet and keeps it in $MININN_CACHE_DIR/int8_tuning.tsv, else
 // in $XDG_CACHE_HOME/mininn or ~/.cache/mininn; MININN_TUNE=off measures nothing, reads nothing and takes the order of
 // the kernel table, the same on every machine with these instructions. Results do not depend on it: all kernels give
 // the same bytes.
