@@ -10,7 +10,6 @@ namespace {
 
 constexpr int kOut = 4, kIn = 6;  // a tile's edge in output and in input pixels
 constexpr int64_t kPoints = kWinogradPoints;
-constexpr int64_t kInputShare = 1;  // of the L2 cache, for transformed input
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t v, int64_t to) { return ceil_div(v, to) * to; }
@@ -40,7 +39,7 @@ bool sums_fit(const QConv2d& a) {
 // tiles reads all weights once.
 int64_t tiles_together(const Conv2dGeometry& g, const WinogradIsa& isa, int64_t all) {
   const int64_t input = kPoints * round_up(g.ic, isa.channels) * 2;
-  const int64_t most = std::clamp<int64_t>(isa.cache * kInputShare / input, isa.tiles, 8 * isa.tiles);
+  const int64_t most = std::clamp<int64_t>(isa.cache / input, isa.tiles, 8 * isa.tiles);
   return ceil_div(all, ceil_div(all, most));  // equal blocks, so that the last one is no remainder
 }
 

@@ -45,6 +45,37 @@ struct PreferenceScope {
 
 }  // namespace
 
+struct Costly {
+  int size;
+  const char** ran;
+};
+
+template <>
+struct mininn::Kernel<Costly> {
+  std::string_view name;
+  Refusal (*check)(const Costly&);
+  void (*run)(const Costly&, const ExecContext&);
+  bool (*pays)(const Costly&) = nullptr;
+};
+
+TEST_CASE("a kernel that accepts and does not pay is passed over, unless it is forced") {
+  const PreferenceScope scope(Preference::automatic);
+  const auto accept = [](const Costly&) { return Refusal{}; };
+  KernelTable<Costly> table("costly");
+  table.set(DeviceType::cpu, {{"own.big", accept, [](const Costly& c, const ExecContext&) { *c.ran = "big"; },
+                               [](const Costly& c) { return c.size > 10; }},
+                              {"own.small", accept, [](const Costly& c, const ExecContext&) { *c.ran = "small"; }}});
+  const auto run = [&](int size) {
+    const char* ran = "";
+    table.run({size, &ran}, Device::cpu());
+    return std::string(ran);
+  };
+  CHECK(run(100) == "big");
+  CHECK(run(1) == "small");
+  const ForceKernel force("costly", "own.big");
+  CHECK(run(1) == "big");
+}
+
 TEST_CASE("the first kernel that accepts runs") {
   const PreferenceScope scope(Preference::automatic);
   const auto table = make_table();
