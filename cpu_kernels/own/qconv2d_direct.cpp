@@ -13,14 +13,6 @@
 namespace mininn::cpu::own {
 namespace {
 
-// Taps [begin, end) of one dimension whose input coordinate exists for output coordinate `o`.
-std::pair<int64_t, int64_t> valid_taps(int64_t o, int64_t in, int64_t k, int64_t stride, int64_t pad, int64_t dil) {
-  const int64_t first = o * stride - pad;  // the input coordinate of tap 0
-  const int64_t begin = first < 0 ? std::min(k, (-first + dil - 1) / dil) : 0;
-  const int64_t end = first < in ? std::min(k, (in - 1 - first) / dil + 1) : 0;
-  return {begin, std::max(begin, end)};
-}
-
 // Output rows (or columns) that share their bias class and, where it matters, their taps: one key per distinct kind.
 struct Kinds {
   std::vector<std::tuple<int32_t, int64_t, int64_t>> keys;  // class, first tap, last tap
@@ -110,6 +102,13 @@ bool copies_patches(const Conv2dGeometry& g) { return g.icg() <= 8 && g.kh * g.k
 int64_t tap_bytes_of(const Conv2dGeometry& g) { return copies_patches(g) ? g.icg() : round_up(g.icg(), 4); }
 
 }  // namespace
+
+std::pair<int64_t, int64_t> valid_taps(int64_t o, int64_t in, int64_t k, int64_t stride, int64_t pad, int64_t dil) {
+  const int64_t first = o * stride - pad;  // the input coordinate of tap 0
+  const int64_t begin = first < 0 ? std::min(k, (-first + dil - 1) / dil) : 0;
+  const int64_t end = first < in ? std::min(k, (in - 1 - first) / dil + 1) : 0;
+  return {begin, std::max(begin, end)};
+}
 
 double padding_share(const Conv2dGeometry& g) {
   int64_t rows = 0, cols = 0;
@@ -219,8 +218,7 @@ class Walk {
         row_bytes(round_up(g.kh * g.kw * tap_bytes, 4)),
         last_row(g.ih - 1 - (g.kh - 1) * g.dil_h),
         last_col(g.iw - 1 - (g.kw - 1) * g.dil_w),
-        patches(copies ? kPixels * row_bytes + 8 : 0),
-        scratch(isa.scratch_bytes ? isa.scratch_bytes(a) : 0) {
+        patches(copies ? kPixels * row_bytes + 8 : 0) {
     for (int64_t kh = 0; kh < g.kh; ++kh)
       for (int64_t kw = 0; kw < g.kw; ++kw) {
         const int64_t tap = kh * g.kw + kw;
@@ -230,7 +228,6 @@ class Walk {
     t.steps = copies ? row_bytes / 4 : tap_bytes / 4;
     t.x = taps;
     t.w_block = pk.w_block;
-    t.scratch = scratch.data();
     t.multiplier = a.multiplier.as<float>();
     t.has_residual = bool(a.residual);
     t.residual_scale = a.residual_scale;
@@ -242,7 +239,6 @@ class Walk {
   // Tiles [tile0, tile1) times calls [call0, call1) of every group; a call is up to isa.blocks blocks of channels.
   void run(int64_t tile0, int64_t tile1, int64_t call0, int64_t call1) {
     const int64_t in_cache = std::max<int64_t>(1, isa.weights_in_cache / (pk.w_block * isa.blocks));
-    if (isa.enter) isa.enter();
     for (int64_t group = 0; group < groups; ++group)
       for (int64_t first = call0; first < call1; first += in_cache) {
         next = order.first(tile0, kPixels);
@@ -254,7 +250,6 @@ class Walk {
             copy_patches<uint32_t>();
           else
             copy_patches<uint64_t>();
-          if (isa.gather) isa.gather(t);
           for (int64_t call = first; call < std::min(call1, first + in_cache); ++call) {
             const int64_t block = call * isa.blocks;
             const int64_t blocks = std::min<int64_t>(isa.blocks, pk.blocks - block);
@@ -266,7 +261,6 @@ class Walk {
           }
         }
       }
-    if (isa.leave) isa.leave();
   }
 
  private:
@@ -404,7 +398,6 @@ class Walk {
   const int64_t tap_bytes, row_bytes;  // of packed weights
   const int64_t last_row, last_col;    // where a window is still inside
   Scratch<uint8_t> patches;
-  Scratch<std::byte> scratch;
   QTile t;
   PixelOrder::Pixel next{};
   uintptr_t origin[kPixels];           // the addresses of tap (0, 0), which may lie outside of the input
@@ -450,7 +443,6 @@ void run_direct(const QConv2d& a, const QDirectIsa& isa) {
     case 4: return run_tiles<4>(a, isa);
     case 6: return run_tiles<6>(a, isa);
     case 8: return run_tiles<8>(a, isa);
-    case 32: return run_tiles<32>(a, isa);
   }
   throw Error(message("own.direct: no loop for tiles of ", isa.pixels, " pixels"));
 }

@@ -17,13 +17,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "cpu_kernels/own/requant.h"
 #include "ops/qconv2d.h"
 
 namespace mininn::cpu::own {
 
-inline constexpr int kTilePixels = 32;    // most pixels of a tile
+inline constexpr int kTilePixels = 16;    // most pixels of a tile
 inline constexpr int64_t kMaxTaps = 128;  // kh * kw
 
 // One call of a tile function: pixels x channels outputs. Plain data, so that target regions call no inline functions.
@@ -34,8 +35,6 @@ struct QTile {
   const int64_t* tap_offset = nullptr;  // [taps]: bytes into a block of weights
   const int8_t* w = nullptr;            // the first block
   int64_t w_block = 0;                  // bytes from a block of weights to the next
-
-  std::byte* scratch = nullptr;  // QDirectIsa::scratch_bytes() of them, 64-byte aligned
 
   int pixels = 0;                        // to be stored; the pointers of the others repeat a stored pixel's
   int64_t channel = 0;                   // the first output channel
@@ -67,16 +66,12 @@ struct QDirectIsa {
   // Each output channel reads the input channel of the same number. A tile then has all taps and one group of channels,
   // and `steps` and `tap_offset` mean nothing.
   bool depthwise = false;
-
-  // Only for families that keep a state in each thread, and that copy a tile's input before they work on it.
-  void (*enter)() = nullptr;
-  void (*leave)() = nullptr;
-  void (*gather)(const QTile&) = nullptr;
-  int64_t (*scratch_bytes)(const QConv2d&) = nullptr;
 };
 
 // Null, or why no direct kernel with dword input channels takes the call.
 Refusal check_direct(const QConv2d& a);
+// Taps [first, last) of one dimension whose input coordinate exists for output coordinate `o`.
+std::pair<int64_t, int64_t> valid_taps(int64_t o, int64_t in, int64_t k, int64_t stride, int64_t pad, int64_t dil);
 // The share of all (output pixel, tap) pairs that fall on padding.
 double padding_share(const Conv2dGeometry& g);
 Tensor pack_direct(const QConv2d& a, int lanes, int recode);

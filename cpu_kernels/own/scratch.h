@@ -1,23 +1,27 @@
 // Short-lived working memory of a kernel.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
-#include "core/allocator.h"
-
 namespace mininn::cpu::own {
 
-// `size` uninitialised elements, 64-byte aligned. They come from the CPU's caching allocator, so that a kernel that is
-// called again and again asks the system for nothing.
+// The top of this thread's stack of working memory, 64-byte aligned. What is taken last is given back first. Throws Error
+// if there is no memory.
+void* take_scratch(size_t bytes);
+void give_back_scratch(size_t bytes) noexcept;
+
+// `size` uninitialised elements. They come from a stack that each thread keeps, so that a kernel that is called again and
+// again neither asks the system for memory nor waits for another thread.
 template <class T>
 class Scratch {
   static_assert(std::is_trivially_destructible_v<T>);
 
  public:
   explicit Scratch(int64_t size)
-      : bytes_(size_t(size) * sizeof(T)), data_(static_cast<T*>(allocator(Device::cpu()).allocate(bytes_))) {}
-  ~Scratch() { allocator(Device::cpu()).deallocate(data_, bytes_); }
+      : bytes_(size_t(size) * sizeof(T)), data_(static_cast<T*>(take_scratch(bytes_))) {}
+  ~Scratch() { give_back_scratch(bytes_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
 

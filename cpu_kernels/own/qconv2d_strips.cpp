@@ -1,0 +1,269 @@
+#include "cpu_kernels/own/qconv2d_strips.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace mininn::cpu::own {
+namespace {
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t round_up(int64_t v, int64_t to) { return ceil_div(v, to) * to; }
+
+// Bytes of a tap in a patch. A pixel's readable bytes: more than its channels, so that taps are copied by dwords.
+int64_t patch_tap(const Conv2dGeometry& g) { return round_up(g.ic, 4); }
+
+// Where a window as one tap takes at most half of the steps that its taps would take one by one.
+bool makes_patches(const Conv2dGeometry& g) {
+  const int64_t taps = g.kh * g.kw;
+  return taps > 1 && 2 * round_up(taps * patch_tap(g), kTileBytes) <= taps * round_up(g.ic, kTileBytes);
+}
+
+// One pixel, a multiple of 4 bytes.
+void copy_pixel(uint8_t* to, const uint8_t* from, int64_t bytes) {
+  int64_t c = 0;
+  for (; c + 16 <= bytes; c += 16) std::memcpy(to + c, from + c, 16);
+  for (; c < bytes; c += 4) std::memcpy(to + c, from + c, 4);
+}
+
+}  // namespace
+
+StripDepth::StripDepth(const Conv2dGeometry& g) {
+  const bool patches = makes_patches(g);
+  taps = patches ? 1 : g.kh * g.kw;
+  channels = round_up(patches ? g.kh * g.kw * patch_tap(g) : g.ic, kTileBytes);
+  stride = patches ? patch_tap(g) : channels;
+}
+
+StripInput::Form StripInput::form_of() const {
+  if (makes_patches(g_)) return Form::patches;
+  const bool pads = g_.pad_h > 0 || g_.pad_w > 0, whole = a_.x.strides[3] == depth_.channels;
+  if (g_.kh * g_.kw == 1 && g_.stride_h == 1 && g_.stride_w == 1 && !pads && whole && g_.n * map_pixels() >= kStrip)
+    return Form::in_place;
+  // The share of rows' strips that repeats pixels, beside the time that shifted copies take.
+  const double repeated = 1 - double(g_.ow) / double(round_up(g_.ow, kStrip));
+  if (g_.ow >= kStrip && repeated * double(g_.kh * g_.oc) < 40) return Form::rows;
+  if (g_.n >= kStrip && g_.n * 10 >= round_up(g_.n, kStrip) * 9 && g_.ow < kStrip && padding_share(g_) > 0.05)
+    return Form::across;
+  return Form::shifted;
+}
+
+StripInput::StripInput(const QConv2d& a)
+    : a_(a),
+      g_(a.g),
+      depth_(a.g),
+      form_(form_of()),
+      copies_(form_ != Form::in_place &&
+              (form_ != Form::rows || g_.pad_h > 0 || g_.pad_w > 0 || a.x.strides[3] != depth_.channels)) {
+  const int64_t pixel = depth_.channels;  // bytes in a copy
+  strips_ = 1;
+  pitch_ = pixel;
+  kernel_width_ = g_.kw;
+  const auto set_taps = [&](auto offset) {
+    for (int64_t kh = 0; kh < g_.kh; ++kh)
+      for (int64_t kw = 0; kw < g_.kw; ++kw) tap_[kh * g_.kw + kw] = offset(kh, kw);
+  };
+  switch (form_) {
+    case Form::in_place:
+    case Form::patches:
+      units_ = ceil_div(g_.n * map_pixels(), kStrip);
+      unit_bytes_ = kStrip * pixel;
+      kernel_width_ = 1;
+      tap_[0] = 0;
+      break;
+    case Form::rows:
+      units_ = g_.n * g_.oh;
+      strips_ = ceil_div(g_.ow, kStrip);
+      pitch_ = g_.stride_w * pixel;
+      row_bytes_ = copies_ ? ((g_.ow - 1) * g_.stride_w + (g_.kw - 1) * g_.dil_w + 1) * pixel : a.x.strides[2];
+      unit_bytes_ = g_.stride_h * row_bytes_;
+      set_taps([&](int64_t kh, int64_t kw) { return kh * g_.dil_h * row_bytes_ + kw * g_.dil_w * pixel; });
+      break;
+    case Form::shifted:
+      units_ = g_.n;
+      strips_ = ceil_div(map_pixels(), kStrip);
+      row_bytes_ = g_.ow * pixel;
+      plane_rows_ = g_.oh + (g_.kh - 1) * g_.dil_h / g_.stride_h;
+      planes_ = std::min(g_.stride_h, (g_.kh - 1) * g_.dil_h + 1);
+      unit_bytes_ = g_.kw * planes_ * plane_rows_ * row_bytes_;
+      set_taps([&](int64_t kh, int64_t kw) {
+        const int64_t row = kh * g_.dil_h;
+        return ((kw * planes_ + row % g_.stride_h) * plane_rows_ + row / g_.stride_h) * row_bytes_;
+      });
+      break;
+    case Form::across:
+      units_ = ceil_div(g_.n, kStrip) * map_pixels();
+      pixel_step_ = map_pixels();
+      unit_bytes_ = g_.ih * g_.iw * kStrip * pixel / map_pixels();
+      set_taps([&](int64_t kh, int64_t kw) { return (kh * g_.dil_h * g_.iw + kw * g_.dil_w) * kStrip * pixel; });
+      break;
+  }
+}
+
+int64_t StripInput::part(int64_t unit, int64_t end, int64_t bytes) const {
+  const int64_t most = unit + std::max<int64_t>(1, bytes / unit_bytes_);
+  switch (form_) {
+    case Form::rows: return std::min({end, most, (unit / g_.oh + 1) * g_.oh});  // of one image
+    case Form::across: {  // whole groups of images are copied: none twice, if that can be
+      const int64_t groups = std::max<int64_t>(1, bytes / (unit_bytes_ * map_pixels()));
+      return std::min(end, (unit / map_pixels() + groups) * map_pixels());
+    }
+    default: return std::min(end, most);
+  }
+}
+
+int64_t StripInput::copy_bytes(int64_t unit, int64_t end) const {
+  if (!copies_) return 0;
+  const int64_t units = end - unit;
+  switch (form_) {
+    case Form::rows: return ((units - 1) * g_.stride_h + (g_.kh - 1) * g_.dil_h + 1) * row_bytes_;
+    case Form::shifted: return units * unit_bytes_ + kStrip * pitch_;  // a map may be smaller than a strip
+    case Form::across: return ((end - 1) / map_pixels() - unit / map_pixels() + 1) * map_pixels() * unit_bytes_;
+    default: return units * unit_bytes_;
+  }
+}
+
+// Input pixels (h, w), (h, w + step), ... of image n, which are all on the map.
+void StripInput::copy_pixels(uint8_t* to, int64_t n, int64_t h, int64_t w, int64_t count, int64_t step) const {
+  const int64_t from_pixel = a_.x.strides[3], to_pixel = depth_.channels;
+  const uint8_t* from = a_.x.as<uint8_t>() + n * a_.x.strides[0] + h * a_.x.strides[2] + w * from_pixel;
+  if (from_pixel == to_pixel && step == 1) {
+    std::memcpy(to, from, size_t(count * to_pixel));
+    return;
+  }
+  const int64_t bytes = round_up(g_.ic, 4);  // what is behind them in the copy meets weights of zero
+  for (int64_t i = 0; i < count; ++i) copy_pixel(to + i * to_pixel, from + i * step * from_pixel, bytes);
+}
+
+// The same where any of them may be padding.
+void StripInput::load_row(uint8_t* to, int64_t n, int64_t h, int64_t w, int64_t count, int64_t step) const {
+  const int64_t pixel = depth_.channels;
+  const bool outside = h < 0 || h >= g_.ih;
+  const int64_t first = outside ? count : std::clamp<int64_t>(w < 0 ? ceil_div(-w, step) : 0, 0, count);
+  const int64_t last = outside ? count : std::clamp<int64_t>(w < g_.iw ? ceil_div(g_.iw - w, step) : 0, first, count);
+  std::memset(to, 0, size_t(first * pixel));
+  if (last > first) copy_pixels(to + first * pixel, n, h, w + first * step, last - first, step);
+  std::memset(to + last * pixel, 0, size_t((count - last) * pixel));
+}
+
+void StripInput::load_patch(uint8_t* to, int64_t n, int64_t oh, int64_t ow) const {
+  const int64_t tap = depth_.stride, h0 = oh * g_.stride_h - g_.pad_h, w0 = ow * g_.stride_w - g_.pad_w;
+  const uint8_t* const image = a_.x.as<uint8_t>() + n * a_.x.strides[0];
+  const bool gapless = g_.dil_w == 1 && a_.x.strides[3] == tap && w0 >= 0 && w0 + g_.kw <= g_.iw;
+  for (int64_t kh = 0; kh < g_.kh; ++kh, to += g_.kw * tap) {
+    const int64_t h = h0 + kh * g_.dil_h;
+    const bool inside = h >= 0 && h < g_.ih;
+    if (inside && gapless) {
+      copy_pixel(to, image + h * a_.x.strides[2] + w0 * tap, g_.kw * tap);
+      continue;
+    }
+    for (int64_t kw = 0; kw < g_.kw; ++kw) {
+      const int64_t w = w0 + kw * g_.dil_w;
+      if (inside && w >= 0 && w < g_.iw)
+        copy_pixel(to + kw * tap, image + h * a_.x.strides[2] + w * a_.x.strides[3], tap);
+      else
+        std::memset(to + kw * tap, 0, size_t(tap));
+    }
+  }
+}
+
+void StripInput::load(int64_t unit, int64_t end, uint8_t* copy) const {
+  if (!copies_) return;
+  switch (form_) {
+    case Form::in_place: break;
+    case Form::patches: {
+      const int64_t pixels = g_.n * map_pixels();
+      for (int64_t i = unit * kStrip; i < end * kStrip; ++i, copy += pitch_) {
+        const int64_t pixel = std::min(i, pixels - 1);
+        load_patch(copy, pixel / map_pixels(), pixel / g_.ow % g_.oh, pixel % g_.ow);
+      }
+      break;
+    }
+    case Form::rows: {
+      const int64_t n = unit / g_.oh, h0 = unit % g_.oh * g_.stride_h - g_.pad_h;
+      const int64_t rows = copy_bytes(unit, end) / row_bytes_, width = row_bytes_ / depth_.channels;
+      for (int64_t r = 0; r < rows; ++r) load_row(copy + r * row_bytes_, n, h0 + r, -g_.pad_w, width, 1);
+      break;
+    }
+    case Form::shifted:
+      for (int64_t n = unit; n < end; ++n)
+        for (int64_t kw = 0; kw < g_.kw; ++kw)
+          for (int64_t plane = 0; plane < planes_; ++plane)
+            for (int64_t r = 0; r < plane_rows_; ++r, copy += row_bytes_)
+              load_row(copy, n, r * g_.stride_h + plane - g_.pad_h, kw * g_.dil_w - g_.pad_w, g_.ow, g_.stride_w);
+      break;
+    case Form::across: {
+      const int64_t pixel = depth_.channels, group_bytes = g_.ih * g_.iw * kStrip * pixel;
+      for (int64_t group = unit / map_pixels(); group <= (end - 1) / map_pixels(); ++group, copy += group_bytes) {
+        const int64_t n0 = std::min(group * kStrip, g_.n - kStrip);
+        for (int64_t at = 0; at < g_.ih * g_.iw; ++at)
+          for (int64_t i = 0; i < kStrip; ++i)
+            copy_pixels(copy + (at * kStrip + i) * pixel, n0 + i, at / g_.iw, at % g_.iw, 1, 1);
+      }
+      break;
+    }
+  }
+}
+
+Strip StripInput::strip(int64_t unit, int64_t i, const uint8_t* copy) const {
+  const auto origin = reinterpret_cast<uintptr_t>(copies_ ? copy : a_.x.as<uint8_t>());
+  Strip s{.origin = origin, .kh1 = int(g_.kh), .kw1 = int(g_.kw), .last = kStrip};
+  // Pixels [kStrip * k, ..) of `count`: the last strip of several begins early.
+  const auto place = [&](int64_t k, int64_t count) {
+    const int64_t first = std::max<int64_t>(0, std::min(k * kStrip, count - kStrip));
+    s.first = int(k * kStrip - first);
+    s.last = int(std::min<int64_t>(kStrip, count - first));
+    return first;
+  };
+  switch (form_) {
+    case Form::in_place:
+      s.pixel = place(unit + i, g_.n * map_pixels());
+      s.origin += uintptr_t(s.pixel * pitch_);
+      break;
+    case Form::patches:  // each copied on its own, so none begins early
+      s.kh1 = s.kw1 = 1;
+      s.pixel = (unit + i) * kStrip;
+      s.last = int(std::min<int64_t>(kStrip, g_.n * map_pixels() - s.pixel));
+      s.origin += uintptr_t(i * unit_bytes_);
+      break;
+    case Form::rows: {
+      const int64_t row = unit + i / strips_, n = row / g_.oh, oh = row % g_.oh, w = place(i % strips_, g_.ow);
+      const auto [first, last] = valid_taps(oh, g_.ih, g_.kh, g_.stride_h, g_.pad_h, g_.dil_h);
+      s.kh0 = int(first);
+      s.kh1 = int(last);
+      s.pixel = row * g_.ow + w;
+      s.origin += uintptr_t((copies_ ? (row - unit) * unit_bytes_ : n * a_.x.strides[0] + oh * unit_bytes_) + w * pitch_);
+      break;
+    }
+    case Form::shifted: {
+      const int64_t image = i / strips_, pixel = place(i % strips_, map_pixels());
+      s.pixel = (unit + image) * map_pixels() + pixel;
+      s.origin += uintptr_t(image * unit_bytes_ + pixel * pitch_);
+      break;
+    }
+    case Form::across: {
+      const int64_t group = (unit + i) / map_pixels(), at = (unit + i) % map_pixels(), oh = at / g_.ow, ow = at % g_.ow;
+      const auto [h_first, h_last] = valid_taps(oh, g_.ih, g_.kh, g_.stride_h, g_.pad_h, g_.dil_h);
+      const auto [w_first, w_last] = valid_taps(ow, g_.iw, g_.kw, g_.stride_w, g_.pad_w, g_.dil_w);
+      s.kh0 = int(h_first);
+      s.kh1 = int(h_last);
+      s.kw0 = int(w_first);
+      s.kw1 = int(w_last);
+      s.pixel = place(group, g_.n) * map_pixels() + at;
+      const int64_t input = (oh * g_.stride_h - g_.pad_h) * g_.iw + ow * g_.stride_w - g_.pad_w;
+      s.origin += uintptr_t(((group - unit / map_pixels()) * g_.ih * g_.iw + input) * kStrip * pitch_);
+      break;
+    }
+  }
+  return s;
+}
+
+bool StripInput::join(Strip& a, Strip& b) const {
+  if (form_ == Form::rows) {  // the copy has zeros where one of them is on padding
+    a.kh0 = b.kh0 = std::min(a.kh0, b.kh0);
+    a.kh1 = b.kh1 = std::max(a.kh1, b.kh1);
+    return true;
+  }
+  return a.kh0 == b.kh0 && a.kh1 == b.kh1 && a.kw0 == b.kw0 && a.kw1 == b.kw1;
+}
+
+}  // namespace mininn::cpu::own
