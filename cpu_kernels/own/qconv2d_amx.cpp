@@ -19,41 +19,46 @@
 namespace mininn::cpu::own {
 namespace {
 
-constexpr int kLanes = 16;                // output channels of a block
-constexpr int64_t kTileSize = 1024;       // bytes: 16 rows of kTileBytes
-constexpr int kQuads = 16;                // groups of four accumulator rows in the four tiles of a call
+constexpr int kLanes = 16;           // output channels of a block
+constexpr int64_t kTileSize = 1024;  // bytes: 16 rows of kTileBytes
+constexpr int kQuads = 16;           // groups of four accumulator rows in the four tiles of a call
 
-// Where codes go.
+// The output side of a convolution.
 struct Sink {
-  std::byte* y;
-  int64_t y_pixel;  // bytes
-  const uint8_t* residual;  // null: none
-  int64_t residual_pixel;
+  int64_t y_step, residual_step;  // bytes from a row of a strip to the next; no residual: 0
   float residual_scale;
   int32_t residual_zero;
-  const float* multiplier;
   bool f32;
   CodeRange range;
-  int64_t pixel_step;  // output pixels from a row of a strip to the next
 };
 
-// The tiles of a call: two strips by two blocks, or one by four. `acc` holds their accumulators one after the other,
-// blocks innermost.
-struct Work {
-  bool wide = false;  // one strip by four blocks
-  const uint8_t* x[2];
-  int64_t pitch = 0;
-  int kh0 = 0, kh1 = 0, kw0 = 0, kw1 = 0;
-  const int64_t* tap = nullptr;  // [kh][kernel_width]
-  int64_t kernel_width = 0, depth = 0;  // bytes of a tap
-  const int8_t* w = nullptr;
-  int64_t w_block[4];  // bytes from `w` to each block; a missing one repeats the first
-  const int32_t* bias[4];  // of each tile; rows bias_pitch bytes apart
-  int64_t bias_pitch = 0;
+// What a call writes: its strips (or strip) at its channels.
+struct Target {
+  std::byte* y[2];  // of row 0
+  const uint8_t* residual[2];
+  int first[2], last[2];  // the rows
+  const float* multiplier;
+  int64_t channels;
+  bool wide;   // one strip by four blocks instead of two by two
+  bool whole;  // all 64 codes of every quad
+};
 
-  int64_t pixel[2];
-  int first[2], last[2];
-  int64_t channel = 0, channels = 0;  // to be stored
+// 64 values of depth: where they are, from a strip's origin and from the weights'.
+struct Step {
+  int64_t x, w;
+};
+
+// What a call multiplies.
+struct Operands {
+  const Step* step;
+  int64_t steps;
+  int64_t quads_per_step;  // that many quads of the call before are written in each step
+  const uint8_t* x[2];
+  int64_t pitch;           // from a row of a strip to the next
+  const int8_t* w;
+  int64_t w_block[4];      // from `w` to each block; a missing one repeats the first
+  const int32_t* bias[4];  // what each accumulator tile begins with
+  int64_t bias_pitch;
 };
 
 }  // namespace
@@ -77,160 +82,242 @@ void configure_tiles() {
 }
 void release_tiles() { _tile_release(); }
 
-// 16 accumulators of a pixel, before they become codes.
-inline __m512 scaled(const Sink& s, __m512i acc, __m512 multiplier, const uint8_t* residual, __mmask16 mask) {
-  __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier);
-  if (s.residual) {
-    const __m512i r = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, residual));
-    const __m512i centred = _mm512_sub_epi32(r, _mm512_set1_epi32(s.residual_zero));
-    t = _mm512_fmadd_ps(_mm512_cvtepi32_ps(centred), _mm512_set1_ps(s.residual_scale), t);
-  }
-  return t;
-}
+// A sink's constants in vectors: made once per call, so that they stay in registers.
+struct Constants {
+  __m512 lo, hi, residual_scale;
+  __m512i zero, residual_zero, order;
 
-inline __m512i codes(const Sink& s, __m512 t) {
-  return to_codes(t, _mm512_set1_ps(s.range.lo), _mm512_set1_ps(s.range.hi), _mm512_set1_epi32(s.range.zero));
-}
+  explicit Constants(const Sink& s)
+      : lo(_mm512_set1_ps(s.range.lo)),
+        hi(_mm512_set1_ps(s.range.hi)),
+        residual_scale(_mm512_set1_ps(s.residual_scale)),
+        zero(_mm512_set1_epi32(s.range.zero)),
+        residual_zero(_mm512_set1_epi32(s.residual_zero)),
+        order(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)) {}
 
-// Row `r` of strip `m`, blocks of channels that may end early.
-inline void finish_row(const Sink& s, const Work& w, const std::byte* acc, int m, int r) {
-  if (r < w.first[m] || r >= w.last[m]) return;
-  const int64_t pixel = w.pixel[m] + r * s.pixel_step;
-  for (int64_t c = 0; c < w.channels; c += kLanes) {
-    const std::byte* from = acc + (m * 2 + c / kLanes) * kTileSize + r * kTileBytes;
-    const int64_t left = w.channels - c, channel = w.channel + c;
-    const __mmask16 mask = left >= kLanes ? __mmask16(0xffff) : __mmask16((1u << left) - 1);
-    const uint8_t* residual = s.residual ? s.residual + pixel * s.residual_pixel + channel : nullptr;
-    const __m512 t = scaled(s, _mm512_load_si512(from), _mm512_maskz_loadu_ps(mask, s.multiplier + channel), residual,
-                            mask);
-    std::byte* y = s.y + pixel * s.y_pixel;
-    if (s.f32)
-      _mm512_mask_storeu_ps(reinterpret_cast<float*>(y) + channel, mask, t);
-    else
-      _mm512_mask_cvtepi32_storeu_epi8(y + channel, mask, codes(s, t));
+  // 16 accumulators of a pixel, before they become codes.
+  template <bool kResidual>
+  __m512 scaled(__m512i acc, __m512 multiplier, const uint8_t* residual, __mmask16 mask) const {
+    __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier);
+    if (kResidual) {
+      const __m512i r = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, residual));
+      t = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(r, residual_zero)), residual_scale, t);
+    }
+    return t;
   }
-}
-
-// Four rows of accumulators become 64 codes: two pixels by two blocks, or one pixel by four.
-template <bool kWide>
-inline void finish_quad(const Sink& s, const Work& w, const std::byte* acc, int quad) {
-  const int m = kWide ? 0 : quad / 8, r = kWide ? quad : quad % 8 * 2, last = kWide ? r : r + 1;
-  if (s.f32 || r < w.first[m] || last >= w.last[m] || w.channels < (kWide ? 64 : 32)) {
-    finish_row(s, w, acc, m, r);
-    if (!kWide) finish_row(s, w, acc, m, last);
-    return;
-  }
-  const int64_t pixel = w.pixel[m] + r * s.pixel_step;
-  const std::byte* from = acc + (kWide ? 0 : m * 2 * kTileSize) + r * kTileBytes;
-  __m512i v[4];
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    const int block = kWide ? i : i % 2, row = kWide ? 0 : i / 2;
-    const int64_t channel = w.channel + block * kLanes;
-    const uint8_t* residual =
-        s.residual ? s.residual + (pixel + row * s.pixel_step) * s.residual_pixel + channel : nullptr;
-    v[i] = codes(s, scaled(s, _mm512_load_si512(from + block * kTileSize + row * kTileBytes),
-                           _mm512_loadu_ps(s.multiplier + channel), residual, 0xffff));
-  }
-  // Packing works within 128-bit lanes: a dword of the result is block i's channels 4j..4j+3 at place 4j+i.
-  const __m512i bytes = _mm512_packus_epi16(_mm512_packus_epi32(v[0], v[1]), _mm512_packus_epi32(v[2], v[3]));
-  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  const __m512i sorted = _mm512_permutexvar_epi32(order, bytes);
-  std::byte* y = s.y + pixel * s.y_pixel + w.channel;
-  if (kWide) {
-    _mm512_storeu_si512(y, sorted);
-  } else {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), _mm512_castsi512_si256(sorted));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + s.pixel_step * s.y_pixel), _mm512_extracti64x4_epi64(sorted, 1));
-  }
-}
-
-// The call whose accumulators wait to be written.
-struct Waiting {
-  Work work;
-  int quad = kQuads;  // the next one; kQuads: all are written
-
-  void write(const Sink& s, const std::byte* acc, int quads) {
-    for (const int end = quad + quads < kQuads ? quad + quads : kQuads; quad < end; ++quad)
-      if (work.wide)
-        finish_quad<true>(s, work, acc, quad);
-      else
-        finish_quad<false>(s, work, acc, quad);
-  }
+  __m512i codes(__m512 t) const { return to_codes(t, lo, hi, zero); }
+  // The same where codes begin at 0 and zero is 0, for vpackusdw: what it clamps need not be clamped before.
+  __m512i codes_to_pack(__m512 t) const { return _mm512_cvtps_epi32(_mm512_min_ps(t, hi)); }
 };
 
-// Calls step(bytes from a strip's origin to its input, weights) for every 64 values of depth.
-template <class Step>
-inline void for_depth(const Work& k, const Step& step) {
-  for (int kh = k.kh0; kh < k.kh1; ++kh)
-    for (int kw = k.kw0; kw < k.kw1; ++kw) {
-      const int64_t tap = kh * k.kernel_width + kw, offset = k.tap[tap];
-      const int8_t* w = k.w + tap * k.depth * kLanes;
-      for (int64_t c = 0; c < k.depth; c += kTileBytes, w += kTileSize) step(offset + c, w);
+// A row of accumulators to the output.
+__attribute__((noinline)) void finish_row(const Sink& s, const Target& t, const std::byte* acc, int m, int r) {
+  if (r < t.first[m] || r >= t.last[m]) return;
+  const Constants k(s);
+  for (int64_t c = 0; c < t.channels; c += kLanes) {
+    const __m512i from = _mm512_load_si512(acc + (m * 2 + c / kLanes) * kTileSize + r * kTileBytes);
+    const int64_t left = t.channels - c;
+    const __mmask16 mask = left >= kLanes ? __mmask16(0xffff) : __mmask16((1u << left) - 1);
+    const __m512 multiplier = _mm512_maskz_loadu_ps(mask, t.multiplier + c);
+    const __m512 v = s.residual_step
+                         ? k.scaled<true>(from, multiplier, t.residual[m] + r * s.residual_step + c, mask)
+                         : k.scaled<false>(from, multiplier, nullptr, mask);
+    std::byte* y = t.y[m] + r * s.y_step;
+    if (s.f32)
+      _mm512_mask_storeu_ps(reinterpret_cast<float*>(y) + c, mask, v);
+    else
+      _mm512_mask_cvtepi32_storeu_epi8(y + c, mask, k.codes(v));
+  }
+}
+
+// The ways to write a call's accumulators, a quad at a time. The usual ones, made of whole quads, turn four rows of
+// accumulators into 64 codes: two pixels by two blocks, or one pixel by four. kPlain: zero and the least code are 0.
+template <bool kWide, bool kResidual, bool kPlain>
+class WholeQuads {
+ public:
+  WholeQuads(const Sink& s, const Target& target, const std::byte* acc)
+      : k(s),
+        t(target),
+        from(acc),
+        y(target.y[0]),
+        residual(target.residual[0]),
+        multiplier(target.multiplier),
+        y_step(s.y_step),
+        residual_step(s.residual_step) {}
+
+  void write() {
+    __m512i v[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const int block = kWide ? i : i % 2, row = kWide ? 0 : i / 2;
+      const __m512 value = k.template scaled<kResidual>(_mm512_load_si512(from + block * kTileSize + row * kTileBytes),
+                                                        _mm512_loadu_ps(multiplier + block * kLanes),
+                                                        residual + row * residual_step + block * kLanes, 0xffff);
+      v[i] = kPlain ? k.codes_to_pack(value) : k.codes(value);
     }
+    // Packing works within 128-bit lanes: dword 4j+i of the result holds channels 4j..4j+3 of v[i].
+    const __m512i bytes = _mm512_packus_epi16(_mm512_packus_epi32(v[0], v[1]), _mm512_packus_epi32(v[2], v[3]));
+    const __m512i sorted = _mm512_permutexvar_epi32(k.order, bytes);
+    if (kWide) {
+      _mm512_storeu_si512(y, sorted);
+      next(1);
+    } else {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), _mm512_castsi512_si256(sorted));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + y_step), _mm512_extracti64x4_epi64(sorted, 1));
+      next(2);
+    }
+  }
+
+ private:
+  void next(int rows) {
+    from += rows * kTileBytes;
+    y += rows * y_step;
+    if (kResidual) residual += rows * residual_step;
+    if (!kWide && ++quad == kQuads / 2) {  // the second strip
+      from += kTileSize;
+      y = t.y[1];
+      residual = t.residual[1];
+    }
+  }
+
+  const Constants k;
+  const Target& t;
+  const std::byte* from;
+  std::byte* y;
+  const uint8_t* residual;
+  const float* multiplier;
+  const int64_t y_step, residual_step;
+  int quad = 0;
+};
+
+// Where not all of a quad is wanted, or the output is f32.
+class PartialQuads {
+ public:
+  PartialQuads(const Sink& sink, const Target& target, const std::byte* accumulators)
+      : s(sink), t(target), acc(accumulators) {}
+
+  void write() {
+    if (t.wide) {
+      finish_row(s, t, acc, 0, quad);
+    } else {
+      finish_row(s, t, acc, quad / 8, quad % 8 * 2);
+      finish_row(s, t, acc, quad / 8, quad % 8 * 2 + 1);
+    }
+    ++quad;
+  }
+
+ private:
+  const Sink& s;
+  const Target& t;
+  const std::byte* acc;
+  int quad = 0;
+};
+
+// Before the first call there is nothing to write.
+class NoQuads {
+ public:
+  void write() {}
+};
+
+// with_constants(a, b, f): f<a, b>().
+template <bool... kConstants, class F>
+inline void with_constants(const F& f) {
+  f.template operator()<kConstants...>();
+}
+template <bool... kConstants, class... Rest>
+inline void with_constants(bool value, const Rest&... rest) {
+  value ? with_constants<kConstants..., true>(rest...) : with_constants<kConstants..., false>(rest...);
 }
 
-// How many quads of the call before are written in each of a call's steps.
-inline int quads_per_step(const Work& k) {
-  const int64_t steps = (k.kh1 - k.kh0) * (k.kw1 - k.kw0) * k.depth / kTileBytes;
-  return steps > 0 ? int((kQuads - 1) / steps) + 1 : 0;
+// Calls f with the right one.
+template <class F>
+inline void with_quads(const Sink& s, const Target* t, const std::byte* acc, const F& f) {
+  if (!t)
+    f(NoQuads());
+  else if (!t->whole)
+    f(PartialQuads(s, *t, acc));
+  else
+    with_constants(t->wide, s.residual_step != 0, s.range.zero == 0 && s.range.lo == 0,
+                   [&]<bool kWide, bool kResidual, bool kPlain>() __attribute__((always_inline)) {
+                     f(WholeQuads<kWide, kResidual, kPlain>(s, *t, acc));
+                   });
 }
 
-// Multiplies `k` while it writes the results of `waiting`, whose place it then takes.
-void multiply_two_by_two(const Work& k, const Sink& s, std::byte* acc, Waiting& waiting) {
-  const int quads = quads_per_step(k);
-  const int64_t second = k.w_block[1];
+void finish(const Sink& s, const Target* t, const std::byte* acc) {
+  with_quads(s, t, acc, [](auto quads) {
+    for (int i = 0; i < kQuads; ++i) quads.write();
+  });
+}
+
+inline void begin_tiles(const Operands& k) {
   _tile_loadd(0, k.bias[0], k.bias_pitch);
   _tile_loadd(1, k.bias[1], k.bias_pitch);
   _tile_loadd(2, k.bias[2], k.bias_pitch);
   _tile_loadd(3, k.bias[3], k.bias_pitch);
-  for_depth(k, [&](int64_t x, const int8_t* w) __attribute__((always_inline)) {
-    _tile_loadd(6, w, kTileBytes);
-    _tile_loadd(4, k.x[0] + x, k.pitch);
-    _tile_dpbusd(0, 4, 6);
-    _tile_loadd(7, w + second, kTileBytes);
-    _tile_dpbusd(1, 4, 7);
-    _tile_loadd(5, k.x[1] + x, k.pitch);
-    _tile_dpbusd(2, 5, 6);
-    _tile_dpbusd(3, 5, 7);
-    waiting.write(s, acc, quads);
-  });
-  waiting.write(s, acc, kQuads);
+}
+
+inline void store_tiles(std::byte* acc) {
   memory_barrier(acc);
   _tile_stored(0, acc, kTileBytes);
   _tile_stored(1, acc + kTileSize, kTileBytes);
   _tile_stored(2, acc + 2 * kTileSize, kTileBytes);
   _tile_stored(3, acc + 3 * kTileSize, kTileBytes);
   memory_barrier(acc);
-  waiting = {k, 0};
 }
 
-void multiply_one_by_four(const Work& k, const Sink& s, std::byte* acc, Waiting& waiting) {
-  const int quads = quads_per_step(k);
-  _tile_loadd(0, k.bias[0], k.bias_pitch);
-  _tile_loadd(1, k.bias[1], k.bias_pitch);
-  _tile_loadd(2, k.bias[2], k.bias_pitch);
-  _tile_loadd(3, k.bias[3], k.bias_pitch);
-  for_depth(k, [&](int64_t x, const int8_t* w) __attribute__((always_inline)) {
-    _tile_loadd(4, k.x[0] + x, k.pitch);
-    _tile_loadd(5, w, kTileBytes);
-    _tile_dpbusd(0, 4, 5);
-    _tile_loadd(6, w + k.w_block[1], kTileBytes);
-    _tile_dpbusd(1, 4, 6);
-    _tile_loadd(7, w + k.w_block[2], kTileBytes);
-    _tile_dpbusd(2, 4, 7);
-    _tile_loadd(5, w + k.w_block[3], kTileBytes);
-    _tile_dpbusd(3, 4, 5);
-    waiting.write(s, acc, quads);
+// step(i) for every step, and between them all quads.
+template <class Quads, class DoStep>
+inline void interleave(const Operands& k, Quads& quads, const DoStep& step) {
+  int64_t left = kQuads;
+  for (const Step *i = k.step, *const end = i + k.steps; i != end; ++i) {
+    step(*i);
+    int64_t n = k.quads_per_step < left ? k.quads_per_step : left;
+    left -= n;
+    for (; n > 0; --n) quads.write();
+  }
+  for (; left > 0; --left) quads.write();
+}
+
+// Multiplies `k` while it writes what the call before has left in `acc`, and leaves its own accumulators there: two
+// strips by two blocks, blocks innermost.
+void multiply_two_by_two(const Operands& k, const Sink& s, const Target* before, std::byte* acc) {
+  with_quads(s, before, acc, [&](auto quads) __attribute__((always_inline)) {
+    const uint8_t *x0 = k.x[0], *x1 = k.x[1];
+    const int8_t *w0 = k.w, *w1 = k.w + k.w_block[1];
+    const int64_t pitch = k.pitch;
+    begin_tiles(k);
+    interleave(k, quads, [&](const Step& i) __attribute__((always_inline)) {
+      _tile_loadd(6, w0 + i.w, kTileBytes);
+      _tile_loadd(4, x0 + i.x, pitch);
+      _tile_dpbusd(0, 4, 6);
+      _tile_loadd(7, w1 + i.w, kTileBytes);
+      _tile_dpbusd(1, 4, 7);
+      _tile_loadd(5, x1 + i.x, pitch);
+      _tile_dpbusd(2, 5, 6);
+      _tile_dpbusd(3, 5, 7);
+    });
+    store_tiles(acc);
   });
-  waiting.write(s, acc, kQuads);
-  memory_barrier(acc);
-  _tile_stored(0, acc, kTileBytes);
-  _tile_stored(1, acc + kTileSize, kTileBytes);
-  _tile_stored(2, acc + 2 * kTileSize, kTileBytes);
-  _tile_stored(3, acc + 3 * kTileSize, kTileBytes);
-  memory_barrier(acc);
-  waiting = {k, 0};
+}
+
+// One strip by four blocks.
+void multiply_one_by_four(const Operands& k, const Sink& s, const Target* before, std::byte* acc) {
+  with_quads(s, before, acc, [&](auto quads) __attribute__((always_inline)) {
+    begin_tiles(k);
+    interleave(k, quads, [&](const Step& i) __attribute__((always_inline)) {
+      const int8_t* w = k.w + i.w;
+      _tile_loadd(4, k.x[0] + i.x, k.pitch);
+      _tile_loadd(5, w, kTileBytes);
+      _tile_dpbusd(0, 4, 5);
+      _tile_loadd(6, w + k.w_block[1], kTileBytes);
+      _tile_dpbusd(1, 4, 6);
+      _tile_loadd(7, w + k.w_block[2], kTileBytes);
+      _tile_dpbusd(2, 4, 7);
+      _tile_loadd(5, w + k.w_block[3], kTileBytes);
+      _tile_dpbusd(3, 4, 5);
+    });
+    store_tiles(acc);
+  });
 }
 
 }  // namespace
@@ -240,31 +327,32 @@ MININN_TARGET_END
 namespace mininn::cpu::own {
 namespace {
 
-constexpr int64_t kPartLeast = 24 << 10, kPartMost = 512 << 10;  // bytes of input that is copied and worked on together
+constexpr int64_t kPartLeast = 36 << 10, kPartMost = 512 << 10;  // bytes of input that is copied and worked on together
 
 // One thread's share: units of strips by pairs of blocks.
 class Walk {
  public:
   Walk(const QConv2d& conv, const StripInput& strips, const PackedQConv& packed)
-      : a(conv), g(conv.g), input(strips), pk(packed) {
-    sink = {.y = a.y.data,
-            .y_pixel = a.y.dtype == DType::f32 ? g.oc * 4 : a.y.strides[3],
-            .residual = a.residual ? a.residual.as<uint8_t>() : nullptr,
-            .residual_pixel = a.residual ? a.residual.strides[3] : 0,
-            .residual_scale = a.residual_scale,
-            .residual_zero = a.residual_zero,
-            .multiplier = a.multiplier.as<float>(),
-            .f32 = a.y.dtype == DType::f32,
-            .range = code_range(a.y_zero, a.lo, a.hi),
-            .pixel_step = input.pixel_step()};
-    work.pitch = input.pitch();
-    work.tap = input.taps();
-    work.kernel_width = input.kernel_width();
-    work.depth = input.depth().channels;
+      : a(conv),
+        g(conv.g),
+        input(strips),
+        pk(packed),
+        y_pixel(a.y.dtype == DType::f32 ? g.oc * 4 : a.y.strides[3]),
+        residual_pixel(a.residual ? a.residual.strides[3] : 0),
+        sink{.y_step = y_pixel * input.pixel_step(),
+             .residual_step = residual_pixel * input.pixel_step(),
+             .residual_scale = a.residual_scale,
+             .residual_zero = a.residual_zero,
+             .f32 = a.y.dtype == DType::f32,
+             .range = code_range(a.y_zero, a.lo, a.hi)},
+        steps(input.depth().size() / kTileBytes) {
     const auto varies = [](const int32_t* v, int64_t n) {
       return std::any_of(v, v + n, [&](int32_t i) { return i != v[0]; });
     };
     bias_varies = varies(pk.row, g.oh) || varies(pk.col, g.ow);
+    k.pitch = input.pitch();
+    k.step = steps.data();
+    k.bias_pitch = bias_varies ? kTileBytes : 0;
   }
 
   void run(int64_t unit0, int64_t unit1, int64_t pair0, int64_t pair1) {
@@ -288,13 +376,16 @@ class Walk {
       input.load(unit, end, copy.data());
       const int64_t strips = (end - unit) * input.strips_per_unit();
       const int64_t paired = arrange(unit, strips, copy.data(), list.data());
-      for (int64_t pair = pair0; pair < pair1 && paired > 0; ++pair)
-        for (int64_t i = 0; i < paired; i += 2) multiply(list.data() + i, 2, pair * 2, 2);
-      for (int64_t pair = pair0; pair < pair1 && paired < strips; pair += 2)
-        for (int64_t i = paired; i < strips; ++i)
-          multiply(list.data() + i, 1, pair * 2, int(std::min<int64_t>(pair1 - pair, 2) * 2));
+      for (int64_t pair = pair0; pair < pair1 && paired > 0; ++pair) {
+        set_blocks<2>(pair * 2, 2);
+        for (int64_t i = 0; i < paired; i += 2) call<2>(list.data() + i);
+      }
+      for (int64_t pair = pair0; pair < pair1 && paired < strips; pair += 2) {
+        set_blocks<4>(pair * 2, std::min<int64_t>(pair1 - pair, 2) * 2);
+        for (int64_t i = paired; i < strips; ++i) call<4>(list.data() + i);
+      }
     }
-    waiting.write(sink, acc, kQuads);
+    finish(sink, before, acc);
     release_tiles();
   }
 
@@ -319,53 +410,85 @@ class Walk {
     return paired;
   }
 
-  // Where the accumulators of a strip and a block begin.
-  const int32_t* bias(const Strip& s, int64_t block, int tile) {
-    const int64_t offset = block * kLanes;
-    const auto row_of = [&](int64_t pixel) {
-      return pk.bias + (pk.row[pixel / g.ow % g.oh] + pk.col[pixel % g.ow]) * pk.bias_stride + offset;
-    };
-    if (!bias_varies) return row_of(0);
-    int32_t* const to = bias_tiles + tile * kTileSize / 4;
-    for (int r = 0; r < kStrip; ++r)
-      std::copy_n(row_of(s.pixel + std::min(r, s.last - 1) * sink.pixel_step), kLanes, to + r * kLanes);
-    return to;
+  // The steps of strips with these taps; those of the call before most often.
+  void set_steps(const Strip& s) {
+    if (s.kh0 == taps.kh0 && s.kh1 == taps.kh1 && s.kw0 == taps.kw0 && s.kw1 == taps.kw1) return;
+    taps = s;
+    k.steps = 0;
+    const int64_t depth = input.depth().channels;
+    for (int64_t kh = s.kh0; kh < s.kh1; ++kh)
+      for (int64_t kw = s.kw0; kw < s.kw1; ++kw) {
+        const int64_t tap = kh * input.kernel_width() + kw;
+        for (int64_t c = 0; c < depth; c += kTileBytes)
+          steps[k.steps++] = {input.taps()[tap] + c, (tap * depth + c) * kLanes};
+      }
+    k.quads_per_step = k.steps > 0 ? (kQuads - 1) / k.steps + 1 : 0;
   }
 
-  void multiply(const Strip* strips, int count, int64_t block, int blocks) {
-    work.wide = count == 1;
-    work.kh0 = strips[0].kh0;
-    work.kh1 = strips[0].kh1;
-    work.kw0 = strips[0].kw0;
-    work.kw1 = strips[0].kw1;
-    work.channel = block * kLanes;
-    work.channels = std::min<int64_t>(blocks * kLanes, g.oc - work.channel);
-    work.w = pk.w + block * pk.w_block;
-    const int64_t present = std::min<int64_t>(blocks, pk.blocks - block);
-    const int columns = work.wide ? 4 : 2;
-    for (int v = 0; v < columns; ++v) work.w_block[v] = v < present ? v * pk.w_block : 0;
-    for (int m = 0; m < count; ++m) {
-      work.x[m] = reinterpret_cast<const uint8_t*>(strips[m].origin);
-      work.pixel[m] = strips[m].pixel;
-      work.first[m] = strips[m].first;
-      work.last[m] = strips[m].last;
-      for (int v = 0; v < columns; ++v)
-        work.bias[m * columns + v] = bias(strips[m], block + (v < present ? v : 0), m * columns + v);
+  // Blocks [block, block + wanted) for the calls that follow, of which the last may not exist; kBlocks are multiplied.
+  template <int64_t kBlocks>
+  void set_blocks(int64_t block, int64_t wanted) {
+    const int64_t present = std::min(wanted, pk.blocks - block);
+    channel = block * kLanes;
+    channels = std::min(wanted * kLanes, g.oc - channel);
+    k.w = pk.w + block * pk.w_block;
+    for (int64_t v = 0; v < kBlocks; ++v) {
+      k.w_block[v] = v < present ? v * pk.w_block : 0;
+      bias[v] = pk.bias + (v < present ? block + v : block) * kLanes;
     }
-    work.bias_pitch = bias_varies ? kTileBytes : 0;
-    if (work.wide)
-      multiply_one_by_four(work, sink, acc, waiting);
+  }
+
+  // What the accumulators of strip `m` and block `v` begin with, where that depends on the pixel.
+  const int32_t* bias_tile(const Strip& s, int64_t m, int64_t v) {
+    int32_t* const tile = bias_tiles + (m * 2 + v) * kTileSize / 4;
+    for (int r = 0; r < kStrip; ++r) {
+      const int64_t pixel = s.pixel + std::min(r, s.last - 1) * input.pixel_step();
+      const int64_t row = pk.row[pixel / g.ow % g.oh] + pk.col[pixel % g.ow];
+      std::copy_n(bias[v] + row * pk.bias_stride, kLanes, tile + r * kLanes);
+    }
+    return tile;
+  }
+
+  // Two strips by two blocks, or one by four.
+  template <int64_t kBlocks>
+  void call(const Strip* strips) {
+    set_steps(strips[0]);
+    Target& t = targets[before == &targets[0] ? 1 : 0];
+    t.multiplier = a.multiplier.as<float>() + channel;
+    t.channels = channels;
+    t.wide = kBlocks == 4;
+    t.whole = channels == kBlocks * kLanes && !sink.f32;
+    for (int64_t m = 0; m < 4 / kBlocks; ++m) {
+      const Strip& s = strips[m];
+      t.y[m] = a.y.data + s.pixel * y_pixel + channel * (sink.f32 ? 4 : 1);
+      t.residual[m] = residual_pixel ? a.residual.as<uint8_t>() + s.pixel * residual_pixel + channel : nullptr;
+      t.first[m] = s.first;
+      t.last[m] = s.last;
+      t.whole &= s.first == 0 && s.last == kStrip;
+      k.x[m] = reinterpret_cast<const uint8_t*>(s.origin);
+      for (int64_t v = 0; v < kBlocks; ++v)
+        k.bias[m * kBlocks + v] = bias_varies ? bias_tile(s, m, v) : bias[v] + (pk.row[0] + pk.col[0]) * pk.bias_stride;
+    }
+    if (t.wide)
+      multiply_one_by_four(k, sink, before, acc);
     else
-      multiply_two_by_two(work, sink, acc, waiting);
+      multiply_two_by_two(k, sink, before, acc);
+    before = &t;
   }
 
   const QConv2d& a;
   const Conv2dGeometry& g;
   const StripInput& input;
   const PackedQConv& pk;
-  Sink sink;
-  Work work;
-  Waiting waiting;
+  const int64_t y_pixel, residual_pixel;  // bytes
+  const Sink sink;
+  Scratch<Step> steps;
+  Operands k{};
+  Strip taps;  // those of k's steps
+  int64_t channel = 0, channels = 0;  // of the blocks
+  const int32_t* bias[4];             // of each block
+  Target targets[2];
+  const Target* before = nullptr;  // of the call whose accumulators are in `acc`
   std::byte* acc = nullptr;
   int32_t* bias_tiles = nullptr;
   bool bias_varies = false;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cpu_kernels/own/scratch.h"
+
 namespace mininn::cpu::own {
 namespace {
 
@@ -12,13 +14,19 @@ constexpr int64_t round_up(int64_t v, int64_t to) { return ceil_div(v, to) * to;
 // Bytes of a tap in a patch. A pixel's readable bytes: more than its channels, so that taps are copied by dwords.
 int64_t patch_tap(const Conv2dGeometry& g) { return round_up(g.ic, 4); }
 
-// Where a window as one tap takes at most half of the steps that its taps would take one by one.
+// Where a window as one tap takes at most half of the steps that its taps would take one by one. (Copying it writes up to
+// 15 bytes behind it.)
 bool makes_patches(const Conv2dGeometry& g) {
   const int64_t taps = g.kh * g.kw;
-  return taps > 1 && 2 * round_up(taps * patch_tap(g), kTileBytes) <= taps * round_up(g.ic, kTileBytes);
+  return taps > 1 && 2 * round_up(taps * patch_tap(g) + 15, kTileBytes) <= taps * round_up(g.ic, kTileBytes);
 }
 
-// One pixel, a multiple of 4 bytes.
+// The pieces are small and of many sizes, so no call of the C library pays. All are multiples of 4 bytes.
+void clear(uint8_t* to, int64_t bytes) {
+  int64_t c = 0;
+  for (; c + 16 <= bytes; c += 16) std::memset(to + c, 0, 16);
+  for (; c < bytes; c += 4) std::memset(to + c, 0, 4);
+}
 void copy_pixel(uint8_t* to, const uint8_t* from, int64_t bytes) {
   int64_t c = 0;
   for (; c + 16 <= bytes; c += 16) std::memcpy(to + c, from + c, 16);
@@ -30,7 +38,7 @@ void copy_pixel(uint8_t* to, const uint8_t* from, int64_t bytes) {
 StripDepth::StripDepth(const Conv2dGeometry& g) {
   const bool patches = makes_patches(g);
   taps = patches ? 1 : g.kh * g.kw;
-  channels = round_up(patches ? g.kh * g.kw * patch_tap(g) : g.ic, kTileBytes);
+  channels = round_up(patches ? g.kh * g.kw * patch_tap(g) + 15 : g.ic, kTileBytes);
   stride = patches ? patch_tap(g) : channels;
 }
 
@@ -53,8 +61,9 @@ StripInput::StripInput(const QConv2d& a)
       depth_(a.g),
       form_(form_of()),
       copies_(form_ != Form::in_place &&
-              (form_ != Form::rows || g_.pad_h > 0 || g_.pad_w > 0 || a.x.strides[3] != depth_.channels)) {
-  const int64_t pixel = depth_.channels;  // bytes in a copy
+              (form_ != Form::rows || g_.pad_h > 0 || g_.pad_w > 0 || a.x.strides[3] != depth_.channels)),
+      pixel_bytes_(form_ == Form::patches ? depth_.stride : depth_.channels) {
+  const int64_t pixel = depth_.channels;
   strips_ = 1;
   pitch_ = pixel;
   kernel_width_ = g_.kw;
@@ -100,7 +109,9 @@ StripInput::StripInput(const QConv2d& a)
 }
 
 int64_t StripInput::part(int64_t unit, int64_t end, int64_t bytes) const {
-  const int64_t most = unit + std::max<int64_t>(1, bytes / unit_bytes_);
+  int64_t units = std::max<int64_t>(1, bytes / unit_bytes_);
+  if (strips_ % 2 == 1) units = round_up(units, 2);  // strips are multiplied in pairs
+  const int64_t most = unit + units;
   switch (form_) {
     case Form::rows: return std::min({end, most, (unit / g_.oh + 1) * g_.oh});  // of one image
     case Form::across: {  // whole groups of images are copied: none twice, if that can be
@@ -124,7 +135,7 @@ int64_t StripInput::copy_bytes(int64_t unit, int64_t end) const {
 
 // Input pixels (h, w), (h, w + step), ... of image n, which are all on the map.
 void StripInput::copy_pixels(uint8_t* to, int64_t n, int64_t h, int64_t w, int64_t count, int64_t step) const {
-  const int64_t from_pixel = a_.x.strides[3], to_pixel = depth_.channels;
+  const int64_t from_pixel = a_.x.strides[3], to_pixel = pixel_bytes_;
   const uint8_t* from = a_.x.as<uint8_t>() + n * a_.x.strides[0] + h * a_.x.strides[2] + w * from_pixel;
   if (from_pixel == to_pixel && step == 1) {
     std::memcpy(to, from, size_t(count * to_pixel));
@@ -136,32 +147,33 @@ void StripInput::copy_pixels(uint8_t* to, int64_t n, int64_t h, int64_t w, int64
 
 // The same where any of them may be padding.
 void StripInput::load_row(uint8_t* to, int64_t n, int64_t h, int64_t w, int64_t count, int64_t step) const {
-  const int64_t pixel = depth_.channels;
+  const int64_t pixel = pixel_bytes_;
   const bool outside = h < 0 || h >= g_.ih;
   const int64_t first = outside ? count : std::clamp<int64_t>(w < 0 ? ceil_div(-w, step) : 0, 0, count);
   const int64_t last = outside ? count : std::clamp<int64_t>(w < g_.iw ? ceil_div(g_.iw - w, step) : 0, first, count);
-  std::memset(to, 0, size_t(first * pixel));
+  clear(to, first * pixel);
   if (last > first) copy_pixels(to + first * pixel, n, h, w + first * step, last - first, step);
-  std::memset(to + last * pixel, 0, size_t((count - last) * pixel));
+  clear(to + last * pixel, (count - last) * pixel);
 }
 
-void StripInput::load_patch(uint8_t* to, int64_t n, int64_t oh, int64_t ow) const {
-  const int64_t tap = depth_.stride, h0 = oh * g_.stride_h - g_.pad_h, w0 = ow * g_.stride_w - g_.pad_w;
-  const uint8_t* const image = a_.x.as<uint8_t>() + n * a_.x.strides[0];
-  const bool gapless = g_.dil_w == 1 && a_.x.strides[3] == tap && w0 >= 0 && w0 + g_.kw <= g_.iw;
-  for (int64_t kh = 0; kh < g_.kh; ++kh, to += g_.kw * tap) {
-    const int64_t h = h0 + kh * g_.dil_h;
-    const bool inside = h >= 0 && h < g_.ih;
-    if (inside && gapless) {
-      copy_pixel(to, image + h * a_.x.strides[2] + w0 * tap, g_.kw * tap);
-      continue;
-    }
-    for (int64_t kw = 0; kw < g_.kw; ++kw) {
-      const int64_t w = w0 + kw * g_.dil_w;
-      if (inside && w >= 0 && w < g_.iw)
-        copy_pixel(to + kw * tap, image + h * a_.x.strides[2] + w * a_.x.strides[3], tap);
-      else
-        std::memset(to + kw * tap, 0, size_t(tap));
+// The windows of output pixels [first, last), counted through the batch.
+void StripInput::load_patches(uint8_t* to, int64_t first, int64_t last) const {
+  const int64_t tap = pixel_bytes_, kernel_row = g_.kw * tap;
+  const auto width = [&](int64_t count) { return (count - 1) * g_.stride_w + (g_.kw - 1) * g_.dil_w + 1; };
+  Scratch<uint8_t> row(width(g_.ow) * tap + 16);
+  for (int64_t i = first, count; i < last; i += count, to += count * pitch_) {  // of one output row
+    const int64_t n = i / map_pixels(), oh = i / g_.ow % g_.oh, ow = i % g_.ow;
+    count = std::min(last - i, g_.ow - ow);
+    for (int64_t kh = 0; kh < g_.kh; ++kh) {
+      load_row(row.data(), n, oh * g_.stride_h - g_.pad_h + kh * g_.dil_h, ow * g_.stride_w - g_.pad_w, width(count), 1);
+      for (int64_t p = 0; p < count; ++p) {
+        uint8_t* const patch = to + p * pitch_ + kh * kernel_row;
+        const uint8_t* const from = row.data() + p * g_.stride_w * tap;
+        if (g_.dil_w == 1)  // what is written behind a kernel row belongs to the next one, or meets weights of zero
+          for (int64_t c = 0; c < kernel_row; c += 16) std::memcpy(patch + c, from + c, 16);
+        else
+          for (int64_t kw = 0; kw < g_.kw; ++kw) copy_pixel(patch + kw * tap, from + kw * g_.dil_w * tap, tap);
+      }
     }
   }
 }
@@ -170,14 +182,9 @@ void StripInput::load(int64_t unit, int64_t end, uint8_t* copy) const {
   if (!copies_) return;
   switch (form_) {
     case Form::in_place: break;
-    case Form::patches: {
-      const int64_t pixels = g_.n * map_pixels();
-      for (int64_t i = unit * kStrip; i < end * kStrip; ++i, copy += pitch_) {
-        const int64_t pixel = std::min(i, pixels - 1);
-        load_patch(copy, pixel / map_pixels(), pixel / g_.ow % g_.oh, pixel % g_.ow);
-      }
+    case Form::patches:
+      load_patches(copy, unit * kStrip, std::min(end * kStrip, g_.n * map_pixels()));
       break;
-    }
     case Form::rows: {
       const int64_t n = unit / g_.oh, h0 = unit % g_.oh * g_.stride_h - g_.pad_h;
       const int64_t rows = copy_bytes(unit, end) / row_bytes_, width = row_bytes_ / depth_.channels;

@@ -71,13 +71,14 @@ class StripInput {
   int64_t map_pixels() const { return g_.oh * g_.ow; }
   void copy_pixels(uint8_t* to, int64_t n, int64_t h, int64_t w, int64_t count, int64_t step) const;
   void load_row(uint8_t* to, int64_t n, int64_t h, int64_t w, int64_t count, int64_t step) const;
-  void load_patch(uint8_t* to, int64_t n, int64_t oh, int64_t ow) const;
+  void load_patches(uint8_t* to, int64_t first, int64_t last) const;
 
   const QConv2d& a_;
   const Conv2dGeometry& g_;
   const StripDepth depth_;
   const Form form_;
   const bool copies_;
+  const int64_t pixel_bytes_;  // of a pixel in a copied row
   int64_t units_ = 0, strips_ = 0, pitch_ = 0, pixel_step_ = 1, kernel_width_ = 1;
   int64_t unit_bytes_ = 0;               // of a copy
   int64_t row_bytes_ = 0;                // rows, shifted: of an input row of the copy
