@@ -3,7 +3,7 @@
 // (or one by four where a strip has no partner), and between its tile instructions writes the codes of the call before:
 // conversion and scaling cost no time of their own. qconv2d_strips.h says where the pixels are.
 //
-// Packed weights are blocks of 16 output channels: [depth / 4][16][4] s8, so that 16 rows of 64 bytes are a tile.
+// Packed weights are blocks of 16 output channels: [depth / 4][16][4] s8, so that the rows of a step follow each other.
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -12,15 +12,16 @@
 #include "core/parallel.h"
 #include "cpu_kernels/own/cpu_features.h"
 #include "cpu_kernels/own/qconv2d.h"
+#include "cpu_kernels/own/qconv2d_epilogue_zmm.h"
 #include "cpu_kernels/own/qconv2d_strips.h"
-#include "cpu_kernels/own/requant.h"
 #include "cpu_kernels/own/scratch.h"
 
 namespace mininn::cpu::own {
 namespace {
 
 constexpr int kLanes = 16;           // output channels of a block
-constexpr int64_t kTileSize = 1024;  // bytes: 16 rows of kTileBytes
+constexpr int64_t kRowBytes = 64;    // of accumulators and of weights: a block
+constexpr int64_t kTileSize = 16 * kRowBytes;
 constexpr int kQuads = 16;           // groups of four accumulator rows in the four tiles of a call
 
 // The output side of a convolution.
@@ -43,7 +44,7 @@ struct Target {
   bool whole;  // all 64 codes of every quad
 };
 
-// 64 values of depth: where they are, from a strip's origin and from the weights'.
+// A tile's row of depth: where it is, from a strip's origin and from the weights'.
 struct Step {
   int64_t x, w;
 };
@@ -71,64 +72,24 @@ namespace {
 // What tile loads and stores do to memory is invisible to GCC; this makes it forget what it knows.
 inline void memory_barrier(const void* p) { __asm__ volatile("" : : "r"(p) : "memory"); }
 
-void configure_tiles() {
+// Accumulators are tiles 0 to 3, input 4 and 5 with rows of `step` values, weights 6 and 7.
+void configure_tiles(int64_t step) {
   struct alignas(64) {
     uint8_t palette = 1, start_row = 0, reserved[14] = {};
-    uint16_t bytes_per_row[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+    uint16_t bytes_per_row[16] = {64, 64, 64, 64, 0, 0, 64, 64};
+    uint8_t rows[16] = {16, 16, 16, 16, 16, 16};
   } config;
+  config.bytes_per_row[4] = config.bytes_per_row[5] = uint16_t(step);
+  config.rows[6] = config.rows[7] = uint8_t(step / 4);
   memory_barrier(&config);
   _tile_loadconfig(&config);
 }
 void release_tiles() { _tile_release(); }
 
-// A sink's constants in vectors: made once per call, so that they stay in registers.
-struct Constants {
-  __m512 lo, hi, residual_scale;
-  __m512i zero, residual_zero, order;
-
-  explicit Constants(const Sink& s)
-      : lo(_mm512_set1_ps(s.range.lo)),
-        hi(_mm512_set1_ps(s.range.hi)),
-        residual_scale(_mm512_set1_ps(s.residual_scale)),
-        zero(_mm512_set1_epi32(s.range.zero)),
-        residual_zero(_mm512_set1_epi32(s.residual_zero)),
-        order(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)) {}
-
-  // 16 accumulators of a pixel, before they become codes.
-  template <bool kResidual>
-  __m512 scaled(__m512i acc, __m512 multiplier, const uint8_t* residual, __mmask16 mask) const {
-    __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier);
-    if (kResidual) {
-      const __m512i r = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, residual));
-      t = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(r, residual_zero)), residual_scale, t);
-    }
-    return t;
-  }
-  __m512i codes(__m512 t) const { return to_codes(t, lo, hi, zero); }
-  // The same where codes begin at 0 and zero is 0, for vpackusdw: what it clamps need not be clamped before.
-  __m512i codes_to_pack(__m512 t) const { return _mm512_cvtps_epi32(_mm512_min_ps(t, hi)); }
-};
-
-// A row of accumulators to the output.
-__attribute__((noinline)) void finish_row(const Sink& s, const Target& t, const std::byte* acc, int m, int r) {
-  if (r < t.first[m] || r >= t.last[m]) return;
-  const Constants k(s);
-  for (int64_t c = 0; c < t.channels; c += kLanes) {
-    const __m512i from = _mm512_load_si512(acc + (m * 2 + c / kLanes) * kTileSize + r * kTileBytes);
-    const int64_t left = t.channels - c;
-    const __mmask16 mask = left >= kLanes ? __mmask16(0xffff) : __mmask16((1u << left) - 1);
-    const __m512 multiplier = _mm512_maskz_loadu_ps(mask, t.multiplier + c);
-    const __m512 v = s.residual_step
-                         ? k.scaled<true>(from, multiplier, t.residual[m] + r * s.residual_step + c, mask)
-                         : k.scaled<false>(from, multiplier, nullptr, mask);
-    std::byte* y = t.y[m] + r * s.y_step;
-    if (s.f32)
-      _mm512_mask_storeu_ps(reinterpret_cast<float*>(y) + c, mask, v);
-    else
-      _mm512_mask_cvtepi32_storeu_epi8(y + c, mask, k.codes(v));
-  }
+inline __m512i widened(const uint8_t* codes, __mmask16 mask) {
+  return _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, codes));
 }
+inline ZmmCodes zmm_codes(const Sink& s) { return {s.range, s.residual_scale, s.residual_zero}; }
 
 // The ways to write a call's accumulators, a quad at a time. The usual ones, made of whole quads, turn four rows of
 // accumulators into 64 codes: two pixels by two blocks, or one pixel by four. kPlain: zero and the least code are 0.
@@ -136,7 +97,8 @@ template <bool kWide, bool kResidual, bool kPlain>
 class WholeQuads {
  public:
   WholeQuads(const Sink& s, const Target& target, const std::byte* acc)
-      : k(s),
+      : to(zmm_codes(s)),
+        order(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)),
         t(target),
         from(acc),
         y(target.y[0]),
@@ -150,14 +112,15 @@ class WholeQuads {
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
       const int block = kWide ? i : i % 2, row = kWide ? 0 : i / 2;
-      const __m512 value = k.template scaled<kResidual>(_mm512_load_si512(from + block * kTileSize + row * kTileBytes),
-                                                        _mm512_loadu_ps(multiplier + block * kLanes),
-                                                        residual + row * residual_step + block * kLanes, 0xffff);
-      v[i] = kPlain ? k.codes_to_pack(value) : k.codes(value);
+      const __m512i sum = _mm512_load_si512(from + block * kTileSize + row * kRowBytes);
+      const __m512 scale = _mm512_loadu_ps(multiplier + block * kLanes);
+      const uint8_t* r = residual + row * residual_step + block * kLanes;
+      const __m512 value = kResidual ? to.scaled(sum, scale, widened(r, 0xffff)) : to.scaled(sum, scale);
+      v[i] = kPlain ? to.codes_to_pack(value) : to.codes(value);
     }
     // Packing works within 128-bit lanes: dword 4j+i of the result holds channels 4j..4j+3 of v[i].
     const __m512i bytes = _mm512_packus_epi16(_mm512_packus_epi32(v[0], v[1]), _mm512_packus_epi32(v[2], v[3]));
-    const __m512i sorted = _mm512_permutexvar_epi32(k.order, bytes);
+    const __m512i sorted = _mm512_permutexvar_epi32(order, bytes);
     if (kWide) {
       _mm512_storeu_si512(y, sorted);
       next(1);
@@ -170,7 +133,7 @@ class WholeQuads {
 
  private:
   void next(int rows) {
-    from += rows * kTileBytes;
+    from += rows * kRowBytes;
     y += rows * y_step;
     if (kResidual) residual += rows * residual_step;
     if (!kWide && ++quad == kQuads / 2) {  // the second strip
@@ -180,7 +143,8 @@ class WholeQuads {
     }
   }
 
-  const Constants k;
+  const ZmmCodes to;
+  const __m512i order;
   const Target& t;
   const std::byte* from;
   std::byte* y;
@@ -194,20 +158,39 @@ class WholeQuads {
 class PartialQuads {
  public:
   PartialQuads(const Sink& sink, const Target& target, const std::byte* accumulators)
-      : s(sink), t(target), acc(accumulators) {}
+      : s(sink), to(zmm_codes(sink)), t(target), acc(accumulators) {}
 
   void write() {
     if (t.wide) {
-      finish_row(s, t, acc, 0, quad);
+      write_row(0, quad);
     } else {
-      finish_row(s, t, acc, quad / 8, quad % 8 * 2);
-      finish_row(s, t, acc, quad / 8, quad % 8 * 2 + 1);
+      write_row(quad / 8, quad % 8 * 2);
+      write_row(quad / 8, quad % 8 * 2 + 1);
     }
     ++quad;
   }
 
  private:
+  void write_row(int m, int r) const {
+    if (r < t.first[m] || r >= t.last[m]) return;
+    for (int64_t c = 0; c < t.channels; c += kLanes) {
+      const __m512i from = _mm512_load_si512(acc + (m * 2 + c / kLanes) * kTileSize + r * kRowBytes);
+      const int64_t left = t.channels - c;
+      const __mmask16 mask = left >= kLanes ? __mmask16(0xffff) : __mmask16((1u << left) - 1);
+      const __m512 multiplier = _mm512_maskz_loadu_ps(mask, t.multiplier + c);
+      const __m512 value =
+          s.residual_step ? to.scaled(from, multiplier, widened(t.residual[m] + r * s.residual_step + c, mask))
+                          : to.scaled(from, multiplier);
+      std::byte* y = t.y[m] + r * s.y_step;
+      if (s.f32)
+        _mm512_mask_storeu_ps(reinterpret_cast<float*>(y) + c, mask, value);
+      else
+        _mm_mask_storeu_epi8(y + c, mask, _mm512_cvtepi32_epi8(to.codes(value)));
+    }
+  }
+
   const Sink& s;
+  const ZmmCodes to;
   const Target& t;
   const std::byte* acc;
   int quad = 0;
@@ -237,7 +220,7 @@ inline void with_quads(const Sink& s, const Target* t, const std::byte* acc, con
   else if (!t->whole)
     f(PartialQuads(s, *t, acc));
   else
-    with_constants(t->wide, s.residual_step != 0, s.range.zero == 0 && s.range.lo == 0,
+    with_constants(t->wide, s.residual_step != 0, begins_at_zero(s.range),
                    [&]<bool kWide, bool kResidual, bool kPlain>() __attribute__((always_inline)) {
                      f(WholeQuads<kWide, kResidual, kPlain>(s, *t, acc));
                    });
@@ -258,10 +241,10 @@ inline void begin_tiles(const Operands& k) {
 
 inline void store_tiles(std::byte* acc) {
   memory_barrier(acc);
-  _tile_stored(0, acc, kTileBytes);
-  _tile_stored(1, acc + kTileSize, kTileBytes);
-  _tile_stored(2, acc + 2 * kTileSize, kTileBytes);
-  _tile_stored(3, acc + 3 * kTileSize, kTileBytes);
+  _tile_stored(0, acc, kRowBytes);
+  _tile_stored(1, acc + kTileSize, kRowBytes);
+  _tile_stored(2, acc + 2 * kTileSize, kRowBytes);
+  _tile_stored(3, acc + 3 * kTileSize, kRowBytes);
   memory_barrier(acc);
 }
 
@@ -287,14 +270,29 @@ void multiply_two_by_two(const Operands& k, const Sink& s, const Target* before,
     const int64_t pitch = k.pitch;
     begin_tiles(k);
     interleave(k, quads, [&](const Step& i) __attribute__((always_inline)) {
-      _tile_loadd(6, w0 + i.w, kTileBytes);
+      _tile_loadd(6, w0 + i.w, kRowBytes);
       _tile_loadd(4, x0 + i.x, pitch);
       _tile_dpbusd(0, 4, 6);
-      _tile_loadd(7, w1 + i.w, kTileBytes);
+      _tile_loadd(7, w1 + i.w, kRowBytes);
       _tile_dpbusd(1, 4, 7);
       _tile_loadd(5, x1 + i.x, pitch);
       _tile_dpbusd(2, 5, 6);
       _tile_dpbusd(3, 5, 7);
+    });
+    store_tiles(acc);
+  });
+}
+
+// The same where the second block does not exist.
+void multiply_two_by_one(const Operands& k, const Sink& s, const Target* before, std::byte* acc) {
+  with_quads(s, before, acc, [&](auto quads) __attribute__((always_inline)) {
+    begin_tiles(k);
+    interleave(k, quads, [&](const Step& i) __attribute__((always_inline)) {
+      _tile_loadd(6, k.w + i.w, kRowBytes);
+      _tile_loadd(4, k.x[0] + i.x, k.pitch);
+      _tile_dpbusd(0, 4, 6);
+      _tile_loadd(5, k.x[1] + i.x, k.pitch);
+      _tile_dpbusd(2, 5, 6);
     });
     store_tiles(acc);
   });
@@ -307,14 +305,14 @@ void multiply_one_by_four(const Operands& k, const Sink& s, const Target* before
     interleave(k, quads, [&](const Step& i) __attribute__((always_inline)) {
       const int8_t* w = k.w + i.w;
       _tile_loadd(4, k.x[0] + i.x, k.pitch);
-      _tile_loadd(5, w, kTileBytes);
-      _tile_dpbusd(0, 4, 5);
-      _tile_loadd(6, w + k.w_block[1], kTileBytes);
-      _tile_dpbusd(1, 4, 6);
-      _tile_loadd(7, w + k.w_block[2], kTileBytes);
-      _tile_dpbusd(2, 4, 7);
-      _tile_loadd(5, w + k.w_block[3], kTileBytes);
-      _tile_dpbusd(3, 4, 5);
+      _tile_loadd(6, w, kRowBytes);
+      _tile_dpbusd(0, 4, 6);
+      _tile_loadd(7, w + k.w_block[1], kRowBytes);
+      _tile_dpbusd(1, 4, 7);
+      _tile_loadd(6, w + k.w_block[2], kRowBytes);
+      _tile_dpbusd(2, 4, 6);
+      _tile_loadd(7, w + k.w_block[3], kRowBytes);
+      _tile_dpbusd(3, 4, 7);
     });
     store_tiles(acc);
   });
@@ -327,7 +325,9 @@ MININN_TARGET_END
 namespace mininn::cpu::own {
 namespace {
 
-constexpr int64_t kPartLeast = 36 << 10, kPartMost = 512 << 10;  // bytes of input that is copied and worked on together
+// Bytes of input and output that are worked on together: both stay in the L1 cache, or in L2 where more weights pass by.
+// Larger parts copy fewer pixels twice.
+constexpr int64_t kPartInPlace = 28 << 10, kPartCopied = 72 << 10, kPartMost = 768 << 10;
 
 // One thread's share: units of strips by pairs of blocks.
 class Walk {
@@ -345,19 +345,19 @@ class Walk {
              .residual_zero = a.residual_zero,
              .f32 = a.y.dtype == DType::f32,
              .range = code_range(a.y_zero, a.lo, a.hi)},
-        steps(input.depth().size() / kTileBytes) {
+        steps(input.depth().size() / input.depth().step) {
     const auto varies = [](const int32_t* v, int64_t n) {
       return std::any_of(v, v + n, [&](int32_t i) { return i != v[0]; });
     };
     bias_varies = varies(pk.row, g.oh) || varies(pk.col, g.ow);
     k.pitch = input.pitch();
     k.step = steps.data();
-    k.bias_pitch = bias_varies ? kTileBytes : 0;
+    k.bias_pitch = bias_varies ? kRowBytes : 0;
   }
 
   void run(int64_t unit0, int64_t unit1, int64_t pair0, int64_t pair1) {
     const int64_t weights = (pair1 - pair0) * 2 * pk.w_block;
-    const int64_t bytes = std::clamp(weights / 2, kPartLeast, kPartMost);
+    const int64_t bytes = std::clamp(weights / 2, input.copies() ? kPartCopied : kPartInPlace, kPartMost);
     int64_t copy_bytes = 0, most = 0;
     for (int64_t unit = unit0, end; unit < unit1; unit = end) {
       end = input.part(unit, unit1, bytes);
@@ -370,7 +370,7 @@ class Walk {
     acc = memory.data();
     bias_tiles = reinterpret_cast<int32_t*>(acc + 4 * kTileSize);
 
-    configure_tiles();
+    configure_tiles(input.depth().step);
     for (int64_t unit = unit0, end; unit < unit1; unit = end) {
       end = input.part(unit, unit1, bytes);
       input.load(unit, end, copy.data());
@@ -415,12 +415,12 @@ class Walk {
     if (s.kh0 == taps.kh0 && s.kh1 == taps.kh1 && s.kw0 == taps.kw0 && s.kw1 == taps.kw1) return;
     taps = s;
     k.steps = 0;
-    const int64_t depth = input.depth().channels;
+    const StripDepth& depth = input.depth();
     for (int64_t kh = s.kh0; kh < s.kh1; ++kh)
       for (int64_t kw = s.kw0; kw < s.kw1; ++kw) {
         const int64_t tap = kh * input.kernel_width() + kw;
-        for (int64_t c = 0; c < depth; c += kTileBytes)
-          steps[k.steps++] = {input.taps()[tap] + c, (tap * depth + c) * kLanes};
+        for (int64_t c = 0; c < depth.channels; c += depth.step)
+          steps[k.steps++] = {input.taps()[tap] + c, (tap * depth.channels + c) * kLanes};
       }
     k.quads_per_step = k.steps > 0 ? (kQuads - 1) / k.steps + 1 : 0;
   }
@@ -471,6 +471,8 @@ class Walk {
     }
     if (t.wide)
       multiply_one_by_four(k, sink, before, acc);
+    else if (channels <= kLanes)
+      multiply_two_by_one(k, sink, before, acc);
     else
       multiply_two_by_two(k, sink, before, acc);
     before = &t;

@@ -8,35 +8,55 @@ MININN_TARGET_AVX512
 namespace mininn::cpu::own {
 namespace {
 
+// What turns accumulators into codes, in vectors that stay in registers. Results are 32-bit integers; codes() gives codes.
+struct ZmmCodes {
+  __m512 lo, hi, residual_scale;
+  __m512i zero, residual_zero;
+
+  ZmmCodes(const CodeRange& range, float scale_of_residual, int32_t zero_of_residual)
+      : lo(_mm512_set1_ps(range.lo)),
+        hi(_mm512_set1_ps(range.hi)),
+        residual_scale(_mm512_set1_ps(scale_of_residual)),
+        zero(_mm512_set1_epi32(range.zero)),
+        residual_zero(_mm512_set1_epi32(zero_of_residual)) {}
+
+  static __m512 scaled(__m512i acc, __m512 multiplier) { return _mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier); }
+  // `residual`: its codes as 32-bit integers.
+  __m512 scaled(__m512i acc, __m512 multiplier, __m512i residual) const {
+    const __m512 r = _mm512_cvtepi32_ps(_mm512_sub_epi32(residual, residual_zero));
+    return _mm512_fmadd_ps(r, residual_scale, scaled(acc, multiplier));
+  }
+  __m512i codes(__m512 t) const { return to_codes(t, lo, hi, zero); }
+  // The same where codes begin at 0 and zero is 0, for vpackusdw: what it clamps need not be clamped before.
+  __m512i codes_to_pack(__m512 t) const { return _mm512_cvtps_epi32(_mm512_min_ps(t, hi)); }
+};
+
+inline bool begins_at_zero(const CodeRange& range) { return range.zero == 0 && range.lo == 0; }
+
 // For the block `v` of a call's channels.
 struct ZmmEpilogue {
   const QTile& t;
   int64_t channel;
   __mmask16 mask;
-  __m512 multiplier, lo, hi, residual_scale;
-  __m512i zero, residual_zero;
+  __m512 multiplier;
+  ZmmCodes to;
 
-  ZmmEpilogue(const QTile& tile, int v) : t(tile), channel(tile.channel + 16 * v) {
+  ZmmEpilogue(const QTile& tile, int v)
+      : t(tile), channel(tile.channel + 16 * v), to(tile.range, tile.residual_scale, tile.residual_zero) {
     const int64_t left = t.channels - 16 * v;
     mask = left >= 16 ? __mmask16(0xffff) : __mmask16((1u << left) - 1);
     multiplier = _mm512_maskz_loadu_ps(mask, t.multiplier + channel);
-    lo = _mm512_set1_ps(t.range.lo);
-    hi = _mm512_set1_ps(t.range.hi);
-    zero = _mm512_set1_epi32(t.range.zero);
-    residual_scale = _mm512_set1_ps(t.residual_scale);
-    residual_zero = _mm512_set1_epi32(t.residual_zero);
   }
 
   void store(int p, __m512i acc) const {
-    __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier);
-    if (t.has_residual) {
-      const __m512i r = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, t.residual[p] + channel));
-      y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(r, residual_zero)), residual_scale, y);
-    }
+    const __m512 y =
+        t.has_residual
+            ? to.scaled(acc, multiplier, _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, t.residual[p] + channel)))
+            : to.scaled(acc, multiplier);
     if (t.f32)
       _mm512_mask_storeu_ps(reinterpret_cast<float*>(t.y[p]) + channel, mask, y);
     else
-      _mm512_mask_cvtepi32_storeu_epi8(t.y[p] + channel, mask, to_codes(y, lo, hi, zero));
+      _mm512_mask_cvtepi32_storeu_epi8(t.y[p] + channel, mask, to.codes(y));
   }
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cpu_kernels/own/codes.h"
 #include "cpu_kernels/own/scratch.h"
 
 namespace mininn::cpu::own {
@@ -14,31 +15,25 @@ constexpr int64_t round_up(int64_t v, int64_t to) { return ceil_div(v, to) * to;
 // Bytes of a tap in a patch. A pixel's readable bytes: more than its channels, so that taps are copied by dwords.
 int64_t patch_tap(const Conv2dGeometry& g) { return round_up(g.ic, 4); }
 
+constexpr int64_t kLongest = 64;  // step
+
+int64_t steps_of(int64_t values) { return ceil_div(values, kLongest); }
+
 // Where a window as one tap takes at most half of the steps that its taps would take one by one. (Copying it writes up to
 // 15 bytes behind it.)
 bool makes_patches(const Conv2dGeometry& g) {
   const int64_t taps = g.kh * g.kw;
-  return taps > 1 && 2 * round_up(taps * patch_tap(g) + 15, kTileBytes) <= taps * round_up(g.ic, kTileBytes);
-}
-
-// The pieces are small and of many sizes, so no call of the C library pays. All are multiples of 4 bytes.
-void clear(uint8_t* to, int64_t bytes) {
-  int64_t c = 0;
-  for (; c + 16 <= bytes; c += 16) std::memset(to + c, 0, 16);
-  for (; c < bytes; c += 4) std::memset(to + c, 0, 4);
-}
-void copy_pixel(uint8_t* to, const uint8_t* from, int64_t bytes) {
-  int64_t c = 0;
-  for (; c + 16 <= bytes; c += 16) std::memcpy(to + c, from + c, 16);
-  for (; c < bytes; c += 4) std::memcpy(to + c, from + c, 4);
+  return taps > 1 && 2 * steps_of(taps * patch_tap(g) + 15) <= taps * steps_of(g.ic);
 }
 
 }  // namespace
 
 StripDepth::StripDepth(const Conv2dGeometry& g) {
   const bool patches = makes_patches(g);
+  const int64_t values = patches ? g.kh * g.kw * patch_tap(g) + 15 : round_up(g.ic, 4), steps = steps_of(values);
   taps = patches ? 1 : g.kh * g.kw;
-  channels = round_up(patches ? g.kh * g.kw * patch_tap(g) + 15 : g.ic, kTileBytes);
+  step = round_up(ceil_div(values, steps), patches ? 16 : 4);
+  channels = step * steps;
   stride = patches ? patch_tap(g) : channels;
 }
 
@@ -109,7 +104,7 @@ StripInput::StripInput(const QConv2d& a)
 }
 
 int64_t StripInput::part(int64_t unit, int64_t end, int64_t bytes) const {
-  int64_t units = std::max<int64_t>(1, bytes / unit_bytes_);
+  int64_t units = std::max<int64_t>(1, bytes / (unit_bytes_ + strips_ * kStrip * g_.oc));
   if (strips_ % 2 == 1) units = round_up(units, 2);  // strips are multiplied in pairs
   const int64_t most = unit + units;
   switch (form_) {
@@ -142,7 +137,7 @@ void StripInput::copy_pixels(uint8_t* to, int64_t n, int64_t h, int64_t w, int64
     return;
   }
   const int64_t bytes = round_up(g_.ic, 4);  // what is behind them in the copy meets weights of zero
-  for (int64_t i = 0; i < count; ++i) copy_pixel(to + i * to_pixel, from + i * step * from_pixel, bytes);
+  for (int64_t i = 0; i < count; ++i) copy_codes(to + i * to_pixel, from + i * step * from_pixel, bytes);
 }
 
 // The same where any of them may be padding.
@@ -151,9 +146,9 @@ void StripInput::load_row(uint8_t* to, int64_t n, int64_t h, int64_t w, int64_t 
   const bool outside = h < 0 || h >= g_.ih;
   const int64_t first = outside ? count : std::clamp<int64_t>(w < 0 ? ceil_div(-w, step) : 0, 0, count);
   const int64_t last = outside ? count : std::clamp<int64_t>(w < g_.iw ? ceil_div(g_.iw - w, step) : 0, first, count);
-  clear(to, first * pixel);
+  fill_codes(to, 0, first * pixel);
   if (last > first) copy_pixels(to + first * pixel, n, h, w + first * step, last - first, step);
-  clear(to + last * pixel, (count - last) * pixel);
+  fill_codes(to + last * pixel, 0, (count - last) * pixel);
 }
 
 // The windows of output pixels [first, last), counted through the batch.
@@ -172,7 +167,7 @@ void StripInput::load_patches(uint8_t* to, int64_t first, int64_t last) const {
         if (g_.dil_w == 1)  // what is written behind a kernel row belongs to the next one, or meets weights of zero
           for (int64_t c = 0; c < kernel_row; c += 16) std::memcpy(patch + c, from + c, 16);
         else
-          for (int64_t kw = 0; kw < g_.kw; ++kw) copy_pixel(patch + kw * tap, from + kw * g_.dil_w * tap, tap);
+          for (int64_t kw = 0; kw < g_.kw; ++kw) copy_codes(patch + kw * tap, from + kw * g_.dil_w * tap, tap);
       }
     }
   }

@@ -1,7 +1,7 @@
 // How the input of an int8 convolution lies in memory when tile registers are loaded from it.
 //
-// A tile register takes 16 rows of 64 bytes at equal distances: here 64 input channels (or 64 values of a patch) of each
-// of 16 output pixels, called a strip. So at every tap the input pixels of a strip must be evenly spaced, and padding must
+// A tile register takes 16 rows of up to 64 bytes at equal distances: here so many input channels (or values of a patch)
+// of each of 16 output pixels, called a strip. So at every tap the input pixels of a strip must be evenly spaced, and padding must
 // be zeros somewhere in memory. That asks for a copy of the input, a part at a time, in one of these forms:
 //
 //   in_place  1x1 kernels of stride 1. No copy: a strip is any 16 pixels.
@@ -22,13 +22,14 @@
 namespace mininn::cpu::own {
 
 inline constexpr int kStrip = 16;
-inline constexpr int64_t kTileBytes = 64;  // of a row of a tile: input channels of a step
 
-// Where the weight of an input channel and a tap meets its input: value tap(kh, kw) * channels + c of an output pixel.
+// The values that a convolution sums up for one output: the weight of input channel c and tap (kh, kw) meets value
+// (kh * KW + kw) * stride + c. Values without a weight are zero there, whatever the input has.
 struct StripDepth {
   int64_t taps;      // 1 for patches
-  int64_t channels;  // of a tap, a multiple of kTileBytes
-  int64_t stride;    // from a tap of the kernel to the next, in the order of these values
+  int64_t channels;  // of a tap
+  int64_t stride;    // from a tap of the kernel to the next
+  int64_t step;      // values of one row of a tile, at most 64; divides channels
 
   explicit StripDepth(const Conv2dGeometry& g);
   int64_t size() const { return taps * channels; }
@@ -55,7 +56,8 @@ class StripInput {
   int64_t kernel_width() const { return kernel_width_; }
   const StripDepth& depth() const { return depth_; }
 
-  // The end of the units from `unit` on, before `end`, whose copies together take about `bytes`.
+  bool copies() const { return copies_; }
+  // The end of the units from `unit` on, before `end`, whose input and output together take about `bytes`.
   int64_t part(int64_t unit, int64_t end, int64_t bytes) const;
   // Bytes that load() writes for units of one part.
   int64_t copy_bytes(int64_t unit, int64_t end) const;

@@ -191,6 +191,7 @@ void check_kernels(Rng& rng, const Case& c) {
       CHECK(codes == want_codes);
       reals.poison();
       a.y = reals.view();
+      if (k.check(a)) continue;  // writes codes only
       k.run(a, {});
       CHECK(reals == want_reals);
     }
