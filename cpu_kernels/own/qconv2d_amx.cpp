@@ -345,7 +345,7 @@ class Walk {
              .residual_zero = a.residual_zero,
              .f32 = a.y.dtype == DType::f32,
              .range = code_range(a.y_zero, a.lo, a.hi)},
-        steps(input.depth().size() / input.depth().step) {
+        steps(input.depth().size / input.depth().step) {
     const auto varies = [](const int32_t* v, int64_t n) {
       return std::any_of(v, v + n, [&](int32_t i) { return i != v[0]; });
     };
@@ -418,7 +418,7 @@ class Walk {
     const StripDepth& depth = input.depth();
     for (int64_t kh = s.kh0; kh < s.kh1; ++kh)
       for (int64_t kw = s.kw0; kw < s.kw1; ++kw) {
-        const int64_t tap = kh * input.kernel_width() + kw;
+        const int64_t tap = kh * depth.taps + kw;
         for (int64_t c = 0; c < depth.channels; c += depth.step)
           steps[k.steps++] = {input.taps()[tap] + c, (tap * depth.channels + c) * kLanes};
       }
@@ -514,17 +514,17 @@ Refusal check(const QConv2d& a) {
 Tensor pack(const QConv2d& a) {
   const Conv2dGeometry& g = a.g;
   const StripDepth depth(g);
-  const int64_t taps = g.kh * g.kw;
-  QPacking packing = pack_bias_rows(a, 1, kLanes, depth.size() * kLanes, 0);
+  QPacking packing = pack_bias_rows(a, 1, kLanes, depth.size * kLanes, 0);
   const auto* const w = a.w.as<int8_t>();
   parallel_for(g.oc, 4, [&](int64_t begin, int64_t end) {
     for (int64_t o = begin; o < end; ++o) {
-      int8_t* const block = packing.w + o / kLanes * depth.size() * kLanes + o % kLanes * 4;
+      int8_t* const block = packing.w + o / kLanes * depth.size * kLanes + o % kLanes * 4;
       for (int64_t c = 0; c < g.ic; ++c)
-        for (int64_t tap = 0; tap < taps; ++tap) {
-          const int64_t k = tap * depth.stride + c;
-          block[k / 4 * kLanes * 4 + k % 4] = w[(o * g.ic + c) * taps + tap];
-        }
+        for (int64_t kh = 0; kh < g.kh; ++kh)
+          for (int64_t kw = 0; kw < g.kw; ++kw) {
+            const int64_t k = depth.value(kh, kw, c);
+            block[k / 4 * kLanes * 4 + k % 4] = w[((o * g.ic + c) * g.kh + kh) * g.kw + kw];
+          }
     }
   });
   return std::move(packing.buffer);
@@ -543,7 +543,7 @@ void run(const QConv2d& a, const ExecContext&) {
   // less, unless it leaves threads idle.
   const double by_units = balance(units, threads), by_pairs = balance(pairs, threads);
   const bool heavy = pk.blocks * pk.w_block > g.n * g.ih * g.iw * a.x.strides[3];
-  const int64_t unit_macs = input.strips_per_unit() * kStrip * 2 * kLanes * input.depth().size();
+  const int64_t unit_macs = input.strips_per_unit() * kStrip * 2 * kLanes * input.depth().size;
   const auto grain = [&](int64_t per_item) { return 1 + 2000000 / std::max<int64_t>(1, unit_macs * per_item); };
   const auto walk = [&](int64_t unit0, int64_t unit1, int64_t pair0, int64_t pair1) {
     Walk(a, input, pk).run(unit0, unit1, pair0, pair1);

@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "cpu_kernels/own/codes.h"
-#include "cpu_kernels/own/scratch.h"
 
 namespace mininn::cpu::own {
 namespace {
@@ -12,41 +11,27 @@ namespace {
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t v, int64_t to) { return ceil_div(v, to) * to; }
 
-// Bytes of a tap in a patch. A pixel's readable bytes: more than its channels, so that taps are copied by dwords.
-int64_t patch_tap(const Conv2dGeometry& g) { return round_up(g.ic, 4); }
-
 constexpr int64_t kLongest = 64;  // step
-
-int64_t steps_of(int64_t values) { return ceil_div(values, kLongest); }
-
-// Where a window as one tap takes at most half of the steps that its taps would take one by one. (Copying it writes up to
-// 15 bytes behind it.)
-bool makes_patches(const Conv2dGeometry& g) {
-  const int64_t taps = g.kh * g.kw;
-  return taps > 1 && 2 * steps_of(taps * patch_tap(g) + 15) <= taps * steps_of(g.ic);
-}
 
 }  // namespace
 
 StripDepth::StripDepth(const Conv2dGeometry& g) {
-  const bool patches = makes_patches(g);
-  const int64_t values = patches ? g.kh * g.kw * patch_tap(g) + 15 : round_up(g.ic, 4), steps = steps_of(values);
-  taps = patches ? 1 : g.kh * g.kw;
-  step = round_up(ceil_div(values, steps), patches ? 16 : 4);
-  channels = step * steps;
-  stride = patches ? patch_tap(g) : channels;
+  const auto steps = [](int64_t values) { return ceil_div(values, kLongest); };
+  column = round_up(g.ic, 4);
+  merged = g.ow >= kStrip && g.dil_w == 1 && steps(g.kw * column) < g.kw * steps(column);
+  taps = merged ? 1 : g.kw;
+  const int64_t values = merged ? g.kw * column : column;
+  step = round_up(ceil_div(values, steps(values)), 4);
+  channels = step * steps(values);
+  size = g.kh * taps * channels;
 }
 
 StripInput::Form StripInput::form_of() const {
-  if (makes_patches(g_)) return Form::patches;
-  const bool pads = g_.pad_h > 0 || g_.pad_w > 0, whole = a_.x.strides[3] == depth_.channels;
+  const bool pads = g_.pad_h > 0 || g_.pad_w > 0, whole = a_.x.strides[3] == depth_.channels && !depth_.merged;
   if (g_.kh * g_.kw == 1 && g_.stride_h == 1 && g_.stride_w == 1 && !pads && whole && g_.n * map_pixels() >= kStrip)
     return Form::in_place;
-  // The share of rows' strips that repeats pixels, beside the time that shifted copies take.
-  const double repeated = 1 - double(g_.ow) / double(round_up(g_.ow, kStrip));
-  if (g_.ow >= kStrip && repeated * double(g_.kh * g_.oc) < 40) return Form::rows;
-  if (g_.n >= kStrip && g_.n * 10 >= round_up(g_.n, kStrip) * 9 && g_.ow < kStrip && padding_share(g_) > 0.05)
-    return Form::across;
+  if (g_.ow >= kStrip) return Form::rows;
+  if (g_.n >= kStrip && g_.n * 10 >= round_up(g_.n, kStrip) * 9 && padding_share(g_) > 0.05) return Form::across;
   return Form::shifted;
 }
 
@@ -55,37 +40,35 @@ StripInput::StripInput(const QConv2d& a)
       g_(a.g),
       depth_(a.g),
       form_(form_of()),
+      pixel_(depth_.merged ? depth_.column : depth_.channels),
+      // Not where memory is as a copy would be. Steps behind the last column of the kernel would read behind the input.
       copies_(form_ != Form::in_place &&
-              (form_ != Form::rows || g_.pad_h > 0 || g_.pad_w > 0 || a.x.strides[3] != depth_.channels)),
-      pixel_bytes_(form_ == Form::patches ? depth_.stride : depth_.channels) {
-  const int64_t pixel = depth_.channels;
+              (form_ != Form::rows || g_.pad_h > 0 || g_.pad_w > 0 || a.x.strides[3] != pixel_ ||
+               (depth_.merged && depth_.channels != g_.kw * pixel_))) {
   strips_ = 1;
-  pitch_ = pixel;
-  kernel_width_ = g_.kw;
+  pitch_ = pixel_;
   const auto set_taps = [&](auto offset) {
     for (int64_t kh = 0; kh < g_.kh; ++kh)
-      for (int64_t kw = 0; kw < g_.kw; ++kw) tap_[kh * g_.kw + kw] = offset(kh, kw);
+      for (int64_t kw = 0; kw < depth_.taps; ++kw) tap_[kh * depth_.taps + kw] = offset(kh, kw);
   };
   switch (form_) {
     case Form::in_place:
-    case Form::patches:
       units_ = ceil_div(g_.n * map_pixels(), kStrip);
-      unit_bytes_ = kStrip * pixel;
-      kernel_width_ = 1;
+      unit_bytes_ = kStrip * pixel_;
       tap_[0] = 0;
       break;
     case Form::rows:
       units_ = g_.n * g_.oh;
       strips_ = ceil_div(g_.ow, kStrip);
-      pitch_ = g_.stride_w * pixel;
-      row_bytes_ = copies_ ? ((g_.ow - 1) * g_.stride_w + (g_.kw - 1) * g_.dil_w + 1) * pixel : a.x.strides[2];
+      pitch_ = g_.stride_w * pixel_;
+      row_bytes_ = copies_ ? ((g_.ow - 1) * g_.stride_w + (g_.kw - 1) * g_.dil_w + 1) * pixel_ : a.x.strides[2];
       unit_bytes_ = g_.stride_h * row_bytes_;
-      set_taps([&](int64_t kh, int64_t kw) { return kh * g_.dil_h * row_bytes_ + kw * g_.dil_w * pixel; });
+      set_taps([&](int64_t kh, int64_t kw) { return kh * g_.dil_h * row_bytes_ + kw * g_.dil_w * pixel_; });
       break;
     case Form::shifted:
       units_ = g_.n;
       strips_ = ceil_div(map_pixels(), kStrip);
-      row_bytes_ = g_.ow * pixel;
+      row_bytes_ = g_.ow * pixel_;
       plane_rows_ = g_.oh + (g_.kh - 1) * g_.dil_h / g_.stride_h;
       planes_ = std::min(g_.stride_h, (g_.kh - 1) * g_.dil_h + 1);
       unit_bytes_ = g_.kw * planes_ * plane_rows_ * row_bytes_;
@@ -97,8 +80,8 @@ StripInput::StripInput(const QConv2d& a)
     case Form::across:
       units_ = ceil_div(g_.n, kStrip) * map_pixels();
       pixel_step_ = map_pixels();
-      unit_bytes_ = g_.ih * g_.iw * kStrip * pixel / map_pixels();
-      set_taps([&](int64_t kh, int64_t kw) { return (kh * g_.dil_h * g_.iw + kw * g_.dil_w) * kStrip * pixel; });
+      unit_bytes_ = g_.ih * g_.iw * kStrip * pixel_ / map_pixels();
+      set_taps([&](int64_t kh, int64_t kw) { return (kh * g_.dil_h * g_.iw + kw * g_.dil_w) * kStrip * pixel_; });
       break;
   }
 }
@@ -121,7 +104,7 @@ int64_t StripInput::copy_bytes(int64_t unit, int64_t end) const {
   if (!copies_) return 0;
   const int64_t units = end - unit;
   switch (form_) {
-    case Form::rows: return ((units - 1) * g_.stride_h + (g_.kh - 1) * g_.dil_h + 1) * row_bytes_;
+    case Form::rows: return ((units - 1) * g_.stride_h + (g_.kh - 1) * g_.dil_h + 1) * row_bytes_ + kLongest;
     case Form::shifted: return units * unit_bytes_ + kStrip * pitch_;  // a map may be smaller than a strip
     case Form::across: return ((end - 1) / map_pixels() - unit / map_pixels() + 1) * map_pixels() * unit_bytes_;
     default: return units * unit_bytes_;
@@ -130,7 +113,7 @@ int64_t StripInput::copy_bytes(int64_t unit, int64_t end) const {
 
 // Input pixels (h, w), (h, w + step), ... of image n, which are all on the map.
 void StripInput::copy_pixels(uint8_t* to, int64_t n, int64_t h, int64_t w, int64_t count, int64_t step) const {
-  const int64_t from_pixel = a_.x.strides[3], to_pixel = pixel_bytes_;
+  const int64_t from_pixel = a_.x.strides[3], to_pixel = pixel_;
   const uint8_t* from = a_.x.as<uint8_t>() + n * a_.x.strides[0] + h * a_.x.strides[2] + w * from_pixel;
   if (from_pixel == to_pixel && step == 1) {
     std::memcpy(to, from, size_t(count * to_pixel));
@@ -142,7 +125,7 @@ void StripInput::copy_pixels(uint8_t* to, int64_t n, int64_t h, int64_t w, int64
 
 // The same where any of them may be padding.
 void StripInput::load_row(uint8_t* to, int64_t n, int64_t h, int64_t w, int64_t count, int64_t step) const {
-  const int64_t pixel = pixel_bytes_;
+  const int64_t pixel = pixel_;
   const bool outside = h < 0 || h >= g_.ih;
   const int64_t first = outside ? count : std::clamp<int64_t>(w < 0 ? ceil_div(-w, step) : 0, 0, count);
   const int64_t last = outside ? count : std::clamp<int64_t>(w < g_.iw ? ceil_div(g_.iw - w, step) : 0, first, count);
@@ -151,38 +134,13 @@ void StripInput::load_row(uint8_t* to, int64_t n, int64_t h, int64_t w, int64_t 
   fill_codes(to + last * pixel, 0, (count - last) * pixel);
 }
 
-// The windows of output pixels [first, last), counted through the batch.
-void StripInput::load_patches(uint8_t* to, int64_t first, int64_t last) const {
-  const int64_t tap = pixel_bytes_, kernel_row = g_.kw * tap;
-  const auto width = [&](int64_t count) { return (count - 1) * g_.stride_w + (g_.kw - 1) * g_.dil_w + 1; };
-  Scratch<uint8_t> row(width(g_.ow) * tap + 16);
-  for (int64_t i = first, count; i < last; i += count, to += count * pitch_) {  // of one output row
-    const int64_t n = i / map_pixels(), oh = i / g_.ow % g_.oh, ow = i % g_.ow;
-    count = std::min(last - i, g_.ow - ow);
-    for (int64_t kh = 0; kh < g_.kh; ++kh) {
-      load_row(row.data(), n, oh * g_.stride_h - g_.pad_h + kh * g_.dil_h, ow * g_.stride_w - g_.pad_w, width(count), 1);
-      for (int64_t p = 0; p < count; ++p) {
-        uint8_t* const patch = to + p * pitch_ + kh * kernel_row;
-        const uint8_t* const from = row.data() + p * g_.stride_w * tap;
-        if (g_.dil_w == 1)  // what is written behind a kernel row belongs to the next one, or meets weights of zero
-          for (int64_t c = 0; c < kernel_row; c += 16) std::memcpy(patch + c, from + c, 16);
-        else
-          for (int64_t kw = 0; kw < g_.kw; ++kw) copy_codes(patch + kw * tap, from + kw * g_.dil_w * tap, tap);
-      }
-    }
-  }
-}
-
 void StripInput::load(int64_t unit, int64_t end, uint8_t* copy) const {
   if (!copies_) return;
   switch (form_) {
     case Form::in_place: break;
-    case Form::patches:
-      load_patches(copy, unit * kStrip, std::min(end * kStrip, g_.n * map_pixels()));
-      break;
     case Form::rows: {
       const int64_t n = unit / g_.oh, h0 = unit % g_.oh * g_.stride_h - g_.pad_h;
-      const int64_t rows = copy_bytes(unit, end) / row_bytes_, width = row_bytes_ / depth_.channels;
+      const int64_t rows = copy_bytes(unit, end) / row_bytes_, width = row_bytes_ / pixel_;
       for (int64_t r = 0; r < rows; ++r) load_row(copy + r * row_bytes_, n, h0 + r, -g_.pad_w, width, 1);
       break;
     }
@@ -194,7 +152,7 @@ void StripInput::load(int64_t unit, int64_t end, uint8_t* copy) const {
               load_row(copy, n, r * g_.stride_h + plane - g_.pad_h, kw * g_.dil_w - g_.pad_w, g_.ow, g_.stride_w);
       break;
     case Form::across: {
-      const int64_t pixel = depth_.channels, group_bytes = g_.ih * g_.iw * kStrip * pixel;
+      const int64_t pixel = pixel_, group_bytes = g_.ih * g_.iw * kStrip * pixel;
       for (int64_t group = unit / map_pixels(); group <= (end - 1) / map_pixels(); ++group, copy += group_bytes) {
         const int64_t n0 = std::min(group * kStrip, g_.n - kStrip);
         for (int64_t at = 0; at < g_.ih * g_.iw; ++at)
@@ -208,7 +166,7 @@ void StripInput::load(int64_t unit, int64_t end, uint8_t* copy) const {
 
 Strip StripInput::strip(int64_t unit, int64_t i, const uint8_t* copy) const {
   const auto origin = reinterpret_cast<uintptr_t>(copies_ ? copy : a_.x.as<uint8_t>());
-  Strip s{.origin = origin, .kh1 = int(g_.kh), .kw1 = int(g_.kw), .last = kStrip};
+  Strip s{.origin = origin, .kh1 = int(g_.kh), .kw1 = int(depth_.taps), .last = kStrip};
   // Pixels [kStrip * k, ..) of `count`: the last strip of several begins early.
   const auto place = [&](int64_t k, int64_t count) {
     const int64_t first = std::max<int64_t>(0, std::min(k * kStrip, count - kStrip));
@@ -220,12 +178,6 @@ Strip StripInput::strip(int64_t unit, int64_t i, const uint8_t* copy) const {
     case Form::in_place:
       s.pixel = place(unit + i, g_.n * map_pixels());
       s.origin += uintptr_t(s.pixel * pitch_);
-      break;
-    case Form::patches:  // each copied on its own, so none begins early
-      s.kh1 = s.kw1 = 1;
-      s.pixel = (unit + i) * kStrip;
-      s.last = int(std::min<int64_t>(kStrip, g_.n * map_pixels() - s.pixel));
-      s.origin += uintptr_t(i * unit_bytes_);
       break;
     case Form::rows: {
       const int64_t row = unit + i / strips_, n = row / g_.oh, oh = row % g_.oh, w = place(i % strips_, g_.ow);

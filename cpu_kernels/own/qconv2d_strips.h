@@ -11,7 +11,9 @@
 //             strip runs over the ends of rows.
 //   across    Narrow maps in large batches. A strip is 16 images at one position and has only the taps that fall on the
 //             map; the copy holds the images of a position one after the other.
-//   patches   Few input channels. The copy holds the whole window of each output pixel, as a single tap.
+//
+// Where a pixel has so few channels that a tap would fill little of a tile's row, rows take a row of the kernel as one
+// tap: its columns follow each other in memory, and neighbouring pixels' rows of a tile overlap.
 #pragma once
 
 #include <cstdint>
@@ -23,16 +25,21 @@ namespace mininn::cpu::own {
 
 inline constexpr int kStrip = 16;
 
-// The values that a convolution sums up for one output: the weight of input channel c and tap (kh, kw) meets value
-// (kh * KW + kw) * stride + c. Values without a weight are zero there, whatever the input has.
+// The values that a convolution sums up for one output, in the order of the packed weights. What has no weight is
+// multiplied by zero.
 struct StripDepth {
-  int64_t taps;      // 1 for patches
-  int64_t channels;  // of a tap
-  int64_t stride;    // from a tap of the kernel to the next
+  bool merged;       // the columns of the kernel are one tap
+  int64_t taps;      // per row of the kernel
+  int64_t channels;  // of a tap: values, that is bytes
+  int64_t column;    // merged: from a column of the kernel to the next
   int64_t step;      // values of one row of a tile, at most 64; divides channels
+  int64_t size;
 
   explicit StripDepth(const Conv2dGeometry& g);
-  int64_t size() const { return taps * channels; }
+  // The value that the weight of input channel c and tap (kh, kw) meets.
+  int64_t value(int64_t kh, int64_t kw, int64_t c) const {
+    return merged ? kh * channels + kw * column + c : (kh * taps + kw) * channels + c;
+  }
 };
 
 struct Strip {
@@ -51,9 +58,8 @@ class StripInput {
   int64_t strips_per_unit() const { return strips_; }
   int64_t pitch() const { return pitch_; }            // bytes from a row of a strip to the next
   int64_t pixel_step() const { return pixel_step_; }  // output pixels from a row of a strip to the next
-  // Bytes from a strip's origin to its input at a tap: taps()[kh * kernel_width() + kw].
+  // Bytes from a strip's origin to its input at a tap: taps()[kh * depth().taps + kw].
   const int64_t* taps() const { return tap_; }
-  int64_t kernel_width() const { return kernel_width_; }
   const StripDepth& depth() const { return depth_; }
 
   bool copies() const { return copies_; }
@@ -68,20 +74,19 @@ class StripInput {
   bool join(Strip& a, Strip& b) const;
 
  private:
-  enum class Form { in_place, rows, shifted, across, patches };
+  enum class Form { in_place, rows, shifted, across };
   Form form_of() const;
   int64_t map_pixels() const { return g_.oh * g_.ow; }
   void copy_pixels(uint8_t* to, int64_t n, int64_t h, int64_t w, int64_t count, int64_t step) const;
   void load_row(uint8_t* to, int64_t n, int64_t h, int64_t w, int64_t count, int64_t step) const;
-  void load_patches(uint8_t* to, int64_t first, int64_t last) const;
 
   const QConv2d& a_;
   const Conv2dGeometry& g_;
   const StripDepth depth_;
   const Form form_;
+  const int64_t pixel_;  // bytes in a copy
   const bool copies_;
-  const int64_t pixel_bytes_;  // of a pixel in a copied row
-  int64_t units_ = 0, strips_ = 0, pitch_ = 0, pixel_step_ = 1, kernel_width_ = 1;
+  int64_t units_ = 0, strips_ = 0, pitch_ = 0, pixel_step_ = 1;
   int64_t unit_bytes_ = 0;               // of a copy
   int64_t row_bytes_ = 0;                // rows, shifted: of an input row of the copy
   int64_t plane_rows_ = 0, planes_ = 1;  // shifted: rows of a copy, and the phases of the stride it is sorted by
