@@ -23,8 +23,8 @@ class Convolution final : public OneDnnFused {
     const Conv2dGeometry& g = a.g;
     const bool grouped = g.groups > 1;
     const memory::dims x_dims{g.n, g.ic, g.ih, g.iw}, y_dims{g.n, g.oc, g.oh, g.ow};
-    const memory::dims w_dims = grouped ? memory::dims{g.groups, g.ocg(), g.icg(), g.kh, g.kw}
-                                        : memory::dims{g.oc, g.ic, g.kh, g.kw};
+    const memory::dims w_dims =
+        grouped ? memory::dims{g.groups, g.ocg(), g.icg(), g.kh, g.kw} : memory::dims{g.oc, g.ic, g.kh, g.kw};
     dnnl::primitive_attr attr;
     attr.set_scales_mask(DNNL_ARG_WEIGHTS, grouped ? 3 : 1);
     const memory::dims padding{g.pad_h, g.pad_w};

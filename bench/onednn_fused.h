@@ -7,13 +7,13 @@
 
 namespace mininn::bench {
 
-// u8 x s8 -> u8 with bias, scales and clamping in oneDNN's own epilogue, input, weights and output in the layouts that it
-// likes best, everything prepared before the first run. Its epilogue rounds differently from ops/qconv2d.h (the bias is
-// added in fp32), so it is no kernel of the library; codes may differ by one.
+// u8 x s8 -> u8 with bias, scales and clamping in oneDNN's own epilogue, input, weights and output in the layouts that
+// it likes best, everything prepared before the first run. Its epilogue rounds differently from ops/qconv2d.h (the bias
+// is added in fp32), so it is no kernel of the library; codes may differ by one.
 class OneDnnFused {
  public:
-  // Null in a build without oneDNN, and where oneDNN has nothing but its reference code. `a` has no residual and one row
-  // of bias.
+  // Null in a build without oneDNN, and where oneDNN has nothing but its reference code. `a` has no residual and one
+  // row of bias.
   static std::unique_ptr<OneDnnFused> make(const QConv2d& a);
   virtual ~OneDnnFused() = default;
   virtual void run() = 0;

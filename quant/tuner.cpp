@@ -33,7 +33,7 @@ fs::path cache_file() {
   fs::path folder = variable("MININN_CACHE_DIR");
   if (folder.empty() && !variable("XDG_CACHE_HOME").empty()) folder = variable("XDG_CACHE_HOME") / "mininn";
   if (folder.empty() && !variable("HOME").empty()) folder = variable("HOME") / ".cache" / "mininn";
-  return folder.empty() ? folder : folder / "int8_tuning.tsv";
+  return folder.empty() ? folder : folder / "int8_tuning." MININN_KERNELS_ID ".tsv";
 }
 
 std::string processor() {

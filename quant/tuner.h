@@ -1,7 +1,8 @@
 // Which kernel runs each convolution of a compiled net: measured once on this machine, and remembered.
 //
-// MININN_TUNE=on (the default) measures what is not known yet and keeps it in $MININN_CACHE_DIR/int8_tuning.tsv, else
-// in $XDG_CACHE_HOME/mininn or ~/.cache/mininn; MININN_TUNE=off measures nothing, reads nothing and takes the order of
+// MININN_TUNE=on (the default) measures what is not known yet and keeps it in a file in $MININN_CACHE_DIR, else in
+// $XDG_CACHE_HOME/mininn or ~/.cache/mininn. The file's name carries a hash of the kernels' sources: times of other
+// kernels say nothing about these. MININN_TUNE=off measures nothing, reads nothing and takes the order of
 // the kernel table, the same on every machine with these instructions. Results do not depend on it: all kernels give
 // the same bytes.
 #pragma once

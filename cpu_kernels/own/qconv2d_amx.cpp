@@ -1,7 +1,7 @@
 // Direct int8 convolution on AMX tiles: tdpbusd multiplies 16 pixels x 64 input channels by 64 x 16 output channels and
-// takes 16 cycles, in which a core can do much else. So a call multiplies two strips of pixels by two blocks of channels
-// (or one by four where a strip has no partner), and between its tile instructions writes the codes of the call before:
-// conversion and scaling cost no time of their own. qconv2d_strips.h says where the pixels are.
+// takes 16 cycles, in which a core can do much else. So a call multiplies two strips of pixels by two blocks of
+// channels (or one by four where a strip has no partner), and between its tile instructions writes the codes of the
+// call before: conversion and scaling cost no time of their own. qconv2d_strips.h says where the pixels are.
 //
 // Packed weights are blocks of 16 output channels: [depth / 4][16][4] s8, so that the rows of a step follow each other.
 #include <sys/syscall.h>
@@ -19,10 +19,10 @@
 namespace mininn::cpu::own {
 namespace {
 
-constexpr int kLanes = 16;           // output channels of a block
-constexpr int64_t kRowBytes = 64;    // of accumulators and of weights: a block
+constexpr int kLanes = 16;         // output channels of a block
+constexpr int64_t kRowBytes = 64;  // of accumulators and of weights: a block
 constexpr int64_t kTileSize = 16 * kRowBytes;
-constexpr int kQuads = 16;           // groups of four accumulator rows in the four tiles of a call
+constexpr int kQuads = 16;  // groups of four accumulator rows in the four tiles of a call
 
 // The output side of a convolution.
 struct Sink {
@@ -55,7 +55,7 @@ struct Operands {
   int64_t steps;
   int64_t quads_per_step;  // that many quads of the call before are written in each step
   const uint8_t* x[2];
-  int64_t pitch;           // from a row of a strip to the next
+  int64_t pitch;  // from a row of a strip to the next
   const int8_t* w;
   int64_t w_block[4];      // from `w` to each block; a missing one repeats the first
   const int32_t* bias[4];  // what each accumulator tile begins with
@@ -178,9 +178,9 @@ class PartialQuads {
       const int64_t left = t.channels - c;
       const __mmask16 mask = left >= kLanes ? __mmask16(0xffff) : __mmask16((1u << left) - 1);
       const __m512 multiplier = _mm512_maskz_loadu_ps(mask, t.multiplier + c);
-      const __m512 value =
-          s.residual_step ? to.scaled(from, multiplier, widened(t.residual[m] + r * s.residual_step + c, mask))
-                          : to.scaled(from, multiplier);
+      const __m512 value = s.residual_step
+                               ? to.scaled(from, multiplier, widened(t.residual[m] + r * s.residual_step + c, mask))
+                               : to.scaled(from, multiplier);
       std::byte* y = t.y[m] + r * s.y_step;
       if (s.f32)
         _mm512_mask_storeu_ps(reinterpret_cast<float*>(y) + c, mask, value);
@@ -220,10 +220,11 @@ inline void with_quads(const Sink& s, const Target* t, const std::byte* acc, con
   else if (!t->whole)
     f(PartialQuads(s, *t, acc));
   else
-    with_constants(t->wide, s.residual_step != 0, begins_at_zero(s.range),
-                   [&]<bool kWide, bool kResidual, bool kPlain>() __attribute__((always_inline)) {
-                     f(WholeQuads<kWide, kResidual, kPlain>(s, *t, acc));
-                   });
+    with_constants(
+        t->wide, s.residual_step != 0,
+        begins_at_zero(s.range), [&]<bool kWide, bool kResidual, bool kPlain>() __attribute__((always_inline)) {
+          f(WholeQuads<kWide, kResidual, kPlain>(s, *t, acc));
+        });
 }
 
 void finish(const Sink& s, const Target* t, const std::byte* acc) {
@@ -264,58 +265,64 @@ inline void interleave(const Operands& k, Quads& quads, const DoStep& step) {
 // Multiplies `k` while it writes what the call before has left in `acc`, and leaves its own accumulators there: two
 // strips by two blocks, blocks innermost.
 void multiply_two_by_two(const Operands& k, const Sink& s, const Target* before, std::byte* acc) {
-  with_quads(s, before, acc, [&](auto quads) __attribute__((always_inline)) {
-    const uint8_t *x0 = k.x[0], *x1 = k.x[1];
-    const int8_t *w0 = k.w, *w1 = k.w + k.w_block[1];
-    const int64_t pitch = k.pitch;
-    begin_tiles(k);
-    interleave(k, quads, [&](const Step& i) __attribute__((always_inline)) {
-      _tile_loadd(6, w0 + i.w, kRowBytes);
-      _tile_loadd(4, x0 + i.x, pitch);
-      _tile_dpbusd(0, 4, 6);
-      _tile_loadd(7, w1 + i.w, kRowBytes);
-      _tile_dpbusd(1, 4, 7);
-      _tile_loadd(5, x1 + i.x, pitch);
-      _tile_dpbusd(2, 5, 6);
-      _tile_dpbusd(3, 5, 7);
-    });
-    store_tiles(acc);
-  });
+  with_quads(
+      s, before, acc, [&](auto quads) __attribute__((always_inline)) {
+        const uint8_t *x0 = k.x[0], *x1 = k.x[1];
+        const int8_t *w0 = k.w, *w1 = k.w + k.w_block[1];
+        const int64_t pitch = k.pitch;
+        begin_tiles(k);
+        interleave(
+            k, quads, [&](const Step& i) __attribute__((always_inline)) {
+              _tile_loadd(6, w0 + i.w, kRowBytes);
+              _tile_loadd(4, x0 + i.x, pitch);
+              _tile_dpbusd(0, 4, 6);
+              _tile_loadd(7, w1 + i.w, kRowBytes);
+              _tile_dpbusd(1, 4, 7);
+              _tile_loadd(5, x1 + i.x, pitch);
+              _tile_dpbusd(2, 5, 6);
+              _tile_dpbusd(3, 5, 7);
+            });
+        store_tiles(acc);
+      });
 }
 
 // The same where the second block does not exist.
 void multiply_two_by_one(const Operands& k, const Sink& s, const Target* before, std::byte* acc) {
-  with_quads(s, before, acc, [&](auto quads) __attribute__((always_inline)) {
-    begin_tiles(k);
-    interleave(k, quads, [&](const Step& i) __attribute__((always_inline)) {
-      _tile_loadd(6, k.w + i.w, kRowBytes);
-      _tile_loadd(4, k.x[0] + i.x, k.pitch);
-      _tile_dpbusd(0, 4, 6);
-      _tile_loadd(5, k.x[1] + i.x, k.pitch);
-      _tile_dpbusd(2, 5, 6);
-    });
-    store_tiles(acc);
-  });
+  with_quads(
+      s, before, acc, [&](auto quads) __attribute__((always_inline)) {
+        begin_tiles(k);
+        interleave(
+            k, quads, [&](const Step& i) __attribute__((always_inline)) {
+              _tile_loadd(6, k.w + i.w, kRowBytes);
+              _tile_loadd(4, k.x[0] + i.x, k.pitch);
+              _tile_dpbusd(0, 4, 6);
+              _tile_loadd(5, k.x[1] + i.x, k.pitch);
+              _tile_dpbusd(2, 5, 6);
+            });
+        store_tiles(acc);
+      });
 }
 
 // One strip by four blocks.
 void multiply_one_by_four(const Operands& k, const Sink& s, const Target* before, std::byte* acc) {
-  with_quads(s, before, acc, [&](auto quads) __attribute__((always_inline)) {
-    begin_tiles(k);
-    interleave(k, quads, [&](const Step& i) __attribute__((always_inline)) {
-      const int8_t* w = k.w + i.w;
-      _tile_loadd(4, k.x[0] + i.x, k.pitch);
-      _tile_loadd(6, w, kRowBytes);
-      _tile_dpbusd(0, 4, 6);
-      _tile_loadd(7, w + k.w_block[1], kRowBytes);
-      _tile_dpbusd(1, 4, 7);
-      _tile_loadd(6, w + k.w_block[2], kRowBytes);
-      _tile_dpbusd(2, 4, 6);
-      _tile_loadd(7, w + k.w_block[3], kRowBytes);
-      _tile_dpbusd(3, 4, 7);
-    });
-    store_tiles(acc);
-  });
+  with_quads(
+      s, before, acc, [&](auto quads) __attribute__((always_inline)) {
+        begin_tiles(k);
+        interleave(
+            k, quads, [&](const Step& i) __attribute__((always_inline)) {
+              const int8_t* w = k.w + i.w;
+              _tile_loadd(4, k.x[0] + i.x, k.pitch);
+              _tile_loadd(6, w, kRowBytes);
+              _tile_dpbusd(0, 4, 6);
+              _tile_loadd(7, w + k.w_block[1], kRowBytes);
+              _tile_dpbusd(1, 4, 7);
+              _tile_loadd(6, w + k.w_block[2], kRowBytes);
+              _tile_dpbusd(2, 4, 6);
+              _tile_loadd(7, w + k.w_block[3], kRowBytes);
+              _tile_dpbusd(3, 4, 7);
+            });
+        store_tiles(acc);
+      });
 }
 
 }  // namespace
@@ -325,8 +332,8 @@ MININN_TARGET_END
 namespace mininn::cpu::own {
 namespace {
 
-// Bytes of input and output that are worked on together: both stay in the L1 cache, or in L2 where more weights pass by.
-// Larger parts copy fewer pixels twice.
+// Bytes of input and output that are worked on together: both stay in the L1 cache, or in L2 where more weights pass
+// by. Larger parts copy fewer pixels twice.
 constexpr int64_t kPartInPlace = 28 << 10, kPartCopied = 72 << 10, kPartMost = 768 << 10;
 
 // One thread's share: units of strips by pairs of blocks.
@@ -486,7 +493,7 @@ class Walk {
   const Sink sink;
   Scratch<Step> steps;
   Operands k{};
-  Strip taps;  // those of k's steps
+  Strip taps;                         // those of k's steps
   int64_t channel = 0, channels = 0;  // of the blocks
   const int32_t* bias[4];             // of each block
   Target targets[2];

@@ -1,14 +1,14 @@
-// Int8 depthwise 3x3 convolution with vpdpbusd, which adds up four products per 32-bit lane: the lanes are channels, the
-// four products the rows of the kernel.
+// Int8 depthwise 3x3 convolution with vpdpbusd, which adds up four products per 32-bit lane: the lanes are channels,
+// the four products the rows of the kernel.
 //
 // A row of pixels is one row of bytes, channels innermost, and its output, too. So it is worked on 64 bytes at a time,
-// wherever pixels begin: what a tap reads is a constant distance away. Weights, bias and multipliers are laid out for the
-// channels of each such chunk; their pattern repeats after a few of them. Four rows of a chunk are interleaved byte by
-// byte (unpack instructions, whose order of lanes the final packing undoes), and serve two output rows where the stride
-// is 1. Rows are copied first: they get their padding, and with a stride the columns are sorted by phase.
+// wherever pixels begin: what a tap reads is a constant distance away. Weights, bias and multipliers are laid out for
+// the channels of each such chunk; their pattern repeats after a few of them. Four rows of a chunk are interleaved byte
+// by byte (unpack instructions, whose order of lanes the final packing undoes), and serve two output rows where the
+// stride is 1. Rows are copied first: they get their padding, and with a stride the columns are sorted by phase.
 //
-// Packed: per pattern, per tap column, for the first and for the second output row, [4 vectors][16 channels][4 rows] s8;
-// then per pattern [4][16] i32 of bias, into which the input's zero point is folded.
+// Packed: per pattern, per tap column, for the first and for the second output row, [4 vectors][16 channels][4 rows]
+// s8; then per pattern [4][16] i32 of bias, into which the input's zero point is folded.
 #include <algorithm>
 #include <numeric>
 
@@ -32,7 +32,7 @@ struct OutputRows {
   int64_t tap[kKernel];  // bytes from a row's begin
   int64_t bytes;         // of an output row
   int64_t patterns;
-  const int8_t* w;  // [patterns][kPatternBytes]
+  const int8_t* w;          // [patterns][kPatternBytes]
   const int32_t* bias;      // [patterns][64]
   const float* multiplier;  // [patterns][64]
   uint8_t* y[2];
@@ -95,8 +95,7 @@ void compute(const OutputRows& r) {
       for (int o = 0; o < kOutputs; ++o)
 #pragma GCC unroll 4
         for (int i = 0; i < 4; ++i)
-          acc[o][i] =
-              _mm512_dpbusd_epi32(acc[o][i], x[i], _mm512_loadu_si512(w + (k * 2 + o) * kSetBytes + i * 64));
+          acc[o][i] = _mm512_dpbusd_epi32(acc[o][i], x[i], _mm512_loadu_si512(w + (k * 2 + o) * kSetBytes + i * 64));
     }
 
     const int64_t left = r.bytes - at;
@@ -114,9 +113,9 @@ void compute(const OutputRows& r) {
         const __m512 t = kResidual ? to.scaled(acc[o][i], scale, residual[i]) : to.scaled(acc[o][i], scale);
         codes[i] = plain ? to.codes_to_pack(t) : to.codes(t);
       }
-      _mm512_mask_storeu_epi8(r.y[o] + at, mask,
-                              _mm512_packus_epi16(_mm512_packus_epi32(codes[0], codes[1]),
-                                                  _mm512_packus_epi32(codes[2], codes[3])));
+      _mm512_mask_storeu_epi8(
+          r.y[o] + at, mask,
+          _mm512_packus_epi16(_mm512_packus_epi32(codes[0], codes[1]), _mm512_packus_epi32(codes[2], codes[3])));
     }
   }
 }

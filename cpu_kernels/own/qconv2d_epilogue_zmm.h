@@ -8,7 +8,8 @@ MININN_TARGET_AVX512
 namespace mininn::cpu::own {
 namespace {
 
-// What turns accumulators into codes, in vectors that stay in registers. Results are 32-bit integers; codes() gives codes.
+// What turns accumulators into codes, in vectors that stay in registers. Results are 32-bit integers; codes() gives
+// codes.
 struct ZmmCodes {
   __m512 lo, hi, residual_scale;
   __m512i zero, residual_zero;

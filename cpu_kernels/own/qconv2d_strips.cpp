@@ -185,7 +185,8 @@ Strip StripInput::strip(int64_t unit, int64_t i, const uint8_t* copy) const {
       s.kh0 = int(first);
       s.kh1 = int(last);
       s.pixel = row * g_.ow + w;
-      s.origin += uintptr_t((copies_ ? (row - unit) * unit_bytes_ : n * a_.x.strides[0] + oh * unit_bytes_) + w * pitch_);
+      s.origin +=
+          uintptr_t((copies_ ? (row - unit) * unit_bytes_ : n * a_.x.strides[0] + oh * unit_bytes_) + w * pitch_);
       break;
     }
     case Form::shifted: {

@@ -1,13 +1,16 @@
 // How the input of an int8 convolution lies in memory when tile registers are loaded from it.
 //
-// A tile register takes 16 rows of up to 64 bytes at equal distances: here so many input channels (or values of a patch)
-// of each of 16 output pixels, called a strip. So at every tap the input pixels of a strip must be evenly spaced, and padding must
-// be zeros somewhere in memory. That asks for a copy of the input, a part at a time, in one of these forms:
+// A tile register takes 16 rows of up to 64 bytes at equal distances: here so many input channels (or values of a
+// patch) of each of 16 output pixels, called a strip. So at every tap the input pixels of a strip must be evenly
+// spaced, and padding must be zeros somewhere in memory. That asks for a copy of the input, a part at a time, in one of
+// these forms:
 //
 //   in_place  1x1 kernels of stride 1. No copy: a strip is any 16 pixels.
-//   rows      Maps at least 16 pixels wide. A strip is 16 pixels of an output row; the copy has a border of zeros. There
+//   rows      Maps at least 16 pixels wide. A strip is 16 pixels of an output row; the copy has a border of zeros.
+//   There
 //             is none where nothing is padded. Kernel rows that fall on padding are left out.
-//   shifted   Narrower maps. A copy for each column of the kernel holds the input of each output row without a gap, so a
+//   shifted   Narrower maps. A copy for each column of the kernel holds the input of each output row without a gap, so
+//   a
 //             strip runs over the ends of rows.
 //   across    Narrow maps in large batches. A strip is 16 images at one position and has only the taps that fall on the
 //             map; the copy holds the images of a position one after the other.
@@ -43,10 +46,10 @@ struct StripDepth {
 };
 
 struct Strip {
-  uintptr_t origin = 0;                // + an element of StripInput::taps(): the input of row 0
+  uintptr_t origin = 0;                    // + an element of StripInput::taps(): the input of row 0
   int kh0 = 0, kh1 = 0, kw0 = 0, kw1 = 0;  // the taps
-  int64_t pixel = 0;                   // the output pixel of row 0, counted through the batch
-  int first = 0, last = 0;             // the rows that count; others repeat pixels of another strip, or mean nothing
+  int64_t pixel = 0;                       // the output pixel of row 0, counted through the batch
+  int first = 0, last = 0;  // the rows that count; others repeat pixels of another strip, or mean nothing
 };
 
 // The strips of one call. Units are shared out among threads; a unit's strips have their input in one copy.
@@ -70,7 +73,8 @@ class StripInput {
   void load(int64_t unit, int64_t end, uint8_t* copy) const;
   // Strip `i` of the part that begins with `unit` and has been loaded into `copy`.
   Strip strip(int64_t unit, int64_t i, const uint8_t* copy) const;
-  // Makes one's taps those of both, so that they can be multiplied together. False if that would read what is not there.
+  // Makes one's taps those of both, so that they can be multiplied together. False if that would read what is not
+  // there.
   bool join(Strip& a, Strip& b) const;
 
  private:
