@@ -1,6 +1,7 @@
 // Kernel tables: an ordered list of candidates per op and device. The first one that accepts the call runs.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,7 +36,8 @@ enum class Preference { automatic, own, vendor };
 Preference preference();
 void set_preference(Preference p);
 
-// While alive, `op` runs only the kernel called `kernel` in this thread (KernelError if it refuses or does not exist).
+// While alive, `op` runs only the kernel called `kernel` in this thread, or of several names between commas the first
+// one that accepts the call (KernelError if none does or exists).
 class ForceKernel {
  public:
   ForceKernel(std::string op, std::string kernel);
@@ -73,24 +75,36 @@ class KernelTable {
   // Kernel<Args> has a member `bool (*pays)(const Args&)`, it is passed over if that says so, unless forced. Throws
   // KernelError listing every refusal.
   const Kernel<Args>& select(const Args& a, Device d) const {
-    const auto& list = kernels(d.type);
     const std::string_view forced = detail::forced_kernel(op_);
-    const Preference p = preference();
-    for (const bool preferred : {true, false})
-      for (const auto& k : list) {
-        const bool now = forced.empty() ? detail::in_family(k.name, p) == preferred : preferred && k.name == forced;
-        if (!now || k.check(a)) continue;
-        if constexpr (requires { k.pays; })
-          if (forced.empty() && k.pays && !k.pays(a)) continue;
-        if (detail::dispatch_verbose()) detail::log_choice(op_, k.name, refusals(a, d));
-        return k;
-      }
-    detail::throw_no_kernel(op_, d, refusals(a, d));
+    const Kernel<Args>* k = forced.empty() ? first(a, d) : first_of(forced, a, d);
+    if (!k) detail::throw_no_kernel(op_, d, refusals(a, d));
+    if (detail::dispatch_verbose()) detail::log_choice(op_, k->name, refusals(a, d));
+    return *k;
   }
 
   void run(const Args& a, Device d) const { select(a, d).run(a, {d, current_stream(d)}); }
 
  private:
+  const Kernel<Args>* first(const Args& a, Device d) const {
+    const Preference p = preference();
+    for (const bool preferred : {true, false})
+      for (const auto& k : kernels(d.type)) {
+        if (detail::in_family(k.name, p) != preferred || k.check(a)) continue;
+        if constexpr (requires { k.pays; })
+          if (k.pays && !k.pays(a)) continue;
+        return &k;
+      }
+    return nullptr;
+  }
+  const Kernel<Args>* first_of(std::string_view names, const Args& a, Device d) const {
+    while (!names.empty()) {
+      const std::string_view name = names.substr(0, names.find(','));
+      for (const auto& k : kernels(d.type))
+        if (k.name == name && !k.check(a)) return &k;
+      names.remove_prefix(std::min(name.size() + 1, names.size()));
+    }
+    return nullptr;
+  }
   std::string refusals(const Args& a, Device d) const {
     std::string out;
     for (const auto& k : kernels(d.type))

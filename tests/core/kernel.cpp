@@ -123,3 +123,12 @@ TEST_CASE("a forced kernel is the only candidate, in this thread alone") {
   const ForceKernel missing("toy", "own.missing");
   CHECK_THROWS_AS(run(table, 1000), KernelError);
 }
+
+TEST_CASE("of several forced kernels the first that accepts runs") {
+  const PreferenceScope scope(Preference::automatic);
+  const auto table = make_table();
+  const ForceKernel force("toy", "own.missing,own.fast,ref");
+  CHECK(run(table, 1000) == "o");
+  CHECK(run(table, 5) == "r");
+  CHECK_THROWS_AS(run(table, 0), KernelError);
+}
