@@ -182,8 +182,9 @@ class Binder {
     check_qconv2d(args);
     const KernelChoice choice = choose_kernel(args, between_);
     const Kernel<QConv2d>& kernel = *choice.kernel;
-    // The two batch size classes share the packed weights of a common kernel.
-    const Tensor packed = other_ && other_->kernel == kernel.name ? other_->packed : kernel.pack(args);
+    // The two batch size classes share the packed weights of a common kernel. A vendor's may depend on the batch.
+    const bool shared = other_ && other_->kernel == kernel.name && detail::in_family(kernel.name, Preference::own);
+    const Tensor packed = shared ? other_->packed : kernel.pack(args);
     return {std::string(kernel.name), choice.trials, packed, [bind, packed, run = kernel.run](const Buffers& b) {
               QConv2d a = bind(b);
               a.packed = packed.view().data;

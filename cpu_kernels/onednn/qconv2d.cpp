@@ -1,8 +1,9 @@
 // Int8 convolution: oneDNN's integer sums, then the epilogue of ops/qconv2d.h, so the bytes equal every other kernel's.
 // oneDNN's own epilogue adds the bias in fp32 and would not.
 //
-// Packed: a Header, the weights in the layout that oneDNN chose for this shape and number of threads, and the weights
-// as they came, for calls with another number of threads.
+// Packed: a Header, the weights in the layout that oneDNN chose for this shape, batch and number of threads, and the
+// weights as they came, for calls with another number of threads. For another batch it may want another layout; then
+// its weights are reordered on every call.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -20,11 +21,11 @@ using Tag = memory::format_tag;
 
 struct Key {
   Conv2dGeometry g;
-  int64_t x_zero, threads, packed;  // packed: the weights come in oneDNN's layout
+  int64_t x_zero, threads, packed_batch;  // the weights come in oneDNN's layout for such a batch; 0: as they are
 };
 
 struct Header {
-  int64_t threads, plain_offset;
+  int64_t threads, batch, plain_offset;
 };
 constexpr size_t kHeaderBytes = 64;
 
@@ -57,6 +58,11 @@ dnnl::convolution_forward::primitive_desc make_desc(const Key& k) {
           attr};
 }
 
+memory::desc packed_weights(Key k) {
+  k.g.n = k.packed_batch;
+  return make_desc(k).weights_desc();
+}
+
 Program make(const Key& k) {
   const auto desc = make_desc(k);
   const std::string_view implementation = desc.impl_info_str();
@@ -67,13 +73,13 @@ Program make(const Key& k) {
   if (!implementation.starts_with("brg") && 255 * 128 * k.g.icg() * k.g.kh * k.g.kw > (1 << 24))
     return Program("oneDNN would round its sums");
   std::vector<Operand> operands{{DNNL_ARG_SRC, source(k.g)},
-                                {DNNL_ARG_WEIGHTS, k.packed ? desc.weights_desc() : plain_weights(k.g)},
+                                {DNNL_ARG_WEIGHTS, k.packed_batch ? packed_weights(k) : plain_weights(k.g)},
                                 {DNNL_ARG_DST, sums(k.g), true}};
   if (k.x_zero) operands.push_back({DNNL_ARG_ATTR_ZERO_POINTS | DNNL_ARG_SRC, dense({1}, DType::i32, Tag::a)});
   return {"qconv2d", desc, dnnl::convolution_forward(desc), operands};
 }
 
-Key key_of(const QConv2d& a, bool packed) { return {a.g, a.x_zero, num_threads(), packed}; }
+Key key_of(const QConv2d& a, int64_t packed_batch) { return {a.g, a.x_zero, num_threads(), packed_batch}; }
 
 Program& program(const Key& key) {
   thread_local PlanCache<Key, Program> cache;
@@ -84,17 +90,17 @@ Refusal check(const QConv2d& a) {
   const Conv2dGeometry& g = a.g;
   if (g.n * g.ic * g.ih * g.iw * g.oc * g.oh * g.ow == 0) return {"takes no empty tensors"};
   if (a.x.strides[3] != g.ic) return {"needs pixels without gaps: channels in multiples of 4"};
-  return program(key_of(a, true)).refusal();
+  return program(key_of(a, a.g.n)).refusal();
 }
 
 Tensor pack(const QConv2d& a) {
-  const Key key = key_of(a, true);
+  const Key key = key_of(a, a.g.n);
   return checked("qconv2d pack", [&] {
-    const memory::desc wanted = make_desc(key).weights_desc(), plain = plain_weights(a.g);
+    const memory::desc wanted = packed_weights(key), plain = plain_weights(a.g);
     const size_t plain_offset = kHeaderBytes + round_up(wanted.get_size());
     Tensor out = Tensor::empty({int64_t(plain_offset + plain.get_size())}, DType::u8);
     std::byte* const to = out.mutable_view().data;
-    const Header header{key.threads, int64_t(plain_offset)};
+    const Header header{key.threads, a.g.n, int64_t(plain_offset)};
     std::memcpy(to, &header, sizeof header);
     std::memcpy(to + plain_offset, a.w.data, plain.get_size());
     reorder(plain, to + plain_offset, wanted, to + kHeaderBytes);
@@ -156,7 +162,7 @@ void run(const QConv2d& a, const ExecContext&) {
   const bool same_threads = header.threads == num_threads();
   const std::byte* w = a.packed + (same_threads ? int64_t{kHeaderBytes} : header.plain_offset);
   const Scratch acc(sums(a.g).get_size());
-  Program& p = program(key_of(a, same_threads));
+  Program& p = program(key_of(a, same_threads ? header.batch : 0));
   if (a.x_zero)
     p.run({a.x.data, w, acc.data(), &a.x_zero});
   else

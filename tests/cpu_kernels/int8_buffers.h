@@ -25,8 +25,9 @@ class Codes {
  public:
   Codes(const Shape& nchw, int64_t pixel_stride)
       : shape_(nchw), strides_(pixel_strides(nchw, pixel_stride)), bytes_(size_t(2 * kGuard + count()), kPoison) {}
-  static Codes random(Rng& rng, const Shape& nchw) {
-    Codes c(nchw, min_pixel_stride(nchw[1]) + 4 * uniform(rng, 0, 2));
+  // Up to `gap` dwords between pixels.
+  static Codes random(Rng& rng, const Shape& nchw, int64_t gap = 2) {
+    Codes c(nchw, min_pixel_stride(nchw[1]) + 4 * uniform(rng, 0, gap));
     for (auto& b : c.bytes_) b = uint8_t(uniform(rng, 0, 255));  // the gaps too: kernels may read them
     return c;
   }

@@ -232,6 +232,67 @@ TEST_CASE("qconv2d kernels equal the definition on every layer shape of ResNet-1
   }
 }
 
+TEST_CASE("qconv2d kernels equal the definition around strips of 16 pixels, of a row or of a batch") {
+  Rng rng(10);
+  const auto check = [&](const Conv2dGeometry& g) {
+    Case c(g, Codes::random(rng, {g.n, g.ic, g.ih, g.iw}));
+    fill(c, rng, chance(rng, 0.3), chance(rng, 0.5));
+    check_kernels(rng, c);
+  };
+  const auto wide = [](int64_t n, int64_t ic, int64_t h, int64_t w, int64_t oc, int64_t kernel, int64_t stride,
+                       int64_t pad) {
+    return Conv2dGeometry::make("test", {n, ic, h, w}, {oc, ic, kernel, kernel}, {.stride = stride, .padding = pad});
+  };
+  for (const int64_t ic : {3, 16, 24, 64, 100})
+    for (const int64_t w : {15, 16, 17, 33, 47}) {
+      check(wide(2, ic, 5, w, 33, 3, 1, 1));
+      check(wide(1, ic, 6, 2 * w, 16, 3, 2, chance(rng, 0.5)));
+      check(wide(1, ic, 3, w, 70, 1, 1, 0));
+      check(wide(3, ic, 4, w, 64, 1, 2, 0));
+    }
+  for (const int64_t n : {15, 16, 17, 31, 32, 33, 48}) {
+    check(geometry(n, 64, 4, 48, 3, 1, 1));
+    check(geometry(n, 20, 5, 33, 3, 2, 1));
+  }
+  check(geometry(1, 64, 44, 40, 3, 1, 1));   // more rows than are copied at a time
+  check(geometry(40, 128, 4, 32, 3, 1, 1));  // more images, too
+}
+
+TEST_CASE("qconv2d weights that were packed for one batch serve every other") {
+  Rng rng(11);
+  const Kernel<QConv2d>& reference = *std::find_if(
+      qconv2d_kernels().kernels(DeviceType::cpu).begin(), qconv2d_kernels().kernels(DeviceType::cpu).end(),
+      [](const auto& k) { return k.name == "own.direct.avx2" || k.name == "own.direct.scalar"; });
+  for (const auto& g : {geometry(16, 64, 16, 64, 3, 1, 1), geometry(16, 256, 8, 512, 3, 2, 1)}) {
+    Case many(g, Codes::random(rng, {g.n, g.ic, g.ih, g.iw}, 0));
+    fill(many, rng, false, false);
+    many.x_zero = 0;  // as behind a ReLU
+    Case one = many;
+    one.g.n = 1;
+    one.x = Codes::random(rng, {1, g.ic, g.ih, g.iw}, 0);
+    Codes want = Codes::output(rng, {g.n, g.oc, g.oh, g.ow}), got = want,
+          single = Codes::output(rng, {1, g.oc, g.oh, g.ow});
+    QConv2d a = many.args(want.view());
+    const Tensor reference_weights = reference.pack(a);
+    a.packed = reference_weights.view().data;
+    reference.run(a, {});
+    a.y = got.view();
+    for (const auto& k : qconv2d_kernels().kernels(DeviceType::cpu)) {
+      const QConv2d for_one = one.args(single.view());
+      if (k.check(for_one) || k.check(a)) continue;
+      const Tensor packed = k.pack(for_one);
+      a.packed = packed.view().data;
+      for (const int threads : {1, 2}) {
+        const Threads guard(threads);
+        INFO(k.name << " on " << threads << " threads, " << g.ic << " channels");
+        got.poison();
+        k.run(a, {});
+        CHECK(got == want);
+      }
+    }
+  }
+}
+
 TEST_CASE("qconv2d kernels equal the definition on stems: few input channels, many taps") {
   Rng rng(7);
   for (const int64_t n : {1, 9})
