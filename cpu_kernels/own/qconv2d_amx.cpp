@@ -40,7 +40,7 @@ struct Target {
   int first[2], last[2];  // the rows
   const float* multiplier;
   int64_t channels;
-  bool wide;   // one strip by four blocks instead of two by two
+  int blocks;  // two strips by one or two, or one strip by four
   bool whole;  // all 64 codes of every quad
 };
 
@@ -92,8 +92,9 @@ inline __m512i widened(const uint8_t* codes, __mmask16 mask) {
 inline ZmmCodes zmm_codes(const Sink& s) { return {s.range, s.residual_scale, s.residual_zero}; }
 
 // The ways to write a call's accumulators, a quad at a time. The usual ones, made of whole quads, turn four rows of
-// accumulators into 64 codes: two pixels by two blocks, or one pixel by four. kPlain: zero and the least code are 0.
-template <bool kWide, bool kResidual, bool kPlain>
+// accumulators into 64 codes: two pixels by two blocks, or one pixel by four (or two pixels by one block: 32 codes).
+// kPlain: zero and the least code are 0.
+template <int kBlocks, bool kResidual, bool kPlain>
 class WholeQuads {
  public:
   WholeQuads(const Sink& s, const Target& target, const std::byte* acc)
@@ -110,8 +111,8 @@ class WholeQuads {
   void write() {
     __m512i v[4];
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-      const int block = kWide ? i : i % 2, row = kWide ? 0 : i / 2;
+    for (int i = 0; i < kBlocks * kRows; ++i) {
+      const int block = i % kBlocks, row = i / kBlocks;
       const __m512i sum = _mm512_load_si512(from + block * kTileSize + row * kRowBytes);
       const __m512 scale = _mm512_loadu_ps(multiplier + block * kLanes);
       const uint8_t* r = residual + row * residual_step + block * kLanes;
@@ -119,24 +120,28 @@ class WholeQuads {
       v[i] = kPlain ? to.codes_to_pack(value) : to.codes(value);
     }
     // Packing works within 128-bit lanes: dword 4j+i of the result holds channels 4j..4j+3 of v[i].
-    const __m512i bytes = _mm512_packus_epi16(_mm512_packus_epi32(v[0], v[1]), _mm512_packus_epi32(v[2], v[3]));
-    const __m512i sorted = _mm512_permutexvar_epi32(order, bytes);
-    if (kWide) {
+    const __m512i low = _mm512_packus_epi32(v[0], v[1]), high = kBlocks == 1 ? low : _mm512_packus_epi32(v[2], v[3]);
+    const __m512i sorted = _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high));
+    if (kBlocks == 4) {
       _mm512_storeu_si512(y, sorted);
-      next(1);
-    } else {
+    } else if (kBlocks == 2) {
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), _mm512_castsi512_si256(sorted));
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + y_step), _mm512_extracti64x4_epi64(sorted, 1));
-      next(2);
+    } else {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(y), _mm512_castsi512_si128(sorted));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(y + y_step), _mm512_extracti32x4_epi32(sorted, 1));
     }
+    next();
   }
 
  private:
-  void next(int rows) {
-    from += rows * kRowBytes;
-    y += rows * y_step;
-    if (kResidual) residual += rows * residual_step;
-    if (!kWide && ++quad == kQuads / 2) {  // the second strip
+  static constexpr int kRows = kBlocks == 4 ? 1 : 2;  // of a quad
+
+  void next() {
+    from += kRows * kRowBytes;
+    y += kRows * y_step;
+    if (kResidual) residual += kRows * residual_step;
+    if (kBlocks < 4 && ++quad == kQuads / 2) {  // the second strip
       from += kTileSize;
       y = t.y[1];
       residual = t.residual[1];
@@ -161,7 +166,7 @@ class PartialQuads {
       : s(sink), to(zmm_codes(sink)), t(target), acc(accumulators) {}
 
   void write() {
-    if (t.wide) {
+    if (t.blocks == 4) {
       write_row(0, quad);
     } else {
       write_row(quad / 8, quad % 8 * 2);
@@ -215,16 +220,23 @@ inline void with_constants(bool value, const Rest&... rest) {
 // Calls f with the right one.
 template <class F>
 inline void with_quads(const Sink& s, const Target* t, const std::byte* acc, const F& f) {
+  const auto whole = [&]<int kBlocks>() __attribute__((always_inline)) {
+    with_constants(
+        s.residual_step != 0,
+        begins_at_zero(s.range), [&]<bool kResidual, bool kPlain>() __attribute__((always_inline)) {
+          f(WholeQuads<kBlocks, kResidual, kPlain>(s, *t, acc));
+        });
+  };
   if (!t)
     f(NoQuads());
   else if (!t->whole)
     f(PartialQuads(s, *t, acc));
+  else if (t->blocks == 4)
+    whole.template operator()<4>();
+  else if (t->blocks == 2)
+    whole.template operator()<2>();
   else
-    with_constants(
-        t->wide, s.residual_step != 0,
-        begins_at_zero(s.range), [&]<bool kWide, bool kResidual, bool kPlain>() __attribute__((always_inline)) {
-          f(WholeQuads<kWide, kResidual, kPlain>(s, *t, acc));
-        });
+    whole.template operator()<1>();
 }
 
 void finish(const Sink& s, const Target* t, const std::byte* acc) {
@@ -286,11 +298,12 @@ void multiply_two_by_two(const Operands& k, const Sink& s, const Target* before,
       });
 }
 
-// The same where the second block does not exist.
+// Two strips by one block.
 void multiply_two_by_one(const Operands& k, const Sink& s, const Target* before, std::byte* acc) {
   with_quads(
       s, before, acc, [&](auto quads) __attribute__((always_inline)) {
-        begin_tiles(k);
+        _tile_loadd(0, k.bias[0], k.bias_pitch);
+        _tile_loadd(2, k.bias[2], k.bias_pitch);
         interleave(
             k, quads, [&](const Step& i) __attribute__((always_inline)) {
               _tile_loadd(6, k.w + i.w, kRowBytes);
@@ -299,7 +312,10 @@ void multiply_two_by_one(const Operands& k, const Sink& s, const Target* before,
               _tile_loadd(5, k.x[1] + i.x, k.pitch);
               _tile_dpbusd(2, 5, 6);
             });
-        store_tiles(acc);
+        memory_barrier(acc);
+        _tile_stored(0, acc, kRowBytes);
+        _tile_stored(2, acc + 2 * kTileSize, kRowBytes);
+        memory_barrier(acc);
       });
 }
 
@@ -463,8 +479,8 @@ class Walk {
     Target& t = targets[before == &targets[0] ? 1 : 0];
     t.multiplier = a.multiplier.as<float>() + channel;
     t.channels = channels;
-    t.wide = kBlocks == 4;
-    t.whole = channels == kBlocks * kLanes && !sink.f32;
+    t.blocks = kBlocks == 2 && channels <= kLanes ? 1 : int(kBlocks);
+    t.whole = channels == t.blocks * kLanes && !sink.f32;
     for (int64_t m = 0; m < 4 / kBlocks; ++m) {
       const Strip& s = strips[m];
       t.y[m] = a.y.data + s.pixel * y_pixel + channel * (sink.f32 ? 4 : 1);
@@ -476,9 +492,9 @@ class Walk {
       for (int64_t v = 0; v < kBlocks; ++v)
         k.bias[m * kBlocks + v] = bias_varies ? bias_tile(s, m, v) : bias[v] + (pk.row[0] + pk.col[0]) * pk.bias_stride;
     }
-    if (t.wide)
+    if (t.blocks == 4)
       multiply_one_by_four(k, sink, before, acc);
-    else if (channels <= kLanes)
+    else if (t.blocks == 1)
       multiply_two_by_one(k, sink, before, acc);
     else
       multiply_two_by_two(k, sink, before, acc);
@@ -552,13 +568,10 @@ void run(const QConv2d& a, const ExecContext&) {
   const bool heavy = pk.blocks * pk.w_block > g.n * g.ih * g.iw * a.x.strides[3];
   const int64_t unit_macs = input.strips_per_unit() * kStrip * 2 * kLanes * input.depth().size;
   const auto grain = [&](int64_t per_item) { return 1 + 2000000 / std::max<int64_t>(1, unit_macs * per_item); };
-  const auto walk = [&](int64_t unit0, int64_t unit1, int64_t pair0, int64_t pair1) {
-    Walk(a, input, pk).run(unit0, unit1, pair0, pair1);
-  };
   if (by_pairs > by_units || (heavy && by_pairs == by_units))
-    parallel_for(pairs, grain(units), [&](int64_t b, int64_t e) { walk(0, units, b, e); });
+    parallel_for(pairs, grain(units), [&](int64_t b, int64_t e) { Walk(a, input, pk).run(0, units, b, e); });
   else
-    parallel_for(units, grain(pairs), [&](int64_t b, int64_t e) { walk(b, e, 0, pairs); });
+    parallel_for(units, grain(pairs), [&](int64_t b, int64_t e) { Walk(a, input, pk).run(b, e, 0, pairs); });
 }
 
 }  // namespace

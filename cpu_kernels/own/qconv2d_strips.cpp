@@ -35,16 +35,19 @@ StripInput::Form StripInput::form_of() const {
   return Form::shifted;
 }
 
+// Whether the input's rows are as those of a copy would be. Steps behind the last column of the kernel would read
+// behind the input.
+bool StripInput::has_whole_rows() const {
+  return a_.x.strides[3] == pixel_ && (!depth_.merged || depth_.channels == g_.kw * pixel_);
+}
+
 StripInput::StripInput(const QConv2d& a)
     : a_(a),
       g_(a.g),
       depth_(a.g),
       form_(form_of()),
       pixel_(depth_.merged ? depth_.column : depth_.channels),
-      // Not where memory is as a copy would be. Steps behind the last column of the kernel would read behind the input.
-      copies_(form_ != Form::in_place &&
-              (form_ != Form::rows || g_.pad_h > 0 || g_.pad_w > 0 || a.x.strides[3] != pixel_ ||
-               (depth_.merged && depth_.channels != g_.kw * pixel_))) {
+      copies_(form_ != Form::in_place && (form_ != Form::rows || g_.pad_h > 0 || g_.pad_w > 0 || !has_whole_rows())) {
   strips_ = 1;
   pitch_ = pixel_;
   const auto set_taps = [&](auto offset) {
@@ -61,7 +64,12 @@ StripInput::StripInput(const QConv2d& a)
       units_ = g_.n * g_.oh;
       strips_ = ceil_div(g_.ow, kStrip);
       pitch_ = g_.stride_w * pixel_;
-      row_bytes_ = copies_ ? ((g_.ow - 1) * g_.stride_w + (g_.kw - 1) * g_.dil_w + 1) * pixel_ : a.x.strides[2];
+      end_pixels_ = (kStrip - 1) * g_.stride_w + (g_.kw - 1) * g_.dil_w + 1;
+      ends_ = copies_ && has_whole_rows() && strips_ > 2 && 2 * end_pixels_ <= g_.iw &&
+              kStrip * g_.stride_w >= g_.pad_w &&
+              kStrip * (strips_ - 2) * g_.stride_w - g_.pad_w + end_pixels_ <= g_.iw;
+      row_bytes_ =
+          copies_ && !ends_ ? ((g_.ow - 1) * g_.stride_w + (g_.kw - 1) * g_.dil_w + 1) * pixel_ : a.x.strides[2];
       unit_bytes_ = g_.stride_h * row_bytes_;
       set_taps([&](int64_t kh, int64_t kw) { return kh * g_.dil_h * row_bytes_ + kw * g_.dil_w * pixel_; });
       break;
@@ -140,8 +148,16 @@ void StripInput::load(int64_t unit, int64_t end, uint8_t* copy) const {
     case Form::in_place: break;
     case Form::rows: {
       const int64_t n = unit / g_.oh, h0 = unit % g_.oh * g_.stride_h - g_.pad_h;
-      const int64_t rows = copy_bytes(unit, end) / row_bytes_, width = row_bytes_ / pixel_;
-      for (int64_t r = 0; r < rows; ++r) load_row(copy + r * row_bytes_, n, h0 + r, -g_.pad_w, width, 1);
+      const int64_t rows = copy_bytes(unit, end) / row_bytes_;
+      for (int64_t r = 0; r < rows; ++r) {
+        uint8_t* const row = copy + r * row_bytes_;
+        if (ends_) {
+          load_row(row, n, h0 + r, -g_.pad_w, end_pixels_, 1);
+          load_row(row + last_end(), n, h0 + r, (g_.ow - kStrip) * g_.stride_w - g_.pad_w, end_pixels_, 1);
+        } else {
+          load_row(row, n, h0 + r, -g_.pad_w, row_bytes_ / pixel_, 1);
+        }
+      }
       break;
     }
     case Form::shifted:
@@ -185,8 +201,16 @@ Strip StripInput::strip(int64_t unit, int64_t i, const uint8_t* copy) const {
       s.kh0 = int(first);
       s.kh1 = int(last);
       s.pixel = row * g_.ow + w;
-      s.origin +=
-          uintptr_t((copies_ ? (row - unit) * unit_bytes_ : n * a_.x.strides[0] + oh * unit_bytes_) + w * pitch_);
+      const int64_t strip = i % strips_;
+      if (ends_ && strip > 0 && strip < strips_ - 1)
+        s.origin =
+            reinterpret_cast<uintptr_t>(a_.x.data) +
+            uintptr_t(n * a_.x.strides[0] + oh * unit_bytes_ - g_.pad_h * row_bytes_ + w * pitch_ - g_.pad_w * pixel_);
+      else if (ends_)
+        s.origin += uintptr_t((row - unit) * unit_bytes_ + (strip > 0 ? last_end() : 0));
+      else
+        s.origin +=
+            uintptr_t((copies_ ? (row - unit) * unit_bytes_ : n * a_.x.strides[0] + oh * unit_bytes_) + w * pitch_);
       break;
     }
     case Form::shifted: {
@@ -213,7 +237,7 @@ Strip StripInput::strip(int64_t unit, int64_t i, const uint8_t* copy) const {
 }
 
 bool StripInput::join(Strip& a, Strip& b) const {
-  if (form_ == Form::rows) {  // the copy has zeros where one of them is on padding
+  if (form_ == Form::rows && !ends_) {  // the copy has zeros where one of them is on padding
     a.kh0 = b.kh0 = std::min(a.kh0, b.kh0);
     a.kh1 = b.kh1 = std::max(a.kh1, b.kh1);
     return true;

@@ -5,15 +5,14 @@
 // spaced, and padding must be zeros somewhere in memory. That asks for a copy of the input, a part at a time, in one of
 // these forms:
 //
-//   in_place  1x1 kernels of stride 1. No copy: a strip is any 16 pixels.
-//   rows      Maps at least 16 pixels wide. A strip is 16 pixels of an output row; the copy has a border of zeros.
-//   There
-//             is none where nothing is padded. Kernel rows that fall on padding are left out.
-//   shifted   Narrower maps. A copy for each column of the kernel holds the input of each output row without a gap, so
-//   a
-//             strip runs over the ends of rows.
-//   across    Narrow maps in large batches. A strip is 16 images at one position and has only the taps that fall on the
-//             map; the copy holds the images of a position one after the other.
+// - in_place: 1x1 kernels of stride 1. No copy: a strip is any 16 pixels.
+// - rows: maps at least 16 pixels wide. A strip is 16 pixels of an output row; the copy has a border of zeros. There is
+//   none where nothing is padded, and of wide maps only what the first and the last strip of a row read. Kernel rows
+//   that fall on padding are left out.
+// - shifted: narrower maps. A copy for each column of the kernel holds the input of each output row without a gap, so a
+//   strip runs over the ends of rows.
+// - across: narrow maps in large batches. A strip is 16 images at one position and has only the taps that fall on the
+//   map; the copy holds the images of a position one after the other.
 //
 // Where a pixel has so few channels that a tap would fill little of a tile's row, rows take a row of the kernel as one
 // tap: its columns follow each other in memory, and neighbouring pixels' rows of a tile overlap.
@@ -80,7 +79,9 @@ class StripInput {
  private:
   enum class Form { in_place, rows, shifted, across };
   Form form_of() const;
+  bool has_whole_rows() const;
   int64_t map_pixels() const { return g_.oh * g_.ow; }
+  int64_t last_end() const { return (g_.iw - end_pixels_) * pixel_; }  // where in a row the last strip's input is
   void copy_pixels(uint8_t* to, int64_t n, int64_t h, int64_t w, int64_t count, int64_t step) const;
   void load_row(uint8_t* to, int64_t n, int64_t h, int64_t w, int64_t count, int64_t step) const;
 
@@ -92,6 +93,8 @@ class StripInput {
   const bool copies_;
   int64_t units_ = 0, strips_ = 0, pitch_ = 0, pixel_step_ = 1;
   int64_t unit_bytes_ = 0;               // of a copy
+  bool ends_ = false;                    // rows: copies have the ends of the input's rows, in their places
+  int64_t end_pixels_ = 0;               // what a strip reads of a row
   int64_t row_bytes_ = 0;                // rows, shifted: of an input row of the copy
   int64_t plane_rows_ = 0, planes_ = 1;  // shifted: rows of a copy, and the phases of the stride it is sorted by
   int64_t groups_ = 1;                   // across: groups of 16 images in a copy

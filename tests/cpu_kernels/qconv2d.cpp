@@ -250,6 +250,12 @@ TEST_CASE("qconv2d kernels equal the definition around strips of 16 pixels, of a
       check(wide(1, ic, 3, w, 70, 1, 1, 0));
       check(wide(3, ic, 4, w, 64, 1, 2, 0));
     }
+  for (const int64_t w : {64, 71, 130}) {
+    check(wide(2, 16, 4, w, 40, 3, 1, 1));
+    check(wide(1, 64, 5, w, 33, 3, 1, 1));
+    check(wide(1, 8, 5, 2 * w, 16, 5, 2, 2));
+    check(wide(1, 4, 5, w, 16, 3, 1, 3));
+  }
   for (const int64_t n : {15, 16, 17, 31, 32, 33, 48}) {
     check(geometry(n, 64, 4, 48, 3, 1, 1));
     check(geometry(n, 20, 5, 33, 3, 2, 1));
