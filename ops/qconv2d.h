@@ -48,7 +48,8 @@ struct Kernel<QConv2d> {
   std::string_view name;  // "own.direct.avx512vnni"
   Refusal (*check)(const QConv2d&);
   void (*run)(const QConv2d&, const ExecContext&);
-  // Bytes as run() wants them behind `packed`, from w, bias and x_zero; [size] u8, 64-byte aligned. They serve any batch.
+  // Bytes as run() wants them behind `packed`, from w, bias and x_zero; [size] u8, 64-byte aligned. They serve any
+  // batch.
   Tensor (*pack)(const QConv2d&);
   // Whether it is expected to beat the kernels behind it in the table, by a rule of thumb; null: always.
   bool (*pays)(const QConv2d&) = nullptr;

@@ -155,8 +155,10 @@ TEST_CASE("a run resumed from files ends with the bits of one that went through"
 
 TEST_CASE("a training step gives all its memory back") {
   const auto loader = small_loader();
-  auto epoch = loader.epoch(0);
-  const data::Batch batch = *epoch.begin();
+  const data::Batch batch = [&] {
+    auto epoch = loader.epoch(0);
+    return *epoch.begin();
+  }();  // the epoch is over: its thread prepares no more batches
   Run run;
   run.step(batch, 0.01);  // from now on gradients and momentum exist
   const size_t live = allocator(Device::cpu()).stats().live_bytes;
