@@ -98,10 +98,11 @@ void register_layers() {
 
 void register_int8() {
   qconv2d_kernels().set(
-      kCpu, {own::qconv2d_depthwise_avx512vnni, own::qconv2d_direct_amx, own::qconv2d_winograd_avx512vnni,
-             own::qconv2d_winograd_s8_avx512vnni, own::qconv2d_direct_avx512vnni, own::qconv2d_direct_avxvnni,
-             own::qconv2d_depthwise_avx2, own::qconv2d_winograd_avx2, own::qconv2d_winograd_s8_avx2,
-             own::qconv2d_direct_avx2, ONEDNN_KERNEL(qconv2d) own::qconv2d_direct_scalar});
+      kCpu,
+      {own::qconv2d_depthwise_avx512vnni, own::qconv2d_direct_amx, own::qconv2d_winograd_avx512vnni,
+       own::qconv2d_winograd_s8_avx512vnni, own::qconv2d_strips_avx512vnni, own::qconv2d_direct_avx512vnni,
+       own::qconv2d_direct_avxvnni, own::qconv2d_depthwise_avx2, own::qconv2d_winograd_avx2,
+       own::qconv2d_winograd_s8_avx2, own::qconv2d_direct_avx2, ONEDNN_KERNEL(qconv2d) own::qconv2d_direct_scalar});
   qadd_kernels().set(kCpu, {own::qadd_avx512, own::qadd_avx2, own::qadd_scalar});
   qmax_pool2d_kernels().set(kCpu, {own::qmax_pool2d_avx2, own::qmax_pool2d_scalar});
   qavg_pool2d_kernels().set(kCpu, {own::qavg_pool2d_scalar});

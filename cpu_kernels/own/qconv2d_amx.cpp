@@ -19,48 +19,10 @@
 namespace mininn::cpu::own {
 namespace {
 
-constexpr int kLanes = 16;         // output channels of a block
+constexpr int kLanes = kStripLanes;
 constexpr int64_t kRowBytes = 64;  // of accumulators and of weights: a block
 constexpr int64_t kTileSize = 16 * kRowBytes;
 constexpr int kQuads = 16;  // groups of four accumulator rows in the four tiles of a call
-
-// The output side of a convolution.
-struct Sink {
-  int64_t y_step, residual_step;  // bytes from a row of a strip to the next; no residual: 0
-  float residual_scale;
-  int32_t residual_zero;
-  bool f32;
-  CodeRange range;
-};
-
-// What a call writes: its strips (or strip) at its channels.
-struct Target {
-  std::byte* y[2];  // of row 0
-  const uint8_t* residual[2];
-  int first[2], last[2];  // the rows
-  const float* multiplier;
-  int64_t channels;
-  int blocks;  // two strips by one or two, or one strip by four
-  bool whole;  // all 64 codes of every quad
-};
-
-// A tile's row of depth: where it is, from a strip's origin and from the weights'.
-struct Step {
-  int64_t x, w;
-};
-
-// What a call multiplies.
-struct Operands {
-  const Step* step;
-  int64_t steps;
-  int64_t quads_per_step;  // that many quads of the call before are written in each step
-  const uint8_t* x[2];
-  int64_t pitch;  // from a row of a strip to the next
-  const int8_t* w;
-  int64_t w_block[4];      // from `w` to each block; a missing one repeats the first
-  const int32_t* bias[4];  // what each accumulator tile begins with
-  int64_t bias_pitch;
-};
 
 }  // namespace
 }  // namespace mininn::cpu::own
@@ -89,7 +51,7 @@ void release_tiles() { _tile_release(); }
 inline __m512i widened(const uint8_t* codes, __mmask16 mask) {
   return _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, codes));
 }
-inline ZmmCodes zmm_codes(const Sink& s) { return {s.range, s.residual_scale, s.residual_zero}; }
+inline ZmmCodes zmm_codes(const StripSink& s) { return {s.range, s.residual_scale, s.residual_zero}; }
 
 // The ways to write a call's accumulators, a quad at a time. The usual ones, made of whole quads, turn four rows of
 // accumulators into 64 codes: two pixels by two blocks, or one pixel by four (or two pixels by one block: 32 codes).
@@ -97,9 +59,8 @@ inline ZmmCodes zmm_codes(const Sink& s) { return {s.range, s.residual_scale, s.
 template <int kBlocks, bool kResidual, bool kPlain>
 class WholeQuads {
  public:
-  WholeQuads(const Sink& s, const Target& target, const std::byte* acc)
+  WholeQuads(const StripSink& s, const StripTarget& target, const std::byte* acc)
       : to(zmm_codes(s)),
-        order(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)),
         t(target),
         from(acc),
         y(target.y[0]),
@@ -119,9 +80,7 @@ class WholeQuads {
       const __m512 value = kResidual ? to.scaled(sum, scale, widened(r, 0xffff)) : to.scaled(sum, scale);
       v[i] = kPlain ? to.codes_to_pack(value) : to.codes(value);
     }
-    // Packing works within 128-bit lanes: dword 4j+i of the result holds channels 4j..4j+3 of v[i].
-    const __m512i low = _mm512_packus_epi32(v[0], v[1]), high = kBlocks == 1 ? low : _mm512_packus_epi32(v[2], v[3]);
-    const __m512i sorted = _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high));
+    const __m512i sorted = kBlocks == 1 ? sorted_codes(v[0], v[1], v[0], v[1]) : sorted_codes(v[0], v[1], v[2], v[3]);
     if (kBlocks == 4) {
       _mm512_storeu_si512(y, sorted);
     } else if (kBlocks == 2) {
@@ -149,8 +108,7 @@ class WholeQuads {
   }
 
   const ZmmCodes to;
-  const __m512i order;
-  const Target& t;
+  const StripTarget& t;
   const std::byte* from;
   std::byte* y;
   const uint8_t* residual;
@@ -162,11 +120,11 @@ class WholeQuads {
 // Where not all of a quad is wanted, or the output is f32.
 class PartialQuads {
  public:
-  PartialQuads(const Sink& sink, const Target& target, const std::byte* accumulators)
+  PartialQuads(const StripSink& sink, const StripTarget& target, const std::byte* accumulators)
       : s(sink), to(zmm_codes(sink)), t(target), acc(accumulators) {}
 
   void write() {
-    if (t.blocks == 4) {
+    if (t.columns == 4) {
       write_row(0, quad);
     } else {
       write_row(quad / 8, quad % 8 * 2);
@@ -194,9 +152,9 @@ class PartialQuads {
     }
   }
 
-  const Sink& s;
+  const StripSink& s;
   const ZmmCodes to;
-  const Target& t;
+  const StripTarget& t;
   const std::byte* acc;
   int quad = 0;
 };
@@ -219,7 +177,7 @@ inline void with_constants(bool value, const Rest&... rest) {
 
 // Calls f with the right one.
 template <class F>
-inline void with_quads(const Sink& s, const Target* t, const std::byte* acc, const F& f) {
+inline void with_quads(const StripSink& s, const StripTarget* t, const std::byte* acc, const F& f) {
   const auto whole = [&]<int kBlocks>() __attribute__((always_inline)) {
     with_constants(
         s.residual_step != 0,
@@ -231,21 +189,21 @@ inline void with_quads(const Sink& s, const Target* t, const std::byte* acc, con
     f(NoQuads());
   else if (!t->whole)
     f(PartialQuads(s, *t, acc));
-  else if (t->blocks == 4)
+  else if (t->columns == 4)
     whole.template operator()<4>();
-  else if (t->blocks == 2)
+  else if (t->columns == 2)
     whole.template operator()<2>();
   else
     whole.template operator()<1>();
 }
 
-void finish(const Sink& s, const Target* t, const std::byte* acc) {
+void finish(const StripSink& s, const StripTarget* t, const std::byte* acc) {
   with_quads(s, t, acc, [](auto quads) {
     for (int i = 0; i < kQuads; ++i) quads.write();
   });
 }
 
-inline void begin_tiles(const Operands& k) {
+inline void begin_tiles(const StripOperands& k) {
   _tile_loadd(0, k.bias[0], k.bias_pitch);
   _tile_loadd(1, k.bias[1], k.bias_pitch);
   _tile_loadd(2, k.bias[2], k.bias_pitch);
@@ -263,11 +221,12 @@ inline void store_tiles(std::byte* acc) {
 
 // step(i) for every step, and between them all quads.
 template <class Quads, class DoStep>
-inline void interleave(const Operands& k, Quads& quads, const DoStep& step) {
+inline void interleave(const StripOperands& k, Quads& quads, const DoStep& step) {
+  const int64_t per_step = k.steps > 0 ? (kQuads - 1) / k.steps + 1 : 0;
   int64_t left = kQuads;
-  for (const Step *i = k.step, *const end = i + k.steps; i != end; ++i) {
+  for (const StripStep *i = k.step, *const end = i + k.steps; i != end; ++i) {
     step(*i);
-    int64_t n = k.quads_per_step < left ? k.quads_per_step : left;
+    int64_t n = per_step < left ? per_step : left;
     left -= n;
     for (; n > 0; --n) quads.write();
   }
@@ -276,7 +235,7 @@ inline void interleave(const Operands& k, Quads& quads, const DoStep& step) {
 
 // Multiplies `k` while it writes what the call before has left in `acc`, and leaves its own accumulators there: two
 // strips by two blocks, blocks innermost.
-void multiply_two_by_two(const Operands& k, const Sink& s, const Target* before, std::byte* acc) {
+void multiply_two_by_two(const StripOperands& k, const StripSink& s, const StripTarget* before, std::byte* acc) {
   with_quads(
       s, before, acc, [&](auto quads) __attribute__((always_inline)) {
         const uint8_t *x0 = k.x[0], *x1 = k.x[1];
@@ -284,7 +243,7 @@ void multiply_two_by_two(const Operands& k, const Sink& s, const Target* before,
         const int64_t pitch = k.pitch;
         begin_tiles(k);
         interleave(
-            k, quads, [&](const Step& i) __attribute__((always_inline)) {
+            k, quads, [&](const StripStep& i) __attribute__((always_inline)) {
               _tile_loadd(6, w0 + i.w, kRowBytes);
               _tile_loadd(4, x0 + i.x, pitch);
               _tile_dpbusd(0, 4, 6);
@@ -299,13 +258,13 @@ void multiply_two_by_two(const Operands& k, const Sink& s, const Target* before,
 }
 
 // Two strips by one block.
-void multiply_two_by_one(const Operands& k, const Sink& s, const Target* before, std::byte* acc) {
+void multiply_two_by_one(const StripOperands& k, const StripSink& s, const StripTarget* before, std::byte* acc) {
   with_quads(
       s, before, acc, [&](auto quads) __attribute__((always_inline)) {
         _tile_loadd(0, k.bias[0], k.bias_pitch);
-        _tile_loadd(2, k.bias[2], k.bias_pitch);
+        _tile_loadd(2, k.bias[1], k.bias_pitch);
         interleave(
-            k, quads, [&](const Step& i) __attribute__((always_inline)) {
+            k, quads, [&](const StripStep& i) __attribute__((always_inline)) {
               _tile_loadd(6, k.w + i.w, kRowBytes);
               _tile_loadd(4, k.x[0] + i.x, k.pitch);
               _tile_dpbusd(0, 4, 6);
@@ -320,12 +279,12 @@ void multiply_two_by_one(const Operands& k, const Sink& s, const Target* before,
 }
 
 // One strip by four blocks.
-void multiply_one_by_four(const Operands& k, const Sink& s, const Target* before, std::byte* acc) {
+void multiply_one_by_four(const StripOperands& k, const StripSink& s, const StripTarget* before, std::byte* acc) {
   with_quads(
       s, before, acc, [&](auto quads) __attribute__((always_inline)) {
         begin_tiles(k);
         interleave(
-            k, quads, [&](const Step& i) __attribute__((always_inline)) {
+            k, quads, [&](const StripStep& i) __attribute__((always_inline)) {
               const int8_t* w = k.w + i.w;
               _tile_loadd(4, k.x[0] + i.x, k.pitch);
               _tile_loadd(6, w, kRowBytes);
@@ -348,79 +307,39 @@ MININN_TARGET_END
 namespace mininn::cpu::own {
 namespace {
 
-// Bytes of input and output that are worked on together: both stay in the L1 cache, or in L2 where more weights pass
-// by. Larger parts copy fewer pixels twice.
-constexpr int64_t kPartInPlace = 28 << 10, kPartCopied = 72 << 10, kPartMost = 768 << 10;
-
-// One thread's share: units of strips by pairs of blocks.
-class Walk {
+class Walk : StripWalk {
  public:
-  Walk(const QConv2d& conv, const StripInput& strips, const PackedQConv& packed)
-      : a(conv),
-        g(conv.g),
-        input(strips),
-        pk(packed),
-        y_pixel(a.y.dtype == DType::f32 ? g.oc * 4 : a.y.strides[3]),
-        residual_pixel(a.residual ? a.residual.strides[3] : 0),
-        sink{.y_step = y_pixel * input.pixel_step(),
-             .residual_step = residual_pixel * input.pixel_step(),
-             .residual_scale = a.residual_scale,
-             .residual_zero = a.residual_zero,
-             .f32 = a.y.dtype == DType::f32,
-             .range = code_range(a.y_zero, a.lo, a.hi)},
-        steps(input.depth().size / input.depth().step) {
-    const auto varies = [](const int32_t* v, int64_t n) {
-      return std::any_of(v, v + n, [&](int32_t i) { return i != v[0]; });
-    };
-    bias_varies = varies(pk.row, g.oh) || varies(pk.col, g.ow);
-    k.pitch = input.pitch();
-    k.step = steps.data();
-    k.bias_pitch = bias_varies ? kRowBytes : 0;
-  }
+  using StripWalk::StripWalk;
 
   void run(int64_t unit0, int64_t unit1, int64_t pair0, int64_t pair1) {
-    const int64_t weights = (pair1 - pair0) * 2 * pk.w_block;
-    const int64_t bytes = std::clamp(weights / 2, input.copies() ? kPartCopied : kPartInPlace, kPartMost);
-    int64_t copy_bytes = 0, most = 0;
-    for (int64_t unit = unit0, end; unit < unit1; unit = end) {
-      end = input.part(unit, unit1, bytes);
-      copy_bytes = std::max(copy_bytes, input.copy_bytes(unit, end));
-      most = std::max(most, (end - unit) * input.strips_per_unit());
-    }
-    Scratch<uint8_t> copy(copy_bytes);
-    Scratch<Strip> list(most);
-    Scratch<std::byte> memory(4 * kTileSize + 4 * kTileSize);
-    acc = memory.data();
-    bias_tiles = reinterpret_cast<int32_t*>(acc + 4 * kTileSize);
-
+    Scratch<std::byte> accumulators(4 * kTileSize);
+    acc = accumulators.data();
     configure_tiles(input.depth().step);
-    for (int64_t unit = unit0, end; unit < unit1; unit = end) {
-      end = input.part(unit, unit1, bytes);
-      input.load(unit, end, copy.data());
-      const int64_t strips = (end - unit) * input.strips_per_unit();
-      const int64_t paired = arrange(unit, strips, copy.data(), list.data());
+    for_parts(unit0, unit1, pair1 - pair0, [&](const Strip* strips, int64_t count) {
+      Scratch<Strip> list(count);
+      const int64_t paired = arrange(strips, count, list.data());
       for (int64_t pair = pair0; pair < pair1 && paired > 0; ++pair) {
-        set_blocks<2>(pair * 2, 2);
-        for (int64_t i = 0; i < paired; i += 2) call<2>(list.data() + i);
+        set_blocks(pair * 2, pair * 2 + 2, pair * 2 + 1 < pk.blocks ? 2 : 1);
+        for (int64_t i = 0; i < paired; i += 2) call(list.data() + i, 2);
       }
-      for (int64_t pair = pair0; pair < pair1 && paired < strips; pair += 2) {
-        set_blocks<4>(pair * 2, std::min<int64_t>(pair1 - pair, 2) * 2);
-        for (int64_t i = paired; i < strips; ++i) call<4>(list.data() + i);
+      for (int64_t pair = pair0; pair < pair1 && paired < count; pair += 2) {
+        set_blocks(pair * 2, std::min(pair + 2, pair1) * 2, 4);
+        for (int64_t i = paired; i < count; ++i) call(list.data() + i, 1);
       }
-    }
+    });
     finish(sink, before, acc);
     release_tiles();
   }
 
  private:
-  // Lists the strips of a part, those first that can be multiplied in pairs. Returns how many these are.
-  int64_t arrange(int64_t unit, int64_t strips, const uint8_t* copy, Strip* list) const {
-    int64_t paired = 0, single = strips;  // singles are kept at the end while they wait for a partner
-    for (int64_t i = 0; i < strips; ++i) {
-      Strip strip = input.strip(unit, i, copy);
+  // Sorts strips into `list`, those first that can be multiplied in pairs. Returns how many these are.
+  int64_t arrange(const Strip* strips, int64_t count, Strip* list) const {
+    int64_t paired = 0, single = count;  // singles are kept at the end while they wait for a partner
+    for (int64_t i = 0; i < count; ++i) {
+      Strip strip = strips[i];
       int64_t partner = single;
-      while (partner < strips && !input.join(list[partner], strip)) ++partner;
-      if (partner == strips) {
+      while (partner < count && !input.join(list[partner], strip)) ++partner;
+      if (partner == count) {
         list[--single] = strip;
         continue;
       }
@@ -433,90 +352,22 @@ class Walk {
     return paired;
   }
 
-  // The steps of strips with these taps; those of the call before most often.
-  void set_steps(const Strip& s) {
-    if (s.kh0 == taps.kh0 && s.kh1 == taps.kh1 && s.kw0 == taps.kw0 && s.kw1 == taps.kw1) return;
-    taps = s;
-    k.steps = 0;
-    const StripDepth& depth = input.depth();
-    for (int64_t kh = s.kh0; kh < s.kh1; ++kh)
-      for (int64_t kw = s.kw0; kw < s.kw1; ++kw) {
-        const int64_t tap = kh * depth.taps + kw;
-        for (int64_t c = 0; c < depth.channels; c += depth.step)
-          steps[k.steps++] = {input.taps()[tap] + c, (tap * depth.channels + c) * kLanes};
-      }
-    k.quads_per_step = k.steps > 0 ? (kQuads - 1) / k.steps + 1 : 0;
-  }
-
-  // Blocks [block, block + wanted) for the calls that follow, of which the last may not exist; kBlocks are multiplied.
-  template <int64_t kBlocks>
-  void set_blocks(int64_t block, int64_t wanted) {
-    const int64_t present = std::min(wanted, pk.blocks - block);
-    channel = block * kLanes;
-    channels = std::min(wanted * kLanes, g.oc - channel);
-    k.w = pk.w + block * pk.w_block;
-    for (int64_t v = 0; v < kBlocks; ++v) {
-      k.w_block[v] = v < present ? v * pk.w_block : 0;
-      bias[v] = pk.bias + (v < present ? block + v : block) * kLanes;
-    }
-  }
-
-  // What the accumulators of strip `m` and block `v` begin with, where that depends on the pixel.
-  const int32_t* bias_tile(const Strip& s, int64_t m, int64_t v) {
-    int32_t* const tile = bias_tiles + (m * 2 + v) * kTileSize / 4;
-    for (int r = 0; r < kStrip; ++r) {
-      const int64_t pixel = s.pixel + std::min(r, s.last - 1) * input.pixel_step();
-      const int64_t row = pk.row[pixel / g.ow % g.oh] + pk.col[pixel % g.ow];
-      std::copy_n(bias[v] + row * pk.bias_stride, kLanes, tile + r * kLanes);
-    }
-    return tile;
-  }
-
   // Two strips by two blocks, or one by four.
-  template <int64_t kBlocks>
-  void call(const Strip* strips) {
-    set_steps(strips[0]);
-    Target& t = targets[before == &targets[0] ? 1 : 0];
-    t.multiplier = a.multiplier.as<float>() + channel;
-    t.channels = channels;
-    t.blocks = kBlocks == 2 && channels <= kLanes ? 1 : int(kBlocks);
-    t.whole = channels == t.blocks * kLanes && !sink.f32;
-    for (int64_t m = 0; m < 4 / kBlocks; ++m) {
-      const Strip& s = strips[m];
-      t.y[m] = a.y.data + s.pixel * y_pixel + channel * (sink.f32 ? 4 : 1);
-      t.residual[m] = residual_pixel ? a.residual.as<uint8_t>() + s.pixel * residual_pixel + channel : nullptr;
-      t.first[m] = s.first;
-      t.last[m] = s.last;
-      t.whole &= s.first == 0 && s.last == kStrip;
-      k.x[m] = reinterpret_cast<const uint8_t*>(s.origin);
-      for (int64_t v = 0; v < kBlocks; ++v)
-        k.bias[m * kBlocks + v] = bias_varies ? bias_tile(s, m, v) : bias[v] + (pk.row[0] + pk.col[0]) * pk.bias_stride;
-    }
-    if (t.blocks == 4)
+  void call(const Strip* strips, int64_t count) {
+    StripTarget& t = targets[before == &targets[0] ? 1 : 0];
+    set_strips(strips, count, t);
+    if (count == 1)
       multiply_one_by_four(k, sink, before, acc);
-    else if (t.blocks == 1)
+    else if (t.columns == 1)
       multiply_two_by_one(k, sink, before, acc);
     else
       multiply_two_by_two(k, sink, before, acc);
     before = &t;
   }
 
-  const QConv2d& a;
-  const Conv2dGeometry& g;
-  const StripInput& input;
-  const PackedQConv& pk;
-  const int64_t y_pixel, residual_pixel;  // bytes
-  const Sink sink;
-  Scratch<Step> steps;
-  Operands k{};
-  Strip taps;                         // those of k's steps
-  int64_t channel = 0, channels = 0;  // of the blocks
-  const int32_t* bias[4];             // of each block
-  Target targets[2];
-  const Target* before = nullptr;  // of the call whose accumulators are in `acc`
+  StripTarget targets[2];
+  const StripTarget* before = nullptr;  // of the call whose accumulators are in `acc`
   std::byte* acc = nullptr;
-  int32_t* bias_tiles = nullptr;
-  bool bias_varies = false;
 };
 
 // Linux gives the tile registers only to processes that ask for them.
@@ -534,48 +385,10 @@ Refusal check(const QConv2d& a) {
   return check_direct(a);
 }
 
-Tensor pack(const QConv2d& a) {
-  const Conv2dGeometry& g = a.g;
-  const StripDepth depth(g);
-  QPacking packing = pack_bias_rows(a, 1, kLanes, depth.size * kLanes, 0);
-  const auto* const w = a.w.as<int8_t>();
-  parallel_for(g.oc, 4, [&](int64_t begin, int64_t end) {
-    for (int64_t o = begin; o < end; ++o) {
-      int8_t* const block = packing.w + o / kLanes * depth.size * kLanes + o % kLanes * 4;
-      for (int64_t c = 0; c < g.ic; ++c)
-        for (int64_t kh = 0; kh < g.kh; ++kh)
-          for (int64_t kw = 0; kw < g.kw; ++kw) {
-            const int64_t k = depth.value(kh, kw, c);
-            block[k / 4 * kLanes * 4 + k % 4] = w[((o * g.ic + c) * g.kh + kh) * g.kw + kw];
-          }
-    }
-  });
-  return std::move(packing.buffer);
-}
-
-// The share of `threads` threads' time that n equal items keep busy.
-double balance(int64_t n, int64_t threads) { return double(n) / double((n + threads - 1) / threads * threads); }
-
-void run(const QConv2d& a, const ExecContext&) {
-  const Conv2dGeometry& g = a.g;
-  const PackedQConv pk = unpack_direct(a);
-  const StripInput input(a);
-  const int64_t units = input.units(), pairs = (pk.blocks + 1) / 2, threads = num_threads();
-  if (units == 0 || pairs == 0) return;
-  // Threads share out the pixels, and each reads all weights, or the channels, and each reads all pixels: whichever is
-  // less, unless it leaves threads idle.
-  const double by_units = balance(units, threads), by_pairs = balance(pairs, threads);
-  const bool heavy = pk.blocks * pk.w_block > g.n * g.ih * g.iw * a.x.strides[3];
-  const int64_t unit_macs = input.strips_per_unit() * kStrip * 2 * kLanes * input.depth().size;
-  const auto grain = [&](int64_t per_item) { return 1 + 2000000 / std::max<int64_t>(1, unit_macs * per_item); };
-  if (by_pairs > by_units || (heavy && by_pairs == by_units))
-    parallel_for(pairs, grain(units), [&](int64_t b, int64_t e) { Walk(a, input, pk).run(0, units, b, e); });
-  else
-    parallel_for(units, grain(pairs), [&](int64_t b, int64_t e) { Walk(a, input, pk).run(b, e, 0, pairs); });
-}
+void run(const QConv2d& a, const ExecContext&) { run_strips<Walk>(a); }
 
 }  // namespace
 
-const Kernel<QConv2d> qconv2d_direct_amx{"own.direct.amx", check, run, pack};
+const Kernel<QConv2d> qconv2d_direct_amx{"own.direct.amx", check, run, pack_strips};
 
 }  // namespace mininn::cpu::own

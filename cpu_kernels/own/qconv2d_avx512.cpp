@@ -50,12 +50,23 @@ void tile(const QTile& t) {
     }
     for (; c < t.steps * 4; c += 4, w += 64) step(c, 0);
   }
+  int done = 0;
+  if (V == 2 && P > 1 && t.channels == 32 && !t.f32) {
+    const ZmmEpilogue low(t, 0), high(t, 1);
+#pragma GCC unroll 4
+    for (int p = 0; p + 1 < P; p += 2)
+      if (p + 1 < t.pixels) {
+        store_pair(low, high, p, acc[p][0], acc[p][V - 1], acc[p + 1][0], acc[p + 1][V - 1]);
+        done = p + 2;
+      }
+  }
+  if (done == t.pixels) return;
 #pragma GCC unroll 4
   for (int v = 0; v < V; ++v) {
     const ZmmEpilogue epilogue(t, v);
 #pragma GCC unroll 8
     for (int p = 0; p < P; ++p)
-      if (p < t.pixels) epilogue.store(p, acc[p][v]);
+      if (p >= done && p < t.pixels) epilogue.store(p, acc[p][v]);
   }
 }
 

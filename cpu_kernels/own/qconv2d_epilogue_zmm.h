@@ -32,6 +32,14 @@ struct ZmmCodes {
   __m512i codes_to_pack(__m512 t) const { return _mm512_cvtps_epi32(_mm512_min_ps(t, hi)); }
 };
 
+// The codes of four times 16 channels, one after the other. Packing works within 128-bit lanes: its dword 4j+i holds
+// channels 4j..4j+3 of v[i].
+inline __m512i sorted_codes(__m512i v0, __m512i v1, __m512i v2, __m512i v3) {
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512i packed = _mm512_packus_epi16(_mm512_packus_epi32(v0, v1), _mm512_packus_epi32(v2, v3));
+  return _mm512_permutexvar_epi32(order, packed);
+}
+
 inline bool begins_at_zero(const CodeRange& range) { return range.zero == 0 && range.lo == 0; }
 
 // For the block `v` of a call's channels.
@@ -49,17 +57,30 @@ struct ZmmEpilogue {
     multiplier = _mm512_maskz_loadu_ps(mask, t.multiplier + channel);
   }
 
+  __m512 scaled(int p, __m512i acc) const {
+    if (!t.has_residual) return to.scaled(acc, multiplier);
+    return to.scaled(acc, multiplier, _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, t.residual[p] + channel)));
+  }
+  __m512i codes(int p, __m512i acc) const { return to.codes(scaled(p, acc)); }
+
   void store(int p, __m512i acc) const {
-    const __m512 y =
-        t.has_residual
-            ? to.scaled(acc, multiplier, _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, t.residual[p] + channel)))
-            : to.scaled(acc, multiplier);
+    const __m512 y = scaled(p, acc);
     if (t.f32)
       _mm512_mask_storeu_ps(reinterpret_cast<float*>(t.y[p]) + channel, mask, y);
     else
       _mm512_mask_cvtepi32_storeu_epi8(t.y[p] + channel, mask, to.codes(y));
   }
 };
+
+// Codes of pixels p and p + 1, whose 32 channels are those of two blocks.
+[[maybe_unused]] inline void store_pair(const ZmmEpilogue& low, const ZmmEpilogue& high, int p, __m512i low0,
+                                        __m512i high0, __m512i low1, __m512i high1) {
+  const QTile& t = low.t;
+  const __m512i sorted =
+      sorted_codes(low.codes(p, low0), high.codes(p, high0), low.codes(p + 1, low1), high.codes(p + 1, high1));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(t.y[p] + low.channel), _mm512_castsi512_si256(sorted));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(t.y[p + 1] + low.channel), _mm512_extracti64x4_epi64(sorted, 1));
+}
 
 }  // namespace
 }  // namespace mininn::cpu::own

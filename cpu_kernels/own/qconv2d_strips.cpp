@@ -245,4 +245,110 @@ bool StripInput::join(Strip& a, Strip& b) const {
   return a.kh0 == b.kh0 && a.kh1 == b.kh1 && a.kw0 == b.kw0 && a.kw1 == b.kw1;
 }
 
+Tensor pack_strips(const QConv2d& a) {
+  const Conv2dGeometry& g = a.g;
+  const StripDepth depth(g);
+  const int64_t w_block = depth.size * kStripLanes;
+  QPacking packing = pack_bias_rows(a, 1, kStripLanes, w_block, 0);
+  const auto* const w = a.w.as<int8_t>();
+  parallel_for(g.oc, 4, [&](int64_t begin, int64_t end) {
+    for (int64_t o = begin; o < end; ++o) {
+      int8_t* const block = packing.w + o / kStripLanes * w_block + o % kStripLanes * 4;
+      for (int64_t c = 0; c < g.ic; ++c)
+        for (int64_t kh = 0; kh < g.kh; ++kh)
+          for (int64_t kw = 0; kw < g.kw; ++kw) {
+            const int64_t v = depth.value(kh, kw, c);
+            block[v / 4 * kStripLanes * 4 + v % 4] = w[((o * g.ic + c) * g.kh + kh) * g.kw + kw];
+          }
+    }
+  });
+  return std::move(packing.buffer);
+}
+
+StripWalk::StripWalk(const QConv2d& conv, const StripInput& strips, const PackedQConv& packed)
+    : a(conv),
+      g(conv.g),
+      input(strips),
+      pk(packed),
+      y_pixel(a.y.dtype == DType::f32 ? g.oc * 4 : a.y.strides[3]),
+      residual_pixel(a.residual ? a.residual.strides[3] : 0),
+      sink{.y_step = y_pixel * input.pixel_step(),
+           .residual_step = residual_pixel * input.pixel_step(),
+           .residual_scale = a.residual_scale,
+           .residual_zero = a.residual_zero,
+           .f32 = a.y.dtype == DType::f32,
+           .range = code_range(a.y_zero, a.lo, a.hi)},
+      steps(input.depth().size / input.depth().step),
+      bias_tiles(4 * kStrip * kStripLanes) {
+  const auto varies = [](const int32_t* v, int64_t n) {
+    return std::any_of(v, v + n, [&](int32_t i) { return i != v[0]; });
+  };
+  bias_varies = varies(pk.row, g.oh) || varies(pk.col, g.ow);
+  k.pitch = input.pitch();
+  k.step = steps.data();
+  k.bias_pitch = bias_varies ? kStripLanes * 4 : 0;
+}
+
+// Bytes of input and output that are worked on together: both stay in the L1 cache, or in L2 where more weights pass
+// by. Larger parts copy fewer pixels twice.
+int64_t StripWalk::part_bytes(int64_t pairs) const {
+  constexpr int64_t kInPlace = 28 << 10, kCopied = 72 << 10, kMost = 768 << 10;
+  return std::clamp(pairs * pk.w_block, input.copies() ? kCopied : kInPlace, kMost);  // half of the weights
+}
+
+// Those of the strips before, most often.
+void StripWalk::set_steps(const Strip& s) {
+  if (s.kh0 == taps.kh0 && s.kh1 == taps.kh1 && s.kw0 == taps.kw0 && s.kw1 == taps.kw1) return;
+  taps = s;
+  k.steps = 0;
+  const StripDepth& depth = input.depth();
+  for (int64_t kh = s.kh0; kh < s.kh1; ++kh)
+    for (int64_t kw = s.kw0; kw < s.kw1; ++kw) {
+      const int64_t tap = kh * depth.taps + kw;
+      for (int64_t c = 0; c < depth.channels; c += depth.step)
+        steps[k.steps++] = {input.taps()[tap] + c, (tap * depth.channels + c) * kStripLanes};
+    }
+}
+
+void StripWalk::set_blocks(int64_t block, int64_t end, int64_t multiplied) {
+  columns = multiplied;
+  present = std::min(end, pk.blocks) - block;
+  channel = block * kStripLanes;
+  channels = std::min(present * kStripLanes, g.oc - channel);
+  k.w = pk.w + block * pk.w_block;
+  for (int64_t v = 0; v < columns; ++v) {
+    k.w_block[v] = v < present ? v * pk.w_block : 0;
+    bias[v] = pk.bias + (v < present ? block + v : block) * kStripLanes;
+  }
+}
+
+const int32_t* StripWalk::bias_tile(const Strip& s, int64_t m, int64_t v) {
+  int32_t* const tile = bias_tiles.data() + (m * columns + v) * kStrip * kStripLanes;
+  for (int r = 0; r < kStrip; ++r) {
+    const int64_t pixel = s.pixel + std::min(r, s.last - 1) * input.pixel_step();
+    const int64_t row = pk.row[pixel / g.ow % g.oh] + pk.col[pixel % g.ow];
+    std::copy_n(bias[v] + row * pk.bias_stride, kStripLanes, tile + r * kStripLanes);
+  }
+  return tile;
+}
+
+void StripWalk::set_strips(const Strip* strips, int64_t count, StripTarget& t) {
+  set_steps(strips[0]);
+  t.multiplier = a.multiplier.as<float>() + channel;
+  t.columns = columns;
+  t.channels = channels;
+  t.whole = channels == columns * kStripLanes && !sink.f32;
+  for (int64_t m = 0; m < count; ++m) {
+    const Strip& s = strips[m];
+    t.y[m] = a.y.data + s.pixel * y_pixel + channel * (sink.f32 ? 4 : 1);
+    t.residual[m] = residual_pixel ? a.residual.as<uint8_t>() + s.pixel * residual_pixel + channel : nullptr;
+    t.first[m] = s.first;
+    t.last[m] = s.last;
+    t.whole &= s.first == 0 && s.last == kStrip;
+    k.x[m] = reinterpret_cast<const uint8_t*>(s.origin);
+    for (int64_t v = 0; v < columns; ++v)
+      k.bias[m * columns + v] = bias_varies ? bias_tile(s, m, v) : bias[v] + (pk.row[0] + pk.col[0]) * pk.bias_stride;
+  }
+}
+
 }  // namespace mininn::cpu::own

@@ -1,4 +1,5 @@
-// How the input of an int8 convolution lies in memory when tile registers are loaded from it.
+// Int8 convolutions on strips of 16 output pixels: how their input lies in memory, and the walk over strips and
+// channels.
 //
 // A tile register takes 16 rows of up to 64 bytes at equal distances: here so many input channels (or values of a
 // patch) of each of 16 output pixels, called a strip. So at every tap the input pixels of a strip must be evenly
@@ -18,9 +19,12 @@
 // tap: its columns follow each other in memory, and neighbouring pixels' rows of a tile overlap.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
+#include "core/parallel.h"
 #include "cpu_kernels/own/qconv2d_direct.h"
+#include "cpu_kernels/own/scratch.h"
 #include "ops/qconv2d.h"
 
 namespace mininn::cpu::own {
@@ -100,5 +104,121 @@ class StripInput {
   int64_t groups_ = 1;                   // across: groups of 16 images in a copy
   int64_t tap_[kMaxTaps];
 };
+
+// What kernels on strips have in common. They multiply blocks of 16 output channels, packed as
+// [blocks][depth / 4][16][4] s8.
+inline constexpr int kStripLanes = 16;
+
+Tensor pack_strips(const QConv2d& a);
+
+// Values of one row of a tile: where they are, from a strip's origin and from the weights' begin.
+struct StripStep {
+  int64_t x, w;
+};
+
+// What a call multiplies: strips by blocks.
+struct StripOperands {
+  const StripStep* step;
+  int64_t steps;
+  const uint8_t* x[2];  // of each strip
+  int64_t pitch;        // from a row of a strip to the next
+  const int8_t* w;
+  int64_t w_block[4];      // from `w` to each block; a missing one repeats the first
+  const int32_t* bias[4];  // what the accumulators of each strip and block, blocks innermost, begin with
+  int64_t bias_pitch;      // bytes from a row to the next
+};
+
+// The output side of a convolution.
+struct StripSink {
+  int64_t y_step, residual_step;  // bytes from a row of a strip to the next; no residual: 0
+  float residual_scale;
+  int32_t residual_zero;
+  bool f32;
+  CodeRange range;
+};
+
+// What a call writes: its strips at its channels.
+struct StripTarget {
+  std::byte* y[2];  // of row 0
+  const uint8_t* residual[2];
+  int first[2], last[2];  // the rows
+  const float* multiplier;
+  int64_t columns;   // blocks that were multiplied
+  int64_t channels;  // to be written
+  bool whole;        // all rows and all channels of the columns, as codes
+};
+
+// A thread's way through units of strips and pairs of blocks.
+class StripWalk {
+ public:
+  StripWalk(const QConv2d& conv, const StripInput& strips, const PackedQConv& packed);
+
+ protected:
+  // Calls work(strips, count) for one part of the units after the other, when its input has been copied.
+  template <class Work>
+  void for_parts(int64_t unit0, int64_t unit1, int64_t pairs, const Work& work) const {
+    const int64_t bytes = part_bytes(pairs);
+    int64_t copy_bytes = 0, most = 0;
+    for (int64_t unit = unit0, end; unit < unit1; unit = end) {
+      end = input.part(unit, unit1, bytes);
+      copy_bytes = std::max(copy_bytes, input.copy_bytes(unit, end));
+      most = std::max(most, (end - unit) * input.strips_per_unit());
+    }
+    Scratch<uint8_t> copy(copy_bytes);
+    Scratch<Strip> list(most);
+    for (int64_t unit = unit0, end; unit < unit1; unit = end) {
+      end = input.part(unit, unit1, bytes);
+      input.load(unit, end, copy.data());
+      const int64_t count = (end - unit) * input.strips_per_unit();
+      for (int64_t i = 0; i < count; ++i) list[i] = input.strip(unit, i, copy.data());
+      work(list.data(), count);
+    }
+  }
+  // Blocks [block, end) for the calls that follow, of which the last may not exist; `columns` are multiplied.
+  void set_blocks(int64_t block, int64_t end, int64_t columns);
+  // Strips for the next call, `count` of them: fills k and t.
+  void set_strips(const Strip* strips, int64_t count, StripTarget& t);
+
+  const QConv2d& a;
+  const Conv2dGeometry& g;
+  const StripInput& input;
+  const PackedQConv& pk;
+  const int64_t y_pixel, residual_pixel;  // bytes
+  const StripSink sink;
+  StripOperands k{};
+
+ private:
+  int64_t part_bytes(int64_t pairs) const;
+  void set_steps(const Strip& s);
+  const int32_t* bias_tile(const Strip& s, int64_t m, int64_t v);
+
+  Scratch<StripStep> steps;
+  Scratch<int32_t> bias_tiles;                                  // where the bias depends on the pixel: [4][16 rows][16]
+  Strip taps;                                                   // those of k's steps
+  int64_t columns = 0, present = 0, channel = 0, channels = 0;  // of the blocks
+  const int32_t* bias[4];                                       // of each block
+  bool bias_varies = false;
+};
+
+// Shares a call out among threads: Walk(a, input, packed).run(unit0, unit1, pair0, pair1) on each.
+template <class Walk>
+void run_strips(const QConv2d& a) {
+  const Conv2dGeometry& g = a.g;
+  const PackedQConv pk = unpack_direct(a);
+  const StripInput input(a);
+  const int64_t units = input.units(), pairs = (pk.blocks + 1) / 2, threads = num_threads();
+  if (units == 0 || pairs == 0) return;
+  // Threads share out the pixels, and each reads all weights, or the channels, and each reads all pixels: whichever is
+  // less, unless it leaves threads idle.
+  const auto balance = [&](int64_t n) { return double(n) / double((n + threads - 1) / threads * threads); };
+  const double by_units = balance(units), by_pairs = balance(pairs);
+  const bool heavy = pk.blocks * pk.w_block > g.n * g.ih * g.iw * a.x.strides[3];
+  const int64_t unit_macs = input.strips_per_unit() * kStrip * 2 * kStripLanes * input.depth().size;
+  const auto grain = [&](int64_t per_item) { return 1 + 1000000 / std::max<int64_t>(1, unit_macs * per_item); };
+  if (by_pairs > by_units || (heavy && by_pairs == by_units))
+    parallel_for(pairs, grain(units), [&](int64_t b, int64_t e) { Walk(a, input, pk).run(0, units, b, e); });
+  else
+    parallel_for(units, grain(pairs), [&](int64_t b, int64_t e) { Walk(a, input, pk).run(b, e, 0, pairs); });
+}
 
 }  // namespace mininn::cpu::own
