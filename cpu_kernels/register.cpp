@@ -110,7 +110,7 @@ void register_int8() {
   qlinear_kernels().set(kCpu, {own::qlinear_avx2, own::qlinear_scalar});
   qlut_kernels().set(kCpu, {own::qlut_scalar});
   quantize_kernels().set(kCpu, {own::quantize_avx2, own::quantize_scalar});
-  qpack_kernels().set(kCpu, {own::qpack_scalar});
+  qpack_kernels().set(kCpu, {own::qpack_avx2, own::qpack_scalar});
   dequantize_kernels().set(kCpu, {own::dequantize_scalar});
 }
 

@@ -317,13 +317,15 @@ struct Int8Net::Program {
 
   const std::vector<BoundStep>& steps(int64_t n) const { return n <= kSmallBatch ? small : large; }
 
-  // All steps on one batch. Own kernels share one parallel region; a vendor's brings threads of its own.
-  void run(const Buffers& b) const {
+  // load(), then all steps on one batch. Own kernels share one parallel region; a vendor's brings threads of its own.
+  template <class Load>
+  void run(const Buffers& b, const Load& load) const {
     const auto& all = steps(b.n);
     const auto own = [](const BoundStep& s) { return detail::in_family(s.kernel, Preference::own); };
     for (auto first = all.begin(); first != all.end();) {
       const auto last = own(*first) ? std::find_if_not(first, all.end(), own) : first + 1;
       const auto run_steps = [&] {
+        if (first == all.begin()) load();
         for (auto s = first; s != last; ++s) s->run(b);
       };
       if (own(*first))
@@ -378,8 +380,7 @@ Tensor Int8Net::forward(const Tensor& x) const {
   std::byte* const result = y.mutable_view().data;
   for (int64_t begin = 0; begin < n; begin += slice) {
     const Buffers b{m, program_->shared.offset, memory, std::min(slice, n - begin), result + begin * result_bytes};
-    load_input(b, x, begin);
-    program_->run(b);
+    program_->run(b, [&] { load_input(b, x, begin); });
     if (out.kind == Int8Value::Kind::codes)
       dequantize_kernels().run({b(m.output), out.q, real_view(b.result, out, b.n)}, kCpu);
   }

@@ -31,10 +31,13 @@ void print_columns(std::ostream& out, const std::vector<std::vector<std::string>
   }
 }
 
-// "own.winograd.avx2 0.118, own.direct.avx2 0.365"
+// "own.winograd.avx2 0.118, own.direct.avx2 0.365, 5 slower"
 std::string times(const std::vector<Trial>& trials) {
+  constexpr size_t kShown = 3;
   std::string out;
-  for (const Trial& t : trials) out += (out.empty() ? "" : ", ") + t.kernel + format(" %.3f", t.ms);
+  for (size_t i = 0; i < std::min(kShown, trials.size()); ++i)
+    out += (i ? ", " : "") + trials[i].kernel + format(" %.3f", trials[i].ms);
+  if (trials.size() > kShown) out += format(", %d slower", int(trials.size() - kShown));
   return out.empty() ? "-" : out;
 }
 

@@ -33,6 +33,26 @@ void span_avx2(const float* x, int64_t step, uint8_t* y, int64_t n, float scale,
   if (i < n) span_scalar(x + i * step, step, y + i, n - i, scale, range);
 }
 
+// n pixels of 4 bytes from up to four planes; `planes` beyond the channels are null and give zeros.
+void interleave_planes(const uint8_t* const (&planes)[4], uint8_t* y, int64_t n) {
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    __m128i c[4];
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k)
+      c[k] = planes[k] ? _mm_loadu_si128(reinterpret_cast<const __m128i*>(planes[k] + i)) : _mm_setzero_si128();
+    const __m128i lo[2] = {_mm_unpacklo_epi8(c[0], c[1]), _mm_unpacklo_epi8(c[2], c[3])};
+    const __m128i hi[2] = {_mm_unpackhi_epi8(c[0], c[1]), _mm_unpackhi_epi8(c[2], c[3])};
+    auto* const to = reinterpret_cast<__m128i*>(y + 4 * i);
+    _mm_storeu_si128(to, _mm_unpacklo_epi16(lo[0], lo[1]));
+    _mm_storeu_si128(to + 1, _mm_unpackhi_epi16(lo[0], lo[1]));
+    _mm_storeu_si128(to + 2, _mm_unpacklo_epi16(hi[0], hi[1]));
+    _mm_storeu_si128(to + 3, _mm_unpackhi_epi16(hi[0], hi[1]));
+  }
+  for (; i < n; ++i)
+    for (int k = 0; k < 4; ++k) y[4 * i + k] = planes[k] ? planes[k][i] : uint8_t(0);
+}
+
 }  // namespace
 }  // namespace mininn::cpu::own
 MININN_TARGET_END
@@ -74,6 +94,20 @@ void run_pack(const QPack& a, const ExecContext&) {
   });
 }
 
+// Rows of planar images to pixels of four bytes.
+void run_pack_planes(const QPack& a, const ExecContext&) {
+  const int64_t h = a.y.shape[2], w = a.y.shape[3];
+  parallel_for(a.y.shape[0] * h, std::max<int64_t>(1, 32768 / std::max<int64_t>(1, 4 * w)),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t row = begin; row < end; ++row) {
+                   const uint8_t* x = a.x.as<uint8_t>() + at(a.x.strides, row / h, row % h, 0);
+                   const uint8_t* planes[4] = {};
+                   for (int64_t c = 0; c < a.y.shape[1]; ++c) planes[c] = x + c * a.x.strides[1];
+                   interleave_planes(planes, a.y.as<uint8_t>() + at(a.y.strides, row / h, row % h, 0), w);
+                 }
+               });
+}
+
 void run_dequantize(const Dequantize& a, const ExecContext&) {
   const int64_t channels = a.y.shape[1], step = a.y.strides[1];
   for_each_pixel(a.y.shape, [&](int64_t n, int64_t h, int64_t w) {
@@ -87,6 +121,12 @@ template <class Args>
 Refusal check_scalar(const Args&) {
   return {};
 }
+Refusal check_pack_avx2(const QPack& a) {
+  if (!cpu_features().avx2_fma) return {"the processor has no AVX2 and FMA"};
+  if (a.y.strides[3] != 4) return {"a pixel has not four bytes"};
+  if (a.x.strides[3] != 1) return {"the input's rows have gaps"};
+  return {};
+}
 Refusal check_avx2(const Quantize&) {
   return {cpu_features().avx2_fma ? nullptr : "the processor has no AVX2 and FMA"};
 }
@@ -95,6 +135,7 @@ Refusal check_avx2(const Quantize&) {
 
 const Kernel<Quantize> quantize_avx2{"own.avx2", check_avx2, run_quantize<span_avx2>};
 const Kernel<Quantize> quantize_scalar{"own.scalar", check_scalar<Quantize>, run_quantize<span_scalar>};
+const Kernel<QPack> qpack_avx2{"own.avx2", check_pack_avx2, run_pack_planes};
 const Kernel<QPack> qpack_scalar{"own.scalar", check_scalar<QPack>, run_pack};
 const Kernel<Dequantize> dequantize_scalar{"own.scalar", check_scalar<Dequantize>, run_dequantize};
 

@@ -7,6 +7,7 @@ namespace mininn::cpu::own {
 
 extern const Kernel<Quantize> quantize_avx2;
 extern const Kernel<Quantize> quantize_scalar;
+extern const Kernel<QPack> qpack_avx2;
 extern const Kernel<QPack> qpack_scalar;
 extern const Kernel<Dequantize> dequantize_scalar;
 

@@ -50,5 +50,7 @@ TEST_CASE("the table names the times of the kernels that lost, if any were measu
   };
   CHECK_THAT(text(), !Contains("kernels measured"));
   r.layers[1].trials = {{"own.fast", 0.25}, {"own.slow", 1.5}};
-  CHECK_THAT(text(), Contains("kernels measured") && Contains("own.fast 0.250, own.slow 1.500"));
+  r.layers[1].trials_large = {{"a", 1}, {"b", 2}, {"c", 3}, {"d", 4}, {"e", 5}};
+  CHECK_THAT(text(), Contains("kernels measured") && Contains("own.fast 0.250, own.slow 1.500") &&
+                         Contains("c 3.000, 2 slower"));
 }
