@@ -290,17 +290,26 @@ void check_input(const Int8Model& m, const Tensor& x) {
   if (x.device() != kCpu) throw DeviceError(message("int8 net: x lies on ", to_string(x.device()), ", not on the CPU"));
 }
 
-// Images [begin, begin + n) of x into the network's first buffer.
-void load_input(const Buffers& b, const Tensor& x, int64_t begin) {
+// run(load): load() brings images [begin, begin + n) of x into the network's first buffer. Its kernel is chosen here,
+// so that load() may be called in a parallel region.
+template <class Run>
+void with_input(const Buffers& b, const Tensor& x, int64_t begin, const Run& run) {
   const CView all = x.view();
   Strides strides = all.strides;
   while (strides.rank() < 4) strides.push_back(1);
   const CView images(all.data + begin * strides[0] * int64_t(size_of(all.dtype)), b.model.values[0].shape(b.n), strides,
                      all.dtype);
+  const auto use = [&](const auto& table, const auto& args) {
+    const auto& kernel = table.select(args, kCpu);
+    run([&] { kernel.run(args, {kCpu, current_stream(kCpu)}); });
+  };
   if (b.model.normalization)
-    qpack_kernels().run({images, b(0)}, kCpu);
+    use(qpack_kernels(), QPack{images, b(0)});
   else
-    quantize_kernels().run({images, b.model.values[0].q, b(0)}, kCpu);
+    use(quantize_kernels(), Quantize{images, b.model.values[0].q, b(0)});
+}
+void load_input(const Buffers& b, const Tensor& x, int64_t begin) {
+  with_input(b, x, begin, [](const auto& load) { load(); });
 }
 
 View real_view(std::byte* p, const Int8Value& v, int64_t n) {
@@ -321,6 +330,7 @@ struct Int8Net::Program {
   template <class Load>
   void run(const Buffers& b, const Load& load) const {
     const auto& all = steps(b.n);
+    if (all.empty()) load();
     const auto own = [](const BoundStep& s) { return detail::in_family(s.kernel, Preference::own); };
     for (auto first = all.begin(); first != all.end();) {
       const auto last = own(*first) ? std::find_if_not(first, all.end(), own) : first + 1;
@@ -380,7 +390,7 @@ Tensor Int8Net::forward(const Tensor& x) const {
   std::byte* const result = y.mutable_view().data;
   for (int64_t begin = 0; begin < n; begin += slice) {
     const Buffers b{m, program_->shared.offset, memory, std::min(slice, n - begin), result + begin * result_bytes};
-    program_->run(b, [&] { load_input(b, x, begin); });
+    with_input(b, x, begin, [&](const auto& load) { program_->run(b, load); });
     if (out.kind == Int8Value::Kind::codes)
       dequantize_kernels().run({b(m.output), out.q, real_view(b.result, out, b.n)}, kCpu);
   }

@@ -163,6 +163,7 @@ void run(const QConv2d& a, const ExecContext&) {
   const std::byte* w = a.packed + (same_threads ? int64_t{kHeaderBytes} : header.plain_offset);
   const Scratch acc(sums(a.g).get_size());
   Program& p = program(key_of(a, same_threads ? header.batch : 0));
+  if (const Refusal r = p.refusal()) throw KernelError(message("onednn.s32: a batch of ", a.g.n, ": ", r.why));
   if (a.x_zero)
     p.run({a.x.data, w, acc.data(), &a.x_zero});
   else

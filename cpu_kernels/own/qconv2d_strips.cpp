@@ -88,7 +88,9 @@ StripInput::StripInput(const QConv2d& a)
     case Form::across:
       units_ = ceil_div(g_.n, kStrip) * map_pixels();
       pixel_step_ = map_pixels();
-      unit_bytes_ = g_.ih * g_.iw * kStrip * pixel_ / map_pixels();
+      group_bytes_ = g_.ih * g_.iw * kStrip * pixel_;
+      unit_bytes_ = group_bytes_ / map_pixels();  // a part of it
+
       set_taps([&](int64_t kh, int64_t kw) { return (kh * g_.dil_h * g_.iw + kw * g_.dil_w) * kStrip * pixel_; });
       break;
   }
@@ -101,7 +103,7 @@ int64_t StripInput::part(int64_t unit, int64_t end, int64_t bytes) const {
   switch (form_) {
     case Form::rows: return std::min({end, most, (unit / g_.oh + 1) * g_.oh});  // of one image
     case Form::across: {  // whole groups of images are copied: none twice, if that can be
-      const int64_t groups = std::max<int64_t>(1, bytes / (unit_bytes_ * map_pixels()));
+      const int64_t groups = std::max<int64_t>(1, bytes / group_bytes_);
       return std::min(end, (unit / map_pixels() + groups) * map_pixels());
     }
     default: return std::min(end, most);
@@ -114,7 +116,7 @@ int64_t StripInput::copy_bytes(int64_t unit, int64_t end) const {
   switch (form_) {
     case Form::rows: return ((units - 1) * g_.stride_h + (g_.kh - 1) * g_.dil_h + 1) * row_bytes_ + kLongest;
     case Form::shifted: return units * unit_bytes_ + kStrip * pitch_;  // a map may be smaller than a strip
-    case Form::across: return ((end - 1) / map_pixels() - unit / map_pixels() + 1) * map_pixels() * unit_bytes_;
+    case Form::across: return ((end - 1) / map_pixels() - unit / map_pixels() + 1) * group_bytes_;
     default: return units * unit_bytes_;
   }
 }
@@ -168,12 +170,11 @@ void StripInput::load(int64_t unit, int64_t end, uint8_t* copy) const {
               load_row(copy, n, r * g_.stride_h + plane - g_.pad_h, kw * g_.dil_w - g_.pad_w, g_.ow, g_.stride_w);
       break;
     case Form::across: {
-      const int64_t pixel = pixel_, group_bytes = g_.ih * g_.iw * kStrip * pixel;
-      for (int64_t group = unit / map_pixels(); group <= (end - 1) / map_pixels(); ++group, copy += group_bytes) {
+      for (int64_t group = unit / map_pixels(); group <= (end - 1) / map_pixels(); ++group, copy += group_bytes_) {
         const int64_t n0 = std::min(group * kStrip, g_.n - kStrip);
         for (int64_t at = 0; at < g_.ih * g_.iw; ++at)
           for (int64_t i = 0; i < kStrip; ++i)
-            copy_pixels(copy + (at * kStrip + i) * pixel, n0 + i, at / g_.iw, at % g_.iw, 1, 1);
+            copy_pixels(copy + (at * kStrip + i) * pixel_, n0 + i, at / g_.iw, at % g_.iw, 1, 1);
       }
       break;
     }
@@ -229,7 +230,7 @@ Strip StripInput::strip(int64_t unit, int64_t i, const uint8_t* copy) const {
       s.kw1 = int(w_last);
       s.pixel = place(group, g_.n) * map_pixels() + at;
       const int64_t input = (oh * g_.stride_h - g_.pad_h) * g_.iw + ow * g_.stride_w - g_.pad_w;
-      s.origin += uintptr_t(((group - unit / map_pixels()) * g_.ih * g_.iw + input) * kStrip * pitch_);
+      s.origin += uintptr_t((group - unit / map_pixels()) * group_bytes_ + input * kStrip * pitch_);
       break;
     }
   }

@@ -101,7 +101,7 @@ class StripInput {
   int64_t end_pixels_ = 0;               // what a strip reads of a row
   int64_t row_bytes_ = 0;                // rows, shifted: of an input row of the copy
   int64_t plane_rows_ = 0, planes_ = 1;  // shifted: rows of a copy, and the phases of the stride it is sorted by
-  int64_t groups_ = 1;                   // across: groups of 16 images in a copy
+  int64_t group_bytes_ = 0;              // across: of 16 images
   int64_t tap_[kMaxTaps];
 };
 

@@ -260,6 +260,12 @@ TEST_CASE("qconv2d kernels equal the definition around strips of 16 pixels, of a
     check(geometry(n, 64, 4, 48, 3, 1, 1));
     check(geometry(n, 20, 5, 33, 3, 2, 1));
   }
+  // Maps whose size the input's does not divide: images of one position do not take whole numbers of bytes.
+  check(geometry(16, 64, 19, 16, 3, 2, 1));
+  check(geometry(16, 16, 29, 16, 3, 2, 1));
+  check(geometry(48, 64, 13, 16, 3, 2, 1));
+  check(geometry(32, 4, 9, 16, 5, 1, 3));
+  check(geometry(16, 4, 1, 16, 1, 1, 4));
   check(geometry(1, 64, 44, 40, 3, 1, 1));   // more rows than are copied at a time
   check(geometry(40, 128, 4, 32, 3, 1, 1));  // more images, too
 }
