@@ -10,7 +10,7 @@ namespace mininn::cpu::own {
 // The top of this thread's stack of working memory, 64-byte aligned. What is taken last is given back first. Throws
 // Error if there is no memory.
 void* take_scratch(size_t bytes);
-void give_back_scratch(size_t bytes) noexcept;
+void give_back_scratch(void* p, size_t bytes) noexcept;
 
 // `size` uninitialised elements. They come from a stack that each thread keeps, so that a kernel that is called again
 // and again neither asks the system for memory nor waits for another thread.
@@ -20,7 +20,7 @@ class Scratch {
 
  public:
   explicit Scratch(int64_t size) : bytes_(size_t(size) * sizeof(T)), data_(static_cast<T*>(take_scratch(bytes_))) {}
-  ~Scratch() { give_back_scratch(bytes_); }
+  ~Scratch() { give_back_scratch(data_, bytes_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
 
