@@ -9,7 +9,6 @@
 
 #include <algorithm>
 
-#include "core/parallel.h"
 #include "cpu_kernels/own/cpu_features.h"
 #include "cpu_kernels/own/qconv2d.h"
 #include "cpu_kernels/own/qconv2d_epilogue_zmm.h"
@@ -48,9 +47,6 @@ void configure_tiles(int64_t step) {
 }
 void release_tiles() { _tile_release(); }
 
-inline __m512i widened(const uint8_t* codes, __mmask16 mask) {
-  return _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, codes));
-}
 inline ZmmCodes zmm_codes(const StripSink& s) { return {s.range, s.residual_scale, s.residual_zero}; }
 
 // The ways to write a call's accumulators, a quad at a time. The usual ones, made of whole quads, turn four rows of
@@ -84,8 +80,7 @@ class WholeQuads {
     if (kBlocks == 4) {
       _mm512_storeu_si512(y, sorted);
     } else if (kBlocks == 2) {
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), _mm512_castsi512_si256(sorted));
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + y_step), _mm512_extracti64x4_epi64(sorted, 1));
+      store_halves(sorted, y, y + y_step);
     } else {
       _mm_storeu_si128(reinterpret_cast<__m128i*>(y), _mm512_castsi512_si128(sorted));
       _mm_storeu_si128(reinterpret_cast<__m128i*>(y + y_step), _mm512_extracti32x4_epi32(sorted, 1));
@@ -138,17 +133,10 @@ class PartialQuads {
     if (r < t.first[m] || r >= t.last[m]) return;
     for (int64_t c = 0; c < t.channels; c += kLanes) {
       const __m512i from = _mm512_load_si512(acc + (m * 2 + c / kLanes) * kTileSize + r * kRowBytes);
-      const int64_t left = t.channels - c;
-      const __mmask16 mask = left >= kLanes ? __mmask16(0xffff) : __mmask16((1u << left) - 1);
-      const __m512 multiplier = _mm512_maskz_loadu_ps(mask, t.multiplier + c);
-      const __m512 value = s.residual_step
-                               ? to.scaled(from, multiplier, widened(t.residual[m] + r * s.residual_step + c, mask))
-                               : to.scaled(from, multiplier);
-      std::byte* y = t.y[m] + r * s.y_step;
-      if (s.f32)
-        _mm512_mask_storeu_ps(reinterpret_cast<float*>(y) + c, mask, value);
-      else
-        _mm_mask_storeu_epi8(y + c, mask, _mm512_cvtepi32_epi8(to.codes(value)));
+      const __mmask16 mask = channel_mask(t.channels - c);
+      store_channels(to, from, _mm512_maskz_loadu_ps(mask, t.multiplier + c), mask,
+                     s.residual_step ? t.residual[m] + r * s.residual_step + c : nullptr, s.f32,
+                     t.y[m] + r * s.y_step + c * (s.f32 ? 4 : 1));
     }
   }
 

@@ -1,5 +1,4 @@
-// Direct int8 convolution with vpdpbusd: one instruction multiplies four input channels of one pixel, broadcast as a
-// dword, with those of 16 output channels and adds the four products to each.
+// Direct int8 convolution with vpdpbusd (qconv2d_vnni_zmm.h).
 //
 // A tile is up to 8 pixels x 2 vectors of 16 output channels. Eight pixel pointers stay in general registers, so any
 // stride, dilation, border or jump to another image costs nothing inside the loop.
@@ -7,16 +6,11 @@
 #include "cpu_kernels/own/qconv2d.h"
 #include "cpu_kernels/own/qconv2d_direct.h"
 #include "cpu_kernels/own/qconv2d_epilogue_zmm.h"
+#include "cpu_kernels/own/qconv2d_vnni_zmm.h"
 
 MININN_TARGET_AVX512VNNI
 namespace mininn::cpu::own {
 namespace {
-
-inline __m512i broadcast_dword(const uint8_t* p) {
-  int32_t v;
-  __builtin_memcpy(&v, p, sizeof v);
-  return _mm512_set1_epi32(v);
-}
 
 template <int P, int V>
 void tile(const QTile& t) {
@@ -29,44 +23,22 @@ void tile(const QTile& t) {
     const uint8_t* x[P];
 #pragma GCC unroll 8
     for (int p = 0; p < P; ++p) x[p] = t.x[tap * kTilePixels + p];
-    const int8_t* w = t.w + t.tap_offset[tap];
-    const auto step = [&](int64_t c, int64_t s) __attribute__((always_inline)) {
-      __m512i wv[V];
-#pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) wv[v] = _mm512_loadu_si512(w + v * t.w_block + s * 64);
-#pragma GCC unroll 8
-      for (int p = 0; p < P; ++p) {
-        const __m512i xv = broadcast_dword(x[p] + c + s * 4);
-#pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) acc[p][v] = _mm512_dpbusd_epi32(acc[p][v], xv, wv[v]);
-      }
-    };
-    int64_t c = 0;
-    for (; c + 16 <= t.steps * 4; c += 16, w += 256) {
-      step(c, 0);
-      step(c, 1);
-      step(c, 2);
-      step(c, 3);
-    }
-    for (; c < t.steps * 4; c += 4, w += 64) step(c, 0);
+    add_products(acc, x, 0, t.steps * 4, t.w + t.tap_offset[tap], t.w_block);
   }
-  int done = 0;
   if (V == 2 && P > 1 && t.channels == 32 && !t.f32) {
     const ZmmEpilogue low(t, 0), high(t, 1);
+    // Those behind the last pixel to be stored repeat it.
 #pragma GCC unroll 4
     for (int p = 0; p + 1 < P; p += 2)
-      if (p + 1 < t.pixels) {
-        store_pair(low, high, p, acc[p][0], acc[p][V - 1], acc[p + 1][0], acc[p + 1][V - 1]);
-        done = p + 2;
-      }
+      store_pair(low, high, p, acc[p][0], acc[p][V - 1], acc[p + 1][0], acc[p + 1][V - 1]);
+    return;
   }
-  if (done == t.pixels) return;
 #pragma GCC unroll 4
   for (int v = 0; v < V; ++v) {
     const ZmmEpilogue epilogue(t, v);
 #pragma GCC unroll 8
     for (int p = 0; p < P; ++p)
-      if (p >= done && p < t.pixels) epilogue.store(p, acc[p][v]);
+      if (p < t.pixels) epilogue.store(p, acc[p][v]);
   }
 }
 

@@ -59,16 +59,6 @@ inline void interleave_bytes(__m512i a, __m512i b, __m512i c, __m512i d, __m512i
   out[3] = _mm512_unpackhi_epi16(ab_hi, cd_hi);
 }
 
-// `count` pixels of `bytes` bytes each, `stride` bytes apart, to one after the other.
-void gather_pixels(uint8_t* to, const uint8_t* from, int64_t count, int64_t bytes, int64_t stride) {
-  const int64_t whole = bytes / kChunk * kChunk;
-  const __mmask64 rest = (__mmask64{1} << (bytes - whole)) - 1;
-  for (; count > 0; --count, to += bytes, from += stride) {
-    for (int64_t c = 0; c < whole; c += kChunk) _mm512_storeu_si512(to + c, _mm512_loadu_si512(from + c));
-    if (rest) _mm512_mask_storeu_epi8(to + whole, rest, _mm512_maskz_loadu_epi8(rest, from + whole));
-  }
-}
-
 template <int kOutputs, bool kResidual>
 void compute(const OutputRows& r) {
   const ZmmCodes to(r.range, r.residual_scale, r.residual_zero);
@@ -166,13 +156,12 @@ class Rows {
       uint8_t* const plane = row + phase * plane_pixels * pixel;
       // Plane pixel j is column j * stride + phase - pad.
       const int64_t offset = phase - g.pad_w, s = g.stride_w;
-      const int64_t first = std::clamp<int64_t>(offset < 0 ? (-offset + s - 1) / s : 0, 0, plane_pixels);
-      const int64_t last = std::clamp<int64_t>(g.iw > offset ? (g.iw - offset + s - 1) / s : 0, first, plane_pixels);
+      const auto [first, last] = columns_inside(offset, s, plane_pixels, g.iw);
       fill_codes(plane, padding, first * pixel);
       if (s == 1)
         std::memcpy(plane + first * pixel, x + (first + offset) * pixel, size_t((last - first) * pixel));
       else
-        gather_pixels(plane + first * pixel, x + (first * s + offset) * pixel, last - first, pixel, s * pixel);
+        for (int64_t c = first; c < last; ++c) copy_codes(plane + c * pixel, x + (c * s + offset) * pixel, pixel);
       fill_codes(plane + last * pixel, padding, (plane_pixels - last) * pixel);
     }
     return row;

@@ -34,7 +34,7 @@ struct Kinds {
 
 struct Header {
   int64_t row, col, bias, w;  // offsets in bytes
-  int64_t bias_stride, blocks;
+  int64_t bias_rows, bias_stride, blocks;
   int64_t w_block;  // bytes
 };
 
@@ -110,6 +110,8 @@ std::pair<int64_t, int64_t> valid_taps(int64_t o, int64_t in, int64_t k, int64_t
   return {begin, std::max(begin, end)};
 }
 
+double balance(int64_t n, int64_t threads) { return double(n) / double((n + threads - 1) / threads * threads); }
+
 double padding_share(const Conv2dGeometry& g) {
   int64_t rows = 0, cols = 0;
   for (int64_t o = 0; o < g.oh; ++o) {
@@ -138,6 +140,7 @@ QPacking pack_bias_rows(const QConv2d& a, int64_t groups, int64_t lanes, int64_t
 
   Header h{};
   h.blocks = (channels + lanes - 1) / lanes;
+  h.bias_rows = n_rows * n_cols;
   h.bias_stride = groups * h.blocks * lanes;
   h.w_block = w_block;
   h.row = round_up(sizeof(Header), 64);
@@ -193,8 +196,8 @@ PackedQConv unpack_direct(const QConv2d& a) {
   Header h;
   std::memcpy(&h, a.packed, sizeof h);
   const auto ints = [&](int64_t offset) { return reinterpret_cast<const int32_t*>(a.packed + offset); };
-  return {ints(h.row),   ints(h.col), ints(h.bias), reinterpret_cast<const int8_t*>(a.packed + h.w),
-          h.bias_stride, h.blocks,    h.w_block};
+  return {ints(h.row), ints(h.col),   ints(h.bias), reinterpret_cast<const int8_t*>(a.packed + h.w),
+          h.bias_rows, h.bias_stride, h.blocks,     h.w_block};
 }
 
 namespace {
@@ -406,9 +409,6 @@ class Walk {
   uintptr_t x_offset[kMaxTaps];  // bytes from tap (0, 0)
   int64_t w_offset[kMaxTaps], border_w_offset[kMaxTaps];
 };
-
-// The share of `threads` threads' time that n equal items keep busy.
-double balance(int64_t n, int64_t threads) { return double(n) / double((n + threads - 1) / threads * threads); }
 
 template <int kPixels>
 void run_tiles(const QConv2d& a, const QDirectIsa& isa) {

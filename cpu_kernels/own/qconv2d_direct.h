@@ -72,6 +72,8 @@ struct QDirectIsa {
 Refusal check_direct(const QConv2d& a);
 // Taps [first, last) of one dimension whose input coordinate exists for output coordinate `o`.
 std::pair<int64_t, int64_t> valid_taps(int64_t o, int64_t in, int64_t k, int64_t stride, int64_t pad, int64_t dil);
+// The share of `threads` threads' time that n equal items keep busy.
+double balance(int64_t n, int64_t threads);
 // The share of all (output pixel, tap) pairs that fall on padding.
 double padding_share(const Conv2dGeometry& g);
 Tensor pack_direct(const QConv2d& a, int lanes, int recode);
@@ -91,6 +93,7 @@ struct PackedQConv {
   const int32_t* col;
   const int32_t* bias;  // [rows][bias_stride]
   const int8_t* w;
+  int64_t bias_rows;  // one: it does not depend on the pixel
   int64_t bias_stride;
   int64_t blocks;   // per group
   int64_t w_block;  // bytes

@@ -32,6 +32,29 @@ struct ZmmCodes {
   __m512i codes_to_pack(__m512 t) const { return _mm512_cvtps_epi32(_mm512_min_ps(t, hi)); }
 };
 
+// The first `left` of 16 channels.
+inline __mmask16 channel_mask(int64_t left) { return left >= 16 ? __mmask16(0xffff) : __mmask16((1u << left) - 1); }
+
+inline __m512i widened(const uint8_t* codes, __mmask16 mask) {
+  return _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, codes));
+}
+
+// 16 accumulators, or those of the mask, to a pixel whose channels begin at y. No residual: null.
+inline void store_channels(const ZmmCodes& to, __m512i acc, __m512 multiplier, __mmask16 mask, const uint8_t* residual,
+                           bool f32, std::byte* y) {
+  const __m512 t = residual ? to.scaled(acc, multiplier, widened(residual, mask)) : to.scaled(acc, multiplier);
+  if (f32)
+    _mm512_mask_storeu_ps(y, mask, t);
+  else
+    _mm512_mask_cvtepi32_storeu_epi8(y, mask, to.codes(t));
+}
+
+// The codes of two pixels, 32 channels each.
+inline void store_halves(__m512i codes, std::byte* first, std::byte* second) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(first), _mm512_castsi512_si256(codes));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(second), _mm512_extracti64x4_epi64(codes, 1));
+}
+
 // The codes of four times 16 channels, one after the other. Packing works within 128-bit lanes: its dword 4j+i holds
 // channels 4j..4j+3 of v[i].
 inline __m512i sorted_codes(__m512i v0, __m512i v1, __m512i v2, __m512i v3) {
@@ -52,34 +75,25 @@ struct ZmmEpilogue {
 
   ZmmEpilogue(const QTile& tile, int v)
       : t(tile), channel(tile.channel + 16 * v), to(tile.range, tile.residual_scale, tile.residual_zero) {
-    const int64_t left = t.channels - 16 * v;
-    mask = left >= 16 ? __mmask16(0xffff) : __mmask16((1u << left) - 1);
+    mask = channel_mask(t.channels - 16 * v);
     multiplier = _mm512_maskz_loadu_ps(mask, t.multiplier + channel);
   }
 
-  __m512 scaled(int p, __m512i acc) const {
-    if (!t.has_residual) return to.scaled(acc, multiplier);
-    return to.scaled(acc, multiplier, _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, t.residual[p] + channel)));
+  const uint8_t* residual(int p) const { return t.has_residual ? t.residual[p] + channel : nullptr; }
+  __m512i codes(int p, __m512i acc) const {
+    const uint8_t* r = residual(p);
+    return to.codes(r ? to.scaled(acc, multiplier, widened(r, mask)) : to.scaled(acc, multiplier));
   }
-  __m512i codes(int p, __m512i acc) const { return to.codes(scaled(p, acc)); }
-
   void store(int p, __m512i acc) const {
-    const __m512 y = scaled(p, acc);
-    if (t.f32)
-      _mm512_mask_storeu_ps(reinterpret_cast<float*>(t.y[p]) + channel, mask, y);
-    else
-      _mm512_mask_cvtepi32_storeu_epi8(t.y[p] + channel, mask, to.codes(y));
+    store_channels(to, acc, multiplier, mask, residual(p), t.f32, t.y[p] + channel * (t.f32 ? 4 : 1));
   }
 };
 
 // Codes of pixels p and p + 1, whose 32 channels are those of two blocks.
 [[maybe_unused]] inline void store_pair(const ZmmEpilogue& low, const ZmmEpilogue& high, int p, __m512i low0,
                                         __m512i high0, __m512i low1, __m512i high1) {
-  const QTile& t = low.t;
-  const __m512i sorted =
-      sorted_codes(low.codes(p, low0), high.codes(p, high0), low.codes(p + 1, low1), high.codes(p + 1, high1));
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(t.y[p] + low.channel), _mm512_castsi512_si256(sorted));
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(t.y[p + 1] + low.channel), _mm512_extracti64x4_epi64(sorted, 1));
+  store_halves(sorted_codes(low.codes(p, low0), high.codes(p, high0), low.codes(p + 1, low1), high.codes(p + 1, high1)),
+               low.t.y[p] + low.channel, low.t.y[p + 1] + low.channel);
 }
 
 }  // namespace

@@ -90,7 +90,6 @@ StripInput::StripInput(const QConv2d& a)
       pixel_step_ = map_pixels();
       group_bytes_ = g_.ih * g_.iw * kStrip * pixel_;
       unit_bytes_ = group_bytes_ / map_pixels();  // a part of it
-
       set_taps([&](int64_t kh, int64_t kw) { return (kh * g_.dil_h * g_.iw + kw * g_.dil_w) * kStrip * pixel_; });
       break;
   }
@@ -110,11 +109,14 @@ int64_t StripInput::part(int64_t unit, int64_t end, int64_t bytes) const {
   }
 }
 
+// Input rows of as many output rows.
+int64_t StripInput::copied_rows(int64_t units) const { return (units - 1) * g_.stride_h + (g_.kh - 1) * g_.dil_h + 1; }
+
 int64_t StripInput::copy_bytes(int64_t unit, int64_t end) const {
   if (!copies_) return 0;
   const int64_t units = end - unit;
   switch (form_) {
-    case Form::rows: return ((units - 1) * g_.stride_h + (g_.kh - 1) * g_.dil_h + 1) * row_bytes_ + kLongest;
+    case Form::rows: return copied_rows(units) * row_bytes_ + kLongest;
     case Form::shifted: return units * unit_bytes_ + kStrip * pitch_;  // a map may be smaller than a strip
     case Form::across: return ((end - 1) / map_pixels() - unit / map_pixels() + 1) * group_bytes_;
     default: return units * unit_bytes_;
@@ -137,8 +139,7 @@ void StripInput::copy_pixels(uint8_t* to, int64_t n, int64_t h, int64_t w, int64
 void StripInput::load_row(uint8_t* to, int64_t n, int64_t h, int64_t w, int64_t count, int64_t step) const {
   const int64_t pixel = pixel_;
   const bool outside = h < 0 || h >= g_.ih;
-  const int64_t first = outside ? count : std::clamp<int64_t>(w < 0 ? ceil_div(-w, step) : 0, 0, count);
-  const int64_t last = outside ? count : std::clamp<int64_t>(w < g_.iw ? ceil_div(g_.iw - w, step) : 0, first, count);
+  const auto [first, last] = outside ? std::pair(count, count) : columns_inside(w, step, count, g_.iw);
   fill_codes(to, 0, first * pixel);
   if (last > first) copy_pixels(to + first * pixel, n, h, w + first * step, last - first, step);
   fill_codes(to + last * pixel, 0, (count - last) * pixel);
@@ -150,8 +151,7 @@ void StripInput::load(int64_t unit, int64_t end, uint8_t* copy) const {
     case Form::in_place: break;
     case Form::rows: {
       const int64_t n = unit / g_.oh, h0 = unit % g_.oh * g_.stride_h - g_.pad_h;
-      const int64_t rows = copy_bytes(unit, end) / row_bytes_;
-      for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t r = 0; r < copied_rows(end - unit); ++r) {
         uint8_t* const row = copy + r * row_bytes_;
         if (ends_) {
           load_row(row, n, h0 + r, -g_.pad_w, end_pixels_, 1);
@@ -169,7 +169,7 @@ void StripInput::load(int64_t unit, int64_t end, uint8_t* copy) const {
             for (int64_t r = 0; r < plane_rows_; ++r, copy += row_bytes_)
               load_row(copy, n, r * g_.stride_h + plane - g_.pad_h, kw * g_.dil_w - g_.pad_w, g_.ow, g_.stride_w);
       break;
-    case Form::across: {
+    case Form::across:
       for (int64_t group = unit / map_pixels(); group <= (end - 1) / map_pixels(); ++group, copy += group_bytes_) {
         const int64_t n0 = std::min(group * kStrip, g_.n - kStrip);
         for (int64_t at = 0; at < g_.ih * g_.iw; ++at)
@@ -177,7 +177,6 @@ void StripInput::load(int64_t unit, int64_t end, uint8_t* copy) const {
             copy_pixels(copy + (at * kStrip + i) * pixel_, n0 + i, at / g_.iw, at % g_.iw, 1, 1);
       }
       break;
-    }
   }
 }
 
@@ -197,12 +196,12 @@ Strip StripInput::strip(int64_t unit, int64_t i, const uint8_t* copy) const {
       s.origin += uintptr_t(s.pixel * pitch_);
       break;
     case Form::rows: {
-      const int64_t row = unit + i / strips_, n = row / g_.oh, oh = row % g_.oh, w = place(i % strips_, g_.ow);
+      const int64_t row = unit + i / strips_, n = row / g_.oh, oh = row % g_.oh, strip = i % strips_;
+      const int64_t w = place(strip, g_.ow);
       const auto [first, last] = valid_taps(oh, g_.ih, g_.kh, g_.stride_h, g_.pad_h, g_.dil_h);
       s.kh0 = int(first);
       s.kh1 = int(last);
       s.pixel = row * g_.ow + w;
-      const int64_t strip = i % strips_;
       if (ends_ && strip > 0 && strip < strips_ - 1)
         s.origin =
             reinterpret_cast<uintptr_t>(a_.x.data) +
@@ -281,13 +280,9 @@ StripWalk::StripWalk(const QConv2d& conv, const StripInput& strips, const Packed
            .range = code_range(a.y_zero, a.lo, a.hi)},
       steps(input.depth().size / input.depth().step),
       bias_tiles(4 * kStrip * kStripLanes) {
-  const auto varies = [](const int32_t* v, int64_t n) {
-    return std::any_of(v, v + n, [&](int32_t i) { return i != v[0]; });
-  };
-  bias_varies = varies(pk.row, g.oh) || varies(pk.col, g.ow);
   k.pitch = input.pitch();
   k.step = steps.data();
-  k.bias_pitch = bias_varies ? kStripLanes * 4 : 0;
+  k.bias_pitch = pk.bias_rows > 1 ? kStripLanes * 4 : 0;
 }
 
 // Bytes of input and output that are worked on together: both stay in the L1 cache, or in L2 where more weights pass
@@ -347,8 +342,7 @@ void StripWalk::set_strips(const Strip* strips, int64_t count, StripTarget& t) {
     t.last[m] = s.last;
     t.whole &= s.first == 0 && s.last == kStrip;
     k.x[m] = reinterpret_cast<const uint8_t*>(s.origin);
-    for (int64_t v = 0; v < columns; ++v)
-      k.bias[m * columns + v] = bias_varies ? bias_tile(s, m, v) : bias[v] + (pk.row[0] + pk.col[0]) * pk.bias_stride;
+    for (int64_t v = 0; v < columns; ++v) k.bias[m * columns + v] = pk.bias_rows > 1 ? bias_tile(s, m, v) : bias[v];
   }
 }
 

@@ -87,6 +87,7 @@ class StripInput {
   int64_t map_pixels() const { return g_.oh * g_.ow; }
   int64_t last_end() const { return (g_.iw - end_pixels_) * pixel_; }  // where in a row the last strip's input is
   void copy_pixels(uint8_t* to, int64_t n, int64_t h, int64_t w, int64_t count, int64_t step) const;
+  int64_t copied_rows(int64_t units) const;
   void load_row(uint8_t* to, int64_t n, int64_t h, int64_t w, int64_t count, int64_t step) const;
 
   const QConv2d& a_;
@@ -158,18 +159,12 @@ class StripWalk {
   template <class Work>
   void for_parts(int64_t unit0, int64_t unit1, int64_t pairs, const Work& work) const {
     const int64_t bytes = part_bytes(pairs);
-    int64_t copy_bytes = 0, most = 0;
     for (int64_t unit = unit0, end; unit < unit1; unit = end) {
       end = input.part(unit, unit1, bytes);
-      copy_bytes = std::max(copy_bytes, input.copy_bytes(unit, end));
-      most = std::max(most, (end - unit) * input.strips_per_unit());
-    }
-    Scratch<uint8_t> copy(copy_bytes);
-    Scratch<Strip> list(most);
-    for (int64_t unit = unit0, end; unit < unit1; unit = end) {
-      end = input.part(unit, unit1, bytes);
-      input.load(unit, end, copy.data());
       const int64_t count = (end - unit) * input.strips_per_unit();
+      Scratch<uint8_t> copy(input.copy_bytes(unit, end));
+      Scratch<Strip> list(count);
+      input.load(unit, end, copy.data());
       for (int64_t i = 0; i < count; ++i) list[i] = input.strip(unit, i, copy.data());
       work(list.data(), count);
     }
@@ -197,7 +192,6 @@ class StripWalk {
   Strip taps;                                                   // those of k's steps
   int64_t columns = 0, present = 0, channel = 0, channels = 0;  // of the blocks
   const int32_t* bias[4];                                       // of each block
-  bool bias_varies = false;
 };
 
 // Shares a call out among threads: Walk(a, input, packed).run(unit0, unit1, pair0, pair1) on each.
@@ -210,8 +204,7 @@ void run_strips(const QConv2d& a) {
   if (units == 0 || pairs == 0) return;
   // Threads share out the pixels, and each reads all weights, or the channels, and each reads all pixels: whichever is
   // less, unless it leaves threads idle.
-  const auto balance = [&](int64_t n) { return double(n) / double((n + threads - 1) / threads * threads); };
-  const double by_units = balance(units), by_pairs = balance(pairs);
+  const double by_units = balance(units, threads), by_pairs = balance(pairs, threads);
   const bool heavy = pk.blocks * pk.w_block > g.n * g.ih * g.iw * a.x.strides[3];
   const int64_t unit_macs = input.strips_per_unit() * kStrip * 2 * kStripLanes * input.depth().size;
   const auto grain = [&](int64_t per_item) { return 1 + 1000000 / std::max<int64_t>(1, unit_macs * per_item); };

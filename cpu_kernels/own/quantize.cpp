@@ -60,14 +60,20 @@ MININN_TARGET_END
 namespace mininn::cpu::own {
 namespace {
 
+// Calls body(n, h) for every row of pixels, in parallel.
+template <class Body>
+void for_each_row(const Shape& shape, const Body& body) {
+  const int64_t h = shape[2], grain = std::max<int64_t>(1, 32768 / std::max<int64_t>(1, shape[3] * shape[1]));
+  parallel_for(shape[0] * h, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) body(i / h, i % h);
+  });
+}
+
 // Calls body(n, h, w) for every pixel, in parallel.
 template <class Body>
 void for_each_pixel(const Shape& shape, const Body& body) {
-  const int64_t h = shape[2], w = shape[3], rows = shape[0] * h;
-  const int64_t grain = std::max<int64_t>(1, 32768 / std::max<int64_t>(1, w * shape[1]));
-  parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      for (int64_t j = 0; j < w; ++j) body(i / h, i % h, j);
+  for_each_row(shape, [&](int64_t n, int64_t h) {
+    for (int64_t w = 0; w < shape[3]; ++w) body(n, h, w);
   });
 }
 
@@ -96,16 +102,12 @@ void run_pack(const QPack& a, const ExecContext&) {
 
 // Rows of planar images to pixels of four bytes.
 void run_pack_planes(const QPack& a, const ExecContext&) {
-  const int64_t h = a.y.shape[2], w = a.y.shape[3];
-  parallel_for(a.y.shape[0] * h, std::max<int64_t>(1, 32768 / std::max<int64_t>(1, 4 * w)),
-               [&](int64_t begin, int64_t end) {
-                 for (int64_t row = begin; row < end; ++row) {
-                   const uint8_t* x = a.x.as<uint8_t>() + at(a.x.strides, row / h, row % h, 0);
-                   const uint8_t* planes[4] = {};
-                   for (int64_t c = 0; c < a.y.shape[1]; ++c) planes[c] = x + c * a.x.strides[1];
-                   interleave_planes(planes, a.y.as<uint8_t>() + at(a.y.strides, row / h, row % h, 0), w);
-                 }
-               });
+  for_each_row(a.y.shape, [&](int64_t n, int64_t h) {
+    const uint8_t* x = a.x.as<uint8_t>() + at(a.x.strides, n, h, 0);
+    const uint8_t* planes[4] = {};
+    for (int64_t c = 0; c < a.y.shape[1]; ++c) planes[c] = x + c * a.x.strides[1];
+    interleave_planes(planes, a.y.as<uint8_t>() + at(a.y.strides, n, h, 0), a.y.shape[3]);
+  });
 }
 
 void run_dequantize(const Dequantize& a, const ExecContext&) {
