@@ -145,38 +145,38 @@ void StripInput::load_row(uint8_t* to, int64_t n, int64_t h, int64_t w, int64_t 
   fill_codes(to + last * pixel, 0, (count - last) * pixel);
 }
 
-void StripInput::load(int64_t unit, int64_t end, uint8_t* copy) const {
-  if (!copies_) return;
+// A piece is, of its part: an input row (rows), the rows of all copies of an image that belong together (shifted), or
+// an input row of 16 images (across).
+void StripInput::load(int64_t unit, int64_t piece, uint8_t* copy) const {
   switch (form_) {
     case Form::in_place: break;
     case Form::rows: {
-      const int64_t n = unit / g_.oh, h0 = unit % g_.oh * g_.stride_h - g_.pad_h;
-      for (int64_t r = 0; r < copied_rows(end - unit); ++r) {
-        uint8_t* const row = copy + r * row_bytes_;
-        if (ends_) {
-          load_row(row, n, h0 + r, -g_.pad_w, end_pixels_, 1);
-          load_row(row + last_end(), n, h0 + r, (g_.ow - kStrip) * g_.stride_w - g_.pad_w, end_pixels_, 1);
-        } else {
-          load_row(row, n, h0 + r, -g_.pad_w, row_bytes_ / pixel_, 1);
-        }
+      const int64_t n = unit / g_.oh, h = unit % g_.oh * g_.stride_h - g_.pad_h + piece;
+      uint8_t* const row = copy + piece * row_bytes_;
+      if (ends_) {
+        load_row(row, n, h, -g_.pad_w, end_pixels_, 1);
+        load_row(row + last_end(), n, h, (g_.ow - kStrip) * g_.stride_w - g_.pad_w, end_pixels_, 1);
+      } else {
+        load_row(row, n, h, -g_.pad_w, row_bytes_ / pixel_, 1);
       }
       break;
     }
-    case Form::shifted:
-      for (int64_t n = unit; n < end; ++n)
-        for (int64_t kw = 0; kw < g_.kw; ++kw)
-          for (int64_t plane = 0; plane < planes_; ++plane)
-            for (int64_t r = 0; r < plane_rows_; ++r, copy += row_bytes_)
-              load_row(copy, n, r * g_.stride_h + plane - g_.pad_h, kw * g_.dil_w - g_.pad_w, g_.ow, g_.stride_w);
+    case Form::shifted: {
+      const int64_t image = piece / plane_rows_, r = piece % plane_rows_;
+      uint8_t* row = copy + image * unit_bytes_ + r * row_bytes_;
+      for (int64_t kw = 0; kw < g_.kw; ++kw)
+        for (int64_t plane = 0; plane < planes_; ++plane, row += plane_rows_ * row_bytes_)
+          load_row(row, unit + image, r * g_.stride_h + plane - g_.pad_h, kw * g_.dil_w - g_.pad_w, g_.ow, g_.stride_w);
       break;
-    case Form::across:
-      for (int64_t group = unit / map_pixels(); group <= (end - 1) / map_pixels(); ++group, copy += group_bytes_) {
-        const int64_t n0 = std::min(group * kStrip, g_.n - kStrip);
-        for (int64_t at = 0; at < g_.ih * g_.iw; ++at)
-          for (int64_t i = 0; i < kStrip; ++i)
-            copy_pixels(copy + (at * kStrip + i) * pixel_, n0 + i, at / g_.iw, at % g_.iw, 1, 1);
-      }
+    }
+    case Form::across: {
+      const int64_t group = unit / map_pixels() + piece / g_.ih, h = piece % g_.ih;
+      const int64_t n0 = std::min(group * kStrip, g_.n - kStrip);
+      uint8_t* to = copy + piece * g_.iw * kStrip * pixel_;
+      for (int64_t w = 0; w < g_.iw; ++w)
+        for (int64_t i = 0; i < kStrip; ++i, to += pixel_) copy_pixels(to, n0 + i, h, w, 1, 1);
       break;
+    }
   }
 }
 
@@ -202,6 +202,7 @@ Strip StripInput::strip(int64_t unit, int64_t i, const uint8_t* copy) const {
       s.kh0 = int(first);
       s.kh1 = int(last);
       s.pixel = row * g_.ow + w;
+      if (copies_) s.pieces = copied_rows(row - unit + 1);
       if (ends_ && strip > 0 && strip < strips_ - 1)
         s.origin =
             reinterpret_cast<uintptr_t>(a_.x.data) +
@@ -216,6 +217,8 @@ Strip StripInput::strip(int64_t unit, int64_t i, const uint8_t* copy) const {
     case Form::shifted: {
       const int64_t image = i / strips_, pixel = place(i % strips_, map_pixels());
       s.pixel = (unit + image) * map_pixels() + pixel;
+      const int64_t last_row = (std::min(pixel + kStrip, map_pixels()) - 1) / g_.ow;
+      s.pieces = image * plane_rows_ + last_row + plane_rows_ - g_.oh + 1;
       s.origin += uintptr_t(image * unit_bytes_ + pixel * pitch_);
       break;
     }
@@ -230,6 +233,8 @@ Strip StripInput::strip(int64_t unit, int64_t i, const uint8_t* copy) const {
       s.pixel = place(group, g_.n) * map_pixels() + at;
       const int64_t input = (oh * g_.stride_h - g_.pad_h) * g_.iw + ow * g_.stride_w - g_.pad_w;
       s.origin += uintptr_t((group - unit / map_pixels()) * group_bytes_ + input * kStrip * pitch_);
+      const int64_t rows = std::min(g_.ih, oh * g_.stride_h - g_.pad_h + (s.kh1 - 1) * g_.dil_h + 1);
+      s.pieces = (group - unit / map_pixels()) * g_.ih + rows;
       break;
     }
   }
@@ -288,7 +293,7 @@ StripWalk::StripWalk(const QConv2d& conv, const StripInput& strips, const Packed
 // Bytes of input and output that are worked on together: both stay in the L1 cache, or in L2 where more weights pass
 // by. Larger parts copy fewer pixels twice.
 int64_t StripWalk::part_bytes(int64_t pairs) const {
-  constexpr int64_t kInPlace = 28 << 10, kCopied = 72 << 10, kMost = 768 << 10;
+  constexpr int64_t kInPlace = 28 << 10, kCopied = 144 << 10, kMost = 768 << 10;
   return std::clamp(pairs * pk.w_block, input.copies() ? kCopied : kInPlace, kMost);  // half of the weights
 }
 

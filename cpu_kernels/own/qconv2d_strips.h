@@ -53,6 +53,7 @@ struct Strip {
   int kh0 = 0, kh1 = 0, kw0 = 0, kw1 = 0;  // the taps
   int64_t pixel = 0;                       // the output pixel of row 0, counted through the batch
   int first = 0, last = 0;  // the rows that count; others repeat pixels of another strip, or mean nothing
+  int64_t pieces = 0;       // of the copy that it reads: the first so many
 };
 
 // The strips of one call. Units are shared out among threads; a unit's strips have their input in one copy.
@@ -71,10 +72,10 @@ class StripInput {
   bool copies() const { return copies_; }
   // The end of the units from `unit` on, before `end`, whose input and output together take about `bytes`.
   int64_t part(int64_t unit, int64_t end, int64_t bytes) const;
-  // Bytes that load() writes for units of one part.
+  // The copy of the part that begins with `unit`. It is made in pieces, in the order in which the strips read them.
   int64_t copy_bytes(int64_t unit, int64_t end) const;
-  void load(int64_t unit, int64_t end, uint8_t* copy) const;
-  // Strip `i` of the part that begins with `unit` and has been loaded into `copy`.
+  void load(int64_t unit, int64_t piece, uint8_t* copy) const;
+  // Strip `i` of that part.
   Strip strip(int64_t unit, int64_t i, const uint8_t* copy) const;
   // Makes one's taps those of both, so that they can be multiplied together. False if that would read what is not
   // there.
@@ -155,19 +156,26 @@ class StripWalk {
   StripWalk(const QConv2d& conv, const StripInput& strips, const PackedQConv& packed);
 
  protected:
-  // Calls work(strips, count) for one part of the units after the other, when its input has been copied.
+  // Calls work(strips, count) for one part of the units after the other.
   template <class Work>
-  void for_parts(int64_t unit0, int64_t unit1, int64_t pairs, const Work& work) const {
+  void for_parts(int64_t unit0, int64_t unit1, int64_t pairs, const Work& work) {
     const int64_t bytes = part_bytes(pairs);
     for (int64_t unit = unit0, end; unit < unit1; unit = end) {
       end = input.part(unit, unit1, bytes);
       const int64_t count = (end - unit) * input.strips_per_unit();
-      Scratch<uint8_t> copy(input.copy_bytes(unit, end));
+      Scratch<uint8_t> buffer(input.copy_bytes(unit, end));
       Scratch<Strip> list(count);
-      input.load(unit, end, copy.data());
-      for (int64_t i = 0; i < count; ++i) list[i] = input.strip(unit, i, copy.data());
+      part = unit;
+      copy = buffer.data();
+      loaded = 0;
+      for (int64_t i = 0; i < count; ++i) list[i] = input.strip(unit, i, copy);
       work(list.data(), count);
     }
+  }
+  // Copies what the strip reads, where that has not been done. Copying a little before each multiplication costs less
+  // than copying all of a part at once: the processor does both at the same time.
+  void load(const Strip& s) {
+    for (; loaded < s.pieces; ++loaded) input.load(part, loaded, copy);
   }
   // Blocks [block, end) for the calls that follow, of which the last may not exist; `columns` are multiplied.
   void set_blocks(int64_t block, int64_t end, int64_t columns);
@@ -187,6 +195,8 @@ class StripWalk {
   void set_steps(const Strip& s);
   const int32_t* bias_tile(const Strip& s, int64_t m, int64_t v);
 
+  int64_t part = 0, loaded = 0;  // its first unit, and the pieces of its copy
+  uint8_t* copy = nullptr;
   Scratch<StripStep> steps;
   Scratch<int32_t> bias_tiles;                                  // where the bias depends on the pixel: [4][16 rows][16]
   Strip taps;                                                   // those of k's steps
