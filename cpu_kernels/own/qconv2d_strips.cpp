@@ -290,8 +290,8 @@ StripWalk::StripWalk(const QConv2d& conv, const StripInput& strips, const Packed
   k.bias_pitch = pk.bias_rows > 1 ? kStripLanes * 4 : 0;
 }
 
-// Bytes of input and output that are worked on together: both stay in the L1 cache, or in L2 where more weights pass
-// by. Larger parts copy fewer pixels twice.
+// Bytes of input and output that are worked on together: both stay in the L1 cache where the input lies in place. A
+// copy is read soon after it is made, and again for the next channels from L2; larger parts copy fewer rows twice.
 int64_t StripWalk::part_bytes(int64_t pairs) const {
   constexpr int64_t kInPlace = 28 << 10, kCopied = 144 << 10, kMost = 768 << 10;
   return std::clamp(pairs * pk.w_block, input.copies() ? kCopied : kInPlace, kMost);  // half of the weights
