@@ -309,20 +309,12 @@ class Walk : StripWalk {
       // Four blocks at a time, so that single strips find them in the cache.
       for (int64_t pair = pair0; pair < pair1; pair += 2) {
         const int64_t end = std::min(pair + 2, pair1);
-        for (int64_t p = pair; p < end && paired > 0; ++p) {
+        for (int64_t p = pair; p < end; ++p) {
           set_blocks(p * 2, p * 2 + 2, p * 2 + 1 < pk.blocks ? 2 : 1);
-          for (int64_t i = 0; i < paired; i += 2) {
-            load(list[i]);
-            load(list[i + 1]);
-            call(list.data() + i, 2);
-          }
+          for (int64_t i = 0; i < paired; i += 2) call(list.data() + i, 2);
         }
-        if (paired == count) continue;
         set_blocks(pair * 2, end * 2, 4);
-        for (int64_t i = paired; i < count; ++i) {
-          load(list[i]);
-          call(list.data() + i, 1);
-        }
+        for (int64_t i = paired; i < count; ++i) call(list.data() + i, 1);
       }
     });
     finish(sink, before, acc);

@@ -233,8 +233,8 @@ Strip StripInput::strip(int64_t unit, int64_t i, const uint8_t* copy) const {
       s.pixel = place(group, g_.n) * map_pixels() + at;
       const int64_t input = (oh * g_.stride_h - g_.pad_h) * g_.iw + ow * g_.stride_w - g_.pad_w;
       s.origin += uintptr_t((group - unit / map_pixels()) * group_bytes_ + input * kStrip * pitch_);
-      const int64_t rows = std::min(g_.ih, oh * g_.stride_h - g_.pad_h + (s.kh1 - 1) * g_.dil_h + 1);
-      s.pieces = (group - unit / map_pixels()) * g_.ih + rows;
+      const int64_t last_row = oh * g_.stride_h - g_.pad_h + (s.kh1 - 1) * g_.dil_h;
+      s.pieces = (group - unit / map_pixels()) * g_.ih + last_row + 1;
       break;
     }
   }
@@ -297,6 +297,12 @@ int64_t StripWalk::part_bytes(int64_t pairs) const {
   return std::clamp(pairs * pk.w_block, input.copies() ? kCopied : kInPlace, kMost);  // half of the weights
 }
 
+// Copying a little before each multiplication costs less than copying all of a part at once: the processor does both at
+// the same time.
+void StripWalk::load(const Strip& s) {
+  for (; loaded < s.pieces; ++loaded) input.load(part, loaded, copy);
+}
+
 // Those of the strips before, most often.
 void StripWalk::set_steps(const Strip& s) {
   if (s.kh0 == taps.kh0 && s.kh1 == taps.kh1 && s.kw0 == taps.kw0 && s.kw1 == taps.kw1) return;
@@ -341,6 +347,7 @@ void StripWalk::set_strips(const Strip* strips, int64_t count, StripTarget& t) {
   t.whole = channels == columns * kStripLanes && !sink.f32;
   for (int64_t m = 0; m < count; ++m) {
     const Strip& s = strips[m];
+    load(s);
     t.y[m] = a.y.data + s.pixel * y_pixel + channel * (sink.f32 ? 4 : 1);
     t.residual[m] = residual_pixel ? a.residual.as<uint8_t>() + s.pixel * residual_pixel + channel : nullptr;
     t.first[m] = s.first;

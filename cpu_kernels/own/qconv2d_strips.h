@@ -172,14 +172,9 @@ class StripWalk {
       work(list.data(), count);
     }
   }
-  // Copies what the strip reads, where that has not been done. Copying a little before each multiplication costs less
-  // than copying all of a part at once: the processor does both at the same time.
-  void load(const Strip& s) {
-    for (; loaded < s.pieces; ++loaded) input.load(part, loaded, copy);
-  }
   // Blocks [block, end) for the calls that follow, of which the last may not exist; `columns` are multiplied.
   void set_blocks(int64_t block, int64_t end, int64_t columns);
-  // Strips for the next call, `count` of them: fills k and t.
+  // Strips for the next call, `count` of them: copies what they read, where that has not been done, and fills k and t.
   void set_strips(const Strip* strips, int64_t count, StripTarget& t);
 
   const QConv2d& a;
@@ -192,6 +187,7 @@ class StripWalk {
 
  private:
   int64_t part_bytes(int64_t pairs) const;
+  void load(const Strip& s);
   void set_steps(const Strip& s);
   const int32_t* bias_tile(const Strip& s, int64_t m, int64_t v);
 

@@ -79,7 +79,6 @@ class Walk : StripWalk {
         const bool two = pair * 2 + 1 < pk.blocks;
         set_blocks(pair * 2, pair * 2 + 2, two ? 2 : 1);
         for (int64_t i = 0; i < count; ++i) {
-          load(strips[i]);
           StripTarget t;
           set_strips(strips + i, 1, t);
           for (int row = 0; row < kStrip; row += kPixels) {
