@@ -233,8 +233,9 @@ Strip StripInput::strip(int64_t unit, int64_t i, const uint8_t* copy) const {
       s.pixel = place(group, g_.n) * map_pixels() + at;
       const int64_t input = (oh * g_.stride_h - g_.pad_h) * g_.iw + ow * g_.stride_w - g_.pad_w;
       s.origin += uintptr_t((group - unit / map_pixels()) * group_bytes_ + input * kStrip * pitch_);
-      const int64_t last_row = oh * g_.stride_h - g_.pad_h + (s.kh1 - 1) * g_.dil_h;
-      s.pieces = (group - unit / map_pixels()) * g_.ih + last_row + 1;
+      // Of strips below the map, which have no taps, all rows.
+      const int64_t rows = std::min(g_.ih, oh * g_.stride_h - g_.pad_h + (s.kh1 - 1) * g_.dil_h + 1);
+      s.pieces = (group - unit / map_pixels()) * g_.ih + rows;
       break;
     }
   }
