@@ -72,17 +72,23 @@ struct ZmmEpilogue {
   __mmask16 mask;
   __m512 multiplier;
   ZmmCodes to;
+  bool plain;
 
   ZmmEpilogue(const QTile& tile, int v)
-      : t(tile), channel(tile.channel + 16 * v), to(tile.range, tile.residual_scale, tile.residual_zero) {
+      : t(tile),
+        channel(tile.channel + 16 * v),
+        to(tile.range, tile.residual_scale, tile.residual_zero),
+        plain(begins_at_zero(tile.range)) {
     mask = channel_mask(t.channels - 16 * v);
     multiplier = _mm512_maskz_loadu_ps(mask, t.multiplier + channel);
   }
 
   const uint8_t* residual(int p) const { return t.has_residual ? t.residual[p] + channel : nullptr; }
+  // For sorted_codes().
   __m512i codes(int p, __m512i acc) const {
     const uint8_t* r = residual(p);
-    return to.codes(r ? to.scaled(acc, multiplier, widened(r, mask)) : to.scaled(acc, multiplier));
+    const __m512 value = r ? to.scaled(acc, multiplier, widened(r, mask)) : to.scaled(acc, multiplier);
+    return plain ? to.codes_to_pack(value) : to.codes(value);
   }
   void store(int p, __m512i acc) const {
     store_channels(to, acc, multiplier, mask, residual(p), t.f32, t.y[p] + channel * (t.f32 ? 4 : 1));

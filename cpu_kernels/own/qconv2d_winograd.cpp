@@ -1,6 +1,8 @@
 #include "cpu_kernels/own/qconv2d_winograd.h"
 
 #include <algorithm>
+#include <cmath>
+#include <utility>
 
 #include "core/parallel.h"
 #include "cpu_kernels/own/scratch.h"
@@ -10,6 +12,7 @@ namespace {
 
 constexpr int kOut = 4, kIn = 6;  // a tile's edge in output and in input pixels
 constexpr int64_t kPoints = kWinogradPoints;
+constexpr int64_t kBiasPoint = 7;  // (1, 1): what is added to its product appears once in every output, see A^T
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t v, int64_t to) { return ceil_div(v, to) * to; }
@@ -17,30 +20,50 @@ constexpr int64_t round_up(int64_t v, int64_t to) { return ceil_div(v, to) * to;
 int64_t tiles_of(const Conv2dGeometry& g) { return g.n * ceil_div(g.oh, kOut) * ceil_div(g.ow, kOut); }
 int64_t steps_of(const Conv2dGeometry& g) { return ceil_div(g.ic, 2); }
 
-// Whether no input can take a sum of code times weight out of the range that survives the final shift.
-bool sums_fit(const QConv2d& a) {
+// The sum of an output channel's weights, and of their magnitudes.
+std::pair<int64_t, int64_t> weight_sums(const QConv2d& a, int64_t o) {
   const int64_t k = a.g.ic * 9;
-  if (k * 127 * 255 < kWinogradSumLimit) return true;
-  const auto* w = a.w.as<int8_t>();
-  for (int64_t o = 0; o < a.g.oc; ++o, w += k) {
-    int32_t sum = 0, magnitude = 0;
-    for (int64_t i = 0; i < k; ++i) {
-      sum += w[i];
-      magnitude += std::abs(int32_t{w[i]});
-    }
-    // Codes of 255 where the weights have one sign and 0 where they have the other are the worst case.
-    const int64_t one_sign = (int64_t{magnitude} + std::abs(sum)) / 2;
-    if (one_sign * 255 >= kWinogradSumLimit) return false;
+  const auto* const w = a.w.as<int8_t>() + o * k;
+  int32_t sum = 0, magnitude = 0;
+  for (int64_t i = 0; i < k; ++i) {
+    sum += w[i];
+    magnitude += std::abs(int32_t{w[i]});
+  }
+  return {sum, magnitude};
+}
+
+// The bias of an output channel, with the input's zero point folded in.
+int64_t bias_of(const QConv2d& a, int64_t o, int64_t sum) { return a.bias.as<int32_t>()[o] - a.x_zero * sum; }
+
+// Whether no input can take a sum out of the range that survives the final division. Codes of 255 where the weights
+// have one sign and 0 where they have the other are the worst case.
+bool sums_fit(const QConv2d& a) {
+  for (int64_t o = 0; o < a.g.oc; ++o) {
+    const auto [sum, magnitude] = weight_sums(a, o);
+    const int64_t bias = bias_of(a, o, sum), most = (magnitude + sum) / 2 * 255, least = (sum - magnitude) / 2 * 255;
+    if (bias + most >= kWinogradSumLimit || bias + least <= -kWinogradSumLimit) return false;
   }
   return true;
 }
 
-// How many tiles are worked on together: as many as leave their transformed input near the core, because each block of
-// tiles reads all weights once.
-int64_t tiles_together(const Conv2dGeometry& g, const WinogradIsa& isa, int64_t all) {
-  const int64_t input = kPoints * round_up(g.ic, isa.channels) * 2;
-  const int64_t most = std::clamp<int64_t>(isa.cache / input, isa.tiles, 8 * isa.tiles);
-  return ceil_div(all, ceil_div(all, most));  // equal blocks, so that the last one is no remainder
+// Whether the multipliers keep all their bits when they are divided by 64.
+bool multipliers_scale(const QConv2d& a) {
+  const auto* const m = a.multiplier.as<float>();
+  return std::all_of(m, m + a.g.oc, [](float v) { return v == 0 || std::isnormal(v / 64); });
+}
+
+// Packed: a vector of i32 for each output channel, which the sums of point kBiasPoint begin with, then for each pair of
+// vectors of output channels its weights: transformed, [36][steps][width][2] s16, or as s8, [steps][9][width][2].
+int64_t start_bytes(const Conv2dGeometry& g, int64_t width) { return round_up(round_up(g.oc, width) * 4, 64); }
+int64_t block_bytes(const Conv2dGeometry& g, int64_t width, WinogradWeights kind) {
+  return steps_of(g) * width * 2 * (kind == WinogradWeights::stored ? kPoints * 2 : 9);
+}
+
+// How many tiles of `all` are worked on together: each block of tiles reads all weights once, so more are better until
+// their transformed inputs and products leave the L2 cache. Blocks are equal, so that the last one is no remainder.
+int64_t tiles_together(int64_t all) {
+  constexpr int64_t kMost = 42;
+  return ceil_div(all, ceil_div(all, kMost));
 }
 
 // One thread's share of the tiles and of the pairs of output vectors.
@@ -51,9 +74,12 @@ class Walk {
         g(conv.g),
         isa(winograd),
         weights(kind),
-        pk(unpack_direct(conv)),
         rows(ceil_div(g.oh, kOut)),
-        cols(ceil_div(g.ow, kOut)) {
+        cols(ceil_div(g.ow, kOut)),
+        padding(g.ic),
+        y_pixel(a.y.dtype == DType::f32 ? g.oc * 4 : a.y.strides[3]),
+        residual_pixel(a.residual ? a.residual.strides[3] : 0) {
+    std::fill_n(padding.data(), g.ic, uint8_t(a.x_zero));
     t.pixels = kOut * kOut;
     t.multiplier = a.multiplier.as<float>();
     t.has_residual = bool(a.residual);
@@ -64,8 +90,9 @@ class Walk {
   }
 
   void run(int64_t tile0, int64_t tile1, int64_t pair0, int64_t pair1) {
-    const int64_t together = tiles_together(g, isa, tile1 - tile0);
+    const int64_t together = tiles_together(tile1 - tile0);
     const int64_t channels = round_up(g.ic, isa.channels), width = 2 * isa.lanes, steps = steps_of(g);
+    const int64_t w_block = block_bytes(g, width, weights);
     const bool on_the_fly = weights == WinogradWeights::on_the_fly;
     // On the fly, products are summed over parts of the input channels whose transformed weights take a quarter of the
     // cache.
@@ -73,83 +100,102 @@ class Walk {
     // Not multiples of 4 KiB: 36 points at one address modulo 4 KiB would compete for a set of the L1 cache.
     const int64_t v_stride = together * channels + 32, u_stride = part * width * 2 + (on_the_fly ? 32 : 0);
     Scratch<int16_t> v(kPoints * v_stride), u(on_the_fly ? kPoints * u_stride : 0);
-    Scratch<int32_t> m(together * kPoints * width);
-    Scratch<uint8_t> padding(g.ic);
-    std::fill_n(padding.data(), g.ic, uint8_t{0});
+    Scratch<int32_t> m(together * kPoints * width), zeros(width);
+    std::fill_n(zeros.data(), width, 0);
 
     for (int64_t first = tile0; first < tile1; first += together) {
       const int64_t count = std::min(together, tile1 - first);
-      for (int64_t i = 0; i < count; ++i) {
+      Position at = position(first);
+      for (int64_t i = 0; i < count; ++i, advance(at)) {
         const uint8_t* x[kPoints];
-        set_patch(first + i, padding.data(), x);
+        set_patch(at, x);
         isa.input(x, g.ic, v.data() + i * channels, v_stride);
       }
       for (int64_t pair = pair0; pair < pair1; ++pair) {
-        const int8_t* const w = pk.w + pair * pk.w_block;
+        const auto* const w = reinterpret_cast<const int8_t*>(a.packed) + start_bytes(g, width) + pair * w_block;
+        const int32_t* const bias = reinterpret_cast<const int32_t*>(a.packed) + pair * width;
         for (int64_t step = 0; step < steps; step += part) {
           const int64_t n = std::min(part, steps - step);
           if (on_the_fly) isa.filter(w + step * width * 2 * 9, n, u.data(), u_stride);
           const int16_t* const from = on_the_fly ? u.data() : reinterpret_cast<const int16_t*>(w);
-          for (int64_t point = 0; point < kPoints; ++point)
-            products(count, v.data() + point * v_stride + step * 2, channels, from + point * u_stride, n,
-                     m.data() + point * width, step > 0);
+          for (int64_t point = 0; point < kPoints; ++point) {
+            const int32_t* const start = step > 0 ? nullptr : point == kBiasPoint ? bias : zeros.data();
+            products(count, v.data() + point * v_stride + step * 2, channels, from + point * u_stride, n, start,
+                     m.data() + point * width);
+          }
         }
-        t.channel = t.bias_channel = pair * width;
+        t.channel = pair * width;
         t.channels = std::min(width, g.oc - t.channel);
-        for (int64_t i = 0; i < count; ++i) output(first + i, m.data() + i * kPoints * width);
+        at = position(first);
+        for (int64_t i = 0; i < count; ++i, advance(at)) output(at, m.data() + i * kPoints * width);
       }
     }
   }
 
  private:
   // As few groups of tiles as possible, of nearly equal size.
-  void products(int64_t count, const int16_t* v, int64_t v_stride, const int16_t* u, int64_t steps, int32_t* m,
-                bool add) const {
+  void products(int64_t count, const int16_t* v, int64_t v_stride, const int16_t* u, int64_t steps,
+                const int32_t* start, int32_t* m) const {
     const int64_t groups = ceil_div(count, isa.tiles);
     for (int64_t i = 0; i < groups; ++i) {
       const int64_t begin = count * i / groups, end = count * (i + 1) / groups;
-      isa.product[end - begin - 1](v + begin * v_stride, v_stride, u, steps, m + begin * kPoints * 2 * isa.lanes, add);
+      isa.product[end - begin - 1](v + begin * v_stride, v_stride, u, steps, start,
+                                   m + begin * kPoints * 2 * isa.lanes);
     }
   }
 
   struct Position {
-    int64_t n, h, w;  // of the tile's first output pixel
+    int64_t n, h, w;  // of a tile's first output pixel
   };
   Position position(int64_t tile) const {
     return {tile / (rows * cols), tile / cols % rows * kOut, tile % cols * kOut};
   }
-
-  void set_patch(int64_t tile, const uint8_t* padding, const uint8_t* (&x)[kPoints]) const {
-    const Position at = position(tile);
-    const uint8_t* const image = a.x.as<uint8_t>() + at.n * a.x.strides[0];
-    for (int64_t i = 0; i < kIn; ++i)
-      for (int64_t j = 0; j < kIn; ++j) {
-        const int64_t h = at.h - g.pad_h + i, w = at.w - g.pad_w + j;
-        const bool inside = h >= 0 && h < g.ih && w >= 0 && w < g.iw;
-        x[i * kIn + j] = inside ? image + h * a.x.strides[2] + w * a.x.strides[3] : padding;
-      }
+  void advance(Position& at) const {
+    if ((at.w += kOut) < g.ow) return;
+    at.w = 0;
+    if ((at.h += kOut) < g.oh) return;
+    at.h = 0;
+    ++at.n;
   }
 
-  void output(int64_t tile, const int32_t* m) {
-    const Position at = position(tile);
-    const int64_t valid_rows = std::min<int64_t>(kOut, g.oh - at.h), valid_cols = std::min<int64_t>(kOut, g.ow - at.w);
-    const int64_t y_pixel = t.f32 ? g.oc * 4 : a.y.strides[3];
-    for (int64_t i = 0; i < valid_rows; ++i)
-      for (int64_t j = 0; j < valid_cols; ++j) {
-        const int64_t h = at.h + i, w = at.w + j, pixel = (at.n * g.oh + h) * g.ow + w, p = i * kOut + j;
-        t.bias[p] = pk.bias + (pk.row[h] + pk.col[w]) * pk.bias_stride;
-        t.y[p] = a.y.data + pixel * y_pixel;
-        if (t.has_residual) t.residual[p] = a.residual.as<uint8_t>() + pixel * a.residual.strides[3];
+  // Masks of all ones or zeros let the compiler choose between input and padding without a branch.
+  void set_patch(const Position& at, const uint8_t* (&x)[kPoints]) const {
+    const auto origin = reinterpret_cast<uintptr_t>(a.x.data), outside = reinterpret_cast<uintptr_t>(padding.data());
+    const int64_t h0 = at.h - g.pad_h, w0 = at.w - g.pad_w;
+    uintptr_t col[kIn], col_mask[kIn];
+    for (int64_t j = 0; j < kIn; ++j) {
+      col[j] = uintptr_t((w0 + j) * a.x.strides[3]);
+      col_mask[j] = -uintptr_t(uint64_t(w0 + j) < uint64_t(g.iw));
+    }
+    for (int64_t i = 0; i < kIn; ++i) {
+      const uintptr_t row = origin + uintptr_t(at.n * a.x.strides[0] + (h0 + i) * a.x.strides[2]);
+      const uintptr_t row_mask = -uintptr_t(uint64_t(h0 + i) < uint64_t(g.ih));
+      for (int64_t j = 0; j < kIn; ++j) {
+        const uintptr_t mask = row_mask & col_mask[j];
+        x[i * kIn + j] = reinterpret_cast<const uint8_t*>(((row + col[j]) & mask) | (outside & ~mask));
       }
-    isa.output(t, int(valid_rows), int(valid_cols), m);
+    }
+  }
+
+  void output(const Position& at, const int32_t* m) {
+    const int64_t pixel = (at.n * g.oh + at.h) * g.ow + at.w;
+    std::byte* const y = a.y.data + pixel * y_pixel;
+    const uint8_t* const residual = a.residual ? a.residual.as<uint8_t>() + pixel * residual_pixel : nullptr;
+    for (int64_t p = 0; p < kOut * kOut; ++p) {
+      const int64_t offset = p / kOut * g.ow + p % kOut;
+      t.y[p] = y + offset * y_pixel;
+      t.residual[p] = residual + offset * residual_pixel;
+    }
+    isa.output(t, int(std::min<int64_t>(kOut, g.oh - at.h)), int(std::min<int64_t>(kOut, g.ow - at.w)), m);
   }
 
   const QConv2d& a;
   const Conv2dGeometry& g;
   const WinogradIsa& isa;
   const WinogradWeights weights;
-  const PackedQConv pk;
-  const int64_t rows, cols;  // tiles of an image
+  const int64_t rows, cols;               // tiles of an image
+  Scratch<uint8_t> padding;               // a pixel
+  const int64_t y_pixel, residual_pixel;  // bytes
   QTile t;
 };
 
@@ -160,7 +206,9 @@ Refusal check_winograd(const QConv2d& a) {
   if (g.kh != 3 || g.kw != 3) return {"the kernel is not 3x3"};
   if (g.stride_h != 1 || g.stride_w != 1 || g.dil_h != 1 || g.dil_w != 1) return {"a stride or a dilation is not 1"};
   if (g.groups != 1) return {"the convolution has groups"};
+  if (a.bias.shape[0] != 1) return {"the bias depends on the pixel"};
   if (!sums_fit(a)) return {"the weights of a channel are so large that sums could exceed 2^25"};
+  if (!multipliers_scale(a)) return {"a multiplier is next to 0"};
   return {};
 }
 
@@ -170,7 +218,7 @@ bool winograd_pays(const QConv2d& a, const WinogradIsa& isa, WinogradWeights wei
   const double per_vector = 2.0 * isa.lanes;  // 16-bit products of an instruction, two of which start in a cycle
   // Cycles of one core: a vector takes some 280 instructions in input(), 160 in filter() and 600 in output(), of which
   // three start in a cycle, and weights from beyond the cache come at about 8 bytes per cycle.
-  const double blocks = double(ceil_div(tiles_of(g), tiles_together(g, isa, tiles_of(g))));
+  const double blocks = double(ceil_div(tiles_of(g), tiles_together(tiles_of(g))));
   const double size = kPoints * 2 * ic * oc;
   const double products = tiles * kPoints * ic * oc / (2 * per_vector);
   const double transforms = tiles * (280 * ic / per_vector + 600 * oc / isa.lanes) / 3;
@@ -182,46 +230,45 @@ bool winograd_pays(const QConv2d& a, const WinogradIsa& isa, WinogradWeights wei
 
 Tensor pack_winograd(const QConv2d& a, const WinogradIsa& isa, WinogradWeights kind) {
   const Conv2dGeometry& g = a.g;
-  const int64_t width = 2 * isa.lanes, steps = steps_of(g), step_size = 9 * width * 2;
-  const bool stored = kind == WinogradWeights::stored;
-  // s8: [pairs][steps][9][width][2].
-  QPacking packing = pack_bias_rows(a, 1, width, stored ? kPoints * steps * width * 2 * 2 : steps * step_size, 0);
-  Scratch<int8_t> rearranged(stored ? packing.blocks * steps * step_size : 0);
-  std::fill_n(rearranged.data(), stored ? packing.blocks * steps * step_size : 0, int8_t{0});
-  int8_t* const s8 = stored ? rearranged.data() : packing.w;
+  const int64_t width = 2 * isa.lanes, steps = steps_of(g), blocks = ceil_div(g.oc, width);
+  const int64_t s8_bytes = block_bytes(g, width, WinogradWeights::on_the_fly), bytes = block_bytes(g, width, kind);
+  Tensor packed = Tensor::zeros({start_bytes(g, width) + blocks * bytes}, DType::u8);
+  auto* const start = reinterpret_cast<int32_t*>(packed.mutable_data<uint8_t>().data());
+  auto* const to = reinterpret_cast<int8_t*>(start) + start_bytes(g, width);
   const auto* const w = a.w.as<int8_t>();
-  parallel_for(g.oc, 4, [&](int64_t begin, int64_t end) {
-    for (int64_t o = begin; o < end; ++o)
-      for (int64_t c = 0; c < g.ic; ++c)
-        for (int64_t tap = 0; tap < 9; ++tap)
-          s8[(o / width * steps + c / 2) * step_size + (tap * width + o % width) * 2 + c % 2] =
-              w[(o * g.ic + c) * 9 + tap];
+  parallel_for(blocks, 1, [&](int64_t begin, int64_t end) {
+    const bool stored = kind == WinogradWeights::stored;
+    Scratch<int8_t> rearranged(stored ? s8_bytes : 0);
+    std::fill_n(rearranged.data(), stored ? s8_bytes : 0, int8_t{0});
+    for (int64_t block = begin; block < end; ++block) {
+      int8_t* const s8 = stored ? rearranged.data() : to + block * bytes;
+      for (int64_t lane = 0; lane < std::min(width, g.oc - block * width); ++lane) {
+        const int64_t o = block * width + lane;
+        start[o] = int32_t(uint32_t(576) * uint32_t(bias_of(a, o, weight_sums(a, o).first)));
+        for (int64_t c = 0; c < g.ic; ++c)
+          for (int64_t tap = 0; tap < 9; ++tap)
+            s8[((c / 2 * 9 + tap) * width + lane) * 2 + c % 2] = w[(o * g.ic + c) * 9 + tap];
+      }
+      if (stored) isa.filter(s8, steps, reinterpret_cast<int16_t*>(to + block * bytes), steps * width * 2);
+    }
   });
-  if (stored)
-    parallel_for(packing.blocks, 1, [&](int64_t begin, int64_t end) {
-      const int64_t point_size = steps * width * 2;
-      for (int64_t pair = begin; pair < end; ++pair)
-        isa.filter(s8 + pair * steps * step_size, steps,
-                   reinterpret_cast<int16_t*>(packing.w) + pair * kPoints * point_size, point_size);
-    });
-  return std::move(packing.buffer);
+  return packed;
 }
 
 void run_winograd(const QConv2d& a, const WinogradIsa& isa, WinogradWeights weights) {
   const Conv2dGeometry& g = a.g;
-  const PackedQConv pk = unpack_direct(a);
-  const int64_t tiles = tiles_of(g), threads = num_threads();
+  const int64_t tiles = tiles_of(g), blocks = ceil_div(g.oc, 2 * isa.lanes), threads = num_threads();
   if (tiles == 0 || g.oc == 0) return;
   // Threads share out the tiles, or the channels where the weights do not stay in a core's cache: then each streams (or
   // transforms) its part of them only, and transforms all of the input.
   const bool large = kPoints * 2 * g.ic * g.oc > isa.cache;
-  const bool by_channels = pk.blocks >= threads && (tiles < 2 * threads || large);
+  const bool by_channels = blocks >= threads && (tiles < 2 * threads || large);
   const int64_t macs = kPoints * g.ic * 2 * isa.lanes;
   const auto grain = [&](int64_t per_item) { return 1 + 1000000 / std::max<int64_t>(1, macs * per_item); };
   if (by_channels)
-    parallel_for(pk.blocks, grain(tiles), [&](int64_t b, int64_t e) { Walk(a, isa, weights).run(0, tiles, b, e); });
+    parallel_for(blocks, grain(tiles), [&](int64_t b, int64_t e) { Walk(a, isa, weights).run(0, tiles, b, e); });
   else
-    parallel_for(tiles, grain(pk.blocks), [&](int64_t b, int64_t e) { Walk(a, isa, weights).run(b, e, 0, pk.blocks); });
+    parallel_for(tiles, grain(blocks), [&](int64_t b, int64_t e) { Walk(a, isa, weights).run(b, e, 0, blocks); });
 }
 
 }  // namespace mininn::cpu::own

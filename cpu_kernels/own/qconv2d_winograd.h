@@ -15,8 +15,10 @@
 //         0  2 -1 -2  1  0        1 -2  4
 //         0  4  0 -5  0  1        0  0  1
 //
-// The division is exact: 576 = 9 * 64, 9 has an inverse modulo 2^32, and what is left is a shift by 6, which loses
-// nothing as long as the sum fits 26 bits. That is the one condition: check() refuses weights that could exceed it.
+// The division is exact: 576 = 9 * 64, 9 has an inverse modulo 2^32, and what is left is 64 times the sum, as long as
+// that fits 26 bits: check() refuses weights that could exceed it. Converted to float and multiplied by a 64th of the
+// multiplier, it gives the same bits as the sum itself. Padding is pixels of the input's zero point; the bias, into
+// which that point is folded, is what one of the products begins with.
 #pragma once
 
 #include <cstdint>
@@ -41,9 +43,10 @@ struct WinogradIsa {
   void (*input)(const uint8_t* const* x, int64_t channels, int16_t* v, int64_t point_stride);
   // w: [steps][9][2 * lanes][2], a step being two input channels; u[point * point_stride + ..]: [steps][2 * lanes][2].
   void (*filter)(const int8_t* w, int64_t steps, int16_t* u, int64_t point_stride);
-  // m[tile][36][2 * lanes] = (or, with `add`, +=) the sum over `steps` pairs of channels of v[tile * v_stride + ..] *
-  // u.
-  using Product = void (*)(const int16_t* v, int64_t v_stride, const int16_t* u, int64_t steps, int32_t* m, bool add);
+  // m[tile][36][2 * lanes] = start[2 * lanes] (or m, where that is null) + the sum over `steps` pairs of channels of
+  // v[tile * v_stride + ..] * u.
+  using Product = void (*)(const int16_t* v, int64_t v_stride, const int16_t* u, int64_t steps, const int32_t* start,
+                           int32_t* m);
   const Product* product;  // [tiles]: for 1, 2, .. tiles
   // m: [36][2 * lanes] of one tile, whose 4x4 pixels are those of t; the first `rows` x `cols` exist.
   void (*output)(const QTile& t, int rows, int cols, const int32_t* m);

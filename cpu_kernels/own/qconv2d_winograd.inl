@@ -5,9 +5,9 @@
 //   load(p), store(p, v), broadcast_pair(p)     unaligned; two 16-bit integers into every 32-bit lane
 //   load_codes_16(p), load_codes_16(p, n)       2 * kLanes u8 codes, or the first n and zeros, as 16-bit integers
 //   load_weights_16(p)                          2 * kLanes s8 weights as 16-bit integers
-//   add16, sub16, shl16<n>, mul16<n>, add32, sub32, shl32<n>, sra32<n>, mul32, splat32
+//   add16, sub16, shl16<n>, mul16<n>, add32, sub32, shl32<n>, mul32, splat32
 //   dot(acc, x, u)                acc + the sums of two 16-bit products
-//   Epilogue(t, v).store(p, acc)  from accumulators of vector v and pixel p to the output
+//   Epilogue(t, v).store(p, n, sums)    from 64 times the sums of vector v and pixels p .. p + n, n <= 4, to the output
 
 // B^T of six values, in place.
 inline void transform_input(Vec (&d)[6]) {
@@ -84,13 +84,14 @@ void filter(const int8_t* w, int64_t steps, int16_t* u, int64_t point_stride) {
 }
 
 template <int kTiles>
-void product(const int16_t* v, int64_t v_stride, const int16_t* u, int64_t steps, int32_t* m, bool add) {
+void product(const int16_t* v, int64_t v_stride, const int16_t* u, int64_t steps, const int32_t* start, int32_t* m) {
   constexpr int64_t kMStride = kWinogradPoints * 2 * kLanes;  // from a tile to the next
   Vec acc[kTiles][2];
 #pragma GCC unroll 16
   for (int t = 0; t < kTiles; ++t) {
-    acc[t][0] = add ? load(m + t * kMStride) : splat32(0);
-    acc[t][1] = add ? load(m + t * kMStride + kLanes) : splat32(0);
+    const int32_t* const from = start ? start : m + t * kMStride;
+    acc[t][0] = load(from);
+    acc[t][1] = load(from + kLanes);
   }
 #pragma GCC unroll 2
   for (int64_t k = 0; k < steps; ++k, u += 4 * kLanes) {
@@ -132,15 +133,15 @@ void output(const QTile& t, int rows, int cols, const int32_t* m) {
       transform_output(column, columns[j]);
     }
     const Epilogue epilogue(t, v);
-    for (int i = 0; i < rows; ++i) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      if (i == rows) break;
       const Vec row[6] = {columns[0][i], columns[1][i], columns[2][i], columns[3][i], columns[4][i], columns[5][i]};
       Vec y[4];
       transform_output(row, y);
-      for (int j = 0; j < cols; ++j) {
-        const Vec sum = sra32<6>(mul32(y[j], inverse));
-        const int p = i * 4 + j;
-        epilogue.store(p, add32(sum, load(t.bias[p] + t.bias_channel + v * kLanes)));
-      }
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) y[j] = mul32(y[j], inverse);
+      epilogue.store(i * 4, cols, y);
     }
   }
 }

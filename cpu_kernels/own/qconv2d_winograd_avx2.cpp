@@ -14,10 +14,17 @@ namespace {
 
 constexpr int kLanes = 8;
 using Vec = __m256i;
-struct Epilogue {
-  YmmEpilogue<1> vector;
-  Epilogue(const QTile& t, int v) : vector(t, kLanes * v) {}
-  void store(int p, Vec acc) const { vector.store(p, {acc}); }
+class Epilogue {
+ public:
+  Epilogue(const QTile& t, int v) : vector_(t, kLanes * v) {
+    vector_.multiplier[0] = _mm256_mul_ps(vector_.multiplier[0], _mm256_set1_ps(1.0f / 64));
+  }
+  void store(int p, int count, const Vec (&sums)[4]) const {
+    for (int i = 0; i < count; ++i) vector_.store(p + i, {sums[i]});
+  }
+
+ private:
+  YmmEpilogue<1> vector_;
 };
 
 inline Vec load(const void* p) { return _mm256_loadu_si256(static_cast<const Vec*>(p)); }
@@ -55,10 +62,6 @@ inline Vec mul16(Vec a) {
 template <int kBits>
 inline Vec shl32(Vec a) {
   return _mm256_slli_epi32(a, kBits);
-}
-template <int kBits>
-inline Vec sra32(Vec a) {
-  return _mm256_srai_epi32(a, kBits);
 }
 inline Vec dot(Vec acc, Vec x, Vec u) { return _mm256_add_epi32(acc, _mm256_madd_epi16(x, u)); }
 

@@ -15,7 +15,30 @@ namespace {
 
 constexpr int kLanes = 16;
 using Vec = __m512i;
-using Epilogue = ZmmEpilogue;
+
+class Epilogue {
+ public:
+  Epilogue(const QTile& t, int v) : block_(t, v) {
+    block_.multiplier = _mm512_mul_ps(block_.multiplier, _mm512_set1_ps(1.0f / 64));
+  }
+  void store(int p, int count, const Vec (&sums)[4]) const {
+    const QTile& t = block_.t;
+    if (count < 4 || block_.mask != 0xffff || t.f32) {
+      for (int i = 0; i < count; ++i) block_.store(p + i, sums[i]);
+      return;
+    }
+    const Vec codes = sorted_codes(block_.codes(p, sums[0]), block_.codes(p + 1, sums[1]), block_.codes(p + 2, sums[2]),
+                                   block_.codes(p + 3, sums[3]));
+    const auto to = [&](int i) { return reinterpret_cast<__m128i*>(t.y[p + i] + block_.channel); };
+    _mm_storeu_si128(to(0), _mm512_castsi512_si128(codes));
+    _mm_storeu_si128(to(1), _mm512_extracti32x4_epi32(codes, 1));
+    _mm_storeu_si128(to(2), _mm512_extracti32x4_epi32(codes, 2));
+    _mm_storeu_si128(to(3), _mm512_extracti32x4_epi32(codes, 3));
+  }
+
+ private:
+  ZmmEpilogue block_;
+};
 
 inline Vec load(const void* p) { return _mm512_loadu_si512(p); }
 inline void store(void* p, Vec v) { _mm512_storeu_si512(p, v); }
@@ -50,10 +73,6 @@ inline Vec mul16(Vec a) {
 template <int kBits>
 inline Vec shl32(Vec a) {
   return _mm512_slli_epi32(a, kBits);
-}
-template <int kBits>
-inline Vec sra32(Vec a) {
-  return _mm512_srai_epi32(a, kBits);
 }
 inline Vec dot(Vec acc, Vec x, Vec u) { return _mm512_dpwssd_epi32(acc, x, u); }
 

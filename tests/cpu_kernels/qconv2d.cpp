@@ -151,7 +151,7 @@ void fill(Case& c, Rng& rng, bool classes, bool residual) {
     c.residual_scale = uniform_real(rng, 0.1f, 2.0f);
     c.residual_zero = int32_t(uniform(rng, 0, 255));
   }
-  c.y_zero = int32_t(uniform(rng, 0, 255));
+  c.y_zero = chance(rng, 0.5) ? 0 : int32_t(uniform(rng, 0, 255));
   c.lo = chance(rng, 0.5) ? c.y_zero : int32_t(uniform(rng, 0, 100));
   c.hi = std::max<int32_t>(c.lo, int32_t(uniform(rng, 150, 255)));
 }
@@ -414,6 +414,16 @@ TEST_CASE("qconv2d with Winograd is exact up to its limit and refuses beyond") {
       for (int64_t i = 0; i < 9; ++i) beyond.w[o * 116 * 9 + i] = int8_t(-127 * sign);
     CHECK(accepts(beyond) == accepts(c));
     check_kernels(rng, beyond);
+    // The bias counts: here it takes the sum of one channel over the limit, or away from it.
+    const bool accepted = accepts(c);
+    c.bias[3] = sign * 40000;
+    CHECK_FALSE(accepts(c));
+    check_kernels(rng, c);
+    c.bias[3] = -sign * 40000;
+    CHECK(accepts(c) == accepted);
+    check_kernels(rng, c);
+    c.multiplier[5] = 1e-37f;  // a 64th of it has fewer bits
+    CHECK_FALSE(accepts(c));
   }
 }
 
