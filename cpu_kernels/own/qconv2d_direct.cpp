@@ -30,6 +30,16 @@ struct Kinds {
       of.push_back(it->second);
     }
   }
+
+  // Gives each row (or column) a kind of its own, in their order.
+  void spread() {
+    std::vector<std::tuple<int32_t, int64_t, int64_t>> each;
+    for (int32_t& kind : of) {
+      each.push_back(keys[size_t(kind)]);
+      kind = int32_t(each.size() - 1);
+    }
+    keys = std::move(each);
+  }
 };
 
 struct Header {
@@ -131,11 +141,13 @@ Refusal check_direct(const QConv2d& a) {
   return {};
 }
 
-QPacking pack_bias_rows(const QConv2d& a, int64_t groups, int64_t lanes, int64_t w_block, int recode) {
+QPacking pack_bias_rows(const QConv2d& a, int64_t groups, int64_t lanes, int64_t w_block, int recode,
+                        bool of_each_column) {
   const Conv2dGeometry& g = a.g;
   const int64_t zero = a.x_zero - recode, channels = g.oc / groups;
   const Kinds rows(g.oh, g.ih, g.kh, g.stride_h, g.pad_h, g.dil_h, a.row_class, zero != 0);
-  const Kinds cols(g.ow, g.iw, g.kw, g.stride_w, g.pad_w, g.dil_w, a.col_class, zero != 0);
+  Kinds cols(g.ow, g.iw, g.kw, g.stride_w, g.pad_w, g.dil_w, a.col_class, zero != 0);
+  if (of_each_column && rows.keys.size() * cols.keys.size() > 1) cols.spread();
   const int64_t n_rows = int64_t(rows.keys.size()), n_cols = int64_t(cols.keys.size());
 
   Header h{};

@@ -85,7 +85,9 @@ struct QPacking {
   int8_t* w;       // 64-byte aligned: [groups][blocks][w_block]
   int64_t blocks;  // per group: the output channels of one, `lanes` at a time
 };
-QPacking pack_bias_rows(const QConv2d& a, int64_t groups, int64_t lanes, int64_t w_block, int recode);
+// of_each_column: where there is more than one bias row, neighbouring columns' rows follow each other.
+QPacking pack_bias_rows(const QConv2d& a, int64_t groups, int64_t lanes, int64_t w_block, int recode,
+                        bool of_each_column = false);
 
 // The parts of a packed buffer.
 struct PackedQConv {

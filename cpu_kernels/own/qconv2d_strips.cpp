@@ -255,7 +255,7 @@ Tensor pack_strips(const QConv2d& a) {
   const Conv2dGeometry& g = a.g;
   const StripDepth depth(g);
   const int64_t w_block = depth.size * kStripLanes;
-  QPacking packing = pack_bias_rows(a, 1, kStripLanes, w_block, 0);
+  QPacking packing = pack_bias_rows(a, 1, kStripLanes, w_block, 0, g.ow >= kStrip);
   const auto* const w = a.w.as<int8_t>();
   parallel_for(g.oc, 4, [&](int64_t begin, int64_t end) {
     for (int64_t o = begin; o < end; ++o) {
@@ -288,7 +288,7 @@ StripWalk::StripWalk(const QConv2d& conv, const StripInput& strips, const Packed
       bias_tiles(4 * kStrip * kStripLanes) {
   k.pitch = input.pitch();
   k.step = steps.data();
-  k.bias_pitch = pk.bias_rows > 1 ? kStripLanes * 4 : 0;
+  k.bias_pitch = pk.bias_rows == 1 ? 0 : 4 * (input.in_rows() ? pk.bias_stride : kStripLanes);
 }
 
 // Bytes of input and output that are worked on together: both stay in the L1 cache where the input lies in place. A
@@ -330,13 +330,16 @@ void StripWalk::set_blocks(int64_t block, int64_t end, int64_t multiplied) {
   }
 }
 
-const int32_t* StripWalk::bias_tile(const Strip& s, int64_t m, int64_t v) {
+// What the accumulators of strip `m` of a call and block `v` begin with.
+const int32_t* StripWalk::bias_of(const Strip& s, int64_t m, int64_t v) {
+  const auto row = [&](int64_t pixel) {
+    return bias[v] + (pk.row[pixel / g.ow % g.oh] + pk.col[pixel % g.ow]) * pk.bias_stride;
+  };
+  if (pk.bias_rows == 1) return bias[v];
+  if (input.in_rows()) return row(s.pixel);
   int32_t* const tile = bias_tiles.data() + (m * columns + v) * kStrip * kStripLanes;
-  for (int r = 0; r < kStrip; ++r) {
-    const int64_t pixel = s.pixel + std::min(r, s.last - 1) * input.pixel_step();
-    const int64_t row = pk.row[pixel / g.ow % g.oh] + pk.col[pixel % g.ow];
-    std::copy_n(bias[v] + row * pk.bias_stride, kStripLanes, tile + r * kStripLanes);
-  }
+  for (int r = 0; r < kStrip; ++r)
+    std::copy_n(row(s.pixel + std::min(r, s.last - 1) * input.pixel_step()), kStripLanes, tile + r * kStripLanes);
   return tile;
 }
 
@@ -355,7 +358,7 @@ void StripWalk::set_strips(const Strip* strips, int64_t count, StripTarget& t) {
     t.last[m] = s.last;
     t.whole &= s.first == 0 && s.last == kStrip;
     k.x[m] = reinterpret_cast<const uint8_t*>(s.origin);
-    for (int64_t v = 0; v < columns; ++v) k.bias[m * columns + v] = pk.bias_rows > 1 ? bias_tile(s, m, v) : bias[v];
+    for (int64_t v = 0; v < columns; ++v) k.bias[m * columns + v] = bias_of(s, m, v);
   }
 }
 

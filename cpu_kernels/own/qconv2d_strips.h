@@ -70,6 +70,7 @@ class StripInput {
   const StripDepth& depth() const { return depth_; }
 
   bool copies() const { return copies_; }
+  bool in_rows() const { return form_ == Form::rows; }  // a strip is part of an output row
   // The end of the units from `unit` on, before `end`, whose input and output together take about `bytes`.
   int64_t part(int64_t unit, int64_t end, int64_t bytes) const;
   // The copy of the part that begins with `unit`. It is made in pieces, in the order in which the strips read them.
@@ -189,12 +190,12 @@ class StripWalk {
   int64_t part_bytes(int64_t pairs) const;
   void load(const Strip& s);
   void set_steps(const Strip& s);
-  const int32_t* bias_tile(const Strip& s, int64_t m, int64_t v);
+  const int32_t* bias_of(const Strip& s, int64_t m, int64_t v);
 
   int64_t part = 0, loaded = 0;  // its first unit, and the pieces of its copy
   uint8_t* copy = nullptr;
   Scratch<StripStep> steps;
-  Scratch<int32_t> bias_tiles;                                  // where the bias depends on the pixel: [4][16 rows][16]
+  Scratch<int32_t> bias_tiles;                                  // [4][16 rows][16], where strips run over ends of rows
   Strip taps;                                                   // those of k's steps
   int64_t columns = 0, present = 0, channel = 0, channels = 0;  // of the blocks
   const int32_t* bias[4];                                       // of each block
