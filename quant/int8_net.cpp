@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <map>
+#include <utility>
 
 #include "core/kernel.h"
 #include "core/parallel.h"
+#include "core/random.h"
 #include "ops/qadd.h"
 #include "ops/qconv2d.h"
 #include "ops/qlayout.h"
@@ -109,7 +112,7 @@ struct Buffers {
 // A step with its kernel chosen and its weights packed.
 struct BoundStep {
   std::string kernel;
-  std::vector<Trial> trials;  // of a convolution's candidates, if they were measured
+  KernelChoice choice;  // a convolution's
   Tensor packed;
   std::function<void(const Buffers&)> run;
 };
@@ -168,8 +171,15 @@ Tensor multipliers(double x_scale, const Tensor& weight_scale, double y_scale) {
 // Makes the steps of one batch size class. `sample` has that batch size.
 class Binder {
  public:
-  Binder(const Int8Step& s, const Buffers& sample, int64_t between, const BoundStep* other)
-      : s_(s), sample_(sample), between_(between), other_(other), x_(value(s.inputs[0])), y_(value(s.output)) {}
+  Binder(const Int8Step& s, const Buffers& sample, int64_t between, const BoundStep* other,
+         const KernelChoice* chosen = nullptr)
+      : s_(s),
+        sample_(sample),
+        between_(between),
+        other_(other),
+        chosen_(chosen),
+        x_(value(s.inputs[0])),
+        y_(value(s.output)) {}
 
   BoundStep operator()(const Int8Conv& c) const {
     const bool codes = y_.kind == Int8Value::Kind::codes;
@@ -180,12 +190,12 @@ class Binder {
     };
     const QConv2d args = bind(sample_);
     check_qconv2d(args);
-    const KernelChoice choice = choose_kernel(args, between_);
+    const KernelChoice choice = chosen_ ? *chosen_ : choose_kernel(args, between_);
     const Kernel<QConv2d>& kernel = *choice.kernel;
     // The two batch size classes share the packed weights of a common kernel. A vendor's may depend on the batch.
     const bool shared = other_ && other_->kernel == kernel.name && detail::in_family(kernel.name, Preference::own);
     const Tensor packed = shared ? other_->packed : kernel.pack(args);
-    return {std::string(kernel.name), choice.trials, packed, [bind, packed, run = kernel.run](const Buffers& b) {
+    return {std::string(kernel.name), choice, packed, [bind, packed, run = kernel.run](const Buffers& b) {
               QConv2d a = bind(b);
               a.packed = packed.view().data;
               run(a, {kCpu, current_stream(kCpu)});
@@ -253,8 +263,9 @@ class Binder {
 
   const Int8Step& s_;
   const Buffers& sample_;
-  const int64_t between_;   // see Tuner::choose()
-  const BoundStep* other_;  // the same step in the other batch size class, or null
+  const int64_t between_;       // see Tuner::choose()
+  const BoundStep* other_;      // the same step in the other batch size class, or null
+  const KernelChoice* chosen_;  // for a convolution; null: still to be chosen
   const Int8Value &x_, &y_;
 };
 
@@ -345,6 +356,29 @@ struct Int8Net::Program {
       first = last;
     }
   }
+
+  // Chooses among the kernels for one image by the time of the whole network. bind(i, choice) makes step i.
+  template <class Bind>
+  void tune_together(Tuner& tuner, const Bind& bind) {
+    std::vector<KernelChoice> choices;
+    for (const BoundStep& s : small) choices.push_back(s.choice);
+    Tensor memory = Tensor::empty({int64_t(shared.bytes) + int64_t(kAlign)}, DType::u8);
+    Generator random(1);
+    for (uint8_t& byte : memory.mutable_data<uint8_t>()) byte = uint8_t(random.below(256));
+    const Buffers one{*model, shared.offset, memory.mutable_view().data, 1};
+    std::map<std::pair<size_t, const Kernel<QConv2d>*>, BoundStep> made;
+    const auto use = [&](size_t i, const Kernel<QConv2d>& kernel) {
+      auto found = made.find({i, &kernel});
+      if (found == made.end()) found = made.emplace(std::pair(i, &kernel), bind(i, choices[i])).first;
+      small[i] = found->second;
+    };
+    tuner.choose_together(choices, use, [&] {
+      using Clock = std::chrono::steady_clock;
+      const auto begin = Clock::now();
+      run(one, [] {});
+      return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+    });
+  }
 };
 
 Int8Net::Int8Net(Int8Model model, Int8NetOptions options) : options_(options) {
@@ -368,11 +402,17 @@ void Int8Net::repack() {
   int64_t between = 0;
   for (const Int8Step& s : model_->steps)
     if (const auto* c = std::get_if<Int8Conv>(&s.body)) between += 2 * c->weight.numel();
-  for (const Int8Step& s : model_->steps) {
-    p->small.push_back(about(s, [&] { return std::visit(Binder(s, one, between, nullptr), s.body); }));
-    p->large.push_back(about(s, [&] { return std::visit(Binder(s, many, 0, &p->small.back()), s.body); }));
-  }
-  save_tuning();
+  const auto bind = [&](size_t i, auto&&... how) {
+    const Int8Step& s = model_->steps[i];
+    return about(s, [&] { return std::visit(Binder(s, how...), s.body); });
+  };
+  const size_t steps = model_->steps.size();
+  Tuner* const tuner = process_tuner();
+  for (size_t i = 0; i < steps; ++i) p->small.push_back(bind(i, one, between, nullptr));
+  if (tuner)
+    p->tune_together(*tuner, [&](size_t i, const KernelChoice& k) { return bind(i, one, between, nullptr, &k); });
+  for (size_t i = 0; i < steps; ++i) p->large.push_back(bind(i, many, 0, &p->small[i]));
+  if (tuner) tuner->save();
   program_ = std::move(p);
 }
 
@@ -409,8 +449,8 @@ Report Int8Net::report() const {
     l.name = s.name;
     l.op = s.op;
     l.kernel = small.kernel == large.kernel ? small.kernel : small.kernel + " / " + large.kernel;
-    l.trials = small.trials;
-    l.trials_large = large.trials;
+    l.trials = small.choice.trials;
+    l.trials_large = large.choice.trials;
     l.shape = {y.c, y.h, y.w};
     l.q = y.q;
     l.real = y.kind == Int8Value::Kind::real;

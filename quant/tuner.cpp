@@ -8,9 +8,13 @@
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <limits>
+#include <map>
+#include <set>
 
 #include "core/parallel.h"
 #include "core/random.h"
+#include "core/sha256.h"
 
 namespace mininn::quant {
 namespace {
@@ -116,7 +120,7 @@ class Rehearsal {
 std::vector<Trial> measure(const QConv2d& a, const std::vector<const Kernel<QConv2d>*>& candidates, int64_t between) {
   constexpr double kBudget = 20;  // milliseconds per candidate
   constexpr int kFewest = 3, kMost = 12;
-  constexpr double kHopeless = 1.7;  // times as slow as the best after two calls: measured no further
+  constexpr double kTooSlow = 1.7;  // times as slow as the best after two calls: measured no further
   Rehearsal rehearsal(a, between);
   std::vector<Tensor> packed;
   std::vector<Trial> trials;
@@ -131,7 +135,7 @@ std::vector<Trial> measure(const QConv2d& a, const std::vector<const Kernel<QCon
   // In turn: each finds the caches as another kernel's weights have left them, as a layer of a network does.
   double spent = 0;
   for (int round = 0; round < kMost && (round < kFewest || spent < kBudget * double(trials.size())); ++round) {
-    const double limit = kHopeless * best();
+    const double limit = kTooSlow * best();
     for (size_t i = 0; i < trials.size(); ++i) {
       if (trials[i].ms > limit) continue;
       const double ms = rehearsal.ms(*candidates[i], packed[i]);
@@ -143,11 +147,45 @@ std::vector<Trial> measure(const QConv2d& a, const std::vector<const Kernel<QCon
   return trials;
 }
 
+constexpr double kHopeless = 1.5;  // times as slow as the fastest alone: not tried in a network
+
+// Measures a network, by run_ms(), with each kernel that is not hopeless in the place of `alone`'s. The winner comes
+// first: the kernel that was there, unless another one is faster by more than noise.
+std::vector<Trial> race(const KernelChoice& alone, const std::function<void(const std::string&)>& install,
+                        const std::function<double()>& run_ms) {
+  constexpr double kGain = 0.99;  // a smaller gain is noise
+  constexpr double kBudget = 25;  // milliseconds per kernel
+  constexpr int kFewest = 2, kRuns = 3;
+  constexpr double kNever = std::numeric_limits<double>::infinity();
+  // The first run after a change finds the caches as the other kernels have left them.
+  const auto best_of_runs = [&](Trial& t) {
+    install(t.kernel);
+    double spent = run_ms();
+    for (int i = 1; i < kRuns; ++i) {
+      const double ms = run_ms();
+      t.ms = std::min(t.ms, ms);
+      spent += ms;
+    }
+    return spent;
+  };
+  std::vector<Trial> trials{{std::string(alone.kernel->name), kNever}};
+  for (const Trial& other : alone.trials) {
+    if (other.kernel == alone.kernel->name || other.ms > kHopeless * alone.trials[0].ms) continue;
+    Trial best{trials[0].kernel, kNever}, rival{other.kernel, kNever};
+    double spent = 0;
+    for (int round = 0; round < kFewest || spent < 2 * kBudget; ++round)
+      spent += best_of_runs(best) + best_of_runs(rival);
+    trials[0].ms = best.ms;
+    trials.insert(rival.ms < kGain * best.ms ? trials.begin() : trials.end(), rival);
+  }
+  return trials;
+}
+
 }  // namespace
 
 Tuner::Tuner(fs::path file) : file_(std::move(file)), known_(read(file_)) {}
 
-// A line is a key and its trials, fastest first, between tabs; a trial is a kernel, a space and its milliseconds. A
+// A line is a key and its trials, the winner first, between tabs; a trial is a kernel, a space and its milliseconds. A
 // line that is something else counts for nothing.
 Tuner::Known Tuner::read(const fs::path& file) {
   Known known;
@@ -172,7 +210,7 @@ Tuner::Known Tuner::read(const fs::path& file) {
 
 KernelChoice Tuner::choose(const QConv2d& a, int64_t between) {
   const auto candidates = candidates_for(a);
-  if (candidates.size() < 2 || a.g.n == 0) return {&qconv2d_kernels().select(a, Device::cpu()), {}};
+  if (candidates.size() < 2 || a.g.n == 0) return {&qconv2d_kernels().select(a, Device::cpu()), {}, {}};
   const std::string key = key_of(a, candidates, between);
   const std::lock_guard lock(mutex_);  // also while measuring: two measurements at once would disturb each other
   std::vector<Trial>& trials = known_[key];
@@ -184,7 +222,44 @@ KernelChoice Tuner::choose(const QConv2d& a, int64_t between) {
     trials = measure(a, candidates, between);
     fresh_[key] = trials;
   }
-  return {*winner(), trials};
+  return {*winner(), trials, key};
+}
+
+void Tuner::choose_together(std::vector<KernelChoice>& layers,
+                            const std::function<void(size_t, const Kernel<QConv2d>&)>& use,
+                            const std::function<double()>& run_ms) {
+  constexpr double kSmall = 0.02;          // of the layers' time together: what such layers do cannot be seen
+  std::map<std::string, double> alone_ms;  // of all layers with a key
+  double all_ms = 0;
+  std::string network;
+  for (const KernelChoice& c : layers) {
+    network += c.key + '\n';
+    if (c.trials.empty()) continue;
+    alone_ms[c.key] += c.trials[0].ms;
+    all_ms += c.trials[0].ms;
+  }
+  network = Sha256().update(network.data(), network.size()).hex();
+
+  std::set<std::string> done;
+  for (const KernelChoice& c : std::vector(layers)) {
+    if (c.trials.size() < 2 || c.trials[1].ms > kHopeless * c.trials[0].ms || alone_ms[c.key] < kSmall * all_ms ||
+        !done.insert(c.key).second)
+      continue;
+    const auto install = [&](const std::string& name) {
+      const auto& list = qconv2d_kernels().kernels(DeviceType::cpu);
+      const auto kernel = std::find_if(list.begin(), list.end(), [&](const auto& k) { return k.name == name; });
+      for (size_t i = 0; i < layers.size(); ++i)
+        if (layers[i].key == c.key) use(i, *(layers[i].kernel = &*kernel));
+    };
+    const auto measured = [&](const Trial& t) {
+      return std::any_of(c.trials.begin(), c.trials.end(), [&](const Trial& each) { return each.kernel == t.kernel; });
+    };
+    const std::string key = c.key + " in network " + network;
+    const std::lock_guard lock(mutex_);
+    std::vector<Trial> trials = known_[key];
+    if (trials.empty() || !measured(trials[0])) known_[key] = fresh_[key] = trials = race(c, install, run_ms);
+    install(trials[0].kernel);
+  }
 }
 
 void Tuner::save() {
@@ -210,22 +285,14 @@ void Tuner::save() {
   fresh_.clear();
 }
 
-namespace {
-
-Tuner& process_tuner() {
+Tuner* process_tuner() {
   static Tuner tuner(cache_file());
-  return tuner;
+  return enabled() && detail::forced_kernel(qconv2d_kernels().op()).empty() ? &tuner : nullptr;
 }
-
-}  // namespace
 
 KernelChoice choose_kernel(const QConv2d& a, int64_t between) {
-  if (enabled() && detail::forced_kernel(qconv2d_kernels().op()).empty()) return process_tuner().choose(a, between);
-  return {&qconv2d_kernels().select(a, Device::cpu()), {}};
-}
-
-void save_tuning() {
-  if (enabled()) process_tuner().save();
+  if (Tuner* const tuner = process_tuner()) return tuner->choose(a, between);
+  return {&qconv2d_kernels().select(a, Device::cpu()), {}, {}};
 }
 
 }  // namespace mininn::quant

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <string>
@@ -25,6 +26,7 @@ struct Trial {
 struct KernelChoice {
   const Kernel<QConv2d>* kernel = nullptr;
   std::vector<Trial> trials;  // every candidate, fastest first; empty if nothing was measured
+  std::string key;            // what the measurement counts for
 };
 
 // Threads may share one.
@@ -39,6 +41,14 @@ class Tuner {
   // layer's weights out of the caches. A preferred family (set_preference) is respected. Throws KernelError if no
   // kernel takes the call.
   KernelChoice choose(const QConv2d& a, int64_t between = 0);
+
+  // Chooses again for the layers of one network, by the time of the network: weights that one layer's kernel spreads
+  // out push those of the others from the caches, and no layer alone shows that. Layers with the same key change
+  // together, those first that come first. `layers` has a choice for each; use(i, kernel) puts another kernel into
+  // layer i, run_ms() runs the network and says how long it took.
+  void choose_together(std::vector<KernelChoice>& layers,
+                       const std::function<void(size_t, const Kernel<QConv2d>&)>& use,
+                       const std::function<double()>& run_ms);
 
   // Adds what has been measured since to the file; entries of other processes stay. A file that cannot be written is no
   // error: the next process measures again.
@@ -56,6 +66,7 @@ class Tuner {
 // The process's tuner and its file, as the environment says; without tuning, or with a forced kernel (ForceKernel), the
 // table's choice. Throws KernelError, or ValueError if MININN_TUNE is neither on nor off.
 KernelChoice choose_kernel(const QConv2d& a, int64_t between = 0);
-void save_tuning();
+// Null without tuning.
+Tuner* process_tuner();
 
 }  // namespace mininn::quant

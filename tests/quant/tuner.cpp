@@ -1,6 +1,7 @@
 #include "quant/tuner.h"
 
 #include <algorithm>
+#include <array>
 #include <sstream>
 
 #include "core/parallel.h"
@@ -143,4 +144,57 @@ TEST_CASE("MININN_TUNE is on or off") {
   ::setenv("MININN_TUNE", "sometimes", 1);
   CHECK_THROWS_AS(quant::choose_kernel(conv.a), ValueError);
   ::setenv("MININN_TUNE", "off", 1);
+}
+
+TEST_CASE("the tuner chooses the kernels of a network's layers by the time of the network") {
+  TempFolder folder;
+  const auto file = folder / "tuning.tsv";
+  const Conv conv;
+  if (accepting(conv.a) < 4) return;
+  std::vector<const Kernel<QConv2d>*> kernels;
+  for (const auto& k : qconv2d_kernels().kernels(DeviceType::cpu))
+    if (!k.check(conv.a) && kernels.size() < 3) kernels.push_back(&k);
+  const auto choice = [&](const std::string& key, double ms) {
+    KernelChoice c{kernels[0], {}, key};
+    for (size_t i = 0; i < 3; ++i)
+      c.trials.push_back({std::string(kernels[i]->name), ms * std::array{1.0, 1.25, 9.0}[i]});
+    return c;
+  };
+
+  // Alone the first kernel is the fastest for all layers. Together, it makes layer 2 slow where layers 0 and 1 have it.
+  // The last layer's kernels differ by a factor, but of nothing.
+  for (const bool known : {false, true}) {
+    std::vector<KernelChoice> layers{choice("a", 1), choice("a", 1), choice("b", 1), choice("c", 0.001)};
+    std::vector<const Kernel<QConv2d>*> used(4, kernels[0]);
+    int runs = 0, hopeless = 0, small = 0;
+    Tuner tuner(file);
+    tuner.choose_together(
+        layers,
+        [&](size_t i, const Kernel<QConv2d>& k) {
+          used[i] = &k;
+          hopeless += &k == kernels[2];
+          small += i == 3;
+        },
+        [&] {
+          ++runs;
+          double ms = 0;
+          for (size_t i = 0; i < 3; ++i) ms += used[i] == kernels[0] ? 1 : 1.25;
+          if (used[0] == kernels[0] || used[1] == kernels[0]) ms += 2;
+          return ms;
+        });
+    CHECK(used == std::vector{kernels[1], kernels[1], kernels[0], kernels[0]});
+    for (size_t i = 0; i < 4; ++i) CHECK(layers[i].kernel == used[i]);
+    CHECK(hopeless == 0);
+    CHECK(small == 0);
+    CHECK((runs > 0) != known);
+    tuner.save();
+  }
+
+  // What counts for one network says nothing about another.
+  std::vector<KernelChoice> layers{choice("a", 1), choice("b", 1)};
+  int runs = 0;
+  Tuner(file).choose_together(
+      layers, [](size_t, const auto&) {}, [&] { return ++runs, 1.0; });
+  CHECK(runs > 0);
+  CHECK(layers[0].kernel == kernels[0]);
 }
