@@ -59,11 +59,12 @@ int64_t block_bytes(const Conv2dGeometry& g, int64_t width, WinogradWeights kind
   return steps_of(g) * width * 2 * (kind == WinogradWeights::stored ? kPoints * 2 : 9);
 }
 
-// How many tiles of `all` are worked on together: each block of tiles reads all weights once, so more are better until
-// their transformed inputs and products leave the L2 cache. Blocks are equal, so that the last one is no remainder.
-int64_t tiles_together(int64_t all) {
-  constexpr int64_t kMost = 42;
-  return ceil_div(all, ceil_div(all, kMost));
+// How many tiles of `all` are worked on together. Each block of tiles reads all weights once; where these come from
+// beyond the L2 cache, more tiles share them, elsewhere fewer tiles keep their transformed inputs and products closer to
+// the core. Blocks are equal, so that the last one is no remainder.
+int64_t tiles_together(const Conv2dGeometry& g, const WinogradIsa& isa, int64_t all) {
+  const int64_t most = kPoints * 2 * g.ic * g.oc > 2 * isa.cache ? 42 : 28;
+  return ceil_div(all, ceil_div(all, most));
 }
 
 // One thread's share of the tiles and of the pairs of output vectors.
@@ -90,7 +91,7 @@ class Walk {
   }
 
   void run(int64_t tile0, int64_t tile1, int64_t pair0, int64_t pair1) {
-    const int64_t together = tiles_together(tile1 - tile0);
+    const int64_t together = tiles_together(g, isa, tile1 - tile0);
     const int64_t channels = round_up(g.ic, isa.channels), width = 2 * isa.lanes, steps = steps_of(g);
     const int64_t w_block = block_bytes(g, width, weights);
     const bool on_the_fly = weights == WinogradWeights::on_the_fly;
@@ -218,7 +219,7 @@ bool winograd_pays(const QConv2d& a, const WinogradIsa& isa, WinogradWeights wei
   const double per_vector = 2.0 * isa.lanes;  // 16-bit products of an instruction, two of which start in a cycle
   // Cycles of one core: a vector takes some 280 instructions in input(), 160 in filter() and 600 in output(), of which
   // three start in a cycle, and weights from beyond the cache come at about 8 bytes per cycle.
-  const double blocks = double(ceil_div(tiles_of(g), tiles_together(tiles_of(g))));
+  const double blocks = double(ceil_div(tiles_of(g), tiles_together(g, isa, tiles_of(g))));
   const double size = kPoints * 2 * ic * oc;
   const double products = tiles * kPoints * ic * oc / (2 * per_vector);
   const double transforms = tiles * (280 * ic / per_vector + 600 * oc / isa.lanes) / 3;
