@@ -297,7 +297,8 @@ namespace {
 
 class Walk : StripWalk {
  public:
-  using StripWalk::StripWalk;
+  Walk(const QConv2d& conv, const StripInput& strips, const PackedQConv& packed)
+      : StripWalk(conv, strips, packed, strips.depth().step) {}
 
   void run(int64_t unit0, int64_t unit1, int64_t pair0, int64_t pair1) {
     Scratch<std::byte> accumulators(4 * kTileSize);

@@ -23,7 +23,12 @@ void tile(const QTile& t) {
     const uint8_t* x[P];
 #pragma GCC unroll 8
     for (int p = 0; p < P; ++p) x[p] = t.x[tap * kTilePixels + p];
-    add_products(acc, x, 0, t.steps * 4, t.w + t.tap_offset[tap], t.w_block);
+    const int8_t* w = t.w + t.tap_offset[tap];
+    int64_t c = 0;
+    for (; c + 16 <= t.steps * 4; c += 16, w += 256)
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) add_dword(acc, x, c + i * 4, w + i * 64, t.w_block);
+    for (; c < t.steps * 4; c += 4, w += 64) add_dword(acc, x, c, w, t.w_block);
   }
   if (V == 2 && P > 1 && t.channels == 32 && !t.f32) {
     const ZmmEpilogue low(t, 0), high(t, 1);

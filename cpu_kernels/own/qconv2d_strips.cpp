@@ -271,7 +271,7 @@ Tensor pack_strips(const QConv2d& a) {
   return std::move(packing.buffer);
 }
 
-StripWalk::StripWalk(const QConv2d& conv, const StripInput& strips, const PackedQConv& packed)
+StripWalk::StripWalk(const QConv2d& conv, const StripInput& strips, const PackedQConv& packed, int64_t step)
     : a(conv),
       g(conv.g),
       input(strips),
@@ -284,7 +284,8 @@ StripWalk::StripWalk(const QConv2d& conv, const StripInput& strips, const Packed
            .residual_zero = a.residual_zero,
            .f32 = a.y.dtype == DType::f32,
            .range = code_range(a.y_zero, a.lo, a.hi)},
-      steps(input.depth().size / input.depth().step),
+      step_values(step),
+      steps(input.depth().size / step),
       bias_tiles(4 * kStrip * kStripLanes) {
   k.pitch = input.pitch();
   k.step = steps.data();
@@ -313,7 +314,7 @@ void StripWalk::set_steps(const Strip& s) {
   for (int64_t kh = s.kh0; kh < s.kh1; ++kh)
     for (int64_t kw = s.kw0; kw < s.kw1; ++kw) {
       const int64_t tap = kh * depth.taps + kw;
-      for (int64_t c = 0; c < depth.channels; c += depth.step)
+      for (int64_t c = 0; c < depth.channels; c += step_values)
         steps[k.steps++] = {input.taps()[tap] + c, (tap * depth.channels + c) * kStripLanes};
     }
 }

@@ -154,7 +154,8 @@ struct StripTarget {
 // A thread's way through units of strips and pairs of blocks.
 class StripWalk {
  public:
-  StripWalk(const QConv2d& conv, const StripInput& strips, const PackedQConv& packed);
+  // step_values: of a step of k; divides depth().step.
+  StripWalk(const QConv2d& conv, const StripInput& strips, const PackedQConv& packed, int64_t step_values);
 
  protected:
   // Calls work(strips, count) for one part of the units after the other.
@@ -194,6 +195,7 @@ class StripWalk {
 
   int64_t part = 0, loaded = 0;  // its first unit, and the pieces of its copy
   uint8_t* copy = nullptr;
+  const int64_t step_values;
   Scratch<StripStep> steps;
   Scratch<int32_t> bias_tiles;                                  // [4][16 rows][16], where strips run over ends of rows
   Strip taps;                                                   // those of k's steps

@@ -10,56 +10,126 @@ MININN_TARGET_AVX512VNNI
 namespace mininn::cpu::own {
 namespace {
 
-constexpr int kLanes = kStripLanes, kPixels = 8;
+constexpr int kLanes = kStripLanes;
 
-// Rows [row, row + kPixels) of a strip by kBlocks blocks; `depth` values in each step.
-template <int kBlocks>
-void multiply(const StripOperands& k, const StripSink& s, const StripTarget& t, int64_t depth, int row) {
-  __m512i acc[kPixels][kBlocks];
+// Sums for kPixels pixels from row `row` of a strip on.
+template <int kPixels, int kBlocks>
+inline void multiply(const StripOperands& k, int row, __m512i (&acc)[kPixels][kBlocks]) {
   const uint8_t* x[kPixels];
-#pragma GCC unroll 8
-  for (int p = 0; p < kPixels; ++p) {
-    x[p] = k.x[0] + (row + p) * k.pitch;
+  const uint8_t* pixel = k.x[0] + row * k.pitch;
+  const char* bias[kBlocks];
 #pragma GCC unroll 2
-    for (int v = 0; v < kBlocks; ++v)
-      acc[p][v] = _mm512_loadu_si512(reinterpret_cast<const char*>(k.bias[v]) + (row + p) * k.bias_pitch);
-  }
-  for (const StripStep *i = k.step, *const end = i + k.steps; i != end; ++i)
-    add_products(acc, x, i->x, i->x + depth, k.w + i->w, k.w_block[kBlocks - 1]);
-
-  const ZmmCodes to(s.range, s.residual_scale, s.residual_zero);
-  if (t.whole && kBlocks == 2) {
-    const bool plain = begins_at_zero(s.range);
-#pragma GCC unroll 4
-    for (int p = 0; p < kPixels; p += 2) {
-      __m512i v[4];
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) {
-        const int pixel = p + i / 2, block = i % 2;
-        const __m512 multiplier = _mm512_loadu_ps(t.multiplier + block * kLanes);
-        const uint8_t* residual = t.residual[0] + (row + pixel) * s.residual_step + block * kLanes;
-        const __m512 value = s.residual_step ? to.scaled(acc[pixel][block], multiplier, widened(residual, 0xffff))
-                                             : to.scaled(acc[pixel][block], multiplier);
-        v[i] = plain ? to.codes_to_pack(value) : to.codes(value);
-      }
-      std::byte* y = t.y[0] + (row + p) * s.y_step;
-      store_halves(sorted_codes(v[0], v[1], v[2], v[3]), y, y + s.y_step);
-    }
-    return;
-  }
-#pragma GCC unroll 8
+  for (int v = 0; v < kBlocks; ++v) bias[v] = reinterpret_cast<const char*>(k.bias[v]) + row * k.bias_pitch;
+#pragma GCC unroll 16
   for (int p = 0; p < kPixels; ++p) {
-    const int r = row + p;
-    if (r < t.first[0] || r >= t.last[0]) continue;
+    x[p] = pixel;
+    pixel += k.pitch;
 #pragma GCC unroll 2
     for (int v = 0; v < kBlocks; ++v) {
-      const int64_t c = v * kLanes;
-      const __mmask16 mask = channel_mask(t.channels - c);
-      store_channels(to, acc[p][v], _mm512_maskz_loadu_ps(mask, t.multiplier + c), mask,
-                     s.residual_step ? t.residual[0] + r * s.residual_step + c : nullptr, s.f32,
-                     t.y[0] + r * s.y_step + c * (s.f32 ? 4 : 1));
+      acc[p][v] = _mm512_loadu_si512(bias[v]);
+      bias[v] += k.bias_pitch;
     }
   }
+  for (const StripStep *i = k.step, *const end = i + k.steps; i != end; ++i)
+    add_dword(acc, x, i->x, k.w + i->w, k.w_block[kBlocks - 1]);
+#pragma GCC unroll 16
+  for (int p = 0; p < kPixels; ++p)
+#pragma GCC unroll 2
+    for (int v = 0; v < kBlocks; ++v) __asm__("" : "+v"(acc[p][v]));
+}
+
+// The codes of 4 / kBlocks pixels: all channels of the blocks, or those of the mask.
+template <int kBlocks>
+inline void store_pixels(__m512i codes, std::byte* y, int64_t step, bool all, __mmask32 some) {
+  if constexpr (kBlocks == 2) {
+    if (all) return store_halves(codes, y, y + step);
+    _mm256_mask_storeu_epi8(y, some, _mm512_castsi512_si256(codes));
+    _mm256_mask_storeu_epi8(y + step, some, _mm512_extracti64x4_epi64(codes, 1));
+  } else {
+    const __m128i pixel[] = {_mm512_castsi512_si128(codes), _mm512_extracti32x4_epi32(codes, 1),
+                             _mm512_extracti32x4_epi32(codes, 2), _mm512_extracti32x4_epi32(codes, 3)};
+#pragma GCC unroll 4
+    for (int p = 0; p < 4; ++p, y += step)
+      if (all)
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(y), pixel[p]);
+      else
+        _mm_mask_storeu_epi8(y, __mmask16(some), pixel[p]);
+  }
+}
+
+// All pixels of a strip, as codes. kPlain: zero and the least code are 0.
+template <int kBlocks, bool kResidual, bool kPlain>
+void write_codes(const StripOperands& k, const StripSink& s, const StripTarget& t) {
+  constexpr int kPixels = 16 / kBlocks;
+  const ZmmCodes to(s.range, s.residual_scale, s.residual_zero);
+  __mmask16 mask[kBlocks];
+  __m512 multiplier[kBlocks];
+#pragma GCC unroll 2
+  for (int v = 0; v < kBlocks; ++v) {
+    mask[v] = channel_mask(t.channels - v * kLanes);
+    multiplier[v] = _mm512_maskz_loadu_ps(mask[v], t.multiplier + v * kLanes);
+  }
+  const bool all = t.channels == kBlocks * kLanes;
+  const __mmask32 some = (__mmask32{1} << (t.channels % (kBlocks * kLanes))) - 1;
+  std::byte* y = t.y[0];
+  const uint8_t* residual = t.residual[0];
+  for (int row = 0; row < kStrip; row += kPixels) {
+    __m512i acc[kPixels][kBlocks];
+    multiply(k, row, acc);
+    constexpr int kRows = 4 / kBlocks;  // pixels of a vector of codes
+#pragma GCC unroll 4
+    for (int p = 0; p < kPixels; p += kRows) {
+      __m512i codes[4];
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {
+        const int v = i % kBlocks;
+        const __m512i sum = acc[p + i / kBlocks][v];
+        const uint8_t* r = residual + i / kBlocks * s.residual_step + v * kLanes;
+        const __m512 value =
+            kResidual ? to.scaled(sum, multiplier[v], widened(r, mask[v])) : to.scaled(sum, multiplier[v]);
+        codes[i] = kPlain ? to.codes_to_pack(value) : to.codes(value);
+      }
+      const __m512i sorted = sorted_codes(codes[0], codes[1], codes[2], codes[3]);
+      store_pixels<kBlocks>(sorted, y, s.y_step, all, some);
+      y += kRows * s.y_step;
+      if (kResidual) residual += kRows * s.residual_step;
+    }
+  }
+}
+
+// Some pixels of a strip, or f32.
+template <int kBlocks>
+void write_some(const StripOperands& k, const StripSink& s, const StripTarget& t) {
+  constexpr int kPixels = 16 / kBlocks;
+  const ZmmCodes to(s.range, s.residual_scale, s.residual_zero);
+  for (int row = 0; row < kStrip; row += kPixels) {
+    if (t.last[0] <= row || t.first[0] >= row + kPixels) continue;
+    __m512i acc[kPixels][kBlocks];
+    multiply(k, row, acc);
+#pragma GCC unroll 16
+    for (int p = 0; p < kPixels; ++p) {
+      const int r = row + p;
+      if (r < t.first[0] || r >= t.last[0]) continue;
+#pragma GCC unroll 2
+      for (int v = 0; v < kBlocks; ++v) {
+        const int64_t c = v * kLanes;
+        const __mmask16 mask = channel_mask(t.channels - c);
+        store_channels(to, acc[p][v], _mm512_maskz_loadu_ps(mask, t.multiplier + c), mask,
+                       s.residual_step ? t.residual[0] + r * s.residual_step + c : nullptr, s.f32,
+                       t.y[0] + r * s.y_step + c * (s.f32 ? 4 : 1));
+      }
+    }
+  }
+}
+
+template <int kBlocks>
+void write(const StripOperands& k, const StripSink& s, const StripTarget& t) {
+  if (s.f32 || t.first[0] > 0 || t.last[0] < kStrip) return write_some<kBlocks>(k, s, t);
+  const bool plain = begins_at_zero(s.range);
+  if (s.residual_step)
+    plain ? write_codes<kBlocks, true, true>(k, s, t) : write_codes<kBlocks, true, false>(k, s, t);
+  else
+    plain ? write_codes<kBlocks, false, true>(k, s, t) : write_codes<kBlocks, false, false>(k, s, t);
 }
 
 }  // namespace
@@ -71,7 +141,7 @@ namespace {
 
 class Walk : StripWalk {
  public:
-  using StripWalk::StripWalk;
+  Walk(const QConv2d& conv, const StripInput& strips, const PackedQConv& packed) : StripWalk(conv, strips, packed, 4) {}
 
   void run(int64_t unit0, int64_t unit1, int64_t pair0, int64_t pair1) {
     for_parts(unit0, unit1, pair1 - pair0, [&](const Strip* strips, int64_t count) {
@@ -81,13 +151,10 @@ class Walk : StripWalk {
         for (int64_t i = 0; i < count; ++i) {
           StripTarget t;
           set_strips(strips + i, 1, t);
-          for (int row = 0; row < kStrip; row += kPixels) {
-            if (t.last[0] <= row || t.first[0] >= row + kPixels) continue;
-            if (two)
-              multiply<2>(k, sink, t, input.depth().step, row);
-            else
-              multiply<1>(k, sink, t, input.depth().step, row);
-          }
+          if (two)
+            write<2>(k, sink, t);
+          else
+            write<1>(k, sink, t);
         }
       }
     });

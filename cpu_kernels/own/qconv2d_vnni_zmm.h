@@ -16,29 +16,19 @@ inline __m512i broadcast_dword(const uint8_t* p) {
   return _mm512_set1_epi32(v);
 }
 
-// Adds values [begin, end) of each pixel x[p] times the weights of V blocks, `w_block` bytes apart, which begin at `w`.
+// Adds the four values at each x[p] + offset times their weights of V blocks, `w_block` bytes apart.
 template <int P, int V>
-inline void add_products(__m512i (&acc)[P][V], const uint8_t* const (&x)[P], int64_t begin, int64_t end,
-                         const int8_t* w, int64_t w_block) {
-  const auto step = [&](int64_t c, int64_t s) __attribute__((always_inline)) {
-    __m512i weights[V];
+inline void add_dword(__m512i (&acc)[P][V], const uint8_t* const (&x)[P], int64_t offset, const int8_t* w,
+                      int64_t w_block) {
+  __m512i weights[V];
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) weights[v] = _mm512_loadu_si512(w + v * w_block + s * 64);
-#pragma GCC unroll 8
-    for (int p = 0; p < P; ++p) {
-      const __m512i values = broadcast_dword(x[p] + c + s * 4);
+  for (int v = 0; v < V; ++v) weights[v] = _mm512_loadu_si512(w + v * w_block);
+#pragma GCC unroll 16
+  for (int p = 0; p < P; ++p) {
+    const __m512i values = broadcast_dword(x[p] + offset);
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) acc[p][v] = _mm512_dpbusd_epi32(acc[p][v], values, weights[v]);
-    }
-  };
-  int64_t c = begin;
-  for (; c + 16 <= end; c += 16, w += 256) {
-    step(c, 0);
-    step(c, 1);
-    step(c, 2);
-    step(c, 3);
+    for (int v = 0; v < V; ++v) acc[p][v] = _mm512_dpbusd_epi32(acc[p][v], values, weights[v]);
   }
-  for (; c < end; c += 4, w += 64) step(c, 0);
 }
 
 }  // namespace
