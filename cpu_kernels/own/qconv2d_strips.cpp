@@ -331,6 +331,20 @@ void StripWalk::set_blocks(int64_t block, int64_t end, int64_t multiplied) {
   }
 }
 
+int64_t StripWalk::contiguous(const Strip* strips, int64_t count) const {
+  if (pk.bias_rows > 1 && !input.in_rows()) return 1;
+  int64_t n = 1;
+  for (const Strip* s = strips; n < count; ++n, ++s) {
+    const Strip &a = s[0], &b = s[1];
+    const bool whole = a.first == 0 && b.first == 0 && a.last == kStrip && b.last == kStrip;
+    const bool same_taps = a.kh0 == b.kh0 && a.kh1 == b.kh1 && a.kw0 == b.kw0 && a.kw1 == b.kw1;
+    const bool follows = b.origin == a.origin + uintptr_t(kStrip * input.pitch()) &&
+                         b.pixel == a.pixel + kStrip * input.pixel_step() && b.pieces == a.pieces;
+    if (!whole || !same_taps || !follows) break;
+  }
+  return n;
+}
+
 // What the accumulators of strip `m` of a call and block `v` begin with.
 const int32_t* StripWalk::bias_of(const Strip& s, int64_t m, int64_t v) {
   const auto row = [&](int64_t pixel) {

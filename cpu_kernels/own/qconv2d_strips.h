@@ -176,6 +176,8 @@ class StripWalk {
   }
   // Blocks [block, end) for the calls that follow, of which the last may not exist; `columns` are multiplied.
   void set_blocks(int64_t block, int64_t end, int64_t columns);
+  // How many of the strips, from the first on, are as one long strip.
+  int64_t contiguous(const Strip* strips, int64_t count) const;
   // Strips for the next call, `count` of them: copies what they read, where that has not been done, and fills k and t.
   void set_strips(const Strip* strips, int64_t count, StripTarget& t);
 

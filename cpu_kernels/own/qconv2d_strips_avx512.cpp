@@ -57,10 +57,10 @@ inline void store_pixels(__m512i codes, std::byte* y, int64_t step, bool all, __
   }
 }
 
-// All pixels of a strip, as codes. kPlain: zero and the least code are 0.
+// All pixels of a strip, or of several that follow each other, as codes. kPlain: zero and the least code are 0.
 template <int kBlocks, bool kResidual, bool kPlain>
 void write_codes(const StripOperands& k, const StripSink& s, const StripTarget& t) {
-  constexpr int kPixels = 16 / kBlocks;
+  constexpr int kPixels = 8;
   const ZmmCodes to(s.range, s.residual_scale, s.residual_zero);
   __mmask16 mask[kBlocks];
   __m512 multiplier[kBlocks];
@@ -73,7 +73,7 @@ void write_codes(const StripOperands& k, const StripSink& s, const StripTarget& 
   const __mmask32 some = (__mmask32{1} << (t.channels % (kBlocks * kLanes))) - 1;
   std::byte* y = t.y[0];
   const uint8_t* residual = t.residual[0];
-  for (int row = 0; row < kStrip; row += kPixels) {
+  for (int row = 0; row < t.last[0]; row += kPixels) {
     __m512i acc[kPixels][kBlocks];
     multiply(k, row, acc);
     constexpr int kRows = 4 / kBlocks;  // pixels of a vector of codes
@@ -100,10 +100,9 @@ void write_codes(const StripOperands& k, const StripSink& s, const StripTarget& 
 // Some pixels of a strip, or f32.
 template <int kBlocks>
 void write_some(const StripOperands& k, const StripSink& s, const StripTarget& t) {
-  constexpr int kPixels = 16 / kBlocks;
+  constexpr int kPixels = 8;
   const ZmmCodes to(s.range, s.residual_scale, s.residual_zero);
-  for (int row = 0; row < kStrip; row += kPixels) {
-    if (t.last[0] <= row || t.first[0] >= row + kPixels) continue;
+  for (int row = t.first[0] / kPixels * kPixels; row < t.last[0]; row += kPixels) {
     __m512i acc[kPixels][kBlocks];
     multiply(k, row, acc);
 #pragma GCC unroll 16
@@ -148,9 +147,11 @@ class Walk : StripWalk {
       for (int64_t pair = pair0; pair < pair1; ++pair) {
         const bool two = pair * 2 + 1 < pk.blocks;
         set_blocks(pair * 2, pair * 2 + 2, two ? 2 : 1);
-        for (int64_t i = 0; i < count; ++i) {
+        for (int64_t i = 0, run; i < count; i += run) {
+          run = contiguous(strips + i, count - i);
           StripTarget t;
           set_strips(strips + i, 1, t);
+          if (run > 1) t.last[0] = int(run * kStrip);
           if (two)
             write<2>(k, sink, t);
           else
