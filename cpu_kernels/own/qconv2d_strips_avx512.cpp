@@ -12,26 +12,49 @@ namespace {
 
 constexpr int kLanes = kStripLanes;
 
+// Pixel p < 16 from `x` on. Written such that few registers hold what all addresses are made of: the processor adds a
+// multiple of 1, 2, 4 or 8 by itself.
+struct Pitch {
+  int64_t one, three, five, seven;
+
+  explicit Pitch(int64_t pitch) : one(pitch), three(3 * pitch), five(5 * pitch), seven(7 * pitch) {}
+  const uint8_t* pixel(const uint8_t* x, const uint8_t* x8, int p) const {
+    const uint8_t* const from = p < 8 ? x : x8;
+    switch (p % 8) {
+      case 0: return from;
+      case 3: return from + three;
+      case 5: return from + five;
+      case 6: return from + three * 2;
+      case 7: return from + seven;
+      default: return from + one * (p % 8);
+    }
+  }
+};
+
 // Sums for kPixels pixels from row `row` of a strip on.
 template <int kPixels, int kBlocks>
 inline void multiply(const StripOperands& k, int row, __m512i (&acc)[kPixels][kBlocks]) {
-  const uint8_t* x[kPixels];
-  const uint8_t* pixel = k.x[0] + row * k.pitch;
-  const char* bias[kBlocks];
 #pragma GCC unroll 2
-  for (int v = 0; v < kBlocks; ++v) bias[v] = reinterpret_cast<const char*>(k.bias[v]) + row * k.bias_pitch;
+  for (int v = 0; v < kBlocks; ++v) {
+    const char* bias = reinterpret_cast<const char*>(k.bias[v]) + row * k.bias_pitch;
 #pragma GCC unroll 16
-  for (int p = 0; p < kPixels; ++p) {
-    x[p] = pixel;
-    pixel += k.pitch;
+    for (int p = 0; p < kPixels; ++p, bias += k.bias_pitch) acc[p][v] = _mm512_loadu_si512(bias);
+  }
+  const Pitch pitch(k.pitch);
+  for (const StripStep *i = k.step, *const end = i + k.steps; i != end; ++i) {
+    const uint8_t *const x = k.x[0] + row * k.pitch + i->x, *const x8 = x + 8 * k.pitch;
+    const int8_t* const w = k.w + i->w;
+    __m512i weights[kBlocks];
 #pragma GCC unroll 2
-    for (int v = 0; v < kBlocks; ++v) {
-      acc[p][v] = _mm512_loadu_si512(bias[v]);
-      bias[v] += k.bias_pitch;
+    for (int v = 0; v < kBlocks; ++v) weights[v] = _mm512_loadu_si512(w + k.w_block[v]);
+#pragma GCC unroll 16
+    for (int p = 0; p < kPixels; ++p) {
+      const __m512i values = broadcast_dword(pitch.pixel(x, x8, p));
+#pragma GCC unroll 2
+      for (int v = 0; v < kBlocks; ++v) acc[p][v] = _mm512_dpbusd_epi32(acc[p][v], values, weights[v]);
     }
   }
-  for (const StripStep *i = k.step, *const end = i + k.steps; i != end; ++i)
-    add_dword(acc, x, i->x, k.w + i->w, k.w_block[kBlocks - 1]);
+  // Else GCC, which moves the epilogue's begin up here, copies all sums in every iteration.
 #pragma GCC unroll 16
   for (int p = 0; p < kPixels; ++p)
 #pragma GCC unroll 2
@@ -60,7 +83,7 @@ inline void store_pixels(__m512i codes, std::byte* y, int64_t step, bool all, __
 // All pixels of a strip, or of several that follow each other, as codes. kPlain: zero and the least code are 0.
 template <int kBlocks, bool kResidual, bool kPlain>
 void write_codes(const StripOperands& k, const StripSink& s, const StripTarget& t) {
-  constexpr int kPixels = 8;
+  constexpr int kPixels = 16 / kBlocks;
   const ZmmCodes to(s.range, s.residual_scale, s.residual_zero);
   __mmask16 mask[kBlocks];
   __m512 multiplier[kBlocks];
@@ -100,7 +123,7 @@ void write_codes(const StripOperands& k, const StripSink& s, const StripTarget& 
 // Some pixels of a strip, or f32.
 template <int kBlocks>
 void write_some(const StripOperands& k, const StripSink& s, const StripTarget& t) {
-  constexpr int kPixels = 8;
+  constexpr int kPixels = 16 / kBlocks;
   const ZmmCodes to(s.range, s.residual_scale, s.residual_zero);
   for (int row = t.first[0] / kPixels * kPixels; row < t.last[0]; row += kPixels) {
     __m512i acc[kPixels][kBlocks];
