@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <numeric>
 #include <string>
@@ -12,6 +13,12 @@
 #include "core/error.h"
 #include "examples/int8_infer/image.h"
 #include "quant/int8_net.h"
+
+// libstdc++ calls this for an exception that nobody catches. Its own prints the name of the exception's type, which
+// takes 45 KB of code to decipher; main() catches all.
+namespace __gnu_cxx {
+void __verbose_terminate_handler() { std::abort(); }
+}  // namespace __gnu_cxx
 
 namespace {
 
