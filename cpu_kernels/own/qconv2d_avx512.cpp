@@ -1,7 +1,8 @@
 // Direct int8 convolution with vpdpbusd (qconv2d_vnni_zmm.h).
 //
-// A tile is up to 8 pixels x 2 vectors of 16 output channels. Eight pixel pointers stay in general registers, so any
-// stride, dilation, border or jump to another image costs nothing inside the loop.
+// A tile is up to 8 pixels x 2 vectors of 16 output channels, or 4 x 4 on maps of 4 columns, where taps on padding are
+// the same for a whole row. Pixel pointers stay in general registers, so any stride, dilation, border or jump to
+// another image costs nothing inside the loop.
 #include "cpu_kernels/own/cpu_features.h"
 #include "cpu_kernels/own/qconv2d.h"
 #include "cpu_kernels/own/qconv2d_direct.h"
@@ -30,12 +31,15 @@ void tile(const QTile& t) {
       for (int i = 0; i < 4; ++i) add_dword(acc, x, c + i * 4, w + i * 64, t.w_block);
     for (; c < t.steps * 4; c += 4, w += 64) add_dword(acc, x, c, w, t.w_block);
   }
-  if (V == 2 && P > 1 && t.channels == 32 && !t.f32) {
-    const ZmmEpilogue low(t, 0), high(t, 1);
-    // Those behind the last pixel to be stored repeat it.
+  if (V % 2 == 0 && P > 1 && t.channels == V * 16 && !t.f32) {
+#pragma GCC unroll 2
+    for (int v = 0; v + 1 < V; v += 2) {
+      const ZmmEpilogue low(t, v), high(t, v + 1);
+      // Those behind the last pixel to be stored repeat it.
 #pragma GCC unroll 4
-    for (int p = 0; p + 1 < P; p += 2)
-      store_pair(low, high, p, acc[p][0], acc[p][V - 1], acc[p + 1][0], acc[p + 1][V - 1]);
+      for (int p = 0; p + 1 < P; p += 2)
+        store_pair(low, high, p, acc[p][v], acc[p][v + 1], acc[p + 1][v], acc[p + 1][v + 1]);
+    }
     return;
   }
 #pragma GCC unroll 4
@@ -58,7 +62,7 @@ QTileFn tile_function(int pixels, int blocks) {
   static constexpr QTileFn one[] = {tile<1, 1>, tile<2, 1>, tile<4, 1>, tile<8, 1>};
   static constexpr QTileFn two[] = {tile<1, 2>, tile<2, 2>, tile<4, 2>, tile<8, 2>};
   const int i = pixels > 4 ? 3 : pixels > 2 ? 2 : pixels - 1;
-  return blocks == 1 ? one[i] : two[i];
+  return blocks == 4 ? tile<4, 4> : blocks == 3 ? tile<4, 3> : blocks == 2 ? two[i] : one[i];
 }
 
 constexpr QDirectIsa kIsa{.lanes = 16,
@@ -68,12 +72,19 @@ constexpr QDirectIsa kIsa{.lanes = 16,
                           .weights_in_cache = int64_t{512} << 10,
                           .recode = 0,
                           .tile = tile_function};
+constexpr QDirectIsa kRowsOfFour = [] {
+  QDirectIsa isa = kIsa;
+  isa.pixels = isa.blocks = isa.quantum = 4;
+  return isa;
+}();
 
 Refusal check(const QConv2d& a) {
   if (!cpu_features().avx512_vnni) return {"the processor has no AVX-512 VNNI"};
   return check_direct(a);
 }
-void run(const QConv2d& a, const ExecContext&) { run_direct(a, kIsa); }
+void run(const QConv2d& a, const ExecContext&) {
+  run_direct(a, a.g.ow == kRowsOfFour.pixels && a.g.n < kIsa.pixels ? kRowsOfFour : kIsa);
+}
 Tensor pack(const QConv2d& a) { return pack_direct(a, kIsa.lanes, kIsa.recode); }
 
 }  // namespace
