@@ -37,6 +37,9 @@ struct OutputRows {
   const float* multiplier;  // [patterns][64]
   uint8_t* y[2];
   const uint8_t* residual[2];
+  // The input rows that will be copied next, which come from beyond L2: as many lines as this are fetched per chunk.
+  const uint8_t* ahead;
+  int64_t ahead_lines;
   CodeRange range;
   float residual_scale;
   int32_t residual_zero;
@@ -59,6 +62,16 @@ inline void interleave_bytes(__m512i a, __m512i b, __m512i c, __m512i d, __m512i
   out[3] = _mm512_unpackhi_epi16(ab_hi, cd_hi);
 }
 
+// Pixels of `bytes` bytes, `step` bytes apart, one behind the other. Writes up to 63 bytes more.
+void copy_pixels(uint8_t* to, const uint8_t* from, int64_t count, int64_t bytes, int64_t step) {
+  const int64_t whole = bytes / kChunk * kChunk;
+  const __mmask64 rest = (__mmask64{1} << bytes % kChunk) - 1;
+  for (int64_t c = 0; c < count; ++c, to += bytes, from += step) {
+    for (int64_t i = 0; i < whole; i += kChunk) _mm512_storeu_si512(to + i, _mm512_loadu_si512(from + i));
+    if (rest) _mm512_storeu_si512(to + whole, _mm512_maskz_loadu_epi8(rest, from + whole));
+  }
+}
+
 template <int kOutputs, bool kResidual>
 void compute(const OutputRows& r) {
   const ZmmCodes to(r.range, r.residual_scale, r.residual_zero);
@@ -69,6 +82,7 @@ void compute(const OutputRows& r) {
     const int32_t* bias = r.bias + pattern * kChunk;
     const float* multiplier = r.multiplier + pattern * kChunk;
     if (++pattern == r.patterns) pattern = 0;
+    for (int64_t i = 0; i < r.ahead_lines; ++i) __builtin_prefetch(r.ahead + (at * r.ahead_lines + i * kChunk));
 
     __m512i acc[kOutputs][4];
 #pragma GCC unroll 2
@@ -161,7 +175,7 @@ class Rows {
       if (s == 1)
         std::memcpy(plane + first * pixel, x + (first + offset) * pixel, size_t((last - first) * pixel));
       else
-        for (int64_t c = first; c < last; ++c) copy_codes(plane + c * pixel, x + (c * s + offset) * pixel, pixel);
+        copy_pixels(plane + first * pixel, x + (first * s + offset) * pixel, last - first, pixel, s * pixel);
       fill_codes(plane + last * pixel, padding, (plane_pixels - last) * pixel);
     }
     return row;
@@ -231,9 +245,12 @@ void run(const QConv2d& a, const ExecContext&) {
     r.residual_scale = a.residual_scale;
     r.residual_zero = a.residual_zero;
     for (int64_t k = 0; k < kKernel; ++k) r.tap[k] = rows.tap(k);
+    const int64_t fresh = outputs * g.stride_h;  // input rows of a unit that the one before has not read
+    r.ahead_lines = (fresh * g.iw + g.ow - 1) / g.ow;
     for (int64_t unit = begin; unit < end; ++unit) {
       const int64_t n = unit / units, oh = unit % units * outputs, h = oh * g.stride_h - g.pad_h;
       const bool two = outputs == 2 && oh + 1 < g.oh;
+      r.ahead = a.x.as<uint8_t>() + n * a.x.strides[0] + (h + kKernel - 1 + outputs) * a.x.strides[2];
       for (int64_t i = 0; i < kKernel; ++i) r.x[i] = rows.get(n, h + i);
       r.x[kKernel] = two ? rows.get(n, h + kKernel) : r.x[0];  // meets weights of zero for the first output
       for (int64_t o = 0; o < 1 + two; ++o) {
