@@ -180,8 +180,9 @@ void StripInput::load(int64_t unit, int64_t piece, uint8_t* copy) const {
   }
 }
 
-Strip StripInput::strip(int64_t unit, int64_t i, const uint8_t* copy) const {
+void StripInput::strips(int64_t part, int64_t unit, const uint8_t* copy, Strip* list) const {
   const auto origin = reinterpret_cast<uintptr_t>(copies_ ? copy : a_.x.as<uint8_t>());
+  const int64_t index = unit - part;  // in the copy
   Strip s{.origin = origin, .kh1 = int(g_.kh), .kw1 = int(depth_.taps), .last = kStrip};
   // Pixels [kStrip * k, ..) of `count`: the last strip of several begins early.
   const auto place = [&](int64_t k, int64_t count) {
@@ -192,38 +193,43 @@ Strip StripInput::strip(int64_t unit, int64_t i, const uint8_t* copy) const {
   };
   switch (form_) {
     case Form::in_place:
-      s.pixel = place(unit + i, g_.n * map_pixels());
+      s.pixel = place(unit, g_.n * map_pixels());
       s.origin += uintptr_t(s.pixel * pitch_);
+      *list = s;
       break;
     case Form::rows: {
-      const int64_t row = unit + i / strips_, n = row / g_.oh, oh = row % g_.oh, strip = i % strips_;
-      const int64_t w = place(strip, g_.ow);
+      const int64_t n = unit / g_.oh, oh = unit % g_.oh;
       const auto [first, last] = valid_taps(oh, g_.ih, g_.kh, g_.stride_h, g_.pad_h, g_.dil_h);
       s.kh0 = int(first);
       s.kh1 = int(last);
-      s.pixel = row * g_.ow + w;
-      if (copies_) s.pieces = copied_rows(row - unit + 1);
-      if (ends_ && strip > 0 && strip < strips_ - 1)
-        s.origin =
-            reinterpret_cast<uintptr_t>(a_.x.data) +
-            uintptr_t(n * a_.x.strides[0] + oh * unit_bytes_ - g_.pad_h * row_bytes_ + w * pitch_ - g_.pad_w * pixel_);
-      else if (ends_)
-        s.origin += uintptr_t((row - unit) * unit_bytes_ + (strip > 0 ? last_end() : 0));
-      else
-        s.origin +=
-            uintptr_t((copies_ ? (row - unit) * unit_bytes_ : n * a_.x.strides[0] + oh * unit_bytes_) + w * pitch_);
+      if (copies_) s.pieces = copied_rows(index + 1);
+      const auto in_copy = origin + uintptr_t(index * unit_bytes_);
+      const auto in_place = reinterpret_cast<uintptr_t>(a_.x.data) + uintptr_t(n * a_.x.strides[0] + oh * unit_bytes_);
+      for (int64_t strip = 0; strip < strips_; ++strip) {
+        const int64_t w = place(strip, g_.ow);
+        s.pixel = unit * g_.ow + w;
+        if (ends_ && strip > 0 && strip < strips_ - 1)
+          s.origin = in_place + uintptr_t(w * pitch_ - g_.pad_h * row_bytes_ - g_.pad_w * pixel_);
+        else if (ends_)
+          s.origin = in_copy + uintptr_t(strip > 0 ? last_end() : 0);
+        else
+          s.origin = (copies_ ? in_copy : in_place) + uintptr_t(w * pitch_);
+        list[strip] = s;
+      }
       break;
     }
-    case Form::shifted: {
-      const int64_t image = i / strips_, pixel = place(i % strips_, map_pixels());
-      s.pixel = (unit + image) * map_pixels() + pixel;
-      const int64_t last_row = (std::min(pixel + kStrip, map_pixels()) - 1) / g_.ow;
-      s.pieces = image * plane_rows_ + last_row + plane_rows_ - g_.oh + 1;
-      s.origin += uintptr_t(image * unit_bytes_ + pixel * pitch_);
+    case Form::shifted:
+      for (int64_t strip = 0; strip < strips_; ++strip) {
+        const int64_t pixel = place(strip, map_pixels());
+        s.pixel = unit * map_pixels() + pixel;
+        const int64_t last_row = (std::min(pixel + kStrip, map_pixels()) - 1) / g_.ow;
+        s.pieces = index * plane_rows_ + last_row + plane_rows_ - g_.oh + 1;
+        s.origin = origin + uintptr_t(index * unit_bytes_ + pixel * pitch_);
+        list[strip] = s;
+      }
       break;
-    }
     case Form::across: {
-      const int64_t group = (unit + i) / map_pixels(), at = (unit + i) % map_pixels(), oh = at / g_.ow, ow = at % g_.ow;
+      const int64_t group = unit / map_pixels(), at = unit % map_pixels(), oh = at / g_.ow, ow = at % g_.ow;
       const auto [h_first, h_last] = valid_taps(oh, g_.ih, g_.kh, g_.stride_h, g_.pad_h, g_.dil_h);
       const auto [w_first, w_last] = valid_taps(ow, g_.iw, g_.kw, g_.stride_w, g_.pad_w, g_.dil_w);
       s.kh0 = int(h_first);
@@ -232,14 +238,14 @@ Strip StripInput::strip(int64_t unit, int64_t i, const uint8_t* copy) const {
       s.kw1 = int(w_last);
       s.pixel = place(group, g_.n) * map_pixels() + at;
       const int64_t input = (oh * g_.stride_h - g_.pad_h) * g_.iw + ow * g_.stride_w - g_.pad_w;
-      s.origin += uintptr_t((group - unit / map_pixels()) * group_bytes_ + input * kStrip * pitch_);
+      s.origin += uintptr_t((group - part / map_pixels()) * group_bytes_ + input * kStrip * pitch_);
       // Of strips below the map, which have no taps, all rows.
       const int64_t rows = std::min(g_.ih, oh * g_.stride_h - g_.pad_h + (s.kh1 - 1) * g_.dil_h + 1);
-      s.pieces = (group - unit / map_pixels()) * g_.ih + rows;
+      s.pieces = (group - part / map_pixels()) * g_.ih + rows;
+      *list = s;
       break;
     }
   }
-  return s;
 }
 
 bool StripInput::join(Strip& a, Strip& b) const {

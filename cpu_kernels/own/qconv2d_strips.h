@@ -76,8 +76,8 @@ class StripInput {
   // The copy of the part that begins with `unit`. It is made in pieces, in the order in which the strips read them.
   int64_t copy_bytes(int64_t unit, int64_t end) const;
   void load(int64_t unit, int64_t piece, uint8_t* copy) const;
-  // Strip `i` of that part.
-  Strip strip(int64_t unit, int64_t i, const uint8_t* copy) const;
+  // The strips_per_unit() strips of `unit`, which belongs to the part that begins with unit `part`.
+  void strips(int64_t part, int64_t unit, const uint8_t* copy, Strip* list) const;
   // Makes one's taps those of both, so that they can be multiplied together. False if that would read what is not
   // there.
   bool join(Strip& a, Strip& b) const;
@@ -170,7 +170,8 @@ class StripWalk {
       part = unit;
       copy = buffer.data();
       loaded = 0;
-      for (int64_t i = 0; i < count; ++i) list[i] = input.strip(unit, i, copy);
+      for (int64_t u = unit; u < end; ++u)
+        input.strips(unit, u, copy, list.data() + (u - unit) * input.strips_per_unit());
       work(list.data(), count);
     }
   }
