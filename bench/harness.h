@@ -21,9 +21,11 @@ inline Timing timing(std::vector<double> seconds) {
   return {at(0.5), seconds.front(), at(0.1), at(0.9), seconds.size()};
 }
 
-// Times `candidates` in turn until each has had `budget` seconds, at least 5 and at most 1000 calls. Two calls of each
-// before that count for nothing.
-inline std::vector<Timing> interleave(const std::vector<std::function<void()>>& candidates, double budget) {
+// Times `candidates` in turn until each has had `budget` seconds, at least 5 and at most 1000 turns. Two calls of each
+// before that count for nothing. A turn is one call; or, with `calls` > 1, so many after one that does not count,
+// because it finds the caches as the candidate before has left them.
+inline std::vector<Timing> interleave(const std::vector<std::function<void()>>& candidates, double budget,
+                                      int calls = 1) {
   using Clock = std::chrono::steady_clock;
   std::vector<std::vector<double>> seconds(candidates.size());
   for (int warm_up = 0; warm_up < 2; ++warm_up)
@@ -34,9 +36,12 @@ inline std::vector<Timing> interleave(const std::vector<std::function<void()>>& 
   };
   for (int round = 0; round < 1000 && (round < 5 || elapsed(begin) < budget * double(candidates.size())); ++round)
     for (size_t i = 0; i < candidates.size(); ++i) {
-      const auto start = Clock::now();
-      candidates[i]();
-      seconds[i].push_back(elapsed(start));
+      if (calls > 1) candidates[i]();
+      for (int call = 0; call < calls; ++call) {
+        const auto start = Clock::now();
+        candidates[i]();
+        seconds[i].push_back(elapsed(start));
+      }
     }
   std::vector<Timing> out;
   for (auto& s : seconds) out.push_back(timing(std::move(s)));
