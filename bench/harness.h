@@ -22,10 +22,10 @@ inline Timing timing(std::vector<double> seconds) {
 }
 
 // Times `candidates` in turn until each has had `budget` seconds, at least 5 and at most 1000 turns. Two calls of each
-// before that count for nothing. A turn is one call; or, with `calls` > 1, so many after one that does not count,
-// because it finds the caches as the candidate before has left them.
+// before that count for nothing. A turn is one call; or, with `turn` > 0, calls for so many seconds after one that does
+// not count, because it finds the caches as the candidate before has left them.
 inline std::vector<Timing> interleave(const std::vector<std::function<void()>>& candidates, double budget,
-                                      int calls = 1) {
+                                      double turn = 0) {
   using Clock = std::chrono::steady_clock;
   std::vector<std::vector<double>> seconds(candidates.size());
   for (int warm_up = 0; warm_up < 2; ++warm_up)
@@ -36,12 +36,13 @@ inline std::vector<Timing> interleave(const std::vector<std::function<void()>>& 
   };
   for (int round = 0; round < 1000 && (round < 5 || elapsed(begin) < budget * double(candidates.size())); ++round)
     for (size_t i = 0; i < candidates.size(); ++i) {
-      if (calls > 1) candidates[i]();
-      for (int call = 0; call < calls; ++call) {
+      if (turn > 0) candidates[i]();
+      const auto turn_begin = Clock::now();
+      do {
         const auto start = Clock::now();
         candidates[i]();
         seconds[i].push_back(elapsed(start));
-      }
+      } while (elapsed(turn_begin) < turn);
     }
   std::vector<Timing> out;
   for (auto& s : seconds) out.push_back(timing(std::move(s)));

@@ -228,8 +228,8 @@ bool bench_batch(const std::vector<Net>& nets, const std::vector<std::vector<flo
     peaks.push_back(net.peak());
     runs.push_back([&net, x = inputs.back()] { net.forward(x); });
   }
-  constexpr int kCallsPerTurn = 4;  // a program runs one of the networks, whose weights then stay in the caches
-  const std::vector<Timing> timings = interleave(runs, seconds, kCallsPerTurn);
+  constexpr double kTurn = 0.1;  // seconds: a program runs one of the networks, whose weights then stay in the caches
+  const std::vector<Timing> timings = interleave(runs, seconds, kTurn);
   for (size_t i = 0; i < nets.size(); ++i) {
     const Net& net = nets[i];
     const Timing& t = timings[i];
