@@ -168,18 +168,15 @@ Tensor multipliers(double x_scale, const Tensor& weight_scale, double y_scale) {
   return t;
 }
 
-// Makes the steps of one batch size class. `sample` has that batch size.
+// Chooses a convolution's kernel. arguments(buffers) makes its arguments for any batch.
+using Arguments = std::function<QConv2d(const Buffers&)>;
+using Choose = std::function<KernelChoice(const Arguments& arguments)>;
+
+// Makes the steps of one batch size class. `sample` has a batch size of that class.
 class Binder {
  public:
-  Binder(const Int8Step& s, const Buffers& sample, int64_t between, const BoundStep* other,
-         const KernelChoice* chosen = nullptr)
-      : s_(s),
-        sample_(sample),
-        between_(between),
-        other_(other),
-        chosen_(chosen),
-        x_(value(s.inputs[0])),
-        y_(value(s.output)) {}
+  Binder(const Int8Step& s, const Buffers& sample, const Choose& choose, const BoundStep* other)
+      : s_(s), sample_(sample), choose_(choose), other_(other), x_(value(s.inputs[0])), y_(value(s.output)) {}
 
   BoundStep operator()(const Int8Conv& c) const {
     const bool codes = y_.kind == Int8Value::Kind::codes;
@@ -190,7 +187,7 @@ class Binder {
     };
     const QConv2d args = bind(sample_);
     check_qconv2d(args);
-    const KernelChoice choice = chosen_ ? *chosen_ : choose_kernel(args, between_);
+    const KernelChoice choice = choose_(bind);
     const Kernel<QConv2d>& kernel = *choice.kernel;
     // The two batch size classes share the packed weights of a common kernel. A vendor's may depend on the batch.
     const bool shared = other_ && other_->kernel == kernel.name && detail::in_family(kernel.name, Preference::own);
@@ -263,9 +260,8 @@ class Binder {
 
   const Int8Step& s_;
   const Buffers& sample_;
-  const int64_t between_;       // see Tuner::choose()
-  const BoundStep* other_;      // the same step in the other batch size class, or null
-  const KernelChoice* chosen_;  // for a convolution; null: still to be chosen
+  const Choose& choose_;
+  const BoundStep* other_;  // the same step in the other batch size class, or null
   const Int8Value &x_, &y_;
 };
 
@@ -396,22 +392,29 @@ void Int8Net::repack() {
   // Kernels are chosen by shapes alone: every view may point at the same byte.
   alignas(kAlign) std::byte nothing{};
   const std::vector<size_t> zeros(model_->values.size(), 0);
-  const Buffers one{*model_, zeros, &nothing, 1}, many{*model_, zeros, &nothing, options_.slice};
+  const auto sample = [&](int64_t n) { return Buffers{*model_, zeros, &nothing, n}; };
+  const Buffers one = sample(1), few = sample(std::max(kSmallBatch + 1, options_.slice / 4)),
+                many = sample(std::max(kSmallBatch + 1, options_.slice));
   // Between two runs of a layer all others read their weights, which packing makes one to eight times as large. In a
   // large batch that is little beside the activations.
   int64_t between = 0;
   for (const Int8Step& s : model_->steps)
     if (const auto* c = std::get_if<Int8Conv>(&s.body)) between += 2 * c->weight.numel();
-  const auto bind = [&](size_t i, auto&&... how) {
+  const auto bind = [&](size_t i, const Buffers& of_class, const Choose& choose, const BoundStep* other) {
     const Int8Step& s = model_->steps[i];
-    return about(s, [&] { return std::visit(Binder(s, how...), s.body); });
+    return about(s, [&] { return std::visit(Binder(s, of_class, choose, other), s.body); });
   };
   const size_t steps = model_->steps.size();
   Tuner* const tuner = process_tuner();
-  for (size_t i = 0; i < steps; ++i) p->small.push_back(bind(i, one, between, nullptr));
+  const Choose for_one = [&](const Arguments& a) { return choose_kernel(a(one), between); };
+  for (size_t i = 0; i < steps; ++i) p->small.push_back(bind(i, one, for_one, nullptr));
   if (tuner)
-    p->tune_together(*tuner, [&](size_t i, const KernelChoice& k) { return bind(i, one, between, nullptr, &k); });
-  for (size_t i = 0; i < steps; ++i) p->large.push_back(bind(i, many, 0, &p->small[i]));
+    p->tune_together(*tuner, [&](size_t i, const KernelChoice& chosen) {
+      return bind(
+          i, one, [&](const Arguments&) { return chosen; }, nullptr);
+    });
+  const Choose for_many = [&](const Arguments& a) { return choose_kernel(a(many), a(few)); };
+  for (size_t i = 0; i < steps; ++i) p->large.push_back(bind(i, many, for_many, &p->small[i]));
   if (tuner) tuner->save();
   program_ = std::move(p);
 }

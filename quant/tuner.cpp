@@ -147,6 +147,12 @@ std::vector<Trial> measure(const QConv2d& a, const std::vector<const Kernel<QCon
   return trials;
 }
 
+// One that exists.
+const Kernel<QConv2d>* kernel_named(const std::string& name) {
+  const auto& list = qconv2d_kernels().kernels(DeviceType::cpu);
+  return &*std::find_if(list.begin(), list.end(), [&](const auto& k) { return k.name == name; });
+}
+
 constexpr double kHopeless = 1.5;  // times as slow as the fastest alone: not tried in a network
 
 // Measures a network, by run_ms(), with each kernel that is not hopeless in the place of `alone`'s. The winner comes
@@ -225,6 +231,20 @@ KernelChoice Tuner::choose(const QConv2d& a, int64_t between) {
   return {*winner(), trials, key};
 }
 
+KernelChoice Tuner::choose(const QConv2d& a, const QConv2d& b) {
+  KernelChoice choice = choose(a);
+  const std::vector<Trial> others = choose(b).trials;
+  double least = std::numeric_limits<double>::infinity();
+  for (const Trial& t : choice.trials)
+    for (const Trial& other : others) {
+      const double sum = t.ms / choice.trials[0].ms + other.ms / others[0].ms;
+      if (t.kernel != other.kernel || sum >= least) continue;
+      least = sum;
+      choice.kernel = kernel_named(t.kernel);
+    }
+  return choice;
+}
+
 void Tuner::choose_together(std::vector<KernelChoice>& layers,
                             const std::function<void(size_t, const Kernel<QConv2d>&)>& use,
                             const std::function<double()>& run_ms) {
@@ -246,10 +266,8 @@ void Tuner::choose_together(std::vector<KernelChoice>& layers,
         !done.insert(c.key).second)
       continue;
     const auto install = [&](const std::string& name) {
-      const auto& list = qconv2d_kernels().kernels(DeviceType::cpu);
-      const auto kernel = std::find_if(list.begin(), list.end(), [&](const auto& k) { return k.name == name; });
       for (size_t i = 0; i < layers.size(); ++i)
-        if (layers[i].key == c.key) use(i, *(layers[i].kernel = &*kernel));
+        if (layers[i].key == c.key) use(i, *(layers[i].kernel = kernel_named(name)));
     };
     const auto measured = [&](const Trial& t) {
       return std::any_of(c.trials.begin(), c.trials.end(), [&](const Trial& each) { return each.kernel == t.kernel; });
@@ -293,6 +311,11 @@ Tuner* process_tuner() {
 KernelChoice choose_kernel(const QConv2d& a, int64_t between) {
   if (Tuner* const tuner = process_tuner()) return tuner->choose(a, between);
   return {&qconv2d_kernels().select(a, Device::cpu()), {}, {}};
+}
+
+KernelChoice choose_kernel(const QConv2d& a, const QConv2d& b) {
+  if (Tuner* const tuner = process_tuner()) return tuner->choose(a, b);
+  return choose_kernel(a);
 }
 
 }  // namespace mininn::quant

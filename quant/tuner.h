@@ -41,6 +41,9 @@ class Tuner {
   // layer's weights out of the caches. A preferred family (set_preference) is respected. Throws KernelError if no
   // kernel takes the call.
   KernelChoice choose(const QConv2d& a, int64_t between = 0);
+  // For calls like `a`, like `b` and between them, which differ in the batch: the kernel with the least sum of both
+  // times, each relative to the fastest kernel's. The trials are those of `a`.
+  KernelChoice choose(const QConv2d& a, const QConv2d& b);
 
   // Chooses again for the layers of one network, by the time of the network: weights that one layer's kernel spreads
   // out push those of the others from the caches, and no layer alone shows that. Layers with the same key change
@@ -66,6 +69,7 @@ class Tuner {
 // The process's tuner and its file, as the environment says; without tuning, or with a forced kernel (ForceKernel), the
 // table's choice. Throws KernelError, or ValueError if MININN_TUNE is neither on nor off.
 KernelChoice choose_kernel(const QConv2d& a, int64_t between = 0);
+KernelChoice choose_kernel(const QConv2d& a, const QConv2d& b);
 // Null without tuning.
 Tuner* process_tuner();
 
