@@ -358,18 +358,24 @@ struct Int8Net::Program {
   void tune_together(Tuner& tuner, const Bind& bind) {
     std::vector<KernelChoice> choices;
     for (const BoundStep& s : small) choices.push_back(s.choice);
-    Tensor memory = Tensor::empty({int64_t(shared.bytes) + int64_t(kAlign)}, DType::u8);
-    Generator random(1);
-    for (uint8_t& byte : memory.mutable_data<uint8_t>()) byte = uint8_t(random.below(256));
-    const Buffers one{*model, shared.offset, memory.mutable_view().data, 1};
+    Tensor memory;
     std::map<std::pair<size_t, const Kernel<QConv2d>*>, BoundStep> made;
     const auto use = [&](size_t i, const Kernel<QConv2d>& kernel) {
       auto found = made.find({i, &kernel});
-      if (found == made.end()) found = made.emplace(std::pair(i, &kernel), bind(i, choices[i])).first;
+      if (found == made.end()) {
+        const bool there = small[i].choice.kernel == &kernel;
+        found = made.emplace(std::pair(i, &kernel), there ? small[i] : bind(i, choices[i])).first;
+      }
       small[i] = found->second;
     };
     tuner.choose_together(choices, use, [&] {
       using Clock = std::chrono::steady_clock;
+      if (!memory) {
+        memory = Tensor::empty({int64_t(shared.bytes) + int64_t(kAlign)}, DType::u8);
+        Generator random(1);
+        for (uint8_t& byte : memory.mutable_data<uint8_t>()) byte = uint8_t(random.below(256));
+      }
+      const Buffers one{*model, shared.offset, memory.mutable_view().data, 1};
       const auto begin = Clock::now();
       run(one, [] {});
       return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();

@@ -16,10 +16,11 @@ namespace mininn::quant {
 struct LayerReport {
   std::string name, op;
   std::string kernel;  // "small / large" where batches of one image and full slices have different ones
-  std::vector<Trial> trials, trials_large;  // the candidates' times for one image and for a full slice, if measured
-  Shape shape;                              // of the output, for one image: [C,H,W]
-  QParams q;                                // of the output
-  bool real = false;                        // the output is f32: q means nothing
+  std::vector<Trial> trials,
+      trials_large;   // the candidates' times alone, for one image and for a full slice, if measured
+  Shape shape;        // of the output, for one image: [C,H,W]
+  QParams q;          // of the output
+  bool real = false;  // the output is f32: q means nothing
   int64_t macs = 0;
   int64_t fp32_bytes = 0;  // weights and bias of the float layer, batch norm folded
   int64_t weight_bytes = 0, scale_bytes = 0, bias_bytes = 0, table_bytes = 0;  // in the file

@@ -161,7 +161,7 @@ std::vector<Trial> race(const KernelChoice& alone, const std::function<void(cons
                         const std::function<double()>& run_ms) {
   constexpr double kGain = 0.99;  // a smaller gain is noise
   constexpr double kBudget = 25;  // milliseconds per kernel
-  constexpr int kFewest = 2, kRuns = 3;
+  constexpr int kRuns = 3;        // in a turn
   constexpr double kNever = std::numeric_limits<double>::infinity();
   // The first run after a change finds the caches as the other kernels have left them.
   const auto best_of_runs = [&](Trial& t) {
@@ -178,9 +178,7 @@ std::vector<Trial> race(const KernelChoice& alone, const std::function<void(cons
   for (const Trial& other : alone.trials) {
     if (other.kernel == alone.kernel->name || other.ms > kHopeless * alone.trials[0].ms) continue;
     Trial best{trials[0].kernel, kNever}, rival{other.kernel, kNever};
-    double spent = 0;
-    for (int round = 0; round < kFewest || spent < 2 * kBudget; ++round)
-      spent += best_of_runs(best) + best_of_runs(rival);
+    for (double spent = 0; spent < 2 * kBudget;) spent += best_of_runs(best) + best_of_runs(rival);
     trials[0].ms = best.ms;
     trials.insert(rival.ms < kGain * best.ms ? trials.begin() : trials.end(), rival);
   }
@@ -220,15 +218,12 @@ KernelChoice Tuner::choose(const QConv2d& a, int64_t between) {
   const std::string key = key_of(a, candidates, between);
   const std::lock_guard lock(mutex_);  // also while measuring: two measurements at once would disturb each other
   std::vector<Trial>& trials = known_[key];
-  const auto winner = [&] {
-    return std::find_if(candidates.begin(), candidates.end(),
-                        [&](const auto* k) { return !trials.empty() && k->name == trials[0].kernel; });
+  const auto candidate = [&](const Trial& t) {
+    return std::any_of(candidates.begin(), candidates.end(), [&](const auto* k) { return k->name == t.kernel; });
   };
-  if (winner() == candidates.end()) {  // not known, or a file names a kernel that does not exist
-    trials = measure(a, candidates, between);
-    fresh_[key] = trials;
-  }
-  return {*winner(), trials, key};
+  if (trials.empty() || !std::all_of(trials.begin(), trials.end(), candidate))  // not known, or a damaged file
+    fresh_[key] = trials = measure(a, candidates, between);
+  return {kernel_named(trials[0].kernel), trials, key};
 }
 
 KernelChoice Tuner::choose(const QConv2d& a, const QConv2d& b) {
@@ -304,8 +299,9 @@ void Tuner::save() {
 }
 
 Tuner* process_tuner() {
+  if (!enabled() || !detail::forced_kernel(qconv2d_kernels().op()).empty()) return nullptr;
   static Tuner tuner(cache_file());
-  return enabled() && detail::forced_kernel(qconv2d_kernels().op()).empty() ? &tuner : nullptr;
+  return &tuner;
 }
 
 KernelChoice choose_kernel(const QConv2d& a, int64_t between) {

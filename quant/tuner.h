@@ -25,8 +25,10 @@ struct Trial {
 
 struct KernelChoice {
   const Kernel<QConv2d>* kernel = nullptr;
-  std::vector<Trial> trials;  // every candidate, fastest first; empty if nothing was measured
-  std::string key;            // what the measurement counts for
+  // Every candidate alone, fastest first; empty if nothing was measured. The choice may be another one than the first:
+  // see choose_together() and choose() for two batches.
+  std::vector<Trial> trials;
+  std::string key;  // what the measurement counts for
 };
 
 // Threads may share one.
@@ -47,8 +49,9 @@ class Tuner {
 
   // Chooses again for the layers of one network, by the time of the network: weights that one layer's kernel spreads
   // out push those of the others from the caches, and no layer alone shows that. Layers with the same key change
-  // together, those first that come first. `layers` has a choice for each; use(i, kernel) puts another kernel into
-  // layer i, run_ms() runs the network and says how long it took.
+  // together, those first that come first; layers that take less than 2% of the time and kernels 1.5 times as slow as
+  // the fastest are left out. `layers` has a choice for each; use(i, kernel) puts another kernel into layer i, run_ms()
+  // runs the network and says how long it took. The results are remembered for this network.
   void choose_together(std::vector<KernelChoice>& layers,
                        const std::function<void(size_t, const Kernel<QConv2d>&)>& use,
                        const std::function<double()>& run_ms);

@@ -1,8 +1,8 @@
 // Direct int8 convolution with vpdpbusd (qconv2d_vnni_zmm.h).
 //
-// A tile is up to 8 pixels x 2 vectors of 16 output channels, or 4 x 4 on maps of 4 columns, where taps on padding are
-// the same for a whole row. Pixel pointers stay in general registers, so any stride, dilation, border or jump to
-// another image costs nothing inside the loop.
+// A tile is up to 8 pixels x 2 vectors of 16 output channels; or 4 x 4 on maps of 4 columns, where taps on padding are
+// the same for a whole row, unless there are images enough for tiles across them. Pixel pointers stay in general
+// registers, so any stride, dilation, border or jump to another image costs nothing inside the loop.
 #include "cpu_kernels/own/cpu_features.h"
 #include "cpu_kernels/own/qconv2d.h"
 #include "cpu_kernels/own/qconv2d_direct.h"
@@ -62,6 +62,7 @@ QTileFn tile_function(int pixels, int blocks) {
   static constexpr QTileFn one[] = {tile<1, 1>, tile<2, 1>, tile<4, 1>, tile<8, 1>};
   static constexpr QTileFn two[] = {tile<1, 2>, tile<2, 2>, tile<4, 2>, tile<8, 2>};
   const int i = pixels > 4 ? 3 : pixels > 2 ? 2 : pixels - 1;
+  // Three and four blocks exist for tiles of kRowsOfFour only.
   return blocks == 4 ? tile<4, 4> : blocks == 3 ? tile<4, 3> : blocks == 2 ? two[i] : one[i];
 }
 

@@ -38,7 +38,7 @@ struct OutputRows {
   uint8_t* y[2];
   const uint8_t* residual[2];
   // The input rows that will be copied next, which come from beyond L2: as many lines as this are fetched per chunk.
-  const uint8_t* ahead;
+  uintptr_t ahead;  // an address, which may lie behind the input
   int64_t ahead_lines;
   CodeRange range;
   float residual_scale;
@@ -82,7 +82,8 @@ void compute(const OutputRows& r) {
     const int32_t* bias = r.bias + pattern * kChunk;
     const float* multiplier = r.multiplier + pattern * kChunk;
     if (++pattern == r.patterns) pattern = 0;
-    for (int64_t i = 0; i < r.ahead_lines; ++i) __builtin_prefetch(r.ahead + (at * r.ahead_lines + i * kChunk));
+    for (int64_t i = 0; i < r.ahead_lines; ++i)
+      __builtin_prefetch(reinterpret_cast<const void*>(r.ahead + uintptr_t(at * r.ahead_lines + i * kChunk)));
 
     __m512i acc[kOutputs][4];
 #pragma GCC unroll 2
@@ -250,7 +251,8 @@ void run(const QConv2d& a, const ExecContext&) {
     for (int64_t unit = begin; unit < end; ++unit) {
       const int64_t n = unit / units, oh = unit % units * outputs, h = oh * g.stride_h - g.pad_h;
       const bool two = outputs == 2 && oh + 1 < g.oh;
-      r.ahead = a.x.as<uint8_t>() + n * a.x.strides[0] + (h + kKernel - 1 + outputs) * a.x.strides[2];
+      r.ahead = reinterpret_cast<uintptr_t>(a.x.data) +
+                uintptr_t(n * a.x.strides[0] + (h + kKernel - 1 + outputs) * a.x.strides[2]);
       for (int64_t i = 0; i < kKernel; ++i) r.x[i] = rows.get(n, h + i);
       r.x[kKernel] = two ? rows.get(n, h + kKernel) : r.x[0];  // meets weights of zero for the first output
       for (int64_t o = 0; o < 1 + two; ++o) {

@@ -174,11 +174,16 @@ QPacking pack_bias_rows(const QConv2d& a, int64_t groups, int64_t lanes, int64_t
     for (int64_t c = 0; c < n_cols; ++c) {
       const auto [row_class, kh0, kh1] = rows.keys[size_t(r)];
       const auto [col_class, kw0, kw1] = cols.keys[size_t(c)];
+      int32_t* const to = bias + (r * n_cols + c) * h.bias_stride;
+      if (c > 0 && cols.keys[size_t(c)] == cols.keys[size_t(c - 1)]) {
+        std::copy_n(to - h.bias_stride, h.bias_stride, to);
+        continue;
+      }
       for (int64_t o = 0; o < g.oc; ++o) {
         const int64_t b = a.bias.as<int32_t>()[(row_class + col_class) * g.oc + o];
         const int64_t sum = zero != 0 ? weight_sum(a, o, {kh0, kh1}, {kw0, kw1}) : 0;
         const int64_t place = o / channels * h.blocks * lanes + o % channels;
-        bias[(r * n_cols + c) * h.bias_stride + place] = int32_t(uint32_t(b - zero * sum));
+        to[place] = int32_t(uint32_t(b - zero * sum));
       }
     }
   return {std::move(packed), reinterpret_cast<int8_t*>(base + h.w), h.blocks};

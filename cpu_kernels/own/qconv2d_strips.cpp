@@ -338,7 +338,7 @@ void StripWalk::set_blocks(int64_t block, int64_t end, int64_t multiplied) {
 }
 
 int64_t StripWalk::contiguous(const Strip* strips, int64_t count) const {
-  if (pk.bias_rows > 1 && !input.in_rows()) return 1;
+  const bool same_bias = pk.bias_rows == 1;
   int64_t n = 1;
   for (const Strip* s = strips; n < count; ++n, ++s) {
     const Strip &a = s[0], &b = s[1];
@@ -346,7 +346,9 @@ int64_t StripWalk::contiguous(const Strip* strips, int64_t count) const {
     const bool same_taps = a.kh0 == b.kh0 && a.kh1 == b.kh1 && a.kw0 == b.kw0 && a.kw1 == b.kw1;
     const bool follows = b.origin == a.origin + uintptr_t(kStrip * input.pitch()) &&
                          b.pixel == a.pixel + kStrip * input.pixel_step() && b.pieces == a.pieces;
-    if (!whole || !same_taps || !follows) break;
+    // Bias rows follow each other within an output row.
+    const bool bias_follows = same_bias || (input.in_rows() && b.pixel % g.ow != 0);
+    if (!whole || !same_taps || !follows || !bias_follows) break;
   }
   return n;
 }

@@ -114,7 +114,7 @@ inline constexpr int kStripLanes = 16;
 
 Tensor pack_strips(const QConv2d& a);
 
-// Values of one row of a tile: where they are, from a strip's origin and from the weights' begin.
+// Values that are multiplied at once: where they are, from a strip's origin and from the weights' begin.
 struct StripStep {
   int64_t x, w;
 };
@@ -144,7 +144,7 @@ struct StripSink {
 struct StripTarget {
   std::byte* y[2];  // of row 0
   const uint8_t* residual[2];
-  int first[2], last[2];  // the rows
+  int first[2], last[2];  // the rows; beyond 16: of the strips that follow
   const float* multiplier;
   int64_t columns;   // blocks that were multiplied
   int64_t channels;  // to be written
@@ -200,8 +200,8 @@ class StripWalk {
   uint8_t* copy = nullptr;
   const int64_t step_values;
   Scratch<StripStep> steps;
-  Scratch<int32_t> bias_tiles;                                  // [4][16 rows][16], where strips run over ends of rows
-  Strip taps;                                                   // those of k's steps
+  Scratch<int32_t> bias_tiles;  // [4][16 rows][16], where a strip is no part of an output row
+  Strip taps;                   // those of k's steps
   int64_t columns = 0, present = 0, channel = 0, channels = 0;  // of the blocks
   const int32_t* bias[4];                                       // of each block
 };

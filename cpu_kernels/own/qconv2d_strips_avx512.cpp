@@ -1,5 +1,6 @@
 // Direct int8 convolution on strips (qconv2d_strips.h) with vpdpbusd (qconv2d_vnni_zmm.h): 8 pixels by 2 blocks of
-// channels are summed up in registers.
+// channels, or 16 by 1, are summed up in registers. A step is one dword of input channels. Strips that follow each
+// other are one call.
 #include "cpu_kernels/own/cpu_features.h"
 #include "cpu_kernels/own/qconv2d.h"
 #include "cpu_kernels/own/qconv2d_epilogue_zmm.h"

@@ -49,10 +49,10 @@ bool sums_fit(const QConv2d& a) {
 // Whether the multipliers keep all their bits when they are divided by 64.
 bool multipliers_scale(const QConv2d& a) {
   const auto* const m = a.multiplier.as<float>();
-  return std::all_of(m, m + a.g.oc, [](float v) { return v == 0 || std::isnormal(v / 64); });
+  return std::all_of(m, m + a.g.oc, [](float v) { return v == 0 || std::fabs(v) >= 0x1p-120f; });
 }
 
-// Packed: a vector of i32 for each output channel, which the sums of point kBiasPoint begin with, then for each pair of
+// Packed: an i32 for each output channel, which the sums of point kBiasPoint begin with, then for each pair of
 // vectors of output channels its weights: transformed, [36][steps][width][2] s16, or as s8, [steps][9][width][2].
 int64_t start_bytes(const Conv2dGeometry& g, int64_t width) { return round_up(round_up(g.oc, width) * 4, 64); }
 int64_t block_bytes(const Conv2dGeometry& g, int64_t width, WinogradWeights kind) {
@@ -60,8 +60,8 @@ int64_t block_bytes(const Conv2dGeometry& g, int64_t width, WinogradWeights kind
 }
 
 // How many tiles of `all` are worked on together. Each block of tiles reads all weights once; where these come from
-// beyond the L2 cache, more tiles share them, elsewhere fewer tiles keep their transformed inputs and products closer to
-// the core. Blocks are equal, so that the last one is no remainder.
+// beyond the L2 cache, more tiles share them, elsewhere fewer tiles keep their transformed inputs and products closer
+// to the core. Blocks are equal, so that the last one is no remainder.
 int64_t tiles_together(const Conv2dGeometry& g, const WinogradIsa& isa, int64_t all) {
   const int64_t most = kPoints * 2 * g.ic * g.oc > 2 * isa.cache ? 42 : 28;
   return ceil_div(all, ceil_div(all, most));
@@ -81,7 +81,6 @@ class Walk {
         y_pixel(a.y.dtype == DType::f32 ? g.oc * 4 : a.y.strides[3]),
         residual_pixel(a.residual ? a.residual.strides[3] : 0) {
     std::fill_n(padding.data(), g.ic, uint8_t(a.x_zero));
-    t.pixels = kOut * kOut;
     t.multiplier = a.multiplier.as<float>();
     t.has_residual = bool(a.residual);
     t.residual_scale = a.residual_scale;
@@ -215,6 +214,7 @@ Refusal check_winograd(const QConv2d& a) {
 
 bool winograd_pays(const QConv2d& a, const WinogradIsa& isa, WinogradWeights weights, double speed) {
   const Conv2dGeometry& g = a.g;
+  if (g.n == 0) return false;
   const double tiles = double(tiles_of(g)), ic = double(g.ic), oc = double(g.oc);
   const double per_vector = 2.0 * isa.lanes;  // 16-bit products of an instruction, two of which start in a cycle
   // Cycles of one core: a vector takes some 280 instructions in input(), 160 in filter() and 600 in output(), of which
@@ -240,8 +240,8 @@ Tensor pack_winograd(const QConv2d& a, const WinogradIsa& isa, WinogradWeights k
   parallel_for(blocks, 1, [&](int64_t begin, int64_t end) {
     const bool stored = kind == WinogradWeights::stored;
     Scratch<int8_t> rearranged(stored ? s8_bytes : 0);
-    std::fill_n(rearranged.data(), stored ? s8_bytes : 0, int8_t{0});
     for (int64_t block = begin; block < end; ++block) {
+      std::fill_n(rearranged.data(), stored ? s8_bytes : 0, int8_t{0});
       int8_t* const s8 = stored ? rearranged.data() : to + block * bytes;
       for (int64_t lane = 0; lane < std::min(width, g.oc - block * width); ++lane) {
         const int64_t o = block * width + lane;

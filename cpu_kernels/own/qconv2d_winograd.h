@@ -16,9 +16,9 @@
 //         0  4  0 -5  0  1        0  0  1
 //
 // The division is exact: 576 = 9 * 64, 9 has an inverse modulo 2^32, and what is left is 64 times the sum, as long as
-// that fits 26 bits: check() refuses weights that could exceed it. Converted to float and multiplied by a 64th of the
-// multiplier, it gives the same bits as the sum itself. Padding is pixels of the input's zero point; the bias, into
-// which that point is folded, is what one of the products begins with.
+// that fits 26 bits: check() refuses weights and biases that could exceed it. Converted to float and multiplied by a
+// 64th of the multiplier, it gives the same bits as the sum itself. Padding is pixels of the input's zero point; the
+// bias, into which that point is folded, is what one of the products begins with.
 #pragma once
 
 #include <cstdint>
@@ -58,7 +58,8 @@ enum class WinogradWeights {
   on_the_fly  // every call, a cacheful at a time, from s8
 };
 
-// Null, or why the algorithm does not apply: the shape, or weights too large for an exact result.
+// Null, or why the algorithm does not apply: the shape, a bias that depends on the pixel, or weights, biases or
+// multipliers that would not give an exact result.
 Refusal check_winograd(const QConv2d& a);
 // Whether it is expected to beat a direct kernel that does `speed` times as many multiplications per cycle.
 bool winograd_pays(const QConv2d& a, const WinogradIsa& isa, WinogradWeights weights, double speed);

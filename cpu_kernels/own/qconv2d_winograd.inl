@@ -7,7 +7,8 @@
 //   load_weights_16(p)                          2 * kLanes s8 weights as 16-bit integers
 //   add16, sub16, shl16<n>, mul16<n>, add32, sub32, shl32<n>, mul32, splat32
 //   dot(acc, x, u)                acc + the sums of two 16-bit products
-//   Epilogue(t, v).store(p, n, sums)    from 64 times the sums of vector v and pixels p .. p + n, n <= 4, to the output
+//   Epilogue(t, v).store(p, n, sums)    from 64 times the sums of vector v, pixels p .. p + n - 1 (n <= 4), to the
+//   output
 
 // B^T of six values, in place.
 inline void transform_input(Vec (&d)[6]) {

@@ -15,7 +15,7 @@
 #include "quant/int8_net.h"
 
 // libstdc++ calls this for an exception that nobody catches. Its own prints the name of the exception's type, which
-// takes 45 KB of code to decipher; main() catches all.
+// takes 45 KB of code to decipher; main() catches what the library throws.
 namespace __gnu_cxx {
 void __verbose_terminate_handler() { std::abort(); }
 }  // namespace __gnu_cxx

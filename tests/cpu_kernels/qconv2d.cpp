@@ -266,8 +266,26 @@ TEST_CASE("qconv2d kernels equal the definition around strips of 16 pixels, of a
   check(geometry(48, 64, 13, 16, 3, 2, 1));
   check(geometry(32, 4, 9, 16, 5, 1, 3));
   check(geometry(16, 4, 1, 16, 1, 1, 4));
+  // Strips of one output row are where those of the next begin, but their bias rows are not.
+  for (int i = 0; i < 8; ++i) {
+    const auto g = Conv2dGeometry::make("test", {2, 64, 8, 16}, {40, 64, 3, 1}, {});
+    Case c(g, Codes::random(rng, {g.n, g.ic, g.ih, g.iw}, 0));
+    fill(c, rng, true, false);
+    check_kernels(rng, c);
+  }
   check(geometry(1, 64, 44, 40, 3, 1, 1));   // more rows than are copied at a time
   check(geometry(40, 128, 4, 32, 3, 1, 1));  // more images, too
+}
+
+TEST_CASE("qconv2d kernels equal the definition on maps of four columns") {
+  Rng rng(12);
+  for (const int64_t n : {1, 4, 7, 8, 9})
+    for (const int64_t oc : {16, 48, 64, 100, 112})
+      for (const auto& g : {geometry(n, 36, 4, oc, 3, 1, 1), geometry(n, 36, 8, oc, 3, 2, 1)}) {
+        Case c(g, Codes::random(rng, {g.n, g.ic, g.ih, g.iw}));
+        fill(c, rng, chance(rng, 0.3), chance(rng, 0.5));
+        check_kernels(rng, c);
+      }
 }
 
 TEST_CASE("qconv2d weights that were packed for one batch serve every other") {
@@ -328,6 +346,18 @@ TEST_CASE("qconv2d kernels equal the definition on depthwise layers of every num
     }
 }
 
+TEST_CASE("qconv2d kernels equal the definition on depthwise layers of many channels") {
+  Rng rng(13);
+  for (const int64_t channels : {60, 64, 68, 96, 128, 132})
+    for (const int64_t stride : {1, 2, 3})
+      for (int i = 0; i < 6; ++i) {
+        const auto g = geometry(2, channels, 7, channels, 3, stride, 1, channels);
+        Case c(g, Codes::random(rng, {2, channels, 7, 7}, 0));
+        fill(c, rng, false, chance(rng, 0.3));
+        check_kernels(rng, c);
+      }
+}
+
 TEST_CASE("depthwise qconv2d is exact at the extremes") {
   Rng rng(9);
   const auto g = geometry(1, 19, 12, 19, 11, 1, 5, 19);  // 121 taps
@@ -346,15 +376,17 @@ TEST_CASE("depthwise qconv2d is exact at the extremes") {
 
 TEST_CASE("qconv2d kernels read nothing behind the last pixel") {
   Rng rng(10);
-  for (const auto& g : {geometry(1, 3, 6, 20, 3, 1, 1), geometry(1, 3, 6, 20, 3, 1, 0), geometry(1, 6, 5, 9, 2, 1, 0),
-                        geometry(1, 21, 4, 7, 1, 1, 0), geometry(1, 3, 5, 3, 3, 1, 1, 3),
-                        geometry(1, 21, 5, 21, 3, 1, 0, 21), geometry(1, 37, 5, 37, 2, 2, 0, 37)}) {
-    Case c(g, Codes::random(rng, {g.n, g.ic, g.ih, g.iw}));
-    const AtPageEnd copy(c.args({}).x);
-    c.x_copy = copy.data();
-    fill(c, rng, false, false);
-    check_kernels(rng, c);
-  }
+  for (const auto& g :
+       {geometry(1, 3, 6, 20, 3, 1, 1), geometry(1, 3, 6, 20, 3, 1, 0), geometry(1, 6, 5, 9, 2, 1, 0),
+        geometry(1, 21, 4, 7, 1, 1, 0), geometry(1, 3, 5, 3, 3, 1, 1, 3), geometry(1, 21, 5, 21, 3, 1, 0, 21),
+        geometry(1, 37, 5, 37, 2, 2, 0, 37), geometry(1, 36, 5, 36, 3, 1, 1, 36), geometry(1, 36, 5, 36, 3, 2, 1, 36)})
+    for (int i = 0; i < 6; ++i) {
+      Case c(g, Codes::random(rng, {g.n, g.ic, g.ih, g.iw}, i % 3));
+      const AtPageEnd copy(c.args({}).x);
+      c.x_copy = copy.data();
+      fill(c, rng, false, false);
+      check_kernels(rng, c);
+    }
 }
 
 TEST_CASE("qconv2d takes every zero point of its input") {
@@ -422,7 +454,9 @@ TEST_CASE("qconv2d with Winograd is exact up to its limit and refuses beyond") {
     c.bias[3] = -sign * 40000;
     CHECK(accepts(c) == accepted);
     check_kernels(rng, c);
-    c.multiplier[5] = 1e-37f;  // a 64th of it has fewer bits
+    c.multiplier[5] = 0x1p-120f;  // the least whose 64th is no denormal number
+    CHECK(accepts(c) == accepted);
+    c.multiplier[5] = std::nextafter(0x1p-120f, 0.0f);
     CHECK_FALSE(accepts(c));
   }
 }
@@ -446,4 +480,9 @@ TEST_CASE("qconv2d runs through its one-call form") {
   for (int64_t o = 0; o < 6; ++o)
     for (int64_t i = 0; i < 25; ++i)
       CHECK(y.at(0, o, i / 5, i % 5) == expected_code(c.real(0, o, i / 5, i % 5), c.y_zero, c.lo, c.hi));
+
+  c.g.n = 0;
+  c.x = Codes::random(rng, {0, 4, 5, 5});
+  Codes nothing = Codes::output(rng, {0, 6, 5, 5});
+  CHECK_NOTHROW(qconv2d(c.args(nothing.view())));
 }

@@ -1,5 +1,7 @@
 #include "quant/int8_net.h"
 
+#include <algorithm>
+#include <cstdlib>
 #include <thread>
 
 #include "core/kernel.h"
@@ -9,6 +11,7 @@
 #include "tests/quant/compiled_nets.h"
 #include "tests/quant/simulator.h"
 #include "tests/support/catch.h"
+#include "tests/support/files.h"
 #include "tests/support/random_tensors.h"
 
 using namespace mininn;
@@ -173,6 +176,25 @@ TEST_CASE("wrong inputs are refused with what is wanted") {
   CHECK_THROWS_AS(f32(Tensor::zeros({1, 3, 9, 9}, DType::u8)), DTypeError);
   CHECK_THROWS_WITH(u8(Tensor::zeros({1, 3, 9, 9})), Contains("raw image bytes"));
   CHECK_THROWS_AS(Int8Net(f32.model(), {.slice = 0}), ValueError);
+}
+
+TEST_CASE("a tuned net gives the same bits, the first time and with times from the file") {
+  const TempFolder folder;
+  const TestNet net = residual(1);
+  const Tensor x = random_input(net, 9, false, 3);
+  const Int8Net untuned = calibrated(net, 2, false).compile();
+  const Tensor want = untuned(x);
+  ::setenv("MININN_CACHE_DIR", folder.path.c_str(), 1);
+  ::setenv("MININN_TUNE", "on", 1);
+  const Int8Net first(untuned.model()), second(untuned.model());
+  ::setenv("MININN_TUNE", "off", 1);
+  ::unsetenv("MININN_CACHE_DIR");
+  CHECK(same_bits(first(x), want));
+  CHECK(same_bits(second(x), want));
+  const Report a = first.report(), b = second.report();
+  REQUIRE(a.layers.size() == b.layers.size());
+  for (size_t i = 0; i < a.layers.size(); ++i) CHECK(a.layers[i].kernel == b.layers[i].kernel);
+  CHECK(std::any_of(a.layers.begin(), a.layers.end(), [](const LayerReport& l) { return !l.trials.empty(); }));
 }
 
 TEST_CASE("profiling fills in a time per layer and nothing else") {

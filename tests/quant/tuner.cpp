@@ -145,6 +145,17 @@ TEST_CASE("a tuner takes a damaged file, or none that can be written, for an emp
     write_file(file, text);
     CHECK(Tuner(file).choose(conv.a).kernel != nullptr);
   }
+  // A kernel that does not exist, or does not take the call, in the place of a loser.
+  if (accepting(conv.a) > 2) {
+    Tuner tuner(file);
+    tuner.choose(conv.a);
+    tuner.save();
+    const auto trials = fields(fields(read_file(file), '\n')[0], '\t');
+    for (const std::string wrong : {"nonsense", "own.depthwise.avx512vnni"}) {
+      write_file(file, trials[0] + '\t' + trials[1] + '\t' + wrong + " 100\n");
+      for (const auto& t : Tuner(file).choose(conv.a).trials) CHECK(t.kernel != wrong);
+    }
+  }
   write_file(folder / "a_file", "");
   Tuner nowhere(folder / "a_file/tuning.tsv");
   nowhere.choose(conv.a);
