@@ -116,7 +116,7 @@ void compute(const OutputRows& r) {
       for (int i = 0; i < 4; ++i) {
         const __m512 scale = _mm512_loadu_ps(multiplier + 16 * i);
         const __m512 t = kResidual ? to.scaled(acc[o][i], scale, residual[i]) : to.scaled(acc[o][i], scale);
-        codes[i] = plain ? to.codes_to_pack(t) : to.codes(t);
+        codes[i] = plain ? to.codes_to_pack<Clamp::above>(t) : to.codes(t);
       }
       _mm512_mask_storeu_epi8(
           r.y[o] + at, mask,

@@ -8,6 +8,10 @@ MININN_TARGET_AVX512
 namespace mininn::cpu::own {
 namespace {
 
+// What has to be clamped before codes are packed into bytes: the largest and the least value; only the largest, where
+// codes begin at 0 and zero is 0; or nothing, where they are 0..255 besides and no value is beyond the range of int32.
+enum class Clamp { both, above, packing };
+
 // What turns accumulators into codes, in vectors that stay in registers. Results are 32-bit integers; codes() gives
 // codes.
 struct ZmmCodes {
@@ -28,8 +32,13 @@ struct ZmmCodes {
     return _mm512_fmadd_ps(r, residual_scale, scaled(acc, multiplier));
   }
   __m512i codes(__m512 t) const { return to_codes(t, lo, hi, zero); }
-  // The same where codes begin at 0 and zero is 0, for vpackusdw: what it clamps need not be clamped before.
-  __m512i codes_to_pack(__m512 t) const { return _mm512_cvtps_epi32(_mm512_min_ps(t, hi)); }
+  // For sorted_codes(), which clamps to 0..255: what it clamps need not be clamped before.
+  template <Clamp kClamp>
+  __m512i codes_to_pack(__m512 t) const {
+    if constexpr (kClamp == Clamp::packing) return _mm512_cvtps_epi32(t);
+    if constexpr (kClamp == Clamp::above) return _mm512_cvtps_epi32(_mm512_min_ps(t, hi));
+    return codes(t);
+  }
 };
 
 // The first `left` of 16 channels.
@@ -55,11 +64,11 @@ inline void store_halves(__m512i codes, std::byte* first, std::byte* second) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(second), _mm512_extracti64x4_epi64(codes, 1));
 }
 
-// The codes of four times 16 channels, one after the other. Packing works within 128-bit lanes: its dword 4j+i holds
-// channels 4j..4j+3 of v[i].
+// The codes of four times 16 channels, clamped to 0..255, one after the other. Packing works within 128-bit lanes: its
+// dword 4j+i holds channels 4j..4j+3 of v[i].
 inline __m512i sorted_codes(__m512i v0, __m512i v1, __m512i v2, __m512i v3) {
   const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  const __m512i packed = _mm512_packus_epi16(_mm512_packus_epi32(v0, v1), _mm512_packus_epi32(v2, v3));
+  const __m512i packed = _mm512_packus_epi16(_mm512_packs_epi32(v0, v1), _mm512_packs_epi32(v2, v3));
   return _mm512_permutexvar_epi32(order, packed);
 }
 
@@ -88,7 +97,7 @@ struct ZmmEpilogue {
   __m512i codes(int p, __m512i acc) const {
     const uint8_t* r = residual(p);
     const __m512 value = r ? to.scaled(acc, multiplier, widened(r, mask)) : to.scaled(acc, multiplier);
-    return plain ? to.codes_to_pack(value) : to.codes(value);
+    return plain ? to.codes_to_pack<Clamp::above>(value) : to.codes(value);
   }
   void store(int p, __m512i acc) const {
     store_channels(to, acc, multiplier, mask, residual(p), t.f32, t.y[p] + channel * (t.f32 ? 4 : 1));

@@ -1,6 +1,7 @@
 #include "cpu_kernels/own/qconv2d_strips.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "cpu_kernels/own/codes.h"
@@ -12,6 +13,12 @@ constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t v, int64_t to) { return ceil_div(v, to) * to; }
 
 constexpr int64_t kLongest = 64;  // step
+
+// Of multipliers of at most a half the product with any sum is at most 2^30, and a residual adds less than 2^29.
+bool values_are_small(const QConv2d& a) {
+  const auto* const m = a.multiplier.as<float>();
+  return a.residual_scale <= 0x1p20f && std::all_of(m, m + a.g.oc, [](float v) { return std::fabs(v) <= 0.5f; });
+}
 
 }  // namespace
 
@@ -289,7 +296,8 @@ StripWalk::StripWalk(const QConv2d& conv, const StripInput& strips, const Packed
            .residual_scale = a.residual_scale,
            .residual_zero = a.residual_zero,
            .f32 = a.y.dtype == DType::f32,
-           .range = code_range(a.y_zero, a.lo, a.hi)},
+           .range = code_range(a.y_zero, a.lo, a.hi),
+           .small = values_are_small(a)},
       step_values(step),
       steps(input.depth().size / step),
       bias_tiles(4 * kStrip * kStripLanes) {

@@ -138,6 +138,7 @@ struct StripSink {
   int32_t residual_zero;
   bool f32;
   CodeRange range;
+  bool small;  // no value can leave the range of int32 before it is clamped
 };
 
 // What a call writes: its strips at its channels.

@@ -81,8 +81,8 @@ inline void store_pixels(__m512i codes, std::byte* y, int64_t step, bool all, __
   }
 }
 
-// All pixels of a strip, or of several that follow each other, as codes. kPlain: zero and the least code are 0.
-template <int kBlocks, bool kResidual, bool kPlain>
+// All pixels of a strip, or of several that follow each other, as codes.
+template <int kBlocks, bool kResidual, Clamp kClamp>
 void write_codes(const StripOperands& k, const StripSink& s, const StripTarget& t) {
   constexpr int kPixels = 16 / kBlocks;
   const ZmmCodes to(s.range, s.residual_scale, s.residual_zero);
@@ -111,7 +111,7 @@ void write_codes(const StripOperands& k, const StripSink& s, const StripTarget& 
         const uint8_t* r = residual + i / kBlocks * s.residual_step + v * kLanes;
         const __m512 value =
             kResidual ? to.scaled(sum, multiplier[v], widened(r, mask[v])) : to.scaled(sum, multiplier[v]);
-        codes[i] = kPlain ? to.codes_to_pack(value) : to.codes(value);
+        codes[i] = to.codes_to_pack<kClamp>(value);
       }
       const __m512i sorted = sorted_codes(codes[0], codes[1], codes[2], codes[3]);
       store_pixels<kBlocks>(sorted, y, s.y_step, all, some);
@@ -145,14 +145,24 @@ void write_some(const StripOperands& k, const StripSink& s, const StripTarget& t
   }
 }
 
+template <int kBlocks, bool kResidual>
+void write_clamped(const StripOperands& k, const StripSink& s, const StripTarget& t) {
+  if (!begins_at_zero(s.range))
+    write_codes<kBlocks, kResidual, Clamp::both>(k, s, t);
+  else if (s.small && s.range.hi == 255)
+    write_codes<kBlocks, kResidual, Clamp::packing>(k, s, t);
+  else
+    write_codes<kBlocks, kResidual, Clamp::above>(k, s, t);
+}
+
 template <int kBlocks>
 void write(const StripOperands& k, const StripSink& s, const StripTarget& t) {
-  if (s.f32 || t.first[0] > 0 || t.last[0] < kStrip) return write_some<kBlocks>(k, s, t);
-  const bool plain = begins_at_zero(s.range);
-  if (s.residual_step)
-    plain ? write_codes<kBlocks, true, true>(k, s, t) : write_codes<kBlocks, true, false>(k, s, t);
+  if (s.f32 || t.first[0] > 0 || t.last[0] < kStrip)
+    write_some<kBlocks>(k, s, t);
+  else if (s.residual_step)
+    write_clamped<kBlocks, true>(k, s, t);
   else
-    plain ? write_codes<kBlocks, false, true>(k, s, t) : write_codes<kBlocks, false, false>(k, s, t);
+    write_clamped<kBlocks, false>(k, s, t);
 }
 
 }  // namespace

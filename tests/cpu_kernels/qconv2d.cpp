@@ -153,7 +153,7 @@ void fill(Case& c, Rng& rng, bool classes, bool residual) {
   }
   c.y_zero = chance(rng, 0.5) ? 0 : int32_t(uniform(rng, 0, 255));
   c.lo = chance(rng, 0.5) ? c.y_zero : int32_t(uniform(rng, 0, 100));
-  c.hi = std::max<int32_t>(c.lo, int32_t(uniform(rng, 150, 255)));
+  c.hi = chance(rng, 0.5) ? 255 : std::max<int32_t>(c.lo, int32_t(uniform(rng, 150, 255)));
 }
 
 std::map<std::string, int> accepted;  // calls that each kernel took, over all tests
@@ -464,10 +464,20 @@ TEST_CASE("qconv2d with Winograd is exact up to its limit and refuses beyond") {
 TEST_CASE("qconv2d saturates at both ends, also beyond the range of int32") {
   Rng rng(5);
   const auto g = geometry(1, 16, 4, 33, 1, 1, 0);
-  Case c(g, Codes::random(rng, {1, 16, 4, 4}));
-  fill(c, rng, false, false);
-  for (int64_t i = 0; i < g.oc; ++i) c.multiplier[i] = 1e12f;
-  check_kernels(rng, c);
+  for (const bool all_codes : {false, true})
+    for (const bool by_residual : {false, true}) {
+      Case c(g, Codes::random(rng, {1, 16, 4, 4}));
+      fill(c, rng, false, by_residual);
+      if (all_codes) {
+        c.y_zero = c.lo = 0;
+        c.hi = 255;
+      }
+      if (by_residual)
+        c.residual_scale = 1e8f;
+      else
+        for (int64_t i = 0; i < g.oc; ++i) c.multiplier[i] = 1e12f;
+      check_kernels(rng, c);
+    }
 }
 
 TEST_CASE("qconv2d runs through its one-call form") {
