@@ -361,6 +361,8 @@ struct Int8Net::Program {
     Tensor memory;
     std::map<std::pair<size_t, const Kernel<QConv2d>*>, BoundStep> made;
     const auto use = [&](size_t i, const Kernel<QConv2d>& kernel) {
+      // One shape after the other: the kernels that have lost for the shape before need not keep their weights.
+      if (!made.empty() && choices[made.begin()->first.first].key != choices[i].key) made.clear();
       auto found = made.find({i, &kernel});
       if (found == made.end()) {
         const bool there = small[i].choice.kernel == &kernel;

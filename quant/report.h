@@ -16,8 +16,8 @@ namespace mininn::quant {
 struct LayerReport {
   std::string name, op;
   std::string kernel;  // "small / large" where batches of one image and full slices have different ones
-  std::vector<Trial> trials,
-      trials_large;   // the candidates' times alone, for one image and for a full slice, if measured
+  // The candidates' times alone, for one image and for a full slice, if measured.
+  std::vector<Trial> trials, trials_large;
   Shape shape;        // of the output, for one image: [C,H,W]
   QParams q;          // of the output
   bool real = false;  // the output is f32: q means nothing

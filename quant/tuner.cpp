@@ -261,8 +261,9 @@ void Tuner::choose_together(std::vector<KernelChoice>& layers,
         !done.insert(c.key).second)
       continue;
     const auto install = [&](const std::string& name) {
+      const Kernel<QConv2d>* const kernel = kernel_named(name);
       for (size_t i = 0; i < layers.size(); ++i)
-        if (layers[i].key == c.key) use(i, *(layers[i].kernel = kernel_named(name)));
+        if (layers[i].key == c.key) use(i, *(layers[i].kernel = kernel));
     };
     const auto measured = [&](const Trial& t) {
       return std::any_of(c.trials.begin(), c.trials.end(), [&](const Trial& each) { return each.kernel == t.kernel; });

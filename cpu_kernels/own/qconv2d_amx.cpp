@@ -74,7 +74,7 @@ class WholeQuads {
       const __m512 scale = _mm512_loadu_ps(multiplier + block * kLanes);
       const uint8_t* r = residual + row * residual_step + block * kLanes;
       const __m512 value = kResidual ? to.scaled(sum, scale, widened(r, 0xffff)) : to.scaled(sum, scale);
-      v[i] = to.codes_to_pack < kPlain ? Clamp::above : Clamp::both > (value);
+      v[i] = to.codes_to_pack<kClamp>(value);
     }
     const __m512i sorted = kBlocks == 1 ? sorted_codes(v[0], v[1], v[0], v[1]) : sorted_codes(v[0], v[1], v[2], v[3]);
     if (kBlocks == 4) {
@@ -90,6 +90,7 @@ class WholeQuads {
 
  private:
   static constexpr int kRows = kBlocks == 4 ? 1 : 2;  // of a quad
+  static constexpr Clamp kClamp = kPlain ? Clamp::above : Clamp::both;
 
   void next() {
     from += kRows * kRowBytes;

@@ -32,7 +32,7 @@ struct ZmmCodes {
     return _mm512_fmadd_ps(r, residual_scale, scaled(acc, multiplier));
   }
   __m512i codes(__m512 t) const { return to_codes(t, lo, hi, zero); }
-  // For sorted_codes(), which clamps to 0..255: what it clamps need not be clamped before.
+  // To be packed into bytes, which clamps to 0..255: what that clamps need not be clamped before.
   template <Clamp kClamp>
   __m512i codes_to_pack(__m512 t) const {
     if constexpr (kClamp == Clamp::packing) return _mm512_cvtps_epi32(t);
@@ -64,6 +64,14 @@ inline void store_halves(__m512i codes, std::byte* first, std::byte* second) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(second), _mm512_extracti64x4_epi64(codes, 1));
 }
 
+// The codes of four pixels, 16 channels each.
+[[maybe_unused]] inline void store_quarters(__m512i codes, std::byte* y0, std::byte* y1, std::byte* y2, std::byte* y3) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(y0), _mm512_castsi512_si128(codes));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(y1), _mm512_extracti32x4_epi32(codes, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(y2), _mm512_extracti32x4_epi32(codes, 2));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(y3), _mm512_extracti32x4_epi32(codes, 3));
+}
+
 // The codes of four times 16 channels, clamped to 0..255, one after the other. Packing works within 128-bit lanes: its
 // dword 4j+i holds channels 4j..4j+3 of v[i].
 inline __m512i sorted_codes(__m512i v0, __m512i v1, __m512i v2, __m512i v3) {
@@ -93,7 +101,7 @@ struct ZmmEpilogue {
   }
 
   const uint8_t* residual(int p) const { return t.has_residual ? t.residual[p] + channel : nullptr; }
-  // For sorted_codes().
+  // For sorted_codes(): not clamped where that does it.
   __m512i codes(int p, __m512i acc) const {
     const uint8_t* r = residual(p);
     const __m512 value = r ? to.scaled(acc, multiplier, widened(r, mask)) : to.scaled(acc, multiplier);

@@ -1,7 +1,6 @@
 #include "cpu_kernels/own/qconv2d_strips.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "cpu_kernels/own/codes.h"
@@ -14,18 +13,15 @@ constexpr int64_t round_up(int64_t v, int64_t to) { return ceil_div(v, to) * to;
 
 constexpr int64_t kLongest = 64;  // step
 
-// Of multipliers of at most a half the product with any sum is at most 2^30, and a residual adds less than 2^29.
-bool values_are_small(const QConv2d& a) {
-  const auto* const m = a.multiplier.as<float>();
-  return a.residual_scale <= 0x1p20f && std::all_of(m, m + a.g.oc, [](float v) { return std::fabs(v) <= 0.5f; });
-}
+// Whether strips are parts of output rows.
+bool is_wide(const Conv2dGeometry& g) { return g.ow >= kStrip; }
 
 }  // namespace
 
 StripDepth::StripDepth(const Conv2dGeometry& g) {
   const auto steps = [](int64_t values) { return ceil_div(values, kLongest); };
   column = round_up(g.ic, 4);
-  merged = g.ow >= kStrip && g.dil_w == 1 && steps(g.kw * column) < g.kw * steps(column);
+  merged = is_wide(g) && g.dil_w == 1 && steps(g.kw * column) < g.kw * steps(column);
   taps = merged ? 1 : g.kw;
   const int64_t values = merged ? g.kw * column : column;
   step = round_up(ceil_div(values, steps(values)), 4);
@@ -37,7 +33,7 @@ StripInput::Form StripInput::form_of() const {
   const bool pads = g_.pad_h > 0 || g_.pad_w > 0, whole = a_.x.strides[3] == depth_.channels && !depth_.merged;
   if (g_.kh * g_.kw == 1 && g_.stride_h == 1 && g_.stride_w == 1 && !pads && whole && g_.n * map_pixels() >= kStrip)
     return Form::in_place;
-  if (g_.ow >= kStrip) return Form::rows;
+  if (is_wide(g_)) return Form::rows;
   if (g_.n >= kStrip && g_.n * 10 >= round_up(g_.n, kStrip) * 9 && padding_share(g_) > 0.05) return Form::across;
   return Form::shifted;
 }
@@ -261,14 +257,14 @@ bool StripInput::join(Strip& a, Strip& b) const {
     a.kh1 = b.kh1 = std::max(a.kh1, b.kh1);
     return true;
   }
-  return a.kh0 == b.kh0 && a.kh1 == b.kh1 && a.kw0 == b.kw0 && a.kw1 == b.kw1;
+  return same_taps(a, b);
 }
 
 Tensor pack_strips(const QConv2d& a) {
   const Conv2dGeometry& g = a.g;
   const StripDepth depth(g);
   const int64_t w_block = depth.size * kStripLanes;
-  QPacking packing = pack_bias_rows(a, 1, kStripLanes, w_block, 0, g.ow >= kStrip);
+  QPacking packing = pack_bias_rows(a, 1, kStripLanes, w_block, 0, is_wide(g));
   const auto* const w = a.w.as<int8_t>();
   parallel_for(g.oc, 4, [&](int64_t begin, int64_t end) {
     for (int64_t o = begin; o < end; ++o) {
@@ -296,8 +292,7 @@ StripWalk::StripWalk(const QConv2d& conv, const StripInput& strips, const Packed
            .residual_scale = a.residual_scale,
            .residual_zero = a.residual_zero,
            .f32 = a.y.dtype == DType::f32,
-           .range = code_range(a.y_zero, a.lo, a.hi),
-           .small = values_are_small(a)},
+           .range = code_range(a.y_zero, a.lo, a.hi)},
       step_values(step),
       steps(input.depth().size / step),
       bias_tiles(4 * kStrip * kStripLanes) {
@@ -321,7 +316,7 @@ void StripWalk::load(const Strip& s) {
 
 // Those of the strips before, most often.
 void StripWalk::set_steps(const Strip& s) {
-  if (s.kh0 == taps.kh0 && s.kh1 == taps.kh1 && s.kw0 == taps.kw0 && s.kw1 == taps.kw1) return;
+  if (same_taps(s, taps)) return;
   taps = s;
   k.steps = 0;
   const StripDepth& depth = input.depth();
@@ -346,17 +341,15 @@ void StripWalk::set_blocks(int64_t block, int64_t end, int64_t multiplied) {
 }
 
 int64_t StripWalk::contiguous(const Strip* strips, int64_t count) const {
-  const bool same_bias = pk.bias_rows == 1;
   int64_t n = 1;
   for (const Strip* s = strips; n < count; ++n, ++s) {
     const Strip &a = s[0], &b = s[1];
     const bool whole = a.first == 0 && b.first == 0 && a.last == kStrip && b.last == kStrip;
-    const bool same_taps = a.kh0 == b.kh0 && a.kh1 == b.kh1 && a.kw0 == b.kw0 && a.kw1 == b.kw1;
     const bool follows = b.origin == a.origin + uintptr_t(kStrip * input.pitch()) &&
                          b.pixel == a.pixel + kStrip * input.pixel_step() && b.pieces == a.pieces;
     // Bias rows follow each other within an output row.
-    const bool bias_follows = same_bias || (input.in_rows() && b.pixel % g.ow != 0);
-    if (!whole || !same_taps || !follows || !bias_follows) break;
+    const bool bias_follows = pk.bias_rows == 1 || (input.in_rows() && b.pixel % g.ow != 0);
+    if (!whole || !same_taps(a, b) || !follows || !bias_follows) break;
   }
   return n;
 }

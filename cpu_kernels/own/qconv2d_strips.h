@@ -56,6 +56,10 @@ struct Strip {
   int64_t pieces = 0;       // of the copy that it reads: the first so many
 };
 
+inline bool same_taps(const Strip& a, const Strip& b) {
+  return a.kh0 == b.kh0 && a.kh1 == b.kh1 && a.kw0 == b.kw0 && a.kw1 == b.kw1;
+}
+
 // The strips of one call. Units are shared out among threads; a unit's strips have their input in one copy.
 class StripInput {
  public:
@@ -138,7 +142,6 @@ struct StripSink {
   int32_t residual_zero;
   bool f32;
   CodeRange range;
-  bool small;  // no value can leave the range of int32 before it is clamped
 };
 
 // What a call writes: its strips at its channels.

@@ -1,6 +1,9 @@
 // Direct int8 convolution on strips (qconv2d_strips.h) with vpdpbusd (qconv2d_vnni_zmm.h): 8 pixels by 2 blocks of
 // channels, or 16 by 1, are summed up in registers. A step is one dword of input channels. Strips that follow each
 // other are one call.
+#include <algorithm>
+#include <cmath>
+
 #include "cpu_kernels/own/cpu_features.h"
 #include "cpu_kernels/own/qconv2d.h"
 #include "cpu_kernels/own/qconv2d_epilogue_zmm.h"
@@ -70,14 +73,12 @@ inline void store_pixels(__m512i codes, std::byte* y, int64_t step, bool all, __
     _mm256_mask_storeu_epi8(y, some, _mm512_castsi512_si256(codes));
     _mm256_mask_storeu_epi8(y + step, some, _mm512_extracti64x4_epi64(codes, 1));
   } else {
-    const __m128i pixel[] = {_mm512_castsi512_si128(codes), _mm512_extracti32x4_epi32(codes, 1),
-                             _mm512_extracti32x4_epi32(codes, 2), _mm512_extracti32x4_epi32(codes, 3)};
-#pragma GCC unroll 4
-    for (int p = 0; p < 4; ++p, y += step)
-      if (all)
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(y), pixel[p]);
-      else
-        _mm_mask_storeu_epi8(y, __mmask16(some), pixel[p]);
+    if (all) return store_quarters(codes, y, y + step, y + 2 * step, y + 3 * step);
+    const auto mask = __mmask16(some);
+    _mm_mask_storeu_epi8(y, mask, _mm512_castsi512_si128(codes));
+    _mm_mask_storeu_epi8(y + step, mask, _mm512_extracti32x4_epi32(codes, 1));
+    _mm_mask_storeu_epi8(y + 2 * step, mask, _mm512_extracti32x4_epi32(codes, 2));
+    _mm_mask_storeu_epi8(y + 3 * step, mask, _mm512_extracti32x4_epi32(codes, 3));
   }
 }
 
@@ -146,23 +147,22 @@ void write_some(const StripOperands& k, const StripSink& s, const StripTarget& t
 }
 
 template <int kBlocks, bool kResidual>
-void write_clamped(const StripOperands& k, const StripSink& s, const StripTarget& t) {
-  if (!begins_at_zero(s.range))
-    write_codes<kBlocks, kResidual, Clamp::both>(k, s, t);
-  else if (s.small && s.range.hi == 255)
-    write_codes<kBlocks, kResidual, Clamp::packing>(k, s, t);
-  else
-    write_codes<kBlocks, kResidual, Clamp::above>(k, s, t);
+void write_clamped(const StripOperands& k, const StripSink& s, const StripTarget& t, Clamp clamp) {
+  switch (clamp) {
+    case Clamp::both: return write_codes<kBlocks, kResidual, Clamp::both>(k, s, t);
+    case Clamp::above: return write_codes<kBlocks, kResidual, Clamp::above>(k, s, t);
+    case Clamp::packing: return write_codes<kBlocks, kResidual, Clamp::packing>(k, s, t);
+  }
 }
 
 template <int kBlocks>
-void write(const StripOperands& k, const StripSink& s, const StripTarget& t) {
+void write(const StripOperands& k, const StripSink& s, const StripTarget& t, Clamp clamp) {
   if (s.f32 || t.first[0] > 0 || t.last[0] < kStrip)
     write_some<kBlocks>(k, s, t);
   else if (s.residual_step)
-    write_clamped<kBlocks, true>(k, s, t);
+    write_clamped<kBlocks, true>(k, s, t, clamp);
   else
-    write_clamped<kBlocks, false>(k, s, t);
+    write_clamped<kBlocks, false>(k, s, t, clamp);
 }
 
 }  // namespace
@@ -172,28 +172,43 @@ MININN_TARGET_END
 namespace mininn::cpu::own {
 namespace {
 
+Clamp clamp_for(const QConv2d& a) {
+  const CodeRange range = code_range(a.y_zero, a.lo, a.hi);
+  if (!begins_at_zero(range)) return Clamp::both;
+  // Of multipliers of at most a half the product with any sum is at most 2^30, and a residual adds less than 2^29.
+  const auto* const m = a.multiplier.as<float>();
+  const bool within_int32 =
+      a.residual_scale <= 0x1p20f && std::all_of(m, m + a.g.oc, [](float v) { return std::fabs(v) <= 0.5f; });
+  return within_int32 && range.hi == 255 ? Clamp::packing : Clamp::above;
+}
+
 class Walk : StripWalk {
  public:
-  Walk(const QConv2d& conv, const StripInput& strips, const PackedQConv& packed) : StripWalk(conv, strips, packed, 4) {}
+  Walk(const QConv2d& conv, const StripInput& strips, const PackedQConv& packed)
+      : StripWalk(conv, strips, packed, 4), clamp(clamp_for(conv)) {}
 
   void run(int64_t unit0, int64_t unit1, int64_t pair0, int64_t pair1) {
     for_parts(unit0, unit1, pair1 - pair0, [&](const Strip* strips, int64_t count) {
+      Scratch<int64_t> runs(count);  // of strips that are one call, at the place of the first
+      for (int64_t i = 0; i < count; i += runs[i]) runs[i] = contiguous(strips + i, count - i);
       for (int64_t pair = pair0; pair < pair1; ++pair) {
         const bool two = pair * 2 + 1 < pk.blocks;
         set_blocks(pair * 2, pair * 2 + 2, two ? 2 : 1);
-        for (int64_t i = 0, run; i < count; i += run) {
-          run = contiguous(strips + i, count - i);
+        for (int64_t i = 0; i < count; i += runs[i]) {
           StripTarget t;
           set_strips(strips + i, 1, t);
-          if (run > 1) t.last[0] = int(run * kStrip);
+          if (runs[i] > 1) t.last[0] = int(runs[i] * kStrip);
           if (two)
-            write<2>(k, sink, t);
+            write<2>(k, sink, t, clamp);
           else
-            write<1>(k, sink, t);
+            write<1>(k, sink, t, clamp);
         }
       }
     });
   }
+
+ private:
+  const Clamp clamp;
 };
 
 Refusal check(const QConv2d& a) {

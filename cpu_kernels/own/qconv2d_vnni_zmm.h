@@ -1,5 +1,5 @@
-// The products of an int8 convolution with vpdpbusd: one instruction multiplies four input channels of one pixel,
-// broadcast as a dword, with those of 16 output channels and adds the four products to each.
+// The input side of vpdpbusd and vpdpwssd: one instruction multiplies four u8 (or two s16) input channels of a pixel,
+// broadcast as a dword, with those of 16 output channels and adds the products to each.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@ MININN_TARGET_AVX512VNNI
 namespace mininn::cpu::own {
 namespace {
 
-inline __m512i broadcast_dword(const uint8_t* p) {
+inline __m512i broadcast_dword(const void* p) {
   int32_t v;
   __builtin_memcpy(&v, p, sizeof v);
   return _mm512_set1_epi32(v);

@@ -54,7 +54,7 @@ bool multipliers_scale(const QConv2d& a) {
 
 // Packed: an i32 for each output channel, which the sums of point kBiasPoint begin with, then for each pair of
 // vectors of output channels its weights: transformed, [36][steps][width][2] s16, or as s8, [steps][9][width][2].
-int64_t start_bytes(const Conv2dGeometry& g, int64_t width) { return round_up(round_up(g.oc, width) * 4, 64); }
+int64_t start_bytes(const Conv2dGeometry& g, int64_t width) { return round_up(g.oc, width) * 4; }
 int64_t block_bytes(const Conv2dGeometry& g, int64_t width, WinogradWeights kind) {
   return steps_of(g) * width * 2 * (kind == WinogradWeights::stored ? kPoints * 2 : 9);
 }

@@ -7,6 +7,7 @@
 #include "cpu_kernels/own/cpu_features.h"
 #include "cpu_kernels/own/qconv2d.h"
 #include "cpu_kernels/own/qconv2d_epilogue_zmm.h"
+#include "cpu_kernels/own/qconv2d_vnni_zmm.h"
 #include "cpu_kernels/own/qconv2d_winograd.h"
 
 MININN_TARGET_AVX512VNNI
@@ -29,11 +30,9 @@ class Epilogue {
     }
     const Vec codes = sorted_codes(block_.codes(p, sums[0]), block_.codes(p + 1, sums[1]), block_.codes(p + 2, sums[2]),
                                    block_.codes(p + 3, sums[3]));
-    const auto to = [&](int i) { return reinterpret_cast<__m128i*>(t.y[p + i] + block_.channel); };
-    _mm_storeu_si128(to(0), _mm512_castsi512_si128(codes));
-    _mm_storeu_si128(to(1), _mm512_extracti32x4_epi32(codes, 1));
-    _mm_storeu_si128(to(2), _mm512_extracti32x4_epi32(codes, 2));
-    _mm_storeu_si128(to(3), _mm512_extracti32x4_epi32(codes, 3));
+    std::byte* const* const y = t.y + p;
+    const int64_t c = block_.channel;
+    store_quarters(codes, y[0] + c, y[1] + c, y[2] + c, y[3] + c);
   }
 
  private:
@@ -42,11 +41,7 @@ class Epilogue {
 
 inline Vec load(const void* p) { return _mm512_loadu_si512(p); }
 inline void store(void* p, Vec v) { _mm512_storeu_si512(p, v); }
-inline Vec broadcast_pair(const int16_t* p) {
-  int32_t v;
-  __builtin_memcpy(&v, p, sizeof v);
-  return _mm512_set1_epi32(v);
-}
+inline Vec broadcast_pair(const int16_t* p) { return broadcast_dword(p); }
 inline Vec load_codes_16(const uint8_t* p) {
   return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
