@@ -369,12 +369,16 @@ bool tiles_permitted() {
   return permitted;
 }
 
-Refusal check(const QConv2d& a) {
-  if (!cpu_features().amx_int8) return {"the processor has no AMX"};
+Refusal check_shape(const QConv2d& a) {
   if (a.g.groups > 1) return {"the convolution has groups"};
   if (a.g.n * a.g.oh * a.g.ow < 8) return {"fewer output pixels than half a tile"};
-  if (!tiles_permitted()) return {"the operating system does not permit AMX"};
   return check_direct(a);
+}
+
+Refusal check(const QConv2d& a) {
+  if (!cpu_features().amx_int8) return {"the processor has no AMX"};
+  if (!tiles_permitted()) return {"the operating system does not permit AMX"};
+  return check_shape(a);
 }
 
 void run(const QConv2d& a, const ExecContext&) { run_strips<Walk>(a); }

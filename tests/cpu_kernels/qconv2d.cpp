@@ -10,12 +10,22 @@
 #include <optional>
 #include <string>
 
+#include "tests/cpu_kernels/amx_emulation.h"
 #include "tests/cpu_kernels/int8_buffers.h"
 
 using namespace mininn;
 using namespace mininn::testing;
 
 namespace {
+
+const std::vector<Kernel<QConv2d>>& all_kernels() {
+  static const std::vector<Kernel<QConv2d>> all = [] {
+    auto kernels = qconv2d_kernels().kernels(DeviceType::cpu);
+    kernels.push_back(emulated_amx());
+    return kernels;
+  }();
+  return all;
+}
 
 struct Case {
   Conv2dGeometry g;
@@ -174,7 +184,7 @@ void check_kernels(Rng& rng, const Case& c) {
         }
   QConv2d a = c.args(codes.view());
   check_qconv2d(a);
-  for (const auto& k : qconv2d_kernels().kernels(DeviceType::cpu)) {
+  for (const auto& k : all_kernels()) {
     if (k.check(a)) continue;
     ++accepted[std::string(k.name)];
     const Tensor packed = k.pack(a);
@@ -290,9 +300,9 @@ TEST_CASE("qconv2d kernels equal the definition on maps of four columns") {
 
 TEST_CASE("qconv2d weights that were packed for one batch serve every other") {
   Rng rng(11);
-  const Kernel<QConv2d>& reference = *std::find_if(
-      qconv2d_kernels().kernels(DeviceType::cpu).begin(), qconv2d_kernels().kernels(DeviceType::cpu).end(),
-      [](const auto& k) { return k.name == "own.direct.avx2" || k.name == "own.direct.scalar"; });
+  const Kernel<QConv2d>& reference = *std::find_if(all_kernels().begin(), all_kernels().end(), [](const auto& k) {
+    return k.name == "own.direct.avx2" || k.name == "own.direct.scalar";
+  });
   for (const auto& g : {geometry(16, 64, 16, 64, 3, 1, 1), geometry(16, 256, 8, 512, 3, 2, 1)}) {
     Case many(g, Codes::random(rng, {g.n, g.ic, g.ih, g.iw}, 0));
     fill(many, rng, false, false);
@@ -307,7 +317,7 @@ TEST_CASE("qconv2d weights that were packed for one batch serve every other") {
     a.packed = reference_weights.view().data;
     reference.run(a, {});
     a.y = got.view();
-    for (const auto& k : qconv2d_kernels().kernels(DeviceType::cpu)) {
+    for (const auto& k : all_kernels()) {
       const QConv2d for_one = one.args(single.view());
       if (k.check(for_one) || k.check(a)) continue;
       const Tensor packed = k.pack(for_one);
@@ -427,7 +437,7 @@ TEST_CASE("qconv2d with Winograd is exact up to its limit and refuses beyond") {
     Rng poison(1);
     Codes y = Codes::output(poison, {c.g.n, c.g.oc, c.g.oh, c.g.ow});
     const QConv2d a = c.args(y.view());
-    for (const auto& k : qconv2d_kernels().kernels(DeviceType::cpu))
+    for (const auto& k : all_kernels())
       if (k.name.starts_with("own.winograd") && !k.check(a)) return true;
     return false;
   };

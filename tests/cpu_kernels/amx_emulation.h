@@ -1,0 +1,12 @@
+// own.direct.amx with loops for its tile instructions, so that its walk, its packing and its epilogue are tested on
+// every processor with AVX-512.
+#pragma once
+
+#include "ops/qconv2d.h"
+
+namespace mininn::testing {
+
+// Refuses every call where the processor has AMX itself.
+Kernel<QConv2d> emulated_amx();
+
+}  // namespace mininn::testing
