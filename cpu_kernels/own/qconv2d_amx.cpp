@@ -298,6 +298,8 @@ namespace {
 
 class Walk : StripWalk {
  public:
+  static constexpr bool kLongStrips = false;  // a tile has 16 rows
+
   Walk(const QConv2d& conv, const StripInput& strips, const PackedQConv& packed)
       : StripWalk(conv, strips, packed, strips.depth().step) {}
 

@@ -44,13 +44,14 @@ bool StripInput::has_whole_rows() const {
   return a_.x.strides[3] == pixel_ && (!depth_.merged || depth_.channels == g_.kw * pixel_);
 }
 
-StripInput::StripInput(const QConv2d& a)
+StripInput::StripInput(const QConv2d& a, bool long_strips)
     : a_(a),
       g_(a.g),
       depth_(a.g),
       form_(form_of()),
       pixel_(depth_.merged ? depth_.column : depth_.channels),
-      copies_(form_ != Form::in_place && (form_ != Form::rows || g_.pad_h > 0 || g_.pad_w > 0 || !has_whole_rows())) {
+      copies_(form_ != Form::in_place && (form_ != Form::rows || g_.pad_h > 0 || g_.pad_w > 0 || !has_whole_rows())),
+      long_(long_strips && (form_ == Form::rows || (form_ == Form::in_place && !a.row_class))) {
   strips_ = 1;
   pitch_ = pixel_;
   const auto set_taps = [&](auto offset) {
@@ -183,72 +184,73 @@ void StripInput::load(int64_t unit, int64_t piece, uint8_t* copy) const {
   }
 }
 
-void StripInput::strips(int64_t part, int64_t unit, const uint8_t* copy, Strip* list) const {
-  const auto origin = reinterpret_cast<uintptr_t>(copies_ ? copy : a_.x.as<uint8_t>());
-  const int64_t index = unit - part;  // in the copy
-  Strip s{.origin = origin, .kh1 = int(g_.kh), .kw1 = int(depth_.taps), .last = kStrip};
-  // Pixels [kStrip * k, ..) of `count`: the last strip of several begins early.
-  const auto place = [&](int64_t k, int64_t count) {
-    const int64_t first = std::max<int64_t>(0, std::min(k * kStrip, count - kStrip));
-    s.first = int(k * kStrip - first);
-    s.last = int(std::min<int64_t>(kStrip, count - first));
-    return first;
+int64_t StripInput::strips(int64_t part, int64_t end, const uint8_t* copy, Strip* const list) const {
+  const auto in_copy = reinterpret_cast<uintptr_t>(copy), in_input = reinterpret_cast<uintptr_t>(a_.x.data);
+  Strip s{.kh1 = int(g_.kh), .kw1 = int(depth_.taps)};
+  Strip* next = list;
+  // Strips [k, k_end) of `count` pixels, which begin with output pixel `pixel` and the input of which begins with
+  // `from`.
+  const auto add = [&](int64_t k, int64_t k_end, int64_t count, int64_t pixel, uintptr_t from) {
+    for (int64_t k_next; k < k_end; k = k_next) {
+      k_next = long_ ? std::max(k + 1, std::min(k_end, count / kStrip)) : k + 1;
+      const int64_t begin = k * kStrip, size = (k_next - k) * kStrip;
+      const int64_t first = std::max<int64_t>(0, std::min(begin, count - size));  // the last one begins early
+      s.first = int(begin - first);
+      s.last = int(std::min(size, count - first));
+      s.pixel = pixel + first * pixel_step_;
+      s.origin = from + uintptr_t(first * pitch_);
+      *next++ = s;
+    }
   };
   switch (form_) {
-    case Form::in_place:
-      s.pixel = place(unit, g_.n * map_pixels());
-      s.origin += uintptr_t(s.pixel * pitch_);
-      *list = s;
-      break;
-    case Form::rows: {
-      const int64_t n = unit / g_.oh, oh = unit % g_.oh;
-      const auto [first, last] = valid_taps(oh, g_.ih, g_.kh, g_.stride_h, g_.pad_h, g_.dil_h);
-      s.kh0 = int(first);
-      s.kh1 = int(last);
-      if (copies_) s.pieces = copied_rows(index + 1);
-      const auto in_copy = origin + uintptr_t(index * unit_bytes_);
-      const auto in_place = reinterpret_cast<uintptr_t>(a_.x.data) + uintptr_t(n * a_.x.strides[0] + oh * unit_bytes_);
-      for (int64_t strip = 0; strip < strips_; ++strip) {
-        const int64_t w = place(strip, g_.ow);
-        s.pixel = unit * g_.ow + w;
-        if (ends_ && strip > 0 && strip < strips_ - 1)
-          s.origin = in_place + uintptr_t(w * pitch_ - g_.pad_h * row_bytes_ - g_.pad_w * pixel_);
-        else if (ends_)
-          s.origin = in_copy + uintptr_t(strip > 0 ? last_end() : 0);
-        else
-          s.origin = (copies_ ? in_copy : in_place) + uintptr_t(w * pitch_);
-        list[strip] = s;
+    case Form::in_place: add(part, end, g_.n * map_pixels(), 0, in_input); break;
+    case Form::rows:
+      for (int64_t unit = part; unit < end; ++unit) {
+        const int64_t n = unit / g_.oh, oh = unit % g_.oh, pixel = unit * g_.ow;
+        const auto [first, last] = valid_taps(oh, g_.ih, g_.kh, g_.stride_h, g_.pad_h, g_.dil_h);
+        s.kh0 = int(first);
+        s.kh1 = int(last);
+        if (copies_) s.pieces = copied_rows(unit - part + 1);
+        const uintptr_t row = in_copy + uintptr_t((unit - part) * unit_bytes_);
+        const uintptr_t in_place = in_input + uintptr_t(n * a_.x.strides[0] + oh * unit_bytes_);
+        if (ends_) {
+          const int64_t last_strip = strips_ - 1, behind = last_end() - (g_.ow - kStrip) * pitch_;
+          add(0, 1, g_.ow, pixel, row);
+          add(1, last_strip, g_.ow, pixel, in_place - uintptr_t(g_.pad_h * row_bytes_ + g_.pad_w * pixel_));
+          add(last_strip, strips_, g_.ow, pixel, row + uintptr_t(behind));
+        } else {
+          add(0, strips_, g_.ow, pixel, copies_ ? row : in_place);
+        }
       }
       break;
-    }
     case Form::shifted:
-      for (int64_t strip = 0; strip < strips_; ++strip) {
-        const int64_t pixel = place(strip, map_pixels());
-        s.pixel = unit * map_pixels() + pixel;
-        const int64_t last_row = (std::min(pixel + kStrip, map_pixels()) - 1) / g_.ow;
-        s.pieces = index * plane_rows_ + last_row + plane_rows_ - g_.oh + 1;
-        s.origin = origin + uintptr_t(index * unit_bytes_ + pixel * pitch_);
-        list[strip] = s;
+      for (int64_t unit = part; unit < end; ++unit)
+        for (int64_t k = 0; k < strips_; ++k) {
+          const int64_t last_row = (std::min((k + 1) * kStrip, map_pixels()) - 1) / g_.ow;
+          s.pieces = (unit - part) * plane_rows_ + last_row + plane_rows_ - g_.oh + 1;
+          add(k, k + 1, map_pixels(), unit * map_pixels(), in_copy + uintptr_t((unit - part) * unit_bytes_));
+        }
+      break;
+    case Form::across:
+      for (int64_t unit = part; unit < end; ++unit) {
+        const int64_t group = unit / map_pixels(), at = unit % map_pixels(), oh = at / g_.ow, ow = at % g_.ow;
+        const auto [h_first, h_last] = valid_taps(oh, g_.ih, g_.kh, g_.stride_h, g_.pad_h, g_.dil_h);
+        const auto [w_first, w_last] = valid_taps(ow, g_.iw, g_.kw, g_.stride_w, g_.pad_w, g_.dil_w);
+        s.kh0 = int(h_first);
+        s.kh1 = int(h_last);
+        s.kw0 = int(w_first);
+        s.kw1 = int(w_last);
+        // Of strips below the map, which have no taps, all rows.
+        const int64_t copied = group - part / map_pixels(), row = oh * g_.stride_h - g_.pad_h;
+        s.pieces = copied * g_.ih + std::min(g_.ih, row + (s.kh1 - 1) * g_.dil_h + 1);
+        const int64_t input = (row * g_.iw + ow * g_.stride_w - g_.pad_w) * kStrip * pitch_ + copied * group_bytes_;
+        // Of the copy, which begins with the first of its images, wherever that is among all.
+        const int64_t images = std::min(group * kStrip, g_.n - kStrip);
+        add(group, group + 1, g_.n, at, in_copy + uintptr_t(input - images * pitch_));
       }
       break;
-    case Form::across: {
-      const int64_t group = unit / map_pixels(), at = unit % map_pixels(), oh = at / g_.ow, ow = at % g_.ow;
-      const auto [h_first, h_last] = valid_taps(oh, g_.ih, g_.kh, g_.stride_h, g_.pad_h, g_.dil_h);
-      const auto [w_first, w_last] = valid_taps(ow, g_.iw, g_.kw, g_.stride_w, g_.pad_w, g_.dil_w);
-      s.kh0 = int(h_first);
-      s.kh1 = int(h_last);
-      s.kw0 = int(w_first);
-      s.kw1 = int(w_last);
-      s.pixel = place(group, g_.n) * map_pixels() + at;
-      const int64_t input = (oh * g_.stride_h - g_.pad_h) * g_.iw + ow * g_.stride_w - g_.pad_w;
-      s.origin += uintptr_t((group - part / map_pixels()) * group_bytes_ + input * kStrip * pitch_);
-      // Of strips below the map, which have no taps, all rows.
-      const int64_t rows = std::min(g_.ih, oh * g_.stride_h - g_.pad_h + (s.kh1 - 1) * g_.dil_h + 1);
-      s.pieces = (group - part / map_pixels()) * g_.ih + rows;
-      *list = s;
-      break;
-    }
   }
+  return next - list;
 }
 
 bool StripInput::join(Strip& a, Strip& b) const {
@@ -338,20 +340,6 @@ void StripWalk::set_blocks(int64_t block, int64_t end, int64_t multiplied) {
     k.w_block[v] = v < present ? v * pk.w_block : 0;
     bias[v] = pk.bias + (v < present ? block + v : block) * kStripLanes;
   }
-}
-
-int64_t StripWalk::contiguous(const Strip* strips, int64_t count) const {
-  int64_t n = 1;
-  for (const Strip* s = strips; n < count; ++n, ++s) {
-    const Strip &a = s[0], &b = s[1];
-    const bool whole = a.first == 0 && b.first == 0 && a.last == kStrip && b.last == kStrip;
-    const bool follows = b.origin == a.origin + uintptr_t(kStrip * input.pitch()) &&
-                         b.pixel == a.pixel + kStrip * input.pixel_step() && b.pieces == a.pieces;
-    // Bias rows follow each other within an output row.
-    const bool bias_follows = pk.bias_rows == 1 || (input.in_rows() && b.pixel % g.ow != 0);
-    if (!whole || !same_taps(a, b) || !follows || !bias_follows) break;
-  }
-  return n;
 }
 
 // What the accumulators of strip `m` of a call and block `v` begin with.

@@ -63,12 +63,14 @@ inline bool same_taps(const Strip& a, const Strip& b) {
 // The strips of one call. Units are shared out among threads; a unit's strips have their input in one copy.
 class StripInput {
  public:
-  explicit StripInput(const QConv2d& a);
+  // long_strips: those that follow each other, all rows of which count, are one strip of many rows, where input, output
+  // and bias rows are evenly spaced (in_place and rows).
+  StripInput(const QConv2d& a, bool long_strips);
 
   int64_t units() const { return units_; }
-  int64_t strips_per_unit() const { return strips_; }
-  int64_t pitch() const { return pitch_; }            // bytes from a row of a strip to the next
-  int64_t pixel_step() const { return pixel_step_; }  // output pixels from a row of a strip to the next
+  int64_t strips_per_unit() const { return strips_; }  // at most
+  int64_t pitch() const { return pitch_; }             // bytes from a row of a strip to the next
+  int64_t pixel_step() const { return pixel_step_; }   // output pixels from a row of a strip to the next
   // Bytes from a strip's origin to its input at a tap: taps()[kh * depth().taps + kw].
   const int64_t* taps() const { return tap_; }
   const StripDepth& depth() const { return depth_; }
@@ -80,8 +82,8 @@ class StripInput {
   // The copy of the part that begins with `unit`. It is made in pieces, in the order in which the strips read them.
   int64_t copy_bytes(int64_t unit, int64_t end) const;
   void load(int64_t unit, int64_t piece, uint8_t* copy) const;
-  // The strips_per_unit() strips of `unit`, which belongs to the part that begins with unit `part`.
-  void strips(int64_t part, int64_t unit, const uint8_t* copy, Strip* list) const;
+  // Lists the strips of the part [unit, end), and says how many these are.
+  int64_t strips(int64_t unit, int64_t end, const uint8_t* copy, Strip* list) const;
   // Makes one's taps those of both, so that they can be multiplied together. False if that would read what is not
   // there.
   bool join(Strip& a, Strip& b) const;
@@ -101,7 +103,7 @@ class StripInput {
   const StripDepth depth_;
   const Form form_;
   const int64_t pixel_;  // bytes in a copy
-  const bool copies_;
+  const bool copies_, long_;
   int64_t units_ = 0, strips_ = 0, pitch_ = 0, pixel_step_ = 1;
   int64_t unit_bytes_ = 0;               // of a copy
   bool ends_ = false;                    // rows: copies have the ends of the input's rows, in their places
@@ -148,7 +150,7 @@ struct StripSink {
 struct StripTarget {
   std::byte* y[2];  // of row 0
   const uint8_t* residual[2];
-  int first[2], last[2];  // the rows; beyond 16: of the strips that follow
+  int first[2], last[2];  // the rows
   const float* multiplier;
   int64_t columns;   // blocks that were multiplied
   int64_t channels;  // to be written
@@ -168,21 +170,16 @@ class StripWalk {
     const int64_t bytes = part_bytes(pairs);
     for (int64_t unit = unit0, end; unit < unit1; unit = end) {
       end = input.part(unit, unit1, bytes);
-      const int64_t count = (end - unit) * input.strips_per_unit();
       Scratch<uint8_t> buffer(input.copy_bytes(unit, end));
-      Scratch<Strip> list(count);
+      Scratch<Strip> list((end - unit) * input.strips_per_unit());
       part = unit;
       copy = buffer.data();
       loaded = 0;
-      for (int64_t u = unit; u < end; ++u)
-        input.strips(unit, u, copy, list.data() + (u - unit) * input.strips_per_unit());
-      work(list.data(), count);
+      work(list.data(), input.strips(unit, end, copy, list.data()));
     }
   }
   // Blocks [block, end) for the calls that follow, of which the last may not exist; `columns` are multiplied.
   void set_blocks(int64_t block, int64_t end, int64_t columns);
-  // How many of the strips, from the first on, are as one long strip.
-  int64_t contiguous(const Strip* strips, int64_t count) const;
   // Strips for the next call, `count` of them: copies what they read, where that has not been done, and fills k and t.
   void set_strips(const Strip* strips, int64_t count, StripTarget& t);
 
@@ -210,12 +207,13 @@ class StripWalk {
   const int32_t* bias[4];                                       // of each block
 };
 
-// Shares a call out among threads: Walk(a, input, packed).run(unit0, unit1, pair0, pair1) on each.
+// Shares a call out among threads: Walk(a, input, packed).run(unit0, unit1, pair0, pair1) on each. Walk::kLongStrips:
+// see StripInput.
 template <class Walk>
 void run_strips(const QConv2d& a) {
   const Conv2dGeometry& g = a.g;
   const PackedQConv pk = unpack_direct(a);
-  const StripInput input(a);
+  const StripInput input(a, Walk::kLongStrips);
   const int64_t units = input.units(), pairs = (pk.blocks + 1) / 2, threads = num_threads();
   if (units == 0 || pairs == 0) return;
   // Threads share out the pixels, and each reads all weights, or the channels, and each reads all pixels: whichever is

@@ -1,6 +1,5 @@
 // Direct int8 convolution on strips (qconv2d_strips.h) with vpdpbusd (qconv2d_vnni_zmm.h): 8 pixels by 2 blocks of
-// channels, or 16 by 1, are summed up in registers. A step is one dword of input channels. Strips that follow each
-// other are one call.
+// channels, or 16 by 1, are summed up in registers. A step is one dword of input channels.
 #include <algorithm>
 #include <cmath>
 
@@ -68,6 +67,7 @@ inline void multiply(const StripOperands& k, int row, __m512i (&acc)[kPixels][kB
 // The codes of 4 / kBlocks pixels: all channels of the blocks, or those of the mask.
 template <int kBlocks>
 inline void store_pixels(__m512i codes, std::byte* y, int64_t step, bool all, __mmask32 some) {
+  if (all && step == kBlocks * kLanes) return _mm512_storeu_si512(y, codes);
   if constexpr (kBlocks == 2) {
     if (all) return store_halves(codes, y, y + step);
     _mm256_mask_storeu_epi8(y, some, _mm512_castsi512_si256(codes));
@@ -184,20 +184,19 @@ Clamp clamp_for(const QConv2d& a) {
 
 class Walk : StripWalk {
  public:
+  static constexpr bool kLongStrips = true;
+
   Walk(const QConv2d& conv, const StripInput& strips, const PackedQConv& packed)
       : StripWalk(conv, strips, packed, 4), clamp(clamp_for(conv)) {}
 
   void run(int64_t unit0, int64_t unit1, int64_t pair0, int64_t pair1) {
     for_parts(unit0, unit1, pair1 - pair0, [&](const Strip* strips, int64_t count) {
-      Scratch<int64_t> runs(count);  // of strips that are one call, at the place of the first
-      for (int64_t i = 0; i < count; i += runs[i]) runs[i] = contiguous(strips + i, count - i);
       for (int64_t pair = pair0; pair < pair1; ++pair) {
         const bool two = pair * 2 + 1 < pk.blocks;
         set_blocks(pair * 2, pair * 2 + 2, two ? 2 : 1);
-        for (int64_t i = 0; i < count; i += runs[i]) {
+        for (int64_t i = 0; i < count; ++i) {
           StripTarget t;
           set_strips(strips + i, 1, t);
-          if (runs[i] > 1) t.last[0] = int(runs[i] * kStrip);
           if (two)
             write<2>(k, sink, t, clamp);
           else
