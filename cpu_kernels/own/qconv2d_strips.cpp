@@ -13,6 +13,9 @@ constexpr int64_t round_up(int64_t v, int64_t to) { return ceil_div(v, to) * to;
 
 constexpr int64_t kLongest = 64;  // step
 
+// Bytes of a row: copying fewer takes less time than a strip of its own for each end of the row.
+constexpr int64_t kSaving = 2048;
+
 // Whether strips are parts of output rows.
 bool is_wide(const Conv2dGeometry& g) { return g.ow >= kStrip; }
 
@@ -69,7 +72,7 @@ StripInput::StripInput(const QConv2d& a, bool long_strips)
       strips_ = ceil_div(g_.ow, kStrip);
       pitch_ = g_.stride_w * pixel_;
       end_pixels_ = (kStrip - 1) * g_.stride_w + (g_.kw - 1) * g_.dil_w + 1;
-      ends_ = copies_ && has_whole_rows() && strips_ > 2 && 2 * end_pixels_ <= g_.iw &&
+      ends_ = copies_ && has_whole_rows() && strips_ > 2 && (g_.iw - 2 * end_pixels_) * pixel_ >= kSaving &&
               kStrip * g_.stride_w >= g_.pad_w &&
               kStrip * (strips_ - 2) * g_.stride_w - g_.pad_w + end_pixels_ <= g_.iw;
       row_bytes_ =
