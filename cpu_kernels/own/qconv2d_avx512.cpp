@@ -13,19 +13,24 @@ MININN_TARGET_AVX512VNNI
 namespace mininn::cpu::own {
 namespace {
 
-// Adds the four values at each x[p] + offset times their weights of V blocks, `w_block` bytes apart.
-template <int P, int V>
-inline void add_dword(__m512i (&acc)[P][V], const uint8_t* const (&x)[P], int64_t offset, const int8_t* w,
-                      int64_t w_block) {
-  __m512i weights[V];
+// Adds the next four times kDwords values of each pixel times their weights of V blocks, `w_block` bytes apart.
+template <int kDwords, int P, int V>
+inline void add_dwords(__m512i (&acc)[P][V], const uint8_t* (&x)[P], const int8_t*& w, int64_t w_block) {
 #pragma GCC unroll 4
-  for (int v = 0; v < V; ++v) weights[v] = _mm512_loadu_si512(w + v * w_block);
+  for (int i = 0; i < kDwords; ++i) {
+    __m512i weights[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) weights[v] = _mm512_loadu_si512(w + i * 64 + v * w_block);
 #pragma GCC unroll 16
-  for (int p = 0; p < P; ++p) {
-    const __m512i values = broadcast_dword(x[p] + offset);
+    for (int p = 0; p < P; ++p) {
+      const __m512i values = broadcast_dword(x[p] + i * 4);
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) acc[p][v] = _mm512_dpbusd_epi32(acc[p][v], values, weights[v]);
+      for (int v = 0; v < V; ++v) acc[p][v] = _mm512_dpbusd_epi32(acc[p][v], values, weights[v]);
+    }
   }
+#pragma GCC unroll 16
+  for (int p = 0; p < P; ++p) x[p] += kDwords * 4;
+  w += kDwords * 64;
 }
 
 template <int P, int V>
@@ -40,11 +45,9 @@ void tile(const QTile& t) {
 #pragma GCC unroll 8
     for (int p = 0; p < P; ++p) x[p] = t.x[tap * kTilePixels + p];
     const int8_t* w = t.w + t.tap_offset[tap];
-    int64_t c = 0;
-    for (; c + 16 <= t.steps * 4; c += 16, w += 256)
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) add_dword(acc, x, c + i * 4, w + i * 64, t.w_block);
-    for (; c < t.steps * 4; c += 4, w += 64) add_dword(acc, x, c, w, t.w_block);
+    int64_t left = t.steps;
+    for (; left >= 4; left -= 4) add_dwords<4>(acc, x, w, t.w_block);
+    for (; left > 0; --left) add_dwords<1>(acc, x, w, t.w_block);
   }
   if (V % 2 == 0 && P > 1 && t.channels == V * 16 && !t.f32) {
 #pragma GCC unroll 2

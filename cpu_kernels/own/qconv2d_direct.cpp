@@ -302,6 +302,7 @@ class Walk {
   void set_pixels(int64_t tile, int64_t group) {
     PixelOrder::Pixel px = next;
     t.pixels = order.pixels(tile, px, kPixels);
+    in_row = order.across_images || px.ow + t.pixels <= g.ow;
     const int64_t at = (px.n * g.oh + px.oh) * g.ow + px.ow, step = order.across_images ? g.oh * g.ow : 1;
     const int64_t y_pixel = t.f32 ? g.oc * 4 : a.y.strides[3], r_pixel = t.has_residual ? a.residual.strides[3] : 0;
     std::byte* y = a.y.data + at * y_pixel;
@@ -340,14 +341,37 @@ class Walk {
   bool all_inside(int i) const { return (row[i] >= 0) & (row[i] <= last_row) & (col[i] >= 0) & (col[i] <= last_col); }
 
   void set_taps() {
+    t.taps = 0;
+    t.tap_offset = listed_w_offset;
+    if (in_row && !isa.depthwise) return set_taps_of_row();
     bool all = true;
     for (int i = 0; i < kPixels; ++i) all &= all_inside(i);
     if (!all) return set_border_taps();
-    t.taps = int(g.kh * g.kw);
-    t.tap_offset = w_offset;
-    for (int tap = 0; tap < t.taps; ++tap)
-      for (int i = 0; i < kPixels; ++i)
-        taps[tap * kTilePixels + i] = reinterpret_cast<const uint8_t*>(origin[i] + x_offset[tap]);
+    for (int64_t tap = 0; tap < g.kh * g.kw; ++tap) add_tap(tap);
+  }
+
+  // Lists a tap that all pixels have.
+  void add_tap(int64_t tap) {
+    const uint8_t** const pointers = taps + t.taps * kTilePixels;
+    for (int i = 0; i < kPixels; ++i) pointers[i] = reinterpret_cast<const uint8_t*>(origin[i] + x_offset[tap]);
+    listed_w_offset[t.taps++] = w_offset[tap];
+  }
+
+  // Where all are in_row, their columns ascend. Lists the taps that meet any input.
+  void set_taps_of_row() {
+    const auto [kh0, kh1] = valid_taps(row[0], g.ih, g.kh, 1, 0, g.dil_h);
+    for (int64_t kh = kh0; kh < kh1; ++kh)
+      for (int64_t kw = 0; kw < g.kw; ++kw) {
+        const int64_t tap = kh * g.kw + kw, w = kw * g.dil_w, first = col[0] + w, last = col[kPixels - 1] + w;
+        if (first >= 0 && last < g.iw) {
+          add_tap(tap);
+        } else if (last >= 0 && first < g.iw) {
+          const int taken = t.taps;
+          add_tap(tap);
+          for (int i = 0; i < kPixels; ++i)
+            if (uint64_t(col[i] + w) >= uint64_t(g.iw)) taps[taken * kTilePixels + i] = padding;
+        }
+      }
   }
 
   // Lists the taps that meet at least one pixel of the input. Whether they do is a matter of rows and of columns; masks
@@ -356,8 +380,6 @@ class Walk {
     uintptr_t col_mask[kMaxTaps][kPixels];
     for (int64_t kw = 0; kw < g.kw; ++kw)
       for (int i = 0; i < kPixels; ++i) col_mask[kw][i] = -uintptr_t(uint64_t(col[i] + kw * g.dil_w) < uint64_t(g.iw));
-    t.taps = 0;
-    t.tap_offset = border_w_offset;
     for (int64_t kh = 0; kh < g.kh; ++kh) {
       uintptr_t row_mask[kPixels], any_row = 0;
       for (int i = 0; i < kPixels; ++i) {
@@ -375,7 +397,7 @@ class Walk {
           any |= mask;
           pointers[i] = reinterpret_cast<const uint8_t*>(((origin[i] + x_offset[tap]) & mask) | (outside & ~mask));
         }
-        if (any || isa.depthwise) border_w_offset[t.taps++] = w_offset[tap];
+        if (any || isa.depthwise) listed_w_offset[t.taps++] = w_offset[tap];
       }
     }
   }
@@ -420,11 +442,12 @@ class Walk {
   Scratch<uint8_t> patches;
   QTile t;
   PixelOrder::Pixel next{};
+  bool in_row = false;                 // the tile's pixels are of one row, or of one position in several images
   uintptr_t origin[kPixels];           // the addresses of tap (0, 0), which may lie outside of the input
   int64_t row[kPixels], col[kPixels];  // its coordinates
   const uint8_t* taps[kMaxTaps * kTilePixels];
   uintptr_t x_offset[kMaxTaps];  // bytes from tap (0, 0)
-  int64_t w_offset[kMaxTaps], border_w_offset[kMaxTaps];
+  int64_t w_offset[kMaxTaps], listed_w_offset[kMaxTaps];
 };
 
 template <int kPixels>
