@@ -61,6 +61,9 @@ int64_t weight_sum(const QConv2d& a, int64_t o, std::pair<int64_t, int64_t> rows
   return sum;
 }
 
+// Whether each output pixel's input is copied into a row: a copy costs less than a tap of so few channels.
+bool copies_patches(const Conv2dGeometry& g) { return g.icg() <= 8 && g.kh * g.kw > 1; }
+
 // The order in which output pixels are visited. Across images at one position, every pixel of a tile has the same taps,
 // so none multiplies padding; within an image, neighbours share input rows.
 struct PixelOrder {
@@ -69,8 +72,9 @@ struct PixelOrder {
 
   // Across images where taps on padding are skipped, that is worth it (at 4% it is not) and few slots of the last tile
   // stay empty.
-  PixelOrder(const Conv2dGeometry& geometry, int64_t quantum, bool skips_taps) : g(geometry) {
-    const int64_t slots = (g.n + quantum - 1) / quantum * quantum;
+  PixelOrder(const QConv2d& a, const QDirectIsa& isa) : g(a.g) {
+    const int64_t slots = round_up(g.n, isa.quantum);
+    const bool skips_taps = !isa.depthwise && !copies_patches(g);
     across_images = skips_taps && (g.pad_h > 0 || g.pad_w > 0) && g.n * 10 >= slots * 9 && padding_share(g) > 0.05;
   }
 
@@ -104,9 +108,6 @@ struct PixelOrder {
 std::vector<uint8_t> padding_pixel(const QConv2d& a, const QDirectIsa& isa) {
   return std::vector<uint8_t>(size_t(round_up(isa.depthwise ? a.g.oc : a.g.icg(), 4)), uint8_t(isa.recode));
 }
-
-// Whether each output pixel's input is copied into a row: a copy costs less than a tap of so few channels.
-bool copies_patches(const Conv2dGeometry& g) { return g.icg() <= 8 && g.kh * g.kw > 1; }
 
 // Bytes from a tap to the next in a row of packed weights.
 int64_t tap_bytes_of(const Conv2dGeometry& g) { return copies_patches(g) ? g.icg() : round_up(g.icg(), 4); }
@@ -247,6 +248,7 @@ class Walk {
       }
     t.steps = copies ? row_bytes / 4 : tap_bytes / 4;
     t.x = taps;
+    t.tap_offset = listed_w_offset;
     t.w_block = pk.w_block;
     t.multiplier = a.multiplier.as<float>();
     t.has_residual = bool(a.residual);
@@ -341,37 +343,56 @@ class Walk {
   bool all_inside(int i) const { return (row[i] >= 0) & (row[i] <= last_row) & (col[i] >= 0) & (col[i] <= last_col); }
 
   void set_taps() {
-    t.taps = 0;
-    t.tap_offset = listed_w_offset;
-    if (in_row && !isa.depthwise) return set_taps_of_row();
+    t.taps = t.without_first = t.without_last = 0;
     bool all = true;
-    for (int i = 0; i < kPixels; ++i) all &= all_inside(i);
-    if (!all) return set_border_taps();
-    for (int64_t tap = 0; tap < g.kh * g.kw; ++tap) add_tap(tap);
+    if (in_row)
+      all = all_inside(0) & all_inside(kPixels - 1);
+    else
+      for (int i = 0; i < kPixels; ++i) all &= all_inside(i);
+    if (all)
+      for (int64_t tap = 0; tap < g.kh * g.kw; ++tap) add_tap(tap);
+    else if (in_row && !isa.depthwise)
+      set_taps_of_row();
+    else
+      set_border_taps();
   }
 
-  // Lists a tap that all pixels have.
-  void add_tap(int64_t tap) {
+  // Lists a tap. Returns the pixels' pointers, as if all had it.
+  const uint8_t** add_tap(int64_t tap) {
     const uint8_t** const pointers = taps + t.taps * kTilePixels;
     for (int i = 0; i < kPixels; ++i) pointers[i] = reinterpret_cast<const uint8_t*>(origin[i] + x_offset[tap]);
     listed_w_offset[t.taps++] = w_offset[tap];
+    return pointers;
   }
 
   // Where all are in_row, their columns ascend. Lists the taps that meet any input.
   void set_taps_of_row() {
     const auto [kh0, kh1] = valid_taps(row[0], g.ih, g.kh, 1, 0, g.dil_h);
-    for (int64_t kh = kh0; kh < kh1; ++kh)
-      for (int64_t kw = 0; kw < g.kw; ++kw) {
-        const int64_t tap = kh * g.kw + kw, w = kw * g.dil_w, first = col[0] + w, last = col[kPixels - 1] + w;
-        if (first >= 0 && last < g.iw) {
-          add_tap(tap);
-        } else if (last >= 0 && first < g.iw) {
-          const int taken = t.taps;
-          add_tap(tap);
+    enum Kind { all, not_first, not_last, none };
+    const auto kind_of = [&](int64_t kw) {
+      const int64_t first = col[0] + kw * g.dil_w, last = col[kPixels - 1] + kw * g.dil_w;
+      return first >= g.iw || last < 0 ? none : first < 0 ? not_first : last >= g.iw ? not_last : all;
+    };
+    const auto list = [&](auto wanted) {
+      const int before = t.taps;
+      for (int64_t kh = kh0; kh < kh1; ++kh)
+        for (int64_t kw = 0; kw < g.kw; ++kw) {
+          const Kind kind = kind_of(kw);
+          if (!wanted(kind)) continue;
+          const uint8_t** const pointers = add_tap(kh * g.kw + kw);
+          if (kind == all) continue;
           for (int i = 0; i < kPixels; ++i)
-            if (uint64_t(col[i] + w) >= uint64_t(g.iw)) taps[taken * kTilePixels + i] = padding;
+            if (uint64_t(col[i] + kw * g.dil_w) >= uint64_t(g.iw)) pointers[i] = padding;
         }
-      }
+      return t.taps - before;
+    };
+    if (isa.skips_ends) {
+      list([](Kind kind) { return kind == all; });
+      t.without_first = list([](Kind kind) { return kind == not_first; });
+      t.without_last = list([](Kind kind) { return kind == not_last; });
+    } else {
+      list([](Kind kind) { return kind != none; });
+    }
   }
 
   // Lists the taps that meet at least one pixel of the input. Whether they do is a matter of rows and of columns; masks
@@ -397,7 +418,8 @@ class Walk {
           any |= mask;
           pointers[i] = reinterpret_cast<const uint8_t*>(((origin[i] + x_offset[tap]) & mask) | (outside & ~mask));
         }
-        if (any || isa.depthwise) listed_w_offset[t.taps++] = w_offset[tap];
+        if (!any && !isa.depthwise) continue;
+        listed_w_offset[t.taps++] = w_offset[tap];
       }
     }
   }
@@ -409,7 +431,7 @@ class Walk {
     const int64_t kw = g.kw, all = g.kh * g.kw, bytes = tap_bytes;
     const auto copy = [](uint8_t* to, const uint8_t* from) { std::memcpy(to, from, sizeof(Word)); };
     t.taps = 1;
-    t.tap_offset = w_offset;
+    listed_w_offset[0] = 0;
     for (int i = 0; i < t.pixels; ++i) {
       uint8_t* to = patches.data() + i * row_bytes;
       taps[i] = to;
@@ -454,7 +476,7 @@ template <int kPixels>
 void run_tiles(const QConv2d& a, const QDirectIsa& isa) {
   const Conv2dGeometry& g = a.g;
   const PackedQConv pk = unpack_direct(a);
-  const PixelOrder order(g, isa.quantum, !isa.depthwise && !copies_patches(g));
+  const PixelOrder order(a, isa);
   const std::vector<uint8_t> padding = padding_pixel(a, isa);
   const int64_t tiles = order.tiles(kPixels), calls = (pk.blocks + isa.blocks - 1) / isa.blocks;
   if (tiles == 0 || calls == 0) return;
@@ -478,10 +500,13 @@ void run_tiles(const QConv2d& a, const QDirectIsa& isa) {
 
 }  // namespace
 
+bool tiles_across_images(const QConv2d& a, const QDirectIsa& isa) { return PixelOrder(a, isa).across_images; }
+
 void run_direct(const QConv2d& a, const QDirectIsa& isa) {
   switch (isa.pixels) {  // the sizes of the families, as constants for the loops over a tile's pixels
     case 4: return run_tiles<4>(a, isa);
     case 6: return run_tiles<6>(a, isa);
+    case 7: return run_tiles<7>(a, isa);
     case 8: return run_tiles<8>(a, isa);
   }
   throw Error(message("own.direct: no loop for tiles of ", isa.pixels, " pixels"));
