@@ -22,7 +22,10 @@ inline void add_dwords(__m512i (&acc)[P][V], const uint8_t* (&x)[P], const int8_
   for (int i = 0; i < kDwords; ++i) {
     __m512i weights[V];
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) weights[v] = _mm512_loadu_si512(w + i * 64 + v * w_block);
+    for (int v = 0; v < V; ++v) {
+      weights[v] = _mm512_loadu_si512(w + i * 64 + v * w_block);
+      __asm__("" : "+v"(weights[v]));  // else GCC reads them again for each of few pixels
+    }
 #pragma GCC unroll 16
     for (int p = kBegin; p < kEnd; ++p) {
       const __m512i values = broadcast_dword(x[p] + i * 4);
@@ -35,35 +38,41 @@ inline void add_dwords(__m512i (&acc)[P][V], const uint8_t* (&x)[P], const int8_
   w += kDwords * 64;
 }
 
-// Taps [first, end), of pixels [kBegin, kEnd).
+// Of `steps` dwords of a tap, whose pixels begin at from[p] + offset.
 template <int kBegin, int kEnd, int P, int V>
-inline void add_taps(__m512i (&acc)[P][V], const QTile& t, int first, int end) {
-  for (int tap = first; tap < end; ++tap) {
-    const uint8_t* x[P];
+inline void add_tap(__m512i (&acc)[P][V], const uint8_t* const* from, int64_t offset, const int8_t* w, int64_t w_block,
+                    int64_t steps) {
+  const uint8_t* x[P];
 #pragma GCC unroll 8
-    for (int p = kBegin; p < kEnd; ++p) x[p] = t.x[tap * kTilePixels + p];
-    const int8_t* w = t.w + t.tap_offset[tap];
-    int64_t left = t.steps;
-    for (; left >= 4; left -= 4) add_dwords<4, kBegin, kEnd>(acc, x, w, t.w_block);
-    for (; left > 0; --left) add_dwords<1, kBegin, kEnd>(acc, x, w, t.w_block);
-  }
+  for (int p = kBegin; p < kEnd; ++p) x[p] = from[p] + offset;
+  for (; steps >= 4; steps -= 4) add_dwords<4, kBegin, kEnd>(acc, x, w, w_block);
+  for (; steps > 0; --steps) add_dwords<1, kBegin, kEnd>(acc, x, w, w_block);
+}
+
+// Dwords [step, step + steps) of a tap of the tile's pixels from `first` on. Of pixels in a row the first or the last
+// one may meet padding; its products are left out.
+template <int P, int V>
+inline void add_tap(__m512i (&acc)[P][V], const QTile& t, int tap, int first, int64_t step, int64_t steps) {
+  const uint8_t* const* const x = t.x + tap * kTilePixels + first;
+  const int8_t* const w = t.w + t.tap_offset[tap] + step * 64;
+  if (P >= 4 && x[0] == t.padding)
+    add_tap<1, P>(acc, x, step * 4, w, t.w_block, steps);
+  else if (P >= 4 && x[P - 1] == t.padding)
+    add_tap<0, P - 1>(acc, x, step * 4, w, t.w_block, steps);
+  else
+    add_tap<0, P>(acc, x, step * 4, w, t.w_block, steps);
 }
 
 template <int P, int V>
-void tile(const QTile& t) {
-  __m512i acc[P][V];
+inline void begin(__m512i (&acc)[P][V], const QTile& t, int first) {
 #pragma GCC unroll 8
   for (int p = 0; p < P; ++p)
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) acc[p][v] = _mm512_loadu_si512(t.bias[p] + t.bias_channel + 16 * v);
-  if constexpr (P >= 7) {
-    const int not_last = t.taps - t.without_last, not_first = not_last - t.without_first;
-    add_taps<0, P>(acc, t, 0, not_first);
-    add_taps<1, P>(acc, t, not_first, not_last);
-    add_taps<0, P - 1>(acc, t, not_last, t.taps);
-  } else {
-    add_taps<0, P>(acc, t, 0, t.taps);
-  }
+    for (int v = 0; v < V; ++v) acc[p][v] = _mm512_loadu_si512(t.bias[first + p] + t.bias_channel + 16 * v);
+}
+
+template <int P, int V>
+inline void finish(const __m512i (&acc)[P][V], const QTile& t, int first) {
   if (V % 2 == 0 && P > 1 && t.channels == V * 16 && !t.f32) {
 #pragma GCC unroll 2
     for (int v = 0; v + 1 < V; v += 2) {
@@ -72,7 +81,7 @@ void tile(const QTile& t) {
 #pragma GCC unroll 4
       for (int pair = 0; pair < P; pair += 2) {
         const int p = pair < P - 1 ? pair : P - 2;
-        store_pair(low, high, p, acc[p][v], acc[p][v + 1], acc[p + 1][v], acc[p + 1][v + 1]);
+        store_pair(low, high, first + p, acc[p][v], acc[p][v + 1], acc[p + 1][v], acc[p + 1][v + 1]);
       }
     }
     return;
@@ -82,8 +91,34 @@ void tile(const QTile& t) {
     const ZmmEpilogue epilogue(t, v);
 #pragma GCC unroll 8
     for (int p = 0; p < P; ++p)
-      if (p < t.pixels) epilogue.store(p, acc[p][v]);
+      if (first + p < t.pixels) epilogue.store(first + p, acc[p][v]);
   }
+}
+
+template <int P, int V>
+void tile(const QTile& t) {
+  __m512i acc[P][V];
+  begin(acc, t, 0);
+  for (int tap = 0; tap < t.taps; ++tap) add_tap(acc, t, tap, 0, 0, t.steps);
+  finish(acc, t, 0);
+}
+
+// Up to four rows of 4 pixels. Many weights meet few pixels where maps are so small: the rows take turns with as many
+// of a tap's as stay in the L1 cache, and sums wait in memory meanwhile.
+template <int V>
+void four_rows(const QTile& t) {
+  constexpr int64_t kSteps = 128;
+  __m512i sums[4][4][V];
+  const int rows = (t.pixels + 3) / 4;
+  for (int row = 0; row < rows; ++row) begin(sums[row], t, row * 4);
+  for (int tap = 0; tap < t.taps; ++tap)
+    for (int64_t step = 0; step < t.steps; step += kSteps)
+      for (int row = 0; row < rows; ++row) {
+        const uint8_t* const* const x = t.x + tap * kTilePixels + row * 4;
+        if (x[0] == t.padding && x[1] == t.padding && x[2] == t.padding && x[3] == t.padding) continue;
+        add_tap(sums[row], t, tap, row * 4, step, t.steps - step < kSteps ? t.steps - step : kSteps);
+      }
+  for (int row = 0; row < rows; ++row) finish(sums[row], t, row * 4);
 }
 
 }  // namespace
@@ -96,9 +131,11 @@ namespace {
 QTileFn tile_function(int pixels, int blocks) {
   static constexpr QTileFn one[] = {tile<1, 1>, tile<2, 1>, tile<4, 1>, tile<7, 1>, tile<8, 1>};
   static constexpr QTileFn two[] = {tile<1, 2>, tile<2, 2>, tile<4, 2>, tile<7, 2>, tile<8, 2>};
-  const int i = pixels > 7 ? 4 : pixels > 4 ? 3 : pixels > 2 ? 2 : pixels - 1;
-  // Three and four blocks exist for tiles of kRowsOfFour only.
-  return blocks == 4 ? tile<4, 4> : blocks == 3 ? tile<4, 3> : blocks == 2 ? two[i] : one[i];
+  return (blocks == 1 ? one : two)[pixels > 7 ? 4 : pixels > 4 ? 3 : pixels > 2 ? 2 : pixels - 1];
+}
+QTileFn four_rows_function(int, int blocks) {
+  static constexpr QTileFn functions[] = {four_rows<1>, four_rows<2>, four_rows<3>, four_rows<4>};
+  return functions[blocks - 1];
 }
 
 constexpr QDirectIsa kIsa{.lanes = 16,
@@ -107,15 +144,14 @@ constexpr QDirectIsa kIsa{.lanes = 16,
                           .quantum = 8,
                           .weights_in_cache = int64_t{512} << 10,
                           .recode = 0,
-                          .tile = tile_function,
-                          .skips_ends = true};
+                          .tile = tile_function};
 constexpr QDirectIsa kRowsOfFour = [] {
   QDirectIsa isa = kIsa;
-  isa.pixels = isa.blocks = isa.quantum = 4;
-  isa.skips_ends = false;  // what takes the time is reading weights
+  isa.pixels = isa.quantum = 16;
+  isa.blocks = 4;
+  isa.tile = four_rows_function;
   return isa;
 }();
-
 constexpr QDirectIsa kRowsOfSeven = [] {
   QDirectIsa isa = kIsa;
   isa.pixels = isa.quantum = 7;
@@ -124,7 +160,7 @@ constexpr QDirectIsa kRowsOfSeven = [] {
 
 const QDirectIsa& isa_for(const QConv2d& a) {
   if (a.g.pad_w == 0 || tiles_across_images(a, kIsa)) return kIsa;
-  if (a.g.ow == kRowsOfFour.pixels) return kRowsOfFour;
+  if (a.g.ow == 4) return kRowsOfFour;
   return a.g.ow % kIsa.pixels != 0 && a.g.ow % kRowsOfSeven.pixels == 0 ? kRowsOfSeven : kIsa;
 }
 

@@ -249,6 +249,7 @@ class Walk {
     t.steps = copies ? row_bytes / 4 : tap_bytes / 4;
     t.x = taps;
     t.tap_offset = listed_w_offset;
+    t.padding = padding;
     t.w_block = pk.w_block;
     t.multiplier = a.multiplier.as<float>();
     t.has_residual = bool(a.residual);
@@ -260,7 +261,8 @@ class Walk {
 
   // Tiles [tile0, tile1) times calls [call0, call1) of every group; a call is up to isa.blocks blocks of channels.
   void run(int64_t tile0, int64_t tile1, int64_t call0, int64_t call1) {
-    const int64_t in_cache = std::max<int64_t>(1, isa.weights_in_cache / (pk.w_block * isa.blocks));
+    const int64_t in_cache =
+        tile1 - tile0 == 1 ? call1 - call0 : std::max<int64_t>(1, isa.weights_in_cache / (pk.w_block * isa.blocks));
     for (int64_t group = 0; group < groups; ++group)
       for (int64_t first = call0; first < call1; first += in_cache) {
         next = order.first(tile0, kPixels);
@@ -343,7 +345,7 @@ class Walk {
   bool all_inside(int i) const { return (row[i] >= 0) & (row[i] <= last_row) & (col[i] >= 0) & (col[i] <= last_col); }
 
   void set_taps() {
-    t.taps = t.without_first = t.without_last = 0;
+    t.taps = 0;
     bool all = true;
     if (in_row)
       all = all_inside(0) & all_inside(kPixels - 1);
@@ -368,31 +370,15 @@ class Walk {
   // Where all are in_row, their columns ascend. Lists the taps that meet any input.
   void set_taps_of_row() {
     const auto [kh0, kh1] = valid_taps(row[0], g.ih, g.kh, 1, 0, g.dil_h);
-    enum Kind { all, not_first, not_last, none };
-    const auto kind_of = [&](int64_t kw) {
-      const int64_t first = col[0] + kw * g.dil_w, last = col[kPixels - 1] + kw * g.dil_w;
-      return first >= g.iw || last < 0 ? none : first < 0 ? not_first : last >= g.iw ? not_last : all;
-    };
-    const auto list = [&](auto wanted) {
-      const int before = t.taps;
-      for (int64_t kh = kh0; kh < kh1; ++kh)
-        for (int64_t kw = 0; kw < g.kw; ++kw) {
-          const Kind kind = kind_of(kw);
-          if (!wanted(kind)) continue;
-          const uint8_t** const pointers = add_tap(kh * g.kw + kw);
-          if (kind == all) continue;
-          for (int i = 0; i < kPixels; ++i)
-            if (uint64_t(col[i] + kw * g.dil_w) >= uint64_t(g.iw)) pointers[i] = padding;
-        }
-      return t.taps - before;
-    };
-    if (isa.skips_ends) {
-      list([](Kind kind) { return kind == all; });
-      t.without_first = list([](Kind kind) { return kind == not_first; });
-      t.without_last = list([](Kind kind) { return kind == not_last; });
-    } else {
-      list([](Kind kind) { return kind != none; });
-    }
+    for (int64_t kh = kh0; kh < kh1; ++kh)
+      for (int64_t kw = 0; kw < g.kw; ++kw) {
+        const int64_t w = kw * g.dil_w, first = col[0] + w, last = col[kPixels - 1] + w;
+        if (first >= g.iw || last < 0) continue;
+        const uint8_t** const pointers = add_tap(kh * g.kw + kw);
+        if (first >= 0 && last < g.iw) continue;
+        for (int i = 0; i < kPixels; ++i)
+          if (uint64_t(col[i] + w) >= uint64_t(g.iw)) pointers[i] = padding;
+      }
   }
 
   // Lists the taps that meet at least one pixel of the input. Whether they do is a matter of rows and of columns; masks
@@ -508,6 +494,7 @@ void run_direct(const QConv2d& a, const QDirectIsa& isa) {
     case 6: return run_tiles<6>(a, isa);
     case 7: return run_tiles<7>(a, isa);
     case 8: return run_tiles<8>(a, isa);
+    case 16: return run_tiles<16>(a, isa);
   }
   throw Error(message("own.direct: no loop for tiles of ", isa.pixels, " pixels"));
 }

@@ -30,11 +30,9 @@ inline constexpr int64_t kMaxTaps = 128;  // kh * kw
 // One call of a tile function: pixels x channels outputs. Plain data, so that target regions call no inline functions.
 struct QTile {
   int taps = 0;
-  // So many of them, at the end of the list, meet padding with the first pixel, and behind those with the last one. Its
-  // pointer leads to zeros; the product may be left out.
-  int without_first = 0, without_last = 0;
   int64_t steps = 0;                    // dwords of input channels per tap
   const uint8_t* const* x = nullptr;    // [taps][kTilePixels]
+  const uint8_t* padding = nullptr;     // where the pointers of pixels lead that have no such tap: zeros
   const int64_t* tap_offset = nullptr;  // [taps]: bytes into a block of weights
   const int8_t* w = nullptr;            // the first block
   int64_t w_block = 0;                  // bytes from a block of weights to the next
@@ -66,8 +64,6 @@ struct QDirectIsa {
   // The input as the kernel wants to see it: 0 for u8, 128 where x XOR 0x80 is multiplied as s8.
   int recode;
   QTileFn (*tile)(int pixels, int blocks);  // a function for at least that many pixels and blocks
-  // Tile functions leave out what QTile::without_first and without_last count; else these stay 0.
-  bool skips_ends = false;
   // Each output channel reads the input channel of the same number. A tile then has all taps and one group of channels,
   // and `steps` and `tap_offset` mean nothing.
   bool depthwise = false;
