@@ -5,7 +5,8 @@
 // wherever pixels begin: what a tap reads is a constant distance away. Weights, bias and multipliers are laid out for
 // the channels of each such chunk; their pattern repeats after a few of them. Four rows of a chunk are interleaved byte
 // by byte (unpack instructions, whose order of lanes the final packing undoes), and serve two output rows where the
-// stride is 1. Rows are copied first: they get their padding, and with a stride the columns are sorted by phase.
+// stride is 1. With a stride a chunk's input is that of one pixel and of the next, which are not neighbours: two loads
+// with masks. Padding is what loads leave out.
 //
 // Packed: per pattern, per tap column, for the first and for the second output row, [4 vectors][16 channels][4 rows]
 // s8; then per pattern [4][16] i32 of bias, into which the input's zero point is folded.
@@ -26,23 +27,28 @@ constexpr int kKernel = 3, kRows = 4;  // rows that are interleaved
 constexpr int64_t kChunk = 64;         // bytes
 constexpr int64_t kSetBytes = 4 * 64, kPatternBytes = kKernel * 2 * kSetBytes;
 
+// 64 bytes of an output row.
+struct Chunk {
+  int64_t at;                       // the first, counted from the row's
+  int64_t pixel, channel, pattern;  // there
+};
+
 // One or two rows of output.
 struct OutputRows {
-  const uint8_t* x[kRows];
-  int64_t tap[kKernel];  // bytes from a row's begin
+  const uint8_t* x[kRows];  // input rows; one of padding, where the map ends
+  int64_t channels, columns, stride, pad;
   int64_t bytes;         // of an output row
+  Chunk inside, behind;  // those from `inside` on, before `behind`, are whole, and all their taps are on the row
   int64_t patterns;
   const int8_t* w;          // [patterns][kPatternBytes]
   const int32_t* bias;      // [patterns][64]
   const float* multiplier;  // [patterns][64]
   uint8_t* y[2];
-  const uint8_t* residual[2];
-  // The input rows that will be copied next, which come from beyond L2: as many lines as this are fetched per chunk.
+  // The input rows that will be read next, which come from beyond L2: as many lines as this are fetched per chunk.
   uintptr_t ahead;  // an address, which may lie behind the input
   int64_t ahead_lines;
   CodeRange range;
-  float residual_scale;
-  int32_t residual_zero;
+  uint8_t padding;
 };
 
 }  // namespace
@@ -62,67 +68,99 @@ inline void interleave_bytes(__m512i a, __m512i b, __m512i c, __m512i d, __m512i
   out[3] = _mm512_unpackhi_epi16(ab_hi, cd_hi);
 }
 
-// Pixels of `bytes` bytes, `step` bytes apart, one behind the other. Writes up to 63 bytes more.
-void copy_pixels(uint8_t* to, const uint8_t* from, int64_t count, int64_t bytes, int64_t step) {
-  const int64_t whole = bytes / kChunk * kChunk;
-  const __mmask64 rest = (__mmask64{1} << bytes % kChunk) - 1;
-  for (int64_t c = 0; c < count; ++c, to += bytes, from += step) {
-    for (int64_t i = 0; i < whole; i += kChunk) _mm512_storeu_si512(to + i, _mm512_loadu_si512(from + i));
-    if (rest) _mm512_storeu_si512(to + whole, _mm512_maskz_loadu_epi8(rest, from + whole));
-  }
+// Lanes [first, end) of 64.
+inline __mmask64 lanes(int64_t first, int64_t end) {
+  first = first < 0 ? 0 : first;
+  end = end > kChunk ? kChunk : end;
+  return end <= first ? 0 : ~__mmask64{0} >> (kChunk - (end - first)) << first;
 }
 
-template <int kOutputs, bool kResidual>
-void compute(const OutputRows& r) {
-  const ZmmCodes to(r.range, r.residual_scale, r.residual_zero);
-  const bool plain = begins_at_zero(r.range);
-  int64_t pattern = 0;
-  for (int64_t at = 0; at < r.bytes; at += kChunk) {
-    const int8_t* w = r.w + pattern * kPatternBytes;
-    const int32_t* bias = r.bias + pattern * kChunk;
-    const float* multiplier = r.multiplier + pattern * kChunk;
-    if (++pattern == r.patterns) pattern = 0;
-    for (int64_t i = 0; i < r.ahead_lines; ++i)
-      __builtin_prefetch(reinterpret_cast<const void*>(r.ahead + uintptr_t(at * r.ahead_lines + i * kChunk)));
+// Where a chunk's input is, in a row of it, counted from the first tap's. With a stride it is that of one pixel and of
+// the next, else of pixels that follow each other.
+template <bool kStrided, bool kInside>
+struct ChunkInput {
+  int64_t channels, to_next;                            // bytes to the next tap, and to the second pixel's input
+  __mmask64 first[kKernel] = {}, second[kKernel] = {};  // lanes that are the first pixel's (or any), and the second's
 
-    __m512i acc[kOutputs][4];
+  ChunkInput(const OutputRows& r, const Chunk& c) : channels(r.channels), to_next((r.stride - 1) * r.channels) {
+    const __mmask64 all = kStrided ? lanes(channels - c.channel, kChunk) : 0;
+#pragma GCC unroll 3
+    for (int64_t tap = 0; tap < kKernel; ++tap) {
+      const int64_t column = c.pixel * r.stride + tap - r.pad, next = column + r.stride;
+      const int64_t at = column * channels + c.channel;
+      second[tap] = kInside || (next >= 0 && next < r.columns) ? all : 0;
+      if (!kInside)
+        first[tap] = !kStrided ? lanes(-at, r.columns * channels - at) : column >= 0 && column < r.columns ? ~all : 0;
+    }
+  }
+
+  __m512i load(const uint8_t* x, int tap, __m512i padding) const {
+    const auto at = reinterpret_cast<uintptr_t>(x) + uintptr_t(tap * channels);  // may be outside, where no lane counts
+    const auto from = [](uintptr_t address) { return reinterpret_cast<const void*>(address); };
+    const __m512i v = kInside ? _mm512_loadu_si512(from(at)) : _mm512_mask_loadu_epi8(padding, first[tap], from(at));
+    return kStrided ? _mm512_mask_loadu_epi8(v, second[tap], from(at + uintptr_t(to_next))) : v;
+  }
+};
+
+template <int kOutputs, bool kStrided, bool kInside>
+inline void compute_chunk(const OutputRows& r, const ZmmCodes& to, const Chunk& c) {
+  const int32_t* const bias = r.bias + c.pattern * kChunk;
+  __m512i acc[kOutputs][4];
+#pragma GCC unroll 2
+  for (int o = 0; o < kOutputs; ++o)
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) acc[o][i] = _mm512_loadu_si512(bias + 16 * i);
+  const int8_t* const w = r.w + c.pattern * kPatternBytes;
+  const __m512i padding = _mm512_set1_epi8(char(r.padding));
+  const ChunkInput<kStrided, kInside> input(r, c);
+  const int64_t at = (c.pixel * r.stride - r.pad) * r.channels + c.channel;
+#pragma GCC unroll 3
+  for (int k = 0; k < kKernel; ++k) {
+    const auto row = [&](int i) { return input.load(r.x[i] + at, k, padding); };
+    const __m512i first = row(0);
+    __m512i x[4];
+    interleave_bytes(first, row(1), row(2), kOutputs == 2 ? row(3) : first, x);  // the fourth meets weights of zero
 #pragma GCC unroll 2
     for (int o = 0; o < kOutputs; ++o)
 #pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) acc[o][i] = _mm512_loadu_si512(bias + 16 * i);
-#pragma GCC unroll 3
-    for (int k = 0; k < kKernel; ++k) {
-      const int64_t from = at + r.tap[k];
-      __m512i x[4];
-      interleave_bytes(_mm512_loadu_si512(r.x[0] + from), _mm512_loadu_si512(r.x[1] + from),
-                       _mm512_loadu_si512(r.x[2] + from), _mm512_loadu_si512(r.x[3] + from), x);
-#pragma GCC unroll 2
-      for (int o = 0; o < kOutputs; ++o)
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; ++i)
-          acc[o][i] = _mm512_dpbusd_epi32(acc[o][i], x[i], _mm512_loadu_si512(w + (k * 2 + o) * kSetBytes + i * 64));
-    }
-
-    const int64_t left = r.bytes - at;
-    const __mmask64 mask = left >= kChunk ? ~__mmask64{0} : (__mmask64{1} << left) - 1;
-#pragma GCC unroll 2
-    for (int o = 0; o < kOutputs; ++o) {
-      __m512i residual[4], codes[4];
-      if (kResidual) {
-        const __m512i bytes = _mm512_maskz_loadu_epi8(mask, r.residual[o] + at), none = _mm512_setzero_si512();
-        interleave_bytes(bytes, none, none, none, residual);
-      }
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) {
-        const __m512 scale = _mm512_loadu_ps(multiplier + 16 * i);
-        const __m512 t = kResidual ? to.scaled(acc[o][i], scale, residual[i]) : to.scaled(acc[o][i], scale);
-        codes[i] = plain ? to.codes_to_pack<Clamp::above>(t) : to.codes(t);
-      }
-      _mm512_mask_storeu_epi8(
-          r.y[o] + at, mask,
-          _mm512_packus_epi16(_mm512_packus_epi32(codes[0], codes[1]), _mm512_packus_epi32(codes[2], codes[3])));
-    }
+      for (int i = 0; i < 4; ++i)
+        acc[o][i] = _mm512_dpbusd_epi32(acc[o][i], x[i], _mm512_loadu_si512(w + (k * 2 + o) * kSetBytes + i * 64));
   }
+
+  const float* const multiplier = r.multiplier + c.pattern * kChunk;
+#pragma GCC unroll 2
+  for (int o = 0; o < kOutputs; ++o) {
+    __m512i v[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) v[i] = to.rounded(to.scaled(acc[o][i], _mm512_loadu_ps(multiplier + 16 * i)));
+    const __m512i codes = to.packed(v[0], v[1], v[2], v[3]);
+    if (kInside)
+      _mm512_storeu_si512(r.y[o] + c.at, codes);
+    else
+      _mm512_mask_storeu_epi8(r.y[o] + c.at, lanes(0, r.bytes - c.at), codes);
+  }
+}
+
+// The chunks from c on, before byte `end`. Not inlined: else GCC keeps addresses that the ways to call this share in
+// registers that it does not have.
+template <int kOutputs, bool kStrided, bool kInside>
+__attribute__((noinline)) void compute_chunks(const OutputRows& rows, Chunk c, int64_t end) {
+  const OutputRows r = rows;  // which no store can change
+  const ZmmCodes to(r.range, 0, 0);
+  for (; c.at < end; c.at += kChunk) {
+    for (int64_t i = 0; i < r.ahead_lines; ++i)
+      __builtin_prefetch(reinterpret_cast<const void*>(r.ahead + uintptr_t(c.at * r.ahead_lines + i * kChunk)));
+    compute_chunk<kOutputs, kStrided, kInside>(r, to, c);
+    if (++c.pattern == r.patterns) c.pattern = 0;
+    for (c.channel += kChunk; c.channel >= r.channels; c.channel -= r.channels) ++c.pixel;
+  }
+}
+
+template <int kOutputs, bool kStrided>
+void compute(const OutputRows& r) {
+  compute_chunks<kOutputs, kStrided, false>(r, {}, r.inside.at);
+  compute_chunks<kOutputs, kStrided, true>(r, r.inside, r.behind.at);
+  compute_chunks<kOutputs, kStrided, false>(r, r.behind, r.bytes);
 }
 
 }  // namespace
@@ -139,65 +177,22 @@ int64_t channel_of(const Conv2dGeometry& g, int64_t pattern, int64_t i, int64_t 
   return (pattern * kChunk + lane / 4 * 16 + i * 4 + lane % 4) % g.oc;
 }
 
-// A thread's copies of the last four input rows.
-class Rows {
- public:
-  explicit Rows(const QConv2d& conv)
-      : a(conv),
-        g(conv.g),
-        phases(std::min<int64_t>(g.stride_w, kKernel)),
-        plane_pixels(g.ow + (kKernel - 1) / g.stride_w),
-        bytes(phases * plane_pixels * g.oc + kChunk),
-        memory(kRows * bytes) {}
-
-  // Bytes from the begin of a row to tap column k of output pixel 0.
-  int64_t tap(int64_t k) const { return (k % g.stride_w * plane_pixels + k / g.stride_w) * g.oc; }
-
-  // Input row h of image n, which may be padding.
-  const uint8_t* get(int64_t n, int64_t h) {
-    const int64_t slot = (h + g.pad_h) % kRows;
-    uint8_t* const row = memory.data() + slot * bytes;
-    if (image[slot] == n && line[slot] == h) return row;
-    image[slot] = n;
-    line[slot] = h;
-    const auto padding = uint8_t(a.x_zero);
-    const int64_t pixel = g.oc;
-    if (h < 0 || h >= g.ih) {
-      std::memset(row, padding, size_t(bytes));
-      return row;
-    }
-    const uint8_t* const x = a.x.as<uint8_t>() + n * a.x.strides[0] + h * a.x.strides[2];
-    for (int64_t phase = 0; phase < phases; ++phase) {
-      uint8_t* const plane = row + phase * plane_pixels * pixel;
-      // Plane pixel j is column j * stride + phase - pad.
-      const int64_t offset = phase - g.pad_w, s = g.stride_w;
-      const auto [first, last] = columns_inside(offset, s, plane_pixels, g.iw);
-      fill_codes(plane, padding, first * pixel);
-      if (s == 1)
-        std::memcpy(plane + first * pixel, x + (first + offset) * pixel, size_t((last - first) * pixel));
-      else
-        copy_pixels(plane + first * pixel, x + (first * s + offset) * pixel, last - first, pixel, s * pixel);
-      fill_codes(plane + last * pixel, padding, (plane_pixels - last) * pixel);
-    }
-    return row;
-  }
-
- private:
-  const QConv2d& a;
-  const Conv2dGeometry& g;
-  const int64_t phases, plane_pixels, bytes;
-  Scratch<uint8_t> memory;
-  int64_t image[kRows] = {-1, -1, -1, -1}, line[kRows] = {};
-};
+Chunk chunk(const Conv2dGeometry& g, int64_t index) {
+  const int64_t at = index * kChunk;
+  return {at, at / g.oc, at % g.oc, index % patterns_of(g)};
+}
 
 Refusal check(const QConv2d& a) {
   const Conv2dGeometry& g = a.g;
   if (!cpu_features().avx512_vnni) return {"the processor has no AVX-512 VNNI"};
   if (g.icg() != 1 || g.ocg() != 1) return {"the convolution is not depthwise"};
   if (g.kh != kKernel || g.kw != kKernel || g.dil_h != 1 || g.dil_w != 1) return {"not an undilated 3x3 kernel"};
-  if (a.x.strides[3] != g.oc || a.y.strides[3] != g.oc || (a.residual && a.residual.strides[3] != g.oc))
+  if (a.x.strides[3] != g.oc || a.y.strides[3] != g.oc)
     return {"needs pixels without gaps: channels in multiples of 4"};
+  if (g.stride_w > 1 && g.oc < kChunk - std::gcd(g.oc, kChunk))
+    return {"64 channels are those of more than two pixels, and there is a stride"};
   if (a.y.dtype != DType::u8) return {"the output is not codes"};
+  if (a.residual) return {"there is a residual"};
   if (a.bias.shape[0] != 1) return {"the bias depends on the pixel"};
   return {};
 }
@@ -229,23 +224,31 @@ Tensor pack(const QConv2d& a) {
 
 void run(const QConv2d& a, const ExecContext&) {
   const Conv2dGeometry& g = a.g;
-  const int64_t outputs = g.stride_h == 1 ? 2 : 1, units = (g.oh + outputs - 1) / outputs, patterns = patterns_of(g);
-  const int64_t unit_macs = outputs * g.ow * g.oc * kKernel * kKernel;
+  const int64_t outputs = g.stride_h == 1 && g.stride_w == 1 ? 2 : 1, units = (g.oh + outputs - 1) / outputs;
+  const int64_t patterns = patterns_of(g), unit_macs = outputs * g.ow * g.oc * kKernel * kKernel;
   parallel_for(g.n * units, 1 + 100000 / std::max<int64_t>(1, unit_macs), [&](int64_t begin, int64_t end) {
     Scratch<float> multiplier(patterns * kChunk);
     for (int64_t k = 0; k < patterns * kChunk; ++k)
       multiplier[k] = a.multiplier.as<float>()[channel_of(g, k / kChunk, k % kChunk / 16, k % 16)];
-    Rows rows(a);
+    const int64_t x_row = g.iw * g.oc;
+    Scratch<uint8_t> padding(x_row);
+    fill_codes(padding.data(), uint8_t(a.x_zero), x_row);
     OutputRows r;
+    r.channels = g.oc;
+    r.columns = g.iw;
+    r.stride = g.stride_w;
+    r.pad = g.pad_w;
+    r.padding = uint8_t(a.x_zero);
     r.bytes = g.ow * g.oc;
+    const int64_t inside = (g.pad_w + g.stride_w - 1) / g.stride_w * g.oc;
+    const int64_t behind = ((g.iw - kKernel + g.pad_w) / g.stride_w + 1) * g.oc / kChunk;
+    r.inside = chunk(g, std::min((inside + kChunk - 1) / kChunk, (r.bytes + kChunk - 1) / kChunk));
+    r.behind = chunk(g, std::max(behind, r.inside.at / kChunk));
     r.patterns = patterns;
     r.w = reinterpret_cast<const int8_t*>(a.packed);
     r.bias = reinterpret_cast<const int32_t*>(a.packed + patterns * kPatternBytes);
     r.multiplier = multiplier.data();
     r.range = code_range(a.y_zero, a.lo, a.hi);
-    r.residual_scale = a.residual_scale;
-    r.residual_zero = a.residual_zero;
-    for (int64_t k = 0; k < kKernel; ++k) r.tap[k] = rows.tap(k);
     const int64_t fresh = outputs * g.stride_h;  // input rows of a unit that the one before has not read
     r.ahead_lines = (fresh * g.iw + g.ow - 1) / g.ow;
     for (int64_t unit = begin; unit < end; ++unit) {
@@ -253,17 +256,19 @@ void run(const QConv2d& a, const ExecContext&) {
       const bool two = outputs == 2 && oh + 1 < g.oh;
       r.ahead = reinterpret_cast<uintptr_t>(a.x.data) +
                 uintptr_t(n * a.x.strides[0] + (h + kKernel - 1 + outputs) * a.x.strides[2]);
-      for (int64_t i = 0; i < kKernel; ++i) r.x[i] = rows.get(n, h + i);
-      r.x[kKernel] = two ? rows.get(n, h + kKernel) : r.x[0];  // meets weights of zero for the first output
+      for (int64_t i = 0; i < kRows; ++i)
+        r.x[i] = h + i >= 0 && h + i < g.ih ? a.x.as<uint8_t>() + n * a.x.strides[0] + (h + i) * a.x.strides[2]
+                                            : padding.data();
       for (int64_t o = 0; o < 1 + two; ++o) {
         const int64_t at = ((n * g.oh + oh + o) * g.ow) * g.oc;
         r.y[o] = reinterpret_cast<uint8_t*>(a.y.data) + at;
-        r.residual[o] = a.residual ? a.residual.as<uint8_t>() + at : nullptr;
       }
       if (two)
-        a.residual ? compute<2, true>(r) : compute<2, false>(r);
+        compute<2, false>(r);
+      else if (g.stride_w == 1)
+        compute<1, false>(r);
       else
-        a.residual ? compute<1, true>(r) : compute<1, false>(r);
+        compute<1, true>(r);
     }
   });
 }

@@ -17,13 +17,16 @@ enum class Clamp { both, above, packing };
 struct ZmmCodes {
   __m512 lo, hi, residual_scale;
   __m512i zero, residual_zero;
+  __m512i zero_words, least;
 
   ZmmCodes(const CodeRange& range, float scale_of_residual, int32_t zero_of_residual)
       : lo(_mm512_set1_ps(range.lo)),
         hi(_mm512_set1_ps(range.hi)),
         residual_scale(_mm512_set1_ps(scale_of_residual)),
         zero(_mm512_set1_epi32(range.zero)),
-        residual_zero(_mm512_set1_epi32(zero_of_residual)) {}
+        residual_zero(_mm512_set1_epi32(zero_of_residual)),
+        zero_words(_mm512_set1_epi16(int16_t(range.zero))),
+        least(_mm512_set1_epi8(char(int(range.lo) + range.zero))) {}
 
   static __m512 scaled(__m512i acc, __m512 multiplier) { return _mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier); }
   // `residual`: its codes as 32-bit integers.
@@ -32,6 +35,12 @@ struct ZmmCodes {
     return _mm512_fmadd_ps(r, residual_scale, scaled(acc, multiplier));
   }
   __m512i codes(__m512 t) const { return to_codes(t, lo, hi, zero); }
+  __m512i rounded(__m512 t) const { return _mm512_cvtps_epi32(_mm512_min_ps(t, hi)); }
+  __m512i packed(__m512i v0, __m512i v1, __m512i v2, __m512i v3) const {
+    const __m512i low = _mm512_adds_epi16(_mm512_packs_epi32(v0, v1), zero_words);
+    const __m512i high = _mm512_adds_epi16(_mm512_packs_epi32(v2, v3), zero_words);
+    return _mm512_max_epu8(_mm512_packus_epi16(low, high), least);
+  }
   // To be packed into bytes, which clamps to 0..255: what that clamps need not be clamped before.
   template <Clamp kClamp>
   __m512i codes_to_pack(__m512 t) const {
