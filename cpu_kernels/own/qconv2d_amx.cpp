@@ -51,8 +51,7 @@ inline ZmmCodes zmm_codes(const StripSink& s) { return {s.range, s.residual_scal
 
 // The ways to write a call's accumulators, a quad at a time. The usual ones, made of whole quads, turn four rows of
 // accumulators into 64 codes: two pixels by two blocks, or one pixel by four (or two pixels by one block: 32 codes).
-// kPlain: zero and the least code are 0.
-template <int kBlocks, bool kResidual, bool kPlain>
+template <int kBlocks, bool kResidual>
 class WholeQuads {
  public:
   WholeQuads(const StripSink& s, const StripTarget& target, const std::byte* acc)
@@ -74,9 +73,9 @@ class WholeQuads {
       const __m512 scale = _mm512_loadu_ps(multiplier + block * kLanes);
       const uint8_t* r = residual + row * residual_step + block * kLanes;
       const __m512 value = kResidual ? to.scaled(sum, scale, widened(r, 0xffff)) : to.scaled(sum, scale);
-      v[i] = to.codes_to_pack<kClamp>(value);
+      v[i] = to.rounded(value);
     }
-    const __m512i sorted = kBlocks == 1 ? sorted_codes(v[0], v[1], v[0], v[1]) : sorted_codes(v[0], v[1], v[2], v[3]);
+    const __m512i sorted = kBlocks == 1 ? to.sorted(v[0], v[1], v[0], v[1]) : to.sorted(v[0], v[1], v[2], v[3]);
     if (kBlocks == 4) {
       _mm512_storeu_si512(y, sorted);
     } else if (kBlocks == 2) {
@@ -90,7 +89,6 @@ class WholeQuads {
 
  private:
   static constexpr int kRows = kBlocks == 4 ? 1 : 2;  // of a quad
-  static constexpr Clamp kClamp = kPlain ? Clamp::above : Clamp::both;
 
   void next() {
     from += kRows * kRowBytes;
@@ -154,25 +152,14 @@ class NoQuads {
   void write() {}
 };
 
-// with_constants(a, b, f): f<a, b>().
-template <bool... kConstants, class F>
-inline void with_constants(const F& f) {
-  f.template operator()<kConstants...>();
-}
-template <bool... kConstants, class... Rest>
-inline void with_constants(bool value, const Rest&... rest) {
-  value ? with_constants<kConstants..., true>(rest...) : with_constants<kConstants..., false>(rest...);
-}
-
 // Calls f with the right one.
 template <class F>
 inline void with_quads(const StripSink& s, const StripTarget* t, const std::byte* acc, const F& f) {
   const auto whole = [&]<int kBlocks>() __attribute__((always_inline)) {
-    with_constants(
-        s.residual_step != 0,
-        begins_at_zero(s.range), [&]<bool kResidual, bool kPlain>() __attribute__((always_inline)) {
-          f(WholeQuads<kBlocks, kResidual, kPlain>(s, *t, acc));
-        });
+    if (s.residual_step)
+      f(WholeQuads<kBlocks, true>(s, *t, acc));
+    else
+      f(WholeQuads<kBlocks, false>(s, *t, acc));
   };
   if (!t)
     f(NoQuads());

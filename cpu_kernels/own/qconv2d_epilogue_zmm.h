@@ -8,16 +8,13 @@ MININN_TARGET_AVX512
 namespace mininn::cpu::own {
 namespace {
 
-// What has to be clamped before codes are packed into bytes: the largest and the least value; only the largest, where
-// codes begin at 0 and zero is 0; or nothing, where they are 0..255 besides and no value is beyond the range of int32.
-enum class Clamp { both, above, packing };
-
-// What turns accumulators into codes, in vectors that stay in registers. Results are 32-bit integers; codes() gives
-// codes.
+// What turns accumulators into codes, in vectors that stay in registers. 64 codes are packed from four vectors of
+// integers, which clamps them to 0..255; what is left is to clamp to the bounds, from above before the conversion,
+// which must not overflow, and from below at the end.
 struct ZmmCodes {
   __m512 lo, hi, residual_scale;
   __m512i zero, residual_zero;
-  __m512i zero_words, least;
+  __m512i zero_words, least;  // for packed codes
 
   ZmmCodes(const CodeRange& range, float scale_of_residual, int32_t zero_of_residual)
       : lo(_mm512_set1_ps(range.lo)),
@@ -34,19 +31,27 @@ struct ZmmCodes {
     const __m512 r = _mm512_cvtepi32_ps(_mm512_sub_epi32(residual, residual_zero));
     return _mm512_fmadd_ps(r, residual_scale, scaled(acc, multiplier));
   }
+  // 16 codes as 32-bit integers.
   __m512i codes(__m512 t) const { return to_codes(t, lo, hi, zero); }
-  __m512i rounded(__m512 t) const { return _mm512_cvtps_epi32(_mm512_min_ps(t, hi)); }
-  __m512i packed(__m512i v0, __m512i v1, __m512i v2, __m512i v3) const {
-    const __m512i low = _mm512_adds_epi16(_mm512_packs_epi32(v0, v1), zero_words);
-    const __m512i high = _mm512_adds_epi16(_mm512_packs_epi32(v2, v3), zero_words);
-    return _mm512_max_epu8(_mm512_packus_epi16(low, high), least);
+  // For packed(). kPlain: codes are 0..255, zero is 0, and no value is beyond the range of int32; then packing does all
+  // clamping. Else values are clamped from above; conversion turns what is below that range into its least value.
+  template <bool kPlain = false>
+  __m512i rounded(__m512 t) const {
+    return _mm512_cvtps_epi32(kPlain ? t : _mm512_min_ps(t, hi));
   }
-  // To be packed into bytes, which clamps to 0..255: what that clamps need not be clamped before.
-  template <Clamp kClamp>
-  __m512i codes_to_pack(__m512 t) const {
-    if constexpr (kClamp == Clamp::packing) return _mm512_cvtps_epi32(t);
-    if constexpr (kClamp == Clamp::above) return _mm512_cvtps_epi32(_mm512_min_ps(t, hi));
-    return codes(t);
+  // 64 codes. Packing works within 128-bit lanes: dword 4j+i holds those of dwords 4j..4j+3 of v[i].
+  template <bool kPlain = false>
+  __m512i packed(__m512i v0, __m512i v1, __m512i v2, __m512i v3) const {
+    const __m512i low = _mm512_packs_epi32(v0, v1), high = _mm512_packs_epi32(v2, v3);
+    if (kPlain) return _mm512_packus_epi16(low, high);
+    return _mm512_max_epu8(_mm512_packus_epi16(_mm512_adds_epi16(low, zero_words), _mm512_adds_epi16(high, zero_words)),
+                           least);
+  }
+  // The same, one vector's after the other.
+  template <bool kPlain = false>
+  __m512i sorted(__m512i v0, __m512i v1, __m512i v2, __m512i v3) const {
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return _mm512_permutexvar_epi32(order, packed<kPlain>(v0, v1, v2, v3));
   }
 };
 
@@ -81,16 +86,6 @@ inline void store_halves(__m512i codes, std::byte* first, std::byte* second) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(y3), _mm512_extracti32x4_epi32(codes, 3));
 }
 
-// The codes of four times 16 channels, clamped to 0..255, one after the other. Packing works within 128-bit lanes: its
-// dword 4j+i holds channels 4j..4j+3 of v[i].
-inline __m512i sorted_codes(__m512i v0, __m512i v1, __m512i v2, __m512i v3) {
-  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  const __m512i packed = _mm512_packus_epi16(_mm512_packs_epi32(v0, v1), _mm512_packs_epi32(v2, v3));
-  return _mm512_permutexvar_epi32(order, packed);
-}
-
-inline bool begins_at_zero(const CodeRange& range) { return range.zero == 0 && range.lo == 0; }
-
 // For the block `v` of a call's channels.
 struct ZmmEpilogue {
   const QTile& t;
@@ -98,23 +93,17 @@ struct ZmmEpilogue {
   __mmask16 mask;
   __m512 multiplier;
   ZmmCodes to;
-  bool plain;
 
   ZmmEpilogue(const QTile& tile, int v)
-      : t(tile),
-        channel(tile.channel + 16 * v),
-        to(tile.range, tile.residual_scale, tile.residual_zero),
-        plain(begins_at_zero(tile.range)) {
+      : t(tile), channel(tile.channel + 16 * v), to(tile.range, tile.residual_scale, tile.residual_zero) {
     mask = channel_mask(t.channels - 16 * v);
     multiplier = _mm512_maskz_loadu_ps(mask, t.multiplier + channel);
   }
 
   const uint8_t* residual(int p) const { return t.has_residual ? t.residual[p] + channel : nullptr; }
-  // For sorted_codes(): not clamped where that does it.
-  __m512i codes(int p, __m512i acc) const {
+  __m512i rounded(int p, __m512i acc) const {
     const uint8_t* r = residual(p);
-    const __m512 value = r ? to.scaled(acc, multiplier, widened(r, mask)) : to.scaled(acc, multiplier);
-    return plain ? to.codes_to_pack<Clamp::above>(value) : to.codes(value);
+    return to.rounded(r ? to.scaled(acc, multiplier, widened(r, mask)) : to.scaled(acc, multiplier));
   }
   void store(int p, __m512i acc) const {
     store_channels(to, acc, multiplier, mask, residual(p), t.f32, t.y[p] + channel * (t.f32 ? 4 : 1));
@@ -124,8 +113,9 @@ struct ZmmEpilogue {
 // Codes of pixels p and p + 1, whose 32 channels are those of two blocks.
 [[maybe_unused]] inline void store_pair(const ZmmEpilogue& low, const ZmmEpilogue& high, int p, __m512i low0,
                                         __m512i high0, __m512i low1, __m512i high1) {
-  store_halves(sorted_codes(low.codes(p, low0), high.codes(p, high0), low.codes(p + 1, low1), high.codes(p + 1, high1)),
-               low.t.y[p] + low.channel, low.t.y[p + 1] + low.channel);
+  store_halves(
+      low.to.sorted(low.rounded(p, low0), high.rounded(p, high0), low.rounded(p + 1, low1), high.rounded(p + 1, high1)),
+      low.t.y[p] + low.channel, low.t.y[p + 1] + low.channel);
 }
 
 }  // namespace

@@ -82,8 +82,8 @@ inline void store_pixels(__m512i codes, std::byte* y, int64_t step, bool all, __
   }
 }
 
-// All pixels of a strip, or of several that follow each other, as codes.
-template <int kBlocks, bool kResidual, Clamp kClamp>
+// All pixels of a strip, as codes. kPlain: see ZmmCodes.
+template <int kBlocks, bool kResidual, bool kPlain>
 void write_codes(const StripOperands& k, const StripSink& s, const StripTarget& t) {
   constexpr int kPixels = 16 / kBlocks;
   const ZmmCodes to(s.range, s.residual_scale, s.residual_zero);
@@ -112,9 +112,9 @@ void write_codes(const StripOperands& k, const StripSink& s, const StripTarget& 
         const uint8_t* r = residual + i / kBlocks * s.residual_step + v * kLanes;
         const __m512 value =
             kResidual ? to.scaled(sum, multiplier[v], widened(r, mask[v])) : to.scaled(sum, multiplier[v]);
-        codes[i] = to.codes_to_pack<kClamp>(value);
+        codes[i] = to.rounded<kPlain>(value);
       }
-      const __m512i sorted = sorted_codes(codes[0], codes[1], codes[2], codes[3]);
+      const __m512i sorted = to.sorted<kPlain>(codes[0], codes[1], codes[2], codes[3]);
       store_pixels<kBlocks>(sorted, y, s.y_step, all, some);
       y += kRows * s.y_step;
       if (kResidual) residual += kRows * s.residual_step;
@@ -146,23 +146,14 @@ void write_some(const StripOperands& k, const StripSink& s, const StripTarget& t
   }
 }
 
-template <int kBlocks, bool kResidual>
-void write_clamped(const StripOperands& k, const StripSink& s, const StripTarget& t, Clamp clamp) {
-  switch (clamp) {
-    case Clamp::both: return write_codes<kBlocks, kResidual, Clamp::both>(k, s, t);
-    case Clamp::above: return write_codes<kBlocks, kResidual, Clamp::above>(k, s, t);
-    case Clamp::packing: return write_codes<kBlocks, kResidual, Clamp::packing>(k, s, t);
-  }
-}
-
 template <int kBlocks>
-void write(const StripOperands& k, const StripSink& s, const StripTarget& t, Clamp clamp) {
+void write(const StripOperands& k, const StripSink& s, const StripTarget& t, bool plain) {
   if (s.f32 || t.first[0] > 0 || t.last[0] < kStrip)
     write_some<kBlocks>(k, s, t);
   else if (s.residual_step)
-    write_clamped<kBlocks, true>(k, s, t, clamp);
+    plain ? write_codes<kBlocks, true, true>(k, s, t) : write_codes<kBlocks, true, false>(k, s, t);
   else
-    write_clamped<kBlocks, false>(k, s, t, clamp);
+    plain ? write_codes<kBlocks, false, true>(k, s, t) : write_codes<kBlocks, false, false>(k, s, t);
 }
 
 }  // namespace
@@ -172,14 +163,12 @@ MININN_TARGET_END
 namespace mininn::cpu::own {
 namespace {
 
-Clamp clamp_for(const QConv2d& a) {
-  const CodeRange range = code_range(a.y_zero, a.lo, a.hi);
-  if (!begins_at_zero(range)) return Clamp::both;
+// See ZmmCodes::rounded().
+bool is_plain(const QConv2d& a) {
   // Of multipliers of at most a half the product with any sum is at most 2^30, and a residual adds less than 2^29.
   const auto* const m = a.multiplier.as<float>();
-  const bool within_int32 =
-      a.residual_scale <= 0x1p20f && std::all_of(m, m + a.g.oc, [](float v) { return std::fabs(v) <= 0.5f; });
-  return within_int32 && range.hi == 255 ? Clamp::packing : Clamp::above;
+  return a.y_zero == 0 && a.lo == 0 && a.hi == 255 && a.residual_scale <= 0x1p20f &&
+         std::all_of(m, m + a.g.oc, [](float v) { return std::fabs(v) <= 0.5f; });
 }
 
 class Walk : StripWalk {
@@ -187,7 +176,7 @@ class Walk : StripWalk {
   static constexpr bool kLongStrips = true;
 
   Walk(const QConv2d& conv, const StripInput& strips, const PackedQConv& packed)
-      : StripWalk(conv, strips, packed, 4), clamp(clamp_for(conv)) {}
+      : StripWalk(conv, strips, packed, 4), plain(is_plain(conv)) {}
 
   void run(int64_t unit0, int64_t unit1, int64_t pair0, int64_t pair1) {
     for_parts(unit0, unit1, pair1 - pair0, [&](const Strip* strips, int64_t count) {
@@ -198,16 +187,16 @@ class Walk : StripWalk {
           StripTarget t;
           set_strips(strips + i, 1, t);
           if (two)
-            write<2>(k, sink, t, clamp);
+            write<2>(k, sink, t, plain);
           else
-            write<1>(k, sink, t, clamp);
+            write<1>(k, sink, t, plain);
         }
       }
     });
   }
 
  private:
-  const Clamp clamp;
+  const bool plain;
 };
 
 Refusal check(const QConv2d& a) {

@@ -28,8 +28,8 @@ class Epilogue {
       for (int i = 0; i < count; ++i) block_.store(p + i, sums[i]);
       return;
     }
-    const Vec codes = sorted_codes(block_.codes(p, sums[0]), block_.codes(p + 1, sums[1]), block_.codes(p + 2, sums[2]),
-                                   block_.codes(p + 3, sums[3]));
+    const Vec codes = block_.to.sorted(block_.rounded(p, sums[0]), block_.rounded(p + 1, sums[1]),
+                                       block_.rounded(p + 2, sums[2]), block_.rounded(p + 3, sums[3]));
     std::byte* const* const y = t.y + p;
     const int64_t c = block_.channel;
     store_quarters(codes, y[0] + c, y[1] + c, y[2] + c, y[3] + c);
