@@ -1,9 +1,11 @@
 // Every failure of the library is one of these exceptions; it never aborts its host and never prints on its own.
 #pragma once
 
-#include <sstream>
+#include <concepts>
+#include <cstdio>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace mininn {
 
@@ -32,12 +34,30 @@ struct ValueError : Error {  // an option or a number out of its range, NaN wher
   using Error::Error;
 };
 
-// Streams its arguments into one string: message("conv2d: x is ", shape).
+namespace detail {
+template <class T>
+void append(std::string& out, const T& part) {
+  if constexpr (std::convertible_to<T, std::string_view>) {
+    out += std::string_view(part);
+  } else if constexpr (std::same_as<T, char>) {
+    out += part;
+  } else if constexpr (std::integral<T>) {
+    out += std::to_string(part);
+  } else if constexpr (std::floating_point<T>) {
+    char text[32];
+    out.append(text, size_t(std::snprintf(text, sizeof text, "%g", double(part))));
+  } else {
+    out += to_string(part);
+  }
+}
+}  // namespace detail
+
+// Its arguments as one string: message("conv2d: x is ", shape). What is no text, number or character has a to_string().
 template <class... Parts>
 std::string message(const Parts&... parts) {
-  std::ostringstream out;
-  (out << ... << parts);
-  return std::move(out).str();
+  std::string out;
+  (detail::append(out, parts), ...);
+  return out;
 }
 
 }  // namespace mininn

@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <ostream>
 #include <span>
+#include <string>
 
 #include "core/error.h"
 
@@ -35,11 +36,12 @@ class Dims {
   }
   bool operator==(const Dims& o) const { return std::equal(begin(), end(), o.begin(), o.end()); }
 
-  friend std::ostream& operator<<(std::ostream& out, const Dims& d) {
-    out << '[';
-    for (int i = 0; i < d.rank(); ++i) out << (i ? "," : "") << d[i];
-    return out << ']';
+  friend std::string to_string(const Dims& d) {
+    std::string out = "[";
+    for (int i = 0; i < d.rank(); ++i) out += (i ? "," : "") + std::to_string(d[i]);
+    return out + ']';
   }
+  friend std::ostream& operator<<(std::ostream& out, const Dims& d) { return out << to_string(d); }
 
  private:
   std::array<int64_t, kMaxRank> d_{};

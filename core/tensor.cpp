@@ -289,21 +289,18 @@ Tensor& Tensor::set_name(std::string n) {
   return *this;
 }
 
-std::string to_string(const Tensor& t) { return message(t); }
-
-std::ostream& operator<<(std::ostream& out, const Tensor& t) {
-  if (!t) return out << "undefined";
-  out << name(t.dtype()) << t.shape() << ' ' << to_string(t.device());
+std::string to_string(const Tensor& t) {
+  if (!t) return "undefined";
+  std::string out = message(name(t.dtype()), t.shape(), ' ', to_string(t.device()));
   if (t.numel() > 64) return out;
-  const auto precision = out.precision(6);
-  out << " {";
-  const char* separator = "";
+  const char* separator = " {";
   for (const double v : t.to_vector()) {
-    out << separator << v;
+    out += message(separator, v);
     separator = ", ";
   }
-  out.precision(precision);
-  return out << '}';
+  return out + '}';
 }
+
+std::ostream& operator<<(std::ostream& out, const Tensor& t) { return out << to_string(t); }
 
 }  // namespace mininn

@@ -8,13 +8,13 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 
 #include "core/error.h"
+#include "core/file.h"
 
 namespace mininn::nn {
 
@@ -257,17 +257,18 @@ SafeTensors SafeTensors::read(const fs::path& path) {
   std::error_code error;
   const uint64_t file_size = fs::file_size(path, error);
   if (error) bad_file(path, "cannot be opened: " + error.message());
-  std::ifstream in(path, std::ios::binary);
+  const File in = open_file(path, "rb");
   if (!in) bad_file(path, "cannot be opened");
+  const auto take = [&](void* to, uint64_t bytes) { return std::fread(to, 1, size_t(bytes), in.get()) == bytes; };
 
   uint64_t header_size = 0;
-  if (file_size < 8 || !in.read(reinterpret_cast<char*>(&header_size), 8))
+  if (file_size < 8 || !take(&header_size, 8))
     bad_file(path, message("has ", file_size, " bytes, fewer than the 8 of the header's size"));
   if (header_size > file_size - 8 || header_size > kMaxHeader)
     bad_file(path, message("byte 0: the header's size ", header_size, " is beyond the file's end at ", file_size,
                            " or the limit of ", kMaxHeader));
   std::string text(header_size, '\0');
-  if (!in.read(text.data(), std::streamsize(header_size))) bad_file(path, "cannot read the header");
+  if (!take(text.data(), header_size)) bad_file(path, "cannot read the header");
   Header header;
   if (!nlohmann::json::sax_parse(text, &header)) bad_file(path, "bad header: " + header.problem);
 
@@ -293,7 +294,7 @@ SafeTensors SafeTensors::read(const fs::path& path) {
   out.metadata = std::move(header.metadata);
   for (Entry& e : header.entries) {
     Tensor t = Tensor::empty(*e.shape, *e.dtype);
-    if (e.end > e.begin && !in.read(reinterpret_cast<char*>(t.mutable_view().data), std::streamsize(e.end - e.begin)))
+    if (!take(t.mutable_view().data, e.end - e.begin))
       bad_file(path, message("cannot read tensor \"", e.name, "\" at byte ", data_begin + e.begin));
     out.tensors.emplace_back(std::move(e.name), std::move(t));
   }

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "core/file.h"
 #include "core/sha256.h"
 #include "quant/int8_net.h"
 #include "quant/overloaded.h"
@@ -312,7 +312,9 @@ bool is_int8_file(const std::filesystem::path& path) {
 std::vector<FileItem> int8_file_items(const std::filesystem::path& path) {
   const nn::SafeTensors file = nn::SafeTensors::read(path);
   uint64_t header = 0;
-  std::ifstream(path, std::ios::binary).read(reinterpret_cast<char*>(&header), sizeof header);
+  const File in = open_file(path, "rb");
+  if (!in || std::fread(&header, sizeof header, 1, in.get()) != 1)
+    throw FileError(path.string() + ": cannot be read again");
   std::vector<FileItem> items{{"header", int64_t(header + sizeof header)}};
   for (const auto& [name, t] : file.tensors) items.push_back({name, t.numel() * int64_t(size_of(t.dtype()))});
   return items;

@@ -7,11 +7,11 @@
 #include <bit>
 #include <chrono>
 #include <cstdlib>
-#include <fstream>
 #include <limits>
 #include <map>
 #include <set>
 
+#include "core/file.h"
 #include "core/parallel.h"
 #include "core/random.h"
 #include "core/sha256.h"
@@ -40,9 +40,17 @@ fs::path cache_file() {
   return folder.empty() ? folder : folder / "int8_tuning." MININN_KERNELS_ID ".tsv";
 }
 
+std::vector<std::string> lines(const std::string& text) {
+  std::vector<std::string> out;
+  for (size_t begin = 0, end; begin < text.size(); begin = end + 1) {
+    end = std::min(text.find('\n', begin), text.size());
+    out.push_back(text.substr(begin, end - begin));
+  }
+  return out;
+}
+
 std::string processor() {
-  std::ifstream in("/proc/cpuinfo");
-  for (std::string line; std::getline(in, line);)
+  for (const std::string& line : lines(read_file("/proc/cpuinfo")))
     if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
   return "unknown processor";
 }
@@ -193,8 +201,7 @@ Tuner::Tuner(fs::path file) : file_(std::move(file)), known_(read(file_)) {}
 // line that is something else counts for nothing.
 Tuner::Known Tuner::read(const fs::path& file) {
   Known known;
-  std::ifstream in(file);
-  for (std::string line; std::getline(in, line);) {
+  for (const std::string& line : lines(read_file(file))) {
     std::vector<Trial> trials;
     bool good = true;
     const size_t key_end = line.find('\t');
@@ -285,13 +292,14 @@ void Tuner::save() {
   const fs::path temporary = file_.string() + message(".", getpid());
   std::error_code ignored;
   fs::create_directories(file_.parent_path(), ignored);
-  std::ofstream out(temporary);
+  std::string text;
   for (const auto& [key, trials] : all) {
-    out << key;
-    for (const Trial& t : trials) out << '\t' << t.kernel << ' ' << t.ms;
-    out << '\n';
+    text += key;
+    for (const Trial& t : trials) text += message('\t', t.kernel, ' ', t.ms);
+    text += '\n';
   }
-  if (!out.flush()) {
+  File out = open_file(temporary, "wb");
+  if (!out || std::fwrite(text.data(), 1, text.size(), out.get()) != text.size() || std::fflush(out.get()) != 0) {
     fs::remove(temporary, ignored);
     return;
   }

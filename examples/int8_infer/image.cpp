@@ -1,16 +1,15 @@
 #include "examples/int8_infer/image.h"
 
 #include <algorithm>
+#include <charconv>
 #include <climits>
 #include <cmath>
-#include <fstream>
-#include <limits>
 #include <memory>
-#include <sstream>
 #include <string>
 #include <utility>
 
 #include "core/error.h"
+#include "core/file.h"
 
 #define STB_IMAGE_IMPLEMENTATION
 #define STB_IMAGE_STATIC
@@ -52,21 +51,24 @@ struct Taps {
 // A binary PGM or PPM (http://netpbm.sourceforge.net/doc/ppm.html): magic, width, height, largest value, one space,
 // bytes. By hand because the stb_image of some distributions takes a truncated one for a whole image.
 Image parse_pnm(const std::string& bytes) {
-  std::istringstream in(bytes);
+  size_t at = 2;
   const auto number = [&](int64_t least, int64_t most) {
-    while (in >> std::ws && in.peek() == '#') in.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+    for (; (at = bytes.find_first_not_of(" \t\n\v\f\r", at)) < bytes.size() && bytes[at] == '#';)
+      at = bytes.find('\n', at);
     int64_t n = 0;
-    if (!(in >> n) || n < least || n > most) throw FileError("it is no 8-bit PPM or PGM of a reasonable size");
+    const char *const begin = bytes.data() + std::min(at, bytes.size()), *const end = bytes.data() + bytes.size();
+    const auto [behind, error] = std::from_chars(begin, end, n);
+    if (error != std::errc() || n < least || n > most)
+      throw FileError("it is no 8-bit PPM or PGM of a reasonable size");
+    at = size_t(behind - bytes.data());
     return n;
   };
-  in.ignore(2);
   Image image;
   image.channels = bytes[1] == '6' ? 3 : 1;
   image.width = number(1, STBI_MAX_DIMENSIONS);
   image.height = number(1, STBI_MAX_DIMENSIONS);
   number(255, 255);
-  in.ignore(1);
-  const auto begin = size_t(in.tellg()), size = size_t(image.height * image.width * image.channels);
+  const size_t begin = at + 1, size = size_t(image.height * image.width * image.channels);
   if (bytes.size() < begin || bytes.size() - begin < size) throw FileError("the file is too short for its image");
   image.pixels.assign(bytes.begin() + std::ptrdiff_t(begin), bytes.begin() + std::ptrdiff_t(begin + size));
   return image;
@@ -100,9 +102,7 @@ Image with_channels(Image image, int64_t channels) {
 }  // namespace
 
 Image read_image(const std::filesystem::path& path, int64_t channels) {
-  std::ostringstream all;
-  all << std::ifstream(path, std::ios::binary).rdbuf();
-  const std::string bytes = std::move(all).str();
+  const std::string bytes = read_file(path);
   if (bytes.empty()) throw FileError(path.string() + ": cannot be read, or is empty");
   try {
     const bool pnm = bytes.starts_with("P5") || bytes.starts_with("P6");
