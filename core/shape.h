@@ -38,7 +38,10 @@ class Dims {
 
   friend std::string to_string(const Dims& d) {
     std::string out = "[";
-    for (int i = 0; i < d.rank(); ++i) out += (i ? "," : "") + std::to_string(d[i]);
+    for (int i = 0; i < d.rank(); ++i) {
+      if (i > 0) out += ',';
+      out += std::to_string(d[i]);
+    }
     return out + ']';
   }
   friend std::ostream& operator<<(std::ostream& out, const Dims& d) { return out << to_string(d); }

@@ -294,7 +294,7 @@ SafeTensors SafeTensors::read(const fs::path& path) {
   out.metadata = std::move(header.metadata);
   for (Entry& e : header.entries) {
     Tensor t = Tensor::empty(*e.shape, *e.dtype);
-    if (!take(t.mutable_view().data, e.end - e.begin))
+    if (e.end > e.begin && !take(t.mutable_view().data, e.end - e.begin))
       bad_file(path, message("cannot read tensor \"", e.name, "\" at byte ", data_begin + e.begin));
     out.tensors.emplace_back(std::move(e.name), std::move(t));
   }

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <bit>
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <limits>
 #include <map>
@@ -50,7 +51,9 @@ std::vector<std::string> lines(const std::string& text) {
 }
 
 std::string processor() {
-  for (const std::string& line : lines(read_file("/proc/cpuinfo")))
+  char text[4096];  // of the first processor; there may be hundreds
+  const File in = open_file("/proc/cpuinfo", "rb");
+  for (const std::string& line : lines({text, in ? std::fread(text, 1, sizeof text, in.get()) : 0}))
     if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
   return "unknown processor";
 }
@@ -197,7 +200,7 @@ std::vector<Trial> race(const KernelChoice& alone, const std::function<void(cons
 
 Tuner::Tuner(fs::path file) : file_(std::move(file)), known_(read(file_)) {}
 
-// A line is a key and its trials, the winner first, between tabs; a trial is a kernel, a space and its milliseconds. A
+// A line is a key and its trials, the winner first, between tabs; a trial is a kernel, a space and its nanoseconds. A
 // line that is something else counts for nothing.
 Tuner::Known Tuner::read(const fs::path& file) {
   Known known;
@@ -209,9 +212,9 @@ Tuner::Known Tuner::read(const fs::path& file) {
       const size_t end = std::min(line.find('\t', begin + 1), line.size());
       const std::string trial = line.substr(begin + 1, end - begin - 1);
       const size_t space = trial.find(' ');
-      const double ms = space < trial.size() ? std::strtod(trial.c_str() + space, nullptr) : 0;
-      good &= ms > 0;
-      trials.push_back({trial.substr(0, space), ms});
+      const int64_t ns = space < trial.size() ? std::strtoll(trial.c_str() + space, nullptr, 10) : 0;
+      good &= ns > 0;
+      trials.push_back({trial.substr(0, space), double(ns) * 1e-6});
       begin = end;
     }
     if (good && !trials.empty()) known[line.substr(0, key_end)] = std::move(trials);
@@ -295,7 +298,7 @@ void Tuner::save() {
   std::string text;
   for (const auto& [key, trials] : all) {
     text += key;
-    for (const Trial& t : trials) text += message('\t', t.kernel, ' ', t.ms);
+    for (const Trial& t : trials) text += message('\t', t.kernel, ' ', std::llround(t.ms * 1e6));
     text += '\n';
   }
   File out = open_file(temporary, "wb");

@@ -4,6 +4,9 @@
 // first and last pixel that meet padding: so they have 7 pixels where rows are multiples of 7, and 4 x 4 vectors on
 // maps of 4 columns, unless there are images enough for tiles across them. Pixel pointers stay in general registers, so
 // any stride, dilation, border or jump to another image costs nothing inside the loop.
+#include <algorithm>
+
+#include "core/parallel.h"
 #include "cpu_kernels/own/cpu_features.h"
 #include "cpu_kernels/own/qconv2d.h"
 #include "cpu_kernels/own/qconv2d_direct.h"
@@ -159,9 +162,12 @@ constexpr QDirectIsa kRowsOfSeven = [] {
 }();
 
 const QDirectIsa& isa_for(const QConv2d& a) {
-  if (a.g.pad_w == 0 || tiles_across_images(a, kIsa)) return kIsa;
-  if (a.g.ow == 4) return kRowsOfFour;
-  return a.g.ow % kIsa.pixels != 0 && a.g.ow % kRowsOfSeven.pixels == 0 ? kRowsOfSeven : kIsa;
+  const Conv2dGeometry& g = a.g;
+  if (g.pad_w == 0 || tiles_across_images(a, kIsa)) return kIsa;
+  // Large tiles are few, and so are calls of many channels.
+  const int64_t threads = num_threads(), tiles = (g.n * g.oh * g.ow + 15) / 16, calls = (g.ocg() + 63) / 64;
+  if (g.ow == 4 && std::max(balance(tiles, threads), balance(calls, threads)) > 0.9) return kRowsOfFour;
+  return g.ow % kIsa.pixels != 0 && g.ow % kRowsOfSeven.pixels == 0 ? kRowsOfSeven : kIsa;
 }
 
 Refusal check(const QConv2d& a) {

@@ -94,8 +94,9 @@ struct ChunkInput {
     }
   }
 
-  __m512i load(const uint8_t* x, int tap, __m512i padding) const {
-    const auto at = reinterpret_cast<uintptr_t>(x) + uintptr_t(tap * channels);  // may be outside, where no lane counts
+  // `offset`: of the first tap. An address may be outside, where no lane counts.
+  __m512i load(const uint8_t* x, int64_t offset, int tap, __m512i padding) const {
+    const uintptr_t at = reinterpret_cast<uintptr_t>(x) + uintptr_t(offset + tap * channels);
     const auto from = [](uintptr_t address) { return reinterpret_cast<const void*>(address); };
     const __m512i v = kInside ? _mm512_loadu_si512(from(at)) : _mm512_mask_loadu_epi8(padding, first[tap], from(at));
     return kStrided ? _mm512_mask_loadu_epi8(v, second[tap], from(at + uintptr_t(to_next))) : v;
@@ -116,7 +117,7 @@ inline void compute_chunk(const OutputRows& r, const ZmmCodes& to, const Chunk& 
   const int64_t at = (c.pixel * r.stride - r.pad) * r.channels + c.channel;
 #pragma GCC unroll 3
   for (int k = 0; k < kKernel; ++k) {
-    const auto row = [&](int i) { return input.load(r.x[i] + at, k, padding); };
+    const auto row = [&](int i) { return input.load(r.x[i], at, k, padding); };
     const __m512i first = row(0);
     __m512i x[4];
     interleave_bytes(first, row(1), row(2), kOutputs == 2 ? row(3) : first, x);  // the fourth meets weights of zero

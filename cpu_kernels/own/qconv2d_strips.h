@@ -8,8 +8,8 @@
 //
 // - in_place: 1x1 kernels of stride 1. No copy: a strip is any 16 pixels.
 // - rows: maps at least 16 pixels wide. A strip is 16 pixels of an output row; the copy has a border of zeros. There is
-//   none where nothing is padded, and of wide maps only what the first and the last strip of a row read. Kernel rows
-//   that fall on padding are left out.
+//   none where nothing is padded, and of rows of many bytes only what their first and their last strip read. Kernel
+//   rows that fall on padding are left out.
 // - shifted: narrower maps. A copy for each column of the kernel holds the input of each output row without a gap, so a
 //   strip runs over the ends of rows.
 // - across: narrow maps in large batches. A strip is 16 images at one position and has only the taps that fall on the

@@ -5,7 +5,8 @@
 //
 // All forms give the same bits: conversion, multiplication, fused multiply-add and rounding are IEEE operations, the
 // rounding mode is the default one (to nearest even), and t is clamped before it is converted, so no conversion
-// overflows.
+// overflows. (Where values are packed to bytes, only from above: the conversion turns what is below the range of int32
+// into its least value.)
 #pragma once
 
 #include <cmath>

@@ -53,7 +53,7 @@ struct Taps {
 Image parse_pnm(const std::string& bytes) {
   size_t at = 2;
   const auto number = [&](int64_t least, int64_t most) {
-    for (; (at = bytes.find_first_not_of(" \t\n\v\f\r", at)) < bytes.size() && bytes[at] == '#';)
+    while ((at = bytes.find_first_not_of(" \t\n\v\f\r", at)) < bytes.size() && bytes[at] == '#')
       at = bytes.find('\n', at);
     int64_t n = 0;
     const char *const begin = bytes.data() + std::min(at, bytes.size()), *const end = bytes.data() + bytes.size();
@@ -81,7 +81,10 @@ Image decode_png(const std::string& bytes) {
       stbi_load_from_memory(reinterpret_cast<const uint8_t*>(bytes.data()), int(bytes.size()), &width, &height,
                             &channels, 3),
       stbi_image_free);
-  if (!pixels) throw FileError(message("no PNG, PPM or PGM can be read: ", stbi_failure_reason()));
+  if (!pixels) {
+    const char* const reason = stbi_failure_reason();  // null where memory ran out
+    throw FileError(message("no PNG, PPM or PGM can be read: ", reason ? reason : "no reason given"));
+  }
   return {height, width, 3, {pixels.get(), pixels.get() + size_t(height) * size_t(width) * 3}};
 }
 

@@ -6,7 +6,7 @@
 
 namespace mininn::testing {
 
-// Refuses every call where the processor has AMX itself.
+// Refuses the calls that the real one takes here.
 Kernel<QConv2d> emulated_amx();
 
 }  // namespace mininn::testing

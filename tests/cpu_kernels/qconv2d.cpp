@@ -260,6 +260,14 @@ TEST_CASE("qconv2d kernels equal the definition around strips of 16 pixels, of a
       check(wide(1, ic, 3, w, 70, 1, 1, 0));
       check(wide(3, ic, 4, w, 64, 1, 2, 0));
     }
+  // Rows of so many bytes that only their ends are copied; with a border of several pixels, and of few channels.
+  for (int i = 0; i < 2; ++i)
+    for (const auto& g : {wide(1, 64, 5, 96, 33, 3, 1, 1), wide(1, 8, 7, 400, 20, 5, 2, 2),
+                          wide(1, 4, 5, 1000, 16, 3, 1, 3), wide(2, 32, 5, 200, 40, 3, 2, 1)}) {
+      Case c(g, Codes::random(rng, {g.n, g.ic, g.ih, g.iw}, 0));
+      fill(c, rng, i > 0, i > 0);
+      check_kernels(rng, c);
+    }
   for (const int64_t w : {64, 71, 130}) {
     check(wide(2, 16, 4, w, 40, 3, 1, 1));
     check(wide(1, 64, 5, w, 33, 3, 1, 1));
@@ -276,7 +284,7 @@ TEST_CASE("qconv2d kernels equal the definition around strips of 16 pixels, of a
   check(geometry(48, 64, 13, 16, 3, 2, 1));
   check(geometry(32, 4, 9, 16, 5, 1, 3));
   check(geometry(16, 4, 1, 16, 1, 1, 4));
-  // Strips of one output row are where those of the next begin, but their bias rows are not.
+  // Several bias rows, and no padding.
   for (int i = 0; i < 8; ++i) {
     const auto g = Conv2dGeometry::make("test", {2, 64, 8, 16}, {40, 64, 3, 1}, {});
     Case c(g, Codes::random(rng, {g.n, g.ic, g.ih, g.iw}, 0));
@@ -296,6 +304,19 @@ TEST_CASE("qconv2d kernels equal the definition on maps of four columns") {
         fill(c, rng, chance(rng, 0.3), chance(rng, 0.5));
         check_kernels(rng, c);
       }
+}
+
+TEST_CASE("qconv2d kernels equal the definition on maps of seven columns") {
+  Rng rng(14);
+  for (const int64_t size : {7, 14, 21})
+    for (const int64_t n : {1, 3})
+      for (const int64_t oc : {16, 40})
+        for (const auto& g : {geometry(n, 24, size, oc, 3, 1, 1), geometry(n, 12, 2 * size, oc, 3, 2, 1),
+                              geometry(n, 8, size, oc, 5, 1, 2)}) {
+          Case c(g, Codes::random(rng, {g.n, g.ic, g.ih, g.iw}));
+          fill(c, rng, chance(rng, 0.3), chance(rng, 0.5));
+          check_kernels(rng, c);
+        }
 }
 
 TEST_CASE("qconv2d weights that were packed for one batch serve every other") {
@@ -368,6 +389,22 @@ TEST_CASE("qconv2d kernels equal the definition on depthwise layers of many chan
       }
 }
 
+TEST_CASE("qconv2d kernels equal the definition on depthwise layers of unequal strides, borders and sides") {
+  Rng rng(15);
+  for (const int64_t channels : {4, 32, 48, 64, 100})
+    for (int i = 0; i < 40; ++i) {
+      const Conv2dOptions o{.stride = {uniform(rng, 1, 3), uniform(rng, 1, 3)},
+                            .padding = {uniform(rng, 0, 3), uniform(rng, 0, 3)},
+                            .groups = channels};
+      const int64_t h = uniform(rng, 1, 9), w = uniform(rng, 1, 9);
+      if (h + 2 * o.padding.h < 3 || w + 2 * o.padding.w < 3) continue;
+      const auto g = Conv2dGeometry::make("test", {2, channels, h, w}, {channels, 1, 3, 3}, o);
+      Case c(g, Codes::random(rng, {2, channels, h, w}, 0));
+      fill(c, rng, false, chance(rng, 0.2));
+      check_kernels(rng, c);
+    }
+}
+
 TEST_CASE("depthwise qconv2d is exact at the extremes") {
   Rng rng(9);
   const auto g = geometry(1, 19, 12, 19, 11, 1, 5, 19);  // 121 taps
@@ -389,7 +426,9 @@ TEST_CASE("qconv2d kernels read nothing behind the last pixel") {
   for (const auto& g :
        {geometry(1, 3, 6, 20, 3, 1, 1), geometry(1, 3, 6, 20, 3, 1, 0), geometry(1, 6, 5, 9, 2, 1, 0),
         geometry(1, 21, 4, 7, 1, 1, 0), geometry(1, 3, 5, 3, 3, 1, 1, 3), geometry(1, 21, 5, 21, 3, 1, 0, 21),
-        geometry(1, 37, 5, 37, 2, 2, 0, 37), geometry(1, 36, 5, 36, 3, 1, 1, 36), geometry(1, 36, 5, 36, 3, 2, 1, 36)})
+        geometry(1, 37, 5, 37, 2, 2, 0, 37), geometry(1, 36, 5, 36, 3, 1, 1, 36), geometry(1, 36, 5, 36, 3, 2, 1, 36),
+        geometry(1, 64, 9, 64, 3, 2, 0, 64), geometry(1, 64, 8, 64, 3, 2, 1, 64), geometry(1, 96, 9, 96, 3, 2, 0, 96),
+        geometry(1, 96, 8, 96, 3, 2, 1, 96), geometry(1, 32, 7, 33, 3, 1, 1), geometry(1, 32, 4, 80, 3, 1, 1)})
     for (int i = 0; i < 6; ++i) {
       Case c(g, Codes::random(rng, {g.n, g.ic, g.ih, g.iw}, i % 3));
       const AtPageEnd copy(c.args({}).x);

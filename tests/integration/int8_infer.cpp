@@ -221,7 +221,7 @@ TEST_CASE("int8_infer refuses bad input in one sentence") {
 
 TEST_CASE("int8_infer is one static file of at most 2 MB") {
   const std::string program = read_file(MININN_INT8_INFER);
-  CHECK(program.size() <= (2u << 20));
+  CHECK(program.size() <= 2'000'000);
   Elf64_Ehdr header;
   REQUIRE(program.size() > sizeof header);
   std::memcpy(&header, program.data(), sizeof header);

@@ -115,8 +115,9 @@ TEST_CASE("a tuner finds the kernel that serves two batches best") {
     std::sort(kernels.begin(), kernels.end());
     balanced = kernels[1];
     const bool is_large = line.find("12x12") != std::string::npos;
-    text += trials[0] + (is_large ? '\t' + kernels[0] + " 1\t" + kernels[1] + " 1.2\t" + kernels[2] + " 9\n"
-                                  : '\t' + kernels[2] + " 1\t" + kernels[1] + " 1.1\t" + kernels[0] + " 2\n");
+    text += trials[0] +
+            (is_large ? '\t' + kernels[0] + " 1000000\t" + kernels[1] + " 1200000\t" + kernels[2] + " 9000000\n"
+                      : '\t' + kernels[2] + " 1000000\t" + kernels[1] + " 1100000\t" + kernels[0] + " 2000000\n");
   }
   write_file(file, text);
   const KernelChoice c = Tuner(file).choose(large.a, small.a);
