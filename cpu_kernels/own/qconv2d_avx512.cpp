@@ -74,21 +74,28 @@ inline void begin(__m512i (&acc)[P][V], const QTile& t, int first) {
     for (int v = 0; v < V; ++v) acc[p][v] = _mm512_loadu_si512(t.bias[first + p] + t.bias_channel + 16 * v);
 }
 
+// Codes of all channels of the blocks.
+template <bool kResidual, int P, int V>
+inline void store_whole(const __m512i (&acc)[P][V], const QTile& t, int first) {
+#pragma GCC unroll 2
+  for (int v = 0; v + 1 < V; v += 2) {
+    const ZmmEpilogue low(t, v), high(t, v + 1);
+    // Those behind the last pixel to be stored repeat it.
+#pragma GCC unroll 4
+    for (int pair = 0; pair < P; pair += 2) {
+      const int p = pair < P - 1 ? pair : P - 2, at = first + p;
+      store_halves(low.to.sorted(low.rounded<kResidual>(at, acc[p][v]), high.rounded<kResidual>(at, acc[p][v + 1]),
+                                 low.rounded<kResidual>(at + 1, acc[p + 1][v]),
+                                 high.rounded<kResidual>(at + 1, acc[p + 1][v + 1])),
+                   t.y[at] + low.channel, t.y[at + 1] + low.channel);
+    }
+  }
+}
+
 template <int P, int V>
 inline void finish(const __m512i (&acc)[P][V], const QTile& t, int first) {
-  if (V % 2 == 0 && P > 1 && t.channels == V * 16 && !t.f32) {
-#pragma GCC unroll 2
-    for (int v = 0; v + 1 < V; v += 2) {
-      const ZmmEpilogue low(t, v), high(t, v + 1);
-      // Those behind the last pixel to be stored repeat it.
-#pragma GCC unroll 4
-      for (int pair = 0; pair < P; pair += 2) {
-        const int p = pair < P - 1 ? pair : P - 2;
-        store_pair(low, high, first + p, acc[p][v], acc[p][v + 1], acc[p + 1][v], acc[p + 1][v + 1]);
-      }
-    }
-    return;
-  }
+  if (V % 2 == 0 && P > 1 && t.channels == V * 16 && !t.f32)
+    return t.has_residual ? store_whole<true>(acc, t, first) : store_whole<false>(acc, t, first);
 #pragma GCC unroll 4
   for (int v = 0; v < V; ++v) {
     const ZmmEpilogue epilogue(t, v);

@@ -100,23 +100,19 @@ struct ZmmEpilogue {
     multiplier = _mm512_maskz_loadu_ps(mask, t.multiplier + channel);
   }
 
-  const uint8_t* residual(int p) const { return t.has_residual ? t.residual[p] + channel : nullptr; }
+  // For sorted(). kResidual is t.has_residual: asked once for many pixels.
+  template <bool kResidual>
   __m512i rounded(int p, __m512i acc) const {
-    const uint8_t* r = residual(p);
-    return to.rounded(r ? to.scaled(acc, multiplier, widened(r, mask)) : to.scaled(acc, multiplier));
+    if constexpr (kResidual)
+      return to.rounded(to.scaled(acc, multiplier, widened(t.residual[p] + channel, mask)));
+    else
+      return to.rounded(to.scaled(acc, multiplier));
   }
   void store(int p, __m512i acc) const {
-    store_channels(to, acc, multiplier, mask, residual(p), t.f32, t.y[p] + channel * (t.f32 ? 4 : 1));
+    store_channels(to, acc, multiplier, mask, t.has_residual ? t.residual[p] + channel : nullptr, t.f32,
+                   t.y[p] + channel * (t.f32 ? 4 : 1));
   }
 };
-
-// Codes of pixels p and p + 1, whose 32 channels are those of two blocks.
-[[maybe_unused]] inline void store_pair(const ZmmEpilogue& low, const ZmmEpilogue& high, int p, __m512i low0,
-                                        __m512i high0, __m512i low1, __m512i high1) {
-  store_halves(
-      low.to.sorted(low.rounded(p, low0), high.rounded(p, high0), low.rounded(p + 1, low1), high.rounded(p + 1, high1)),
-      low.t.y[p] + low.channel, low.t.y[p + 1] + low.channel);
-}
 
 }  // namespace
 }  // namespace mininn::cpu::own

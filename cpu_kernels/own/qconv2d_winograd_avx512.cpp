@@ -28,14 +28,19 @@ class Epilogue {
       for (int i = 0; i < count; ++i) block_.store(p + i, sums[i]);
       return;
     }
-    const Vec codes = block_.to.sorted(block_.rounded(p, sums[0]), block_.rounded(p + 1, sums[1]),
-                                       block_.rounded(p + 2, sums[2]), block_.rounded(p + 3, sums[3]));
+    const Vec codes = t.has_residual ? sorted<true>(p, sums) : sorted<false>(p, sums);
     std::byte* const* const y = t.y + p;
     const int64_t c = block_.channel;
     store_quarters(codes, y[0] + c, y[1] + c, y[2] + c, y[3] + c);
   }
 
  private:
+  template <bool kResidual>
+  Vec sorted(int p, const Vec (&sums)[4]) const {
+    return block_.to.sorted(block_.rounded<kResidual>(p, sums[0]), block_.rounded<kResidual>(p + 1, sums[1]),
+                            block_.rounded<kResidual>(p + 2, sums[2]), block_.rounded<kResidual>(p + 3, sums[3]));
+  }
+
   ZmmEpilogue block_;
 };
 
