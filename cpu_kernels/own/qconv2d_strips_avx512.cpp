@@ -205,8 +205,13 @@ Refusal check(const QConv2d& a) {
   return check_direct(a);
 }
 void run(const QConv2d& a, const ExecContext&) { run_strips<Walk>(a); }
-// Elsewhere the direct kernel leaves out more taps on padding.
-bool pays(const QConv2d& a) { return StripDepth(a.g).merged || a.g.kh * a.g.kw == 1; }
+// Else the direct kernel leaves out more products: with padding, or of pixels that fill up the last strip.
+bool pays(const QConv2d& a) {
+  const Conv2dGeometry& g = a.g;
+  if (StripDepth(g).merged) return true;
+  const int64_t line = g.stride_h == 1 && g.stride_w == 1 ? g.n * g.oh * g.ow : g.ow;
+  return g.kh * g.kw == 1 && (line + kStrip - 1) / kStrip * kStrip * 10 <= line * 11;
+}
 
 }  // namespace
 

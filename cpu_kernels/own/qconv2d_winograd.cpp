@@ -217,14 +217,15 @@ bool winograd_pays(const QConv2d& a, const WinogradIsa& isa, WinogradWeights wei
   if (g.n == 0) return false;
   const double tiles = double(tiles_of(g)), ic = double(g.ic), oc = double(g.oc);
   const double per_vector = 2.0 * isa.lanes;  // 16-bit products of an instruction, two of which start in a cycle
-  // Cycles of one core: a vector takes some 280 instructions in input(), 160 in filter() and 600 in output(), of which
-  // three start in a cycle, and weights from beyond the cache come at about 8 bytes per cycle.
+  // Cycles of one core: a vector takes some 280 instructions in input() and 600 in output(), of which three start in a
+  // cycle. Weights come from beyond the cache at about 24 bytes per cycle, or 8 where they are many; to transform them
+  // takes as long as these.
   const double blocks = double(ceil_div(tiles_of(g), tiles_together(g, isa, tiles_of(g))));
   const double size = kPoints * 2 * ic * oc;
   const double products = tiles * kPoints * ic * oc / (2 * per_vector);
   const double transforms = tiles * (280 * ic / per_vector + 600 * oc / isa.lanes) / 3;
-  const double on_the_fly = blocks * 160 * ic * oc / per_vector / 3;
-  const double streamed = size > double(isa.cache) ? blocks * size / 8 : 0;
+  const double on_the_fly = blocks * size / 8, cache = double(isa.cache);
+  const double streamed = size > cache ? blocks * size / (size > 8 * cache ? 8 : 24) : 0;
   const double direct = double(g.macs()) * (1 - padding_share(g)) / (2 * per_vector * speed);
   return products + transforms + (weights == WinogradWeights::stored ? streamed : on_the_fly) < direct;
 }
