@@ -291,9 +291,10 @@ Tensor& Tensor::set_name(std::string n) {
 
 std::string to_string(const Tensor& t) {
   if (!t) return "undefined";
-  std::string out = message(name(t.dtype()), t.shape(), ' ', to_string(t.device()));
+  std::string out = message(name(t.dtype()), t.shape(), ' ', t.device());
   if (t.numel() > 64) return out;
-  const char* separator = " {";
+  out += " {";
+  const char* separator = "";
   for (const double v : t.to_vector()) {
     out += message(separator, v);
     separator = ", ";

@@ -78,6 +78,7 @@ TEST_CASE("fill and item work on views and every dtype") {
 TEST_CASE("tensors print what they are") {
   CHECK(to_string(Tensor::full({2}, 0.5)) == "f32[2] cpu {0.5, 0.5}");
   CHECK(to_string(Tensor::zeros({100})) == "f32[100] cpu");
+  CHECK(to_string(Tensor::zeros({0, 3})) == "f32[0,3] cpu {}");
   CHECK(to_string(Tensor()) == "undefined");
 }
 
