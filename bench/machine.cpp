@@ -4,18 +4,12 @@
 #include <fstream>
 
 #include "bench/peaks.h"
+#include "core/device.h"
 #include "core/error.h"
 #include "core/parallel.h"
 
 namespace mininn::bench {
 namespace {
-
-std::string cpu_name() {
-  std::ifstream in("/proc/cpuinfo");
-  for (std::string line; std::getline(in, line);)
-    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
-  return "unknown";
-}
 
 // Of the last minute; 0 where unknown.
 double load_average() {

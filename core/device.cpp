@@ -5,6 +5,7 @@
 
 #include "core/allocator.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "core/kernel.h"
 
 namespace mininn {
@@ -49,6 +50,14 @@ Allocator& allocator(Device d) {
 }
 
 std::string to_string(Device d) { return d.type == DeviceType::cpu ? "cpu" : "cuda:" + std::to_string(d.index); }
+
+std::string cpu_name() {
+  std::string text(4096, '\0');  // of the first core; there may be hundreds
+  const File in = open_file("/proc/cpuinfo", "rb");
+  text.resize(in ? std::fread(text.data(), 1, text.size(), in.get()) : 0);
+  const size_t line = text.find("model name"), value = text.find(": ", line);
+  return value < text.find('\n', line) ? text.substr(value + 2, text.find('\n', value) - value - 2) : "unknown CPU";
+}
 
 Device Device::best() { return device_count(DeviceType::cuda) > 0 ? cuda() : cpu(); }
 

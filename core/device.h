@@ -30,6 +30,9 @@ int device_count(DeviceType type);
 
 std::string to_string(Device d);
 
+// The processor's name as Linux tells it, or "unknown CPU".
+std::string cpu_name();
+
 // An ordered queue of work on a device. The CPU has one, and every call on it has finished when it returns.
 struct Stream {
   Device device;

@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "core/file.h"
 #include "core/sha256.h"
 #include "quant/int8_net.h"
 #include "quant/overloaded.h"
@@ -311,12 +310,11 @@ bool is_int8_file(const std::filesystem::path& path) {
 
 std::vector<FileItem> int8_file_items(const std::filesystem::path& path) {
   const nn::SafeTensors file = nn::SafeTensors::read(path);
-  uint64_t header = 0;
-  const File in = open_file(path, "rb");
-  if (!in || std::fread(&header, sizeof header, 1, in.get()) != 1)
-    throw FileError(path.string() + ": cannot be read again");
-  std::vector<FileItem> items{{"header", int64_t(header + sizeof header)}};
-  for (const auto& [name, t] : file.tensors) items.push_back({name, t.numel() * int64_t(size_of(t.dtype()))});
+  std::vector<FileItem> items{{"header", int64_t(std::filesystem::file_size(path))}};  // less what tensors take of it
+  for (const auto& [name, t] : file.tensors) {
+    items.push_back({name, t.numel() * int64_t(size_of(t.dtype()))});
+    items[0].bytes -= items.back().bytes;
+  }
   return items;
 }
 

@@ -12,6 +12,7 @@
 #include <map>
 #include <set>
 
+#include "core/device.h"
 #include "core/file.h"
 #include "core/parallel.h"
 #include "core/random.h"
@@ -50,16 +51,8 @@ std::vector<std::string> lines(const std::string& text) {
   return out;
 }
 
-std::string processor() {
-  char text[4096];  // of the first processor; there may be hundreds
-  const File in = open_file("/proc/cpuinfo", "rb");
-  for (const std::string& line : lines({text, in ? std::fread(text, 1, sizeof text, in.get()) : 0}))
-    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
-  return "unknown processor";
-}
-
 std::string key_of(const QConv2d& a, const std::vector<const Kernel<QConv2d>*>& candidates, int64_t between) {
-  static const std::string machine = processor();
+  static const std::string machine = cpu_name();
   const Conv2dGeometry& g = a.g;
   std::string key =
       message(machine, "; ", num_threads(), " threads; n", g.n, " c", g.ic, ' ', g.ih, 'x', g.iw, " -> c", g.oc, ' ',

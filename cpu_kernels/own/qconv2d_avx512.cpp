@@ -170,11 +170,12 @@ constexpr QDirectIsa kRowsOfSeven = [] {
 
 const QDirectIsa& isa_for(const QConv2d& a) {
   const Conv2dGeometry& g = a.g;
-  if (g.pad_w == 0 || tiles_across_images(a, kIsa)) return kIsa;
   // Large tiles are few, and so are calls of many channels.
   const int64_t threads = num_threads(), tiles = (g.n * g.oh * g.ow + 15) / 16, calls = (g.ocg() + 63) / 64;
-  if (g.ow == 4 && std::max(balance(tiles, threads), balance(calls, threads)) > 0.9) return kRowsOfFour;
-  return g.ow % kIsa.pixels != 0 && g.ow % kRowsOfSeven.pixels == 0 ? kRowsOfSeven : kIsa;
+  const bool four = g.ow == 4 && std::max(balance(tiles, threads), balance(calls, threads)) > 0.9;
+  const bool seven = g.ow % kIsa.pixels != 0 && g.ow % kRowsOfSeven.pixels == 0;
+  if (g.pad_w == 0 || !(four || seven) || tiles_across_images(a, kIsa)) return kIsa;
+  return four ? kRowsOfFour : kRowsOfSeven;
 }
 
 Refusal check(const QConv2d& a) {

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <fstream>
 #include <thread>
 
 #include "core/autograd.h"
+#include "core/device.h"
 #include "core/parallel.h"
 #include "core/sha256.h"
 #include "data/augment.h"
@@ -129,16 +129,7 @@ Evaluation evaluate(const Classify& classify, const data::Dataset& set, int64_t 
   return e;
 }
 
-std::string machine_name() {
-  std::string model = "unknown CPU";
-  std::ifstream cpuinfo("/proc/cpuinfo");
-  for (std::string line; std::getline(cpuinfo, line);)
-    if (line.starts_with("model name")) {
-      model = line.substr(line.find(':') + 2);
-      break;
-    }
-  return message(model, " (", std::thread::hardware_concurrency(), " cores)");
-}
+std::string machine_name() { return message(cpu_name(), " (", std::thread::hardware_concurrency(), " cores)"); }
 
 std::string git_revision() { return MININN_GIT_REVISION; }
 

@@ -3,10 +3,10 @@
 
 #include <cstdio>
 #include <fstream>
-#include <iterator>
 #include <sstream>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "examples/cifar_resnet/options.h"
 #include "examples/cifar_resnet/results.h"
 
@@ -17,15 +17,10 @@ using nlohmann::json;
 
 namespace {
 
-std::string read_bytes(const Path& file) {
-  std::ifstream in(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
 // The JSON object in a file; null if there is no such file. Throws FileError if it holds something else.
 json read_json(const Path& file) {
   if (!std::filesystem::exists(file)) return {};
-  json value = json::parse(read_bytes(file), nullptr, false);
+  json value = json::parse(read_file(file), nullptr, false);
   if (!value.is_object()) throw FileError(message(file.string(), ": holds no JSON object"));
   return value;
 }
@@ -142,7 +137,7 @@ void write_report(const Path& out) {
                            "misclassified_examples", "layer_compression", "quantization_effects", "feature_maps"}) {
     const Path picture = out / (std::string(name) + ".png");
     if (std::filesystem::exists(picture))
-      html << "<p><img alt=\"" << name << "\" src=\"data:image/png;base64," << base64(read_bytes(picture))
+      html << "<p><img alt=\"" << name << "\" src=\"data:image/png;base64," << base64(read_file(picture))
            << "\"></p>\n";
   }
   if (summary.contains("layers")) layer_table(html, summary.at("layers"));

@@ -1,5 +1,8 @@
 #include "core/device.h"
 
+#include <fstream>
+#include <string>
+
 #include "core/error.h"
 #include "tests/support/catch.h"
 
@@ -13,6 +16,14 @@ TEST_CASE("device names are parsed, and refused in one sentence") {
   CHECK_THROWS_AS(Device::parse("cuda:-1"), ValueError);
   CHECK_THROWS_AS(Device::parse("cuda:9999"), DeviceError);
   if (device_count(DeviceType::cuda) == 0) CHECK_THROWS_AS(Device::parse("cuda"), DeviceError);
+}
+
+TEST_CASE("the processor has the name that Linux gives it") {
+  std::ifstream in("/proc/cpuinfo");
+  std::string want = "unknown CPU";
+  for (std::string line; want == "unknown CPU" && std::getline(in, line);)
+    if (line.starts_with("model name")) want = line.substr(line.find(':') + 2);
+  CHECK(cpu_name() == want);
 }
 
 TEST_CASE("a stream guard restores the previous stream") {
