@@ -59,12 +59,11 @@ int64_t block_bytes(const Conv2dGeometry& g, int64_t width, WinogradWeights kind
   return steps_of(g) * width * 2 * (kind == WinogradWeights::stored ? kPoints * 2 : 9);
 }
 
-// How many tiles of `all` are worked on together. Each block of tiles reads all weights once; where these come from
-// beyond the L2 cache, more tiles share them, elsewhere fewer tiles keep their transformed inputs and products closer
-// to the core. Blocks are equal, so that the last one is no remainder.
-int64_t tiles_together(const Conv2dGeometry& g, const WinogradIsa& isa, int64_t all) {
-  const int64_t most = kPoints * 2 * g.ic * g.oc > 2 * isa.cache ? 42 : 28;
-  return ceil_div(all, ceil_div(all, most));
+// How many tiles of `all` are worked on together: each block of them reads all weights once. Blocks are equal, so that
+// the last one is no remainder.
+int64_t tiles_together(int64_t all) {
+  constexpr int64_t kMost = 42;
+  return ceil_div(all, ceil_div(all, kMost));
 }
 
 // One thread's share of the tiles and of the pairs of output vectors.
@@ -90,7 +89,7 @@ class Walk {
   }
 
   void run(int64_t tile0, int64_t tile1, int64_t pair0, int64_t pair1) {
-    const int64_t together = tiles_together(g, isa, tile1 - tile0);
+    const int64_t together = tiles_together(tile1 - tile0);
     const int64_t channels = round_up(g.ic, isa.channels), width = 2 * isa.lanes, steps = steps_of(g);
     const int64_t w_block = block_bytes(g, width, weights);
     const bool on_the_fly = weights == WinogradWeights::on_the_fly;
@@ -117,10 +116,10 @@ class Walk {
         for (int64_t step = 0; step < steps; step += part) {
           const int64_t n = std::min(part, steps - step);
           if (on_the_fly) isa.filter(w + step * width * 2 * 9, n, u.data(), u_stride);
-          const int16_t* const from = on_the_fly ? u.data() : reinterpret_cast<const int16_t*>(w);
-          for (int64_t point = 0; point < kPoints; ++point) {
+          const int16_t* from = on_the_fly ? u.data() : reinterpret_cast<const int16_t*>(w);
+          for (int64_t point = 0; point < kPoints; ++point, from += u_stride) {
             const int32_t* const start = step > 0 ? nullptr : point == kBiasPoint ? bias : zeros.data();
-            products(count, v.data() + point * v_stride + step * 2, channels, from + point * u_stride, n, start,
+            products(count, v.data() + point * v_stride + step * 2, channels, from, u_stride, n, start,
                      m.data() + point * width);
           }
         }
@@ -133,14 +132,14 @@ class Walk {
   }
 
  private:
-  // As few groups of tiles as possible, of nearly equal size.
-  void products(int64_t count, const int16_t* v, int64_t v_stride, const int16_t* u, int64_t steps,
+  // As few groups of tiles as possible, of nearly equal size; each fetches its part of the next point's weights.
+  void products(int64_t count, const int16_t* v, int64_t v_stride, const int16_t* u, int64_t u_stride, int64_t steps,
                 const int32_t* start, int32_t* m) const {
-    const int64_t groups = ceil_div(count, isa.tiles);
+    const int64_t groups = ceil_div(count, isa.tiles), u_step = 4 * isa.lanes;
     for (int64_t i = 0; i < groups; ++i) {
       const int64_t begin = count * i / groups, end = count * (i + 1) / groups;
-      isa.product[end - begin - 1](v + begin * v_stride, v_stride, u, steps, start,
-                                   m + begin * kPoints * 2 * isa.lanes);
+      isa.product[end - begin - 1](v + begin * v_stride, v_stride, u, steps, start, m + begin * kPoints * 2 * isa.lanes,
+                                   u + u_stride + i * steps * u_step / groups, u_step / groups);
     }
   }
 
@@ -218,16 +217,16 @@ bool winograd_pays(const QConv2d& a, const WinogradIsa& isa, WinogradWeights wei
   const double tiles = double(tiles_of(g)), ic = double(g.ic), oc = double(g.oc);
   const double per_vector = 2.0 * isa.lanes;  // 16-bit products of an instruction, two of which start in a cycle
   // Cycles of one core: a vector takes some 280 instructions in input() and 600 in output(), of which three start in a
-  // cycle. Weights come from beyond the cache at about 24 bytes per cycle, or 8 where they are many; to transform them
-  // takes as long as these.
-  const double blocks = double(ceil_div(tiles_of(g), tiles_together(g, isa, tiles_of(g))));
-  const double size = kPoints * 2 * ic * oc;
+  // cycle. Weights come from beyond the cache while products are summed, 24 bytes per cycle, or 8 where they are many;
+  // to transform them takes as long as these, and nothing goes on meanwhile.
+  const double blocks = double(ceil_div(tiles_of(g), tiles_together(tiles_of(g))));
+  const double size = kPoints * 2 * ic * oc, cache = double(isa.cache);
   const double products = tiles * kPoints * ic * oc / (2 * per_vector);
   const double transforms = tiles * (280 * ic / per_vector + 600 * oc / isa.lanes) / 3;
-  const double on_the_fly = blocks * size / 8, cache = double(isa.cache);
-  const double streamed = size > cache ? blocks * size / (size > 8 * cache ? 8 : 24) : 0;
+  const double streamed = size > cache ? blocks * size / (size > 2 * cache ? 8 : 24) : 0;
   const double direct = double(g.macs()) * (1 - padding_share(g)) / (2 * per_vector * speed);
-  return products + transforms + (weights == WinogradWeights::stored ? streamed : on_the_fly) < direct;
+  const bool stored = weights == WinogradWeights::stored;
+  return transforms + (stored ? std::max(products, streamed) : products + blocks * size / 8) < direct;
 }
 
 Tensor pack_winograd(const QConv2d& a, const WinogradIsa& isa, WinogradWeights kind) {
@@ -261,10 +260,11 @@ void run_winograd(const QConv2d& a, const WinogradIsa& isa, WinogradWeights weig
   const Conv2dGeometry& g = a.g;
   const int64_t tiles = tiles_of(g), blocks = ceil_div(g.oc, 2 * isa.lanes), threads = num_threads();
   if (tiles == 0 || g.oc == 0) return;
-  // Threads share out the tiles, or the channels where the weights do not stay in a core's cache: then each streams (or
+  // Threads share out the tiles, which keeps each to the images that it has worked on in the layer before; or the
+  // channels, where tiles are too few to hide how long weights take from beyond the L2 cache: then each reads (or
   // transforms) its part of them only, and transforms all of the input.
-  const bool large = kPoints * 2 * g.ic * g.oc > isa.cache;
-  const bool by_channels = blocks >= threads && (tiles < 2 * threads || large);
+  const bool large = kPoints * 2 * g.ic * g.oc > 2 * isa.cache;
+  const bool by_channels = blocks >= threads && tiles < (large ? isa.tiles : 2) * threads;
   const int64_t macs = kPoints * g.ic * 2 * isa.lanes;
   const auto grain = [&](int64_t per_item) { return 1 + 1000000 / std::max<int64_t>(1, macs * per_item); };
   if (by_channels)

@@ -85,8 +85,10 @@ void filter(const int8_t* w, int64_t steps, int16_t* u, int64_t point_stride) {
 }
 
 template <int kTiles>
-void product(const int16_t* v, int64_t v_stride, const int16_t* u, int64_t steps, const int32_t* start, int32_t* m) {
+void product(const int16_t* v, int64_t v_stride, const int16_t* u, int64_t steps, const int32_t* start, int32_t* m,
+             const int16_t* ahead, int64_t ahead_step) {
   constexpr int64_t kMStride = kWinogradPoints * 2 * kLanes;  // from a tile to the next
+  constexpr int kLine = 32;                                   // of the cache
   Vec acc[kTiles][2];
 #pragma GCC unroll 16
   for (int t = 0; t < kTiles; ++t) {
@@ -96,6 +98,7 @@ void product(const int16_t* v, int64_t v_stride, const int16_t* u, int64_t steps
   }
 #pragma GCC unroll 2
   for (int64_t k = 0; k < steps; ++k, u += 4 * kLanes) {
+    for (int i = 0; i < 4 * kLanes; i += kLine) __builtin_prefetch(ahead + k * ahead_step + i);
     const Vec u0 = load(u), u1 = load(u + 2 * kLanes);
 #pragma GCC unroll 16
     for (int t = 0; t < kTiles; ++t) {
