@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <sstream>
+#include <thread>
 
 #include "core/parallel.h"
 #include "ops/qlayout.h"
@@ -64,6 +66,26 @@ TEST_CASE("the tuner measures every candidate but the reference and takes the fa
     if (i) CHECK(c.trials[i].ms >= c.trials[i - 1].ms);
     CHECK(c.trials[i].kernel != qconv2d_kernels().kernels(DeviceType::cpu).back().name);
   }
+}
+
+TEST_CASE("the tuner does not drop a kernel that another program interrupts") {
+  using Kernels = std::vector<Kernel<QConv2d>>;
+  static int calls;
+  calls = 0;
+  static const auto wait = [](int ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); };
+  const Kernels all = qconv2d_kernels().kernels(DeviceType::cpu);
+  const auto check = [](const QConv2d&) { return Refusal{}; };
+  const auto pack = [](const QConv2d&) { return Tensor::zeros({1}, DType::u8); };
+  const Kernels three = {{"own.steady", check, [](const QConv2d&, const ExecContext&) { wait(4); }, pack},
+                         // one call to warm up, two that take longer than they should
+                         {"own.interrupted", check,
+                          [](const QConv2d&, const ExecContext&) { wait(++calls == 2 || calls == 3 ? 10 : 1); }, pack},
+                         all.back()};
+  qconv2d_kernels().set(DeviceType::cpu, three);
+  TempFolder folder;
+  const std::string_view chosen = Tuner(folder / "tuning.tsv").choose(Conv().a).kernel->name;
+  qconv2d_kernels().set(DeviceType::cpu, all);
+  CHECK(chosen == "own.interrupted");
 }
 
 TEST_CASE("a tuner's file decides for the next process, per shape and number of threads") {
