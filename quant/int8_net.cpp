@@ -403,8 +403,7 @@ void Int8Net::repack() {
   const auto sample = [&](int64_t n) { return Buffers{*model_, zeros, &nothing, n}; };
   const Buffers one = sample(1), few = sample(std::max(kSmallBatch + 1, options_.slice / 4)),
                 many = sample(std::max(kSmallBatch + 1, options_.slice));
-  // Between two runs of a layer all others read their weights, which packing makes one to eight times as large. In a
-  // large batch that is little beside the activations.
+  // Between two runs of a layer all others read their weights, which packing makes one to eight times as large.
   int64_t between = 0;
   for (const Int8Step& s : model_->steps)
     if (const auto* c = std::get_if<Int8Conv>(&s.body)) between += 2 * c->weight.numel();
@@ -421,7 +420,7 @@ void Int8Net::repack() {
       return bind(
           i, one, [&](const Arguments&) { return chosen; }, nullptr);
     });
-  const Choose for_many = [&](const Arguments& a) { return choose_kernel(a(many), a(few)); };
+  const Choose for_many = [&](const Arguments& a) { return choose_kernel(a(many), a(few), between); };
   for (size_t i = 0; i < steps; ++i) p->large.push_back(bind(i, many, for_many, &p->small[i]));
   if (tuner) tuner->save();
   program_ = std::move(p);

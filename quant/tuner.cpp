@@ -106,14 +106,21 @@ class Rehearsal {
   }
 
  private:
-  // Every thread reads all of it, through its own caches.
+  // Every thread reads all of it, through its own caches, and then its part of the input, which in a network the layer
+  // before has just written.
   void read_between() {
-    const std::span<const uint8_t> bytes = between_.data<uint8_t>();
-    parallel_for(num_threads(), 1, [&](int64_t, int64_t) {
-      uint8_t sum = 0;
-      for (size_t i = 0; i < bytes.size(); i += 64) sum ^= bytes[i];
-      sink_.store(sum, std::memory_order_relaxed);
+    const std::span<const uint8_t> between = between_.data<uint8_t>(), x = x_.data<uint8_t>();
+    const int64_t threads = num_threads();
+    parallel_for(threads, 1, [&](int64_t begin, int64_t end) {
+      read(between);
+      const size_t from = x.size() * size_t(begin) / size_t(threads), to = x.size() * size_t(end) / size_t(threads);
+      read(x.subspan(from, to - from));
     });
+  }
+  void read(std::span<const uint8_t> bytes) {
+    uint8_t sum = 0;
+    for (size_t i = 0; i < bytes.size(); i += 64) sum ^= bytes[i];
+    sink_.store(sum, std::memory_order_relaxed);
   }
 
   QConv2d a_;
@@ -230,9 +237,9 @@ KernelChoice Tuner::choose(const QConv2d& a, int64_t between) {
   return {kernel_named(trials[0].kernel), trials, key};
 }
 
-KernelChoice Tuner::choose(const QConv2d& a, const QConv2d& b) {
-  KernelChoice choice = choose(a);
-  const std::vector<Trial> others = choose(b).trials;
+KernelChoice Tuner::choose(const QConv2d& a, const QConv2d& b, int64_t between) {
+  KernelChoice choice = choose(a, between);
+  const std::vector<Trial> others = choose(b, between).trials;
   double least = std::numeric_limits<double>::infinity();
   for (const Trial& t : choice.trials)
     for (const Trial& other : others) {
@@ -315,8 +322,8 @@ KernelChoice choose_kernel(const QConv2d& a, int64_t between) {
   return {&qconv2d_kernels().select(a, Device::cpu()), {}, {}};
 }
 
-KernelChoice choose_kernel(const QConv2d& a, const QConv2d& b) {
-  if (Tuner* const tuner = process_tuner()) return tuner->choose(a, b);
+KernelChoice choose_kernel(const QConv2d& a, const QConv2d& b, int64_t between) {
+  if (Tuner* const tuner = process_tuner()) return tuner->choose(a, b, between);
   return choose_kernel(a);
 }
 

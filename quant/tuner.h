@@ -1,9 +1,9 @@
 // Which kernel runs each convolution of a compiled net: measured once on this machine, and remembered.
 //
 // MININN_TUNE=on (the default) measures what is not known yet and keeps it in a file in $MININN_CACHE_DIR, else in
-// $XDG_CACHE_HOME/mininn or ~/.cache/mininn. The file's name carries a hash of the kernels' sources: times of other
-// kernels say nothing about these. MININN_TUNE=off measures nothing, reads nothing and takes the order of
-// the kernel table, the same on every machine with these instructions. Results do not depend on it: all kernels give
+// $XDG_CACHE_HOME/mininn or ~/.cache/mininn. The file's name carries a hash of the kernels' and the tuner's sources:
+// times of other kernels say nothing about these. MININN_TUNE=off measures nothing, reads nothing and takes the order
+// of the kernel table, the same on every machine with these instructions. Results do not depend on it: all kernels give
 // the same bytes.
 #pragma once
 
@@ -45,7 +45,7 @@ class Tuner {
   KernelChoice choose(const QConv2d& a, int64_t between = 0);
   // For calls like `a`, like `b` and between them, which differ in the batch: the kernel with the least sum of both
   // times, each relative to the fastest kernel's. The trials are those of `a`.
-  KernelChoice choose(const QConv2d& a, const QConv2d& b);
+  KernelChoice choose(const QConv2d& a, const QConv2d& b, int64_t between = 0);
 
   // Chooses again for the layers of one network, by the time of the network: weights that one layer's kernel spreads
   // out push those of the others from the caches, and no layer alone shows that. Layers with the same key change
@@ -72,7 +72,7 @@ class Tuner {
 // The process's tuner and its file, as the environment says; without tuning, or with a forced kernel (ForceKernel), the
 // table's choice. Throws KernelError, or ValueError if MININN_TUNE is neither on nor off.
 KernelChoice choose_kernel(const QConv2d& a, int64_t between = 0);
-KernelChoice choose_kernel(const QConv2d& a, const QConv2d& b);
+KernelChoice choose_kernel(const QConv2d& a, const QConv2d& b, int64_t between = 0);
 // Null without tuning.
 Tuner* process_tuner();
 
