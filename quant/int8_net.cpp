@@ -4,6 +4,7 @@
 #include <chrono>
 #include <functional>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "core/kernel.h"
@@ -24,7 +25,6 @@ namespace mininn::quant {
 namespace {
 
 constexpr size_t kAlign = 64;
-constexpr int64_t kSmallBatch = 4;  // up to here the kernels chosen for one image run, above those for a full slice
 const Device kCpu = Device::cpu();
 
 size_t image_bytes(const Int8Value& v) {
@@ -168,15 +168,14 @@ Tensor multipliers(double x_scale, const Tensor& weight_scale, double y_scale) {
   return t;
 }
 
-// Chooses a convolution's kernel. arguments(buffers) makes its arguments for any batch.
-using Arguments = std::function<QConv2d(const Buffers&)>;
-using Choose = std::function<KernelChoice(const Arguments& arguments)>;
+// Chooses a convolution's kernel.
+using Choose = std::function<KernelChoice(const QConv2d&)>;
 
-// Makes the steps of one batch size class. `sample` has a batch size of that class.
+// Makes a step for batches about as large as the one of `sample`. `others` are the same step for other batches.
 class Binder {
  public:
-  Binder(const Int8Step& s, const Buffers& sample, const Choose& choose, const BoundStep* other)
-      : s_(s), sample_(sample), choose_(choose), other_(other), x_(value(s.inputs[0])), y_(value(s.output)) {}
+  Binder(const Int8Step& s, const Buffers& sample, const Choose& choose, const std::vector<const BoundStep*>& others)
+      : s_(s), sample_(sample), choose_(choose), others_(others), x_(value(s.inputs[0])), y_(value(s.output)) {}
 
   BoundStep operator()(const Int8Conv& c) const {
     const bool codes = y_.kind == Int8Value::Kind::codes;
@@ -187,11 +186,13 @@ class Binder {
     };
     const QConv2d args = bind(sample_);
     check_qconv2d(args);
-    const KernelChoice choice = choose_(bind);
+    const KernelChoice choice = choose_(args);
     const Kernel<QConv2d>& kernel = *choice.kernel;
-    // The two batch size classes share the packed weights of a common kernel. A vendor's may depend on the batch.
-    const bool shared = other_ && other_->kernel == kernel.name && detail::in_family(kernel.name, Preference::own);
-    const Tensor packed = shared ? other_->packed : kernel.pack(args);
+    // Steps with the same kernel share its packed weights, except a vendor's, which may depend on the batch.
+    const auto other = std::find_if(others_.begin(), others_.end(), [&](const BoundStep* o) {
+      return o->kernel == kernel.name && detail::in_family(kernel.name, Preference::own);
+    });
+    const Tensor packed = other != others_.end() ? (*other)->packed : kernel.pack(args);
     return {std::string(kernel.name), choice, packed, [bind, packed, run = kernel.run](const Buffers& b) {
               QConv2d a = bind(b);
               a.packed = packed.view().data;
@@ -261,7 +262,7 @@ class Binder {
   const Int8Step& s_;
   const Buffers& sample_;
   const Choose& choose_;
-  const BoundStep* other_;  // the same step in the other batch size class, or null
+  const std::vector<const BoundStep*>& others_;
   const Int8Value &x_, &y_;
 };
 
@@ -327,11 +328,31 @@ View real_view(std::byte* p, const Int8Value& v, int64_t n) {
 }  // namespace
 
 struct Int8Net::Program {
+  // Batches up to a size, whose kernels are chosen for one of them.
+  struct BatchClass {
+    int64_t most, sample;
+    std::vector<BoundStep> steps;
+  };
+
   std::shared_ptr<const Int8Model> model;  // the steps refer to it
   Plan shared, separate;
-  std::vector<BoundStep> small, large;  // per step: for batches up to kSmallBatch, and above
+  std::vector<BatchClass> classes;  // ascending
 
-  const std::vector<BoundStep>& steps(int64_t n) const { return n <= kSmallBatch ? small : large; }
+  Program(std::shared_ptr<const Int8Model> m, int64_t slice)
+      : model(std::move(m)), shared(Plan::shared(*model)), separate(Plan::separate(*model)) {
+    const auto add = [&](int64_t most, int64_t sample) {
+      if (classes.empty() || most > classes.back().most) classes.push_back({most, sample, {}});
+    };
+    add(4, 1);
+    add(slice / 2, slice / 4);
+    add(slice, slice);
+  }
+
+  const std::vector<BoundStep>& steps(int64_t n) const {
+    const auto fits = [n](const BatchClass& c) { return n <= c.most; };
+    const auto found = std::find_if(classes.begin(), classes.end(), fits);
+    return found == classes.end() ? classes.back().steps : found->steps;
+  }
 
   // load(), then all steps on one batch. Own kernels share one parallel region; a vendor's brings threads of its own.
   template <class Load>
@@ -356,6 +377,7 @@ struct Int8Net::Program {
   // Chooses among the kernels for one image by the time of the whole network. bind(i, choice) makes step i.
   template <class Bind>
   void tune_together(Tuner& tuner, const Bind& bind) {
+    std::vector<BoundStep>& small = classes[0].steps;
     std::vector<KernelChoice> choices;
     for (const BoundStep& s : small) choices.push_back(s.choice);
     Tensor memory;
@@ -393,35 +415,31 @@ Int8Net::Int8Net(Int8Model model, Int8NetOptions options) : options_(options) {
 }
 
 void Int8Net::repack() {
-  auto p = std::make_shared<Program>();
-  p->model = model_;
-  p->shared = Plan::shared(*model_);
-  p->separate = Plan::separate(*model_);
+  auto p = std::make_shared<Program>(model_, options_.slice);
   // Kernels are chosen by shapes alone: every view may point at the same byte.
   alignas(kAlign) std::byte nothing{};
   const std::vector<size_t> zeros(model_->values.size(), 0);
-  const auto sample = [&](int64_t n) { return Buffers{*model_, zeros, &nothing, n}; };
-  const Buffers one = sample(1), few = sample(std::max(kSmallBatch + 1, options_.slice / 4)),
-                many = sample(std::max(kSmallBatch + 1, options_.slice));
   // Between two runs of a layer all others read their weights, which packing makes one to eight times as large.
   int64_t between = 0;
   for (const Int8Step& s : model_->steps)
     if (const auto* c = std::get_if<Int8Conv>(&s.body)) between += 2 * c->weight.numel();
-  const auto bind = [&](size_t i, const Buffers& of_class, const Choose& choose, const BoundStep* other) {
+  const auto bind = [&](size_t i, int64_t n, const Choose& choose) {
     const Int8Step& s = model_->steps[i];
-    return about(s, [&] { return std::visit(Binder(s, of_class, choose, other), s.body); });
+    const Buffers sample{*model_, zeros, &nothing, n};
+    std::vector<const BoundStep*> others;
+    for (const auto& c : p->classes)
+      if (i < c.steps.size()) others.push_back(&c.steps[i]);
+    return about(s, [&] { return std::visit(Binder(s, sample, choose, others), s.body); });
   };
-  const size_t steps = model_->steps.size();
   Tuner* const tuner = process_tuner();
-  const Choose for_one = [&](const Arguments& a) { return choose_kernel(a(one), between); };
-  for (size_t i = 0; i < steps; ++i) p->small.push_back(bind(i, one, for_one, nullptr));
-  if (tuner)
-    p->tune_together(*tuner, [&](size_t i, const KernelChoice& chosen) {
-      return bind(
-          i, one, [&](const Arguments&) { return chosen; }, nullptr);
-    });
-  const Choose for_many = [&](const Arguments& a) { return choose_kernel(a(many), a(few), between); };
-  for (size_t i = 0; i < steps; ++i) p->large.push_back(bind(i, many, for_many, &p->small[i]));
+  for (auto& c : p->classes) {
+    for (size_t i = 0; i < model_->steps.size(); ++i)
+      c.steps.push_back(bind(i, c.sample, [&](const QConv2d& a) { return choose_kernel(a, between); }));
+    if (tuner && &c == &p->classes[0])
+      p->tune_together(*tuner, [&](size_t i, const KernelChoice& chosen) {
+        return bind(i, c.sample, [&](const QConv2d&) { return chosen; });
+      });
+  }
   if (tuner) tuner->save();
   program_ = std::move(p);
 }
@@ -451,16 +469,22 @@ Report Int8Net::report() const {
   Report r;
   r.arena_bytes_per_image = int64_t(program_->shared.bytes);
   r.graph_macs = model_->graph_macs;
+  for (const auto& c : program_->classes) r.batches.push_back(c.sample);
   for (size_t i = 0; i < model_->steps.size(); ++i) {
     const Int8Step& s = model_->steps[i];
     const Int8Value& y = model_->values[size_t(s.output)];
-    const BoundStep &small = program_->small[i], &large = program_->large[i];
     LayerReport l;
     l.name = s.name;
     l.op = s.op;
-    l.kernel = small.kernel == large.kernel ? small.kernel : small.kernel + " / " + large.kernel;
-    l.trials = small.choice.trials;
-    l.trials_large = large.choice.trials;
+    std::vector<std::string> kernels;
+    std::set<const void*> packed;
+    for (const auto& c : program_->classes) {
+      const BoundStep& b = c.steps[i];
+      if (kernels.empty() || kernels.back() != b.kernel) kernels.push_back(b.kernel);
+      l.trials.push_back(b.choice.trials);
+      if (b.packed && packed.insert(b.packed.id()).second) l.packed_bytes += b.packed.numel();
+    }
+    for (const std::string& k : kernels) l.kernel += (l.kernel.empty() ? "" : " / ") + k;
     l.shape = {y.c, y.h, y.w};
     l.q = y.q;
     l.real = y.kind == Int8Value::Kind::real;
@@ -474,8 +498,6 @@ Report Int8Net::report() const {
     std::visit(Overloaded{[&](const Int8Conv& c) { weights(c); }, [&](const Int8Linear& c) { weights(c); },
                           [&](const Int8Lut& t) { l.table_bytes = t.table.numel(); }, [](const auto&) {}},
                s.body);
-    if (small.packed) l.packed_bytes += small.packed.numel();
-    if (large.packed && large.packed.id() != small.packed.id()) l.packed_bytes += large.packed.numel();
     l.sqnr_local = s.sqnr_local;
     l.sqnr_total = s.sqnr_total;
     r.int8_macs += l.macs;

@@ -64,9 +64,14 @@ std::ostream& operator<<(std::ostream& out, const Report& r) {
                     format("%.2f", double(l.macs) / 1e6), number(l.sqnr_local, "%.1f"), number(l.sqnr_total, "%.1f"),
                     number(l.ms, "%.3f")});
   print_columns(out, rows, 4);
-  rows = {{"layer", "kernels measured for one image, ms", "for a slice, ms"}};
-  for (const LayerReport& l : r.layers)
-    if (!l.trials.empty() || !l.trials_large.empty()) rows.push_back({l.name, times(l.trials), times(l.trials_large)});
+  rows = {{"layer"}};
+  for (const int64_t n : r.batches)
+    rows[0].push_back(message("kernels measured for ", n, n == 1 ? " image, ms" : " images, ms"));
+  for (const LayerReport& l : r.layers) {
+    if (std::all_of(l.trials.begin(), l.trials.end(), [](const auto& t) { return t.empty(); })) continue;
+    rows.push_back({l.name});
+    for (const auto& t : l.trials) rows.back().push_back(times(t));
+  }
   if (rows.size() > 1) print_columns(out << '\n', rows, rows[0].size());
   out << "weights, scales, biases, tables: " << r.int8_bytes() << " B int8, " << r.fp32_bytes() << " B fp32 ("
       << format("%.2f", r.int8_bytes() ? double(r.fp32_bytes()) / double(r.int8_bytes()) : 0.0) << "x); activations "

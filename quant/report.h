@@ -15,12 +15,11 @@ namespace mininn::quant {
 
 struct LayerReport {
   std::string name, op;
-  std::string kernel;  // "small / large" where batches of one image and full slices have different ones
-  // The candidates' times alone, for one image and for a full slice, if measured.
-  std::vector<Trial> trials, trials_large;
-  Shape shape;        // of the output, for one image: [C,H,W]
-  QParams q;          // of the output
-  bool real = false;  // the output is f32: q means nothing
+  std::string kernel;                      // "a / b" where larger batches have another one
+  std::vector<std::vector<Trial>> trials;  // the candidates' times alone, if measured, for each of Report::batches
+  Shape shape;                             // of the output, for one image: [C,H,W]
+  QParams q;                               // of the output
+  bool real = false;                       // the output is f32: q means nothing
   int64_t macs = 0;
   int64_t fp32_bytes = 0;  // weights and bias of the float layer, batch norm folded
   int64_t weight_bytes = 0, scale_bytes = 0, bias_bytes = 0, table_bytes = 0;  // in the file
@@ -34,6 +33,7 @@ struct LayerReport {
 
 struct Report {
   std::vector<LayerReport> layers;
+  std::vector<int64_t> batches;       // the sizes that kernels are chosen for, ascending
   int64_t arena_bytes_per_image = 0;  // activations, buffers shared
   int64_t int8_macs = 0, graph_macs = 0;
 

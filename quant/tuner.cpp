@@ -237,20 +237,6 @@ KernelChoice Tuner::choose(const QConv2d& a, int64_t between) {
   return {kernel_named(trials[0].kernel), trials, key};
 }
 
-KernelChoice Tuner::choose(const QConv2d& a, const QConv2d& b, int64_t between) {
-  KernelChoice choice = choose(a, between);
-  const std::vector<Trial> others = choose(b, between).trials;
-  double least = std::numeric_limits<double>::infinity();
-  for (const Trial& t : choice.trials)
-    for (const Trial& other : others) {
-      const double sum = t.ms / choice.trials[0].ms + other.ms / others[0].ms;
-      if (t.kernel != other.kernel || sum >= least) continue;
-      least = sum;
-      choice.kernel = kernel_named(t.kernel);
-    }
-  return choice;
-}
-
 void Tuner::choose_together(std::vector<KernelChoice>& layers,
                             const std::function<void(size_t, const Kernel<QConv2d>&)>& use,
                             const std::function<double()>& run_ms) {
@@ -320,11 +306,6 @@ Tuner* process_tuner() {
 KernelChoice choose_kernel(const QConv2d& a, int64_t between) {
   if (Tuner* const tuner = process_tuner()) return tuner->choose(a, between);
   return {&qconv2d_kernels().select(a, Device::cpu()), {}, {}};
-}
-
-KernelChoice choose_kernel(const QConv2d& a, const QConv2d& b, int64_t between) {
-  if (Tuner* const tuner = process_tuner()) return tuner->choose(a, b, between);
-  return choose_kernel(a);
 }
 
 }  // namespace mininn::quant

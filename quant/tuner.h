@@ -25,8 +25,8 @@ struct Trial {
 
 struct KernelChoice {
   const Kernel<QConv2d>* kernel = nullptr;
-  // Every candidate alone, fastest first; empty if nothing was measured. The choice may be another one than the first:
-  // see choose_together() and choose() for two batches.
+  // Every candidate alone, fastest first; empty if nothing was measured. After choose_together() the choice may be
+  // another one than the first.
   std::vector<Trial> trials;
   std::string key;  // what the measurement counts for
 };
@@ -43,10 +43,6 @@ class Tuner {
   // layer's weights out of the caches. A preferred family (set_preference) is respected. Throws KernelError if no
   // kernel takes the call.
   KernelChoice choose(const QConv2d& a, int64_t between = 0);
-  // For calls like `a`, like `b` and between them, which differ in the batch: the kernel with the least sum of both
-  // times, each relative to the fastest kernel's. The trials are those of `a`.
-  KernelChoice choose(const QConv2d& a, const QConv2d& b, int64_t between = 0);
-
   // Chooses again for the layers of one network, by the time of the network: weights that one layer's kernel spreads
   // out push those of the others from the caches, and no layer alone shows that. Layers with the same key change
   // together, those first that come first; layers that take less than 2% of the time and kernels 1.5 times as slow as
@@ -72,7 +68,6 @@ class Tuner {
 // The process's tuner and its file, as the environment says; without tuning, or with a forced kernel (ForceKernel), the
 // table's choice. Throws KernelError, or ValueError if MININN_TUNE is neither on nor off.
 KernelChoice choose_kernel(const QConv2d& a, int64_t between = 0);
-KernelChoice choose_kernel(const QConv2d& a, const QConv2d& b, int64_t between = 0);
 // Null without tuning.
 Tuner* process_tuner();
 

@@ -201,11 +201,13 @@ json layers_json(const quant::Report& report) {
     return out;
   };
   const auto number = [](double v) { return std::isfinite(v) ? json(v) : json(); };
-  for (const auto& l : report.layers)
+  for (const auto& l : report.layers) {
+    json measured = json::object();  // by batch size
+    for (size_t i = 0; i < l.trials.size(); ++i) measured[std::to_string(report.batches[i])] = times(l.trials[i]);
     layers.push_back({{"name", l.name},
                       {"op", l.op},
                       {"kernel", l.kernel},
-                      {"measured_ms", {{"one_image", times(l.trials)}, {"slice", times(l.trials_large)}}},
+                      {"measured_ms", measured},
                       {"fp32_bytes", l.fp32_bytes},
                       {"int8_bytes", l.int8_bytes()},
                       {"weight_bytes", l.weight_bytes},
@@ -215,6 +217,7 @@ json layers_json(const quant::Report& report) {
                       {"sqnr_db", number(l.sqnr_total)},
                       {"sqnr_local_db", number(l.sqnr_local)},
                       {"ms", number(l.ms)}});
+  }
   return layers;
 }
 

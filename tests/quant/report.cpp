@@ -49,8 +49,9 @@ TEST_CASE("the table names the times of the kernels that lost, if any were measu
     return out.str();
   };
   CHECK_THAT(text(), !Contains("kernels measured"));
-  r.layers[1].trials = {{"own.fast", 0.25}, {"own.slow", 1.5}};
-  r.layers[1].trials_large = {{"a", 1}, {"b", 2}, {"c", 3}, {"d", 4}, {"e", 5}};
-  CHECK_THAT(text(), Contains("kernels measured") && Contains("own.fast 0.250, own.slow 1.500") &&
-                         Contains("c 3.000, 2 slower"));
+  REQUIRE(r.batches == std::vector<int64_t>{1, 8, 32});
+  r.layers[1].trials = {
+      {{"own.fast", 0.25}, {"own.slow", 1.5}}, {}, {{"a", 1}, {"b", 2}, {"c", 3}, {"d", 4}, {"e", 5}}};
+  CHECK_THAT(text(), Contains("kernels measured for 1 image, ms") && Contains("for 8 images, ms") &&
+                         Contains("own.fast 0.250, own.slow 1.500") && Contains("c 3.000, 2 slower"));
 }

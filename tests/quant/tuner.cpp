@@ -117,36 +117,6 @@ TEST_CASE("a tuner's file decides for the next process, per shape and number of 
   CHECK(lines(file) == 3);
 }
 
-TEST_CASE("a tuner finds the kernel that serves two batches best") {
-  TempFolder folder;
-  const auto file = folder / "tuning.tsv";
-  const Conv large(12), small(8);
-  if (accepting(large.a) < 4) return;
-  {
-    Tuner tuner(file);
-    tuner.choose(large.a);
-    tuner.choose(small.a);
-    tuner.save();
-  }
-  // The first kernel is the fastest for one and bad for the other, the second almost as fast for both.
-  std::string text, balanced;
-  for (const std::string& line : fields(read_file(file), '\n')) {
-    const auto trials = fields(line, '\t');  // [0] is the key
-    std::vector<std::string> kernels;
-    for (size_t i = 1; i < trials.size(); ++i) kernels.push_back(fields(trials[i], ' ')[0]);
-    std::sort(kernels.begin(), kernels.end());
-    balanced = kernels[1];
-    const bool is_large = line.find("12x12") != std::string::npos;
-    text += trials[0] +
-            (is_large ? '\t' + kernels[0] + " 1000000\t" + kernels[1] + " 1200000\t" + kernels[2] + " 9000000\n"
-                      : '\t' + kernels[2] + " 1000000\t" + kernels[1] + " 1100000\t" + kernels[0] + " 2000000\n");
-  }
-  write_file(file, text);
-  const KernelChoice c = Tuner(file).choose(large.a, small.a);
-  CHECK(c.kernel->name == balanced);
-  CHECK(c.trials[0].ms == 1);
-}
-
 TEST_CASE("tuners that save to one file keep each other's entries") {
   TempFolder folder;
   const auto file = folder / "tuning.tsv";
