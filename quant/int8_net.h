@@ -14,7 +14,8 @@
 namespace mininn::quant {
 
 struct Int8NetOptions {
-  // Larger batches go through the network this many images at a time, so that activations stay in the cache.
+  // Larger batches go through the network this many images at a time, so that activations stay in the cache. Kernels
+  // are chosen, and weights packed, for single images, a quarter of this and this many.
   int64_t slice = 32;
 };
 

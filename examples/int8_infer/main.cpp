@@ -36,7 +36,7 @@ std::string class_name(const quant::Int8Model& model, size_t i, size_t classes) 
 }
 
 void classify(const char* model_file, const char* image_file) {
-  const quant::Int8Net net = quant::Int8Net::load(model_file);
+  const quant::Int8Net net = quant::Int8Net::load(model_file, {.slice = 1});  // packs weights for single images only
   const quant::Int8Model& model = net.model();
   const quant::Int8Value &input = model.values[0], &output = model.values[size_t(model.output)];
   if (!model.normalization || model.flat_input || (input.c != 1 && input.c != 3) || output.h * output.w != 1)
