@@ -341,7 +341,7 @@ bool bench_layer(const KernelTable<Args>& table, const Layer& layer, int threads
 
   const auto measure_peak = kInteger<Args> ? peak_dot_gmacs : peak_fma_gflops;
   double peak = measure_peak();
-  constexpr double kTurn = 1e-3;  // hot caches: candidates share buffers, but not out among threads the same way
+  constexpr double kTurn = 1e-3;  // or a candidate would find its output in another core's cache
   const std::vector<Timing> timings = interleave(runs, o.seconds, kTurn);
   peak = std::max(peak, measure_peak());
 

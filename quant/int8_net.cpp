@@ -25,6 +25,7 @@ namespace mininn::quant {
 namespace {
 
 constexpr size_t kAlign = 64;
+constexpr int64_t kSmallBatch = 4;  // up to here kernels for one image
 const Device kCpu = Device::cpu();
 
 size_t image_bytes(const Int8Value& v) {
@@ -340,10 +341,10 @@ struct Int8Net::Program {
 
   Program(std::shared_ptr<const Int8Model> m, int64_t slice)
       : model(std::move(m)), shared(Plan::shared(*model)), separate(Plan::separate(*model)) {
+    classes.push_back({kSmallBatch, 1, {}});
     const auto add = [&](int64_t most, int64_t sample) {
-      if (classes.empty() || most > classes.back().most) classes.push_back({most, sample, {}});
+      if (most > classes.back().most) classes.push_back({most, std::max(sample, kSmallBatch + 1), {}});
     };
-    add(4, 1);
     add(slice / 2, slice / 4);
     add(slice, slice);
   }

@@ -15,7 +15,8 @@ namespace mininn::quant {
 
 struct Int8NetOptions {
   // Larger batches go through the network this many images at a time, so that activations stay in the cache. Kernels
-  // are chosen, and weights packed, for single images, a quarter of this and this many.
+  // are chosen, and weights packed, for batches of one (which run up to 4), a quarter of a slice (up to half a slice)
+  // and a slice, as far as these differ.
   int64_t slice = 32;
 };
 

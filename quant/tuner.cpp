@@ -131,8 +131,11 @@ class Rehearsal {
 std::vector<Trial> measure(const QConv2d& a, const std::vector<const Kernel<QConv2d>*>& candidates, int64_t between) {
   constexpr double kBudget = 20;  // milliseconds per candidate
   constexpr int kMost = 12;
-  constexpr int kFewest = 4;        // calls: other programs may take milliseconds out of any
-  constexpr double kTooSlow = 1.7;  // times as slow as the best: measured no further
+  // Measured no further: kernels that are so many times as slow as the best after so many calls, or after one that
+  // took so long. Not sooner, since other programs may take milliseconds out of any call.
+  constexpr double kTooSlow = 1.7;
+  constexpr int kFewest = 4;
+  constexpr double kLong = 20;  // milliseconds
   Rehearsal rehearsal(a, between);
   std::vector<Tensor> packed;
   std::vector<Trial> trials;
@@ -149,7 +152,7 @@ std::vector<Trial> measure(const QConv2d& a, const std::vector<const Kernel<QCon
   for (int calls = 1; calls < kMost && (calls < kFewest || spent < kBudget * double(trials.size())); ++calls) {
     const double limit = kTooSlow * best();
     for (size_t i = 0; i < trials.size(); ++i) {
-      if (trials[i].ms > limit && (calls >= kFewest || trials[i].ms > kBudget)) continue;
+      if (trials[i].ms > limit && (calls >= kFewest || trials[i].ms > kLong)) continue;
       const double ms = rehearsal.ms(*candidates[i], packed[i]);
       spent += ms;
       trials[i].ms = std::min(trials[i].ms, ms);

@@ -67,7 +67,7 @@ class Tuner {
 
 // The process's tuner and its file, as the environment says; without tuning, or with a forced kernel (ForceKernel), the
 // table's choice. Throws KernelError, or ValueError if MININN_TUNE is neither on nor off.
-KernelChoice choose_kernel(const QConv2d& a, int64_t between = 0);
+KernelChoice choose_kernel(const QConv2d& a, int64_t between);
 // Null without tuning.
 Tuner* process_tuner();
 

@@ -116,11 +116,13 @@ class Walk {
         for (int64_t step = 0; step < steps; step += part) {
           const int64_t n = std::min(part, steps - step);
           if (on_the_fly) isa.filter(w + step * width * 2 * 9, n, u.data(), u_stride);
-          const int16_t* from = on_the_fly ? u.data() : reinterpret_cast<const int16_t*>(w);
-          for (int64_t point = 0; point < kPoints; ++point, from += u_stride) {
+          const int16_t* const from = on_the_fly ? u.data() : reinterpret_cast<const int16_t*>(w);
+          const bool go_on = !on_the_fly && pair + 1 < pair1;  // the next pair's weights are behind these
+          for (int64_t point = 0; point < kPoints; ++point) {
             const int32_t* const start = step > 0 ? nullptr : point == kBiasPoint ? bias : zeros.data();
-            products(count, v.data() + point * v_stride + step * 2, channels, from, u_stride, n, start,
-                     m.data() + point * width);
+            const int64_t next = point + 1 < kPoints || go_on ? point + 1 : point;
+            products(count, v.data() + point * v_stride + step * 2, channels, from + point * u_stride, n, start,
+                     m.data() + point * width, from + next * u_stride);
           }
         }
         t.channel = pair * width;
@@ -132,14 +134,14 @@ class Walk {
   }
 
  private:
-  // As few groups of tiles as possible, of nearly equal size; each fetches its part of the next point's weights.
-  void products(int64_t count, const int16_t* v, int64_t v_stride, const int16_t* u, int64_t u_stride, int64_t steps,
-                const int32_t* start, int32_t* m) const {
+  // As few groups of tiles as possible, of nearly equal size; each fetches its part of the weights at `next`.
+  void products(int64_t count, const int16_t* v, int64_t v_stride, const int16_t* u, int64_t steps,
+                const int32_t* start, int32_t* m, const int16_t* next) const {
     const int64_t groups = ceil_div(count, isa.tiles), u_step = 4 * isa.lanes;
     for (int64_t i = 0; i < groups; ++i) {
       const int64_t begin = count * i / groups, end = count * (i + 1) / groups;
       isa.product[end - begin - 1](v + begin * v_stride, v_stride, u, steps, start, m + begin * kPoints * 2 * isa.lanes,
-                                   u + u_stride + i * steps * u_step / groups, u_step / groups);
+                                   next + i * steps * u_step / groups, ceil_div(u_step, groups));
     }
   }
 
@@ -261,8 +263,8 @@ void run_winograd(const QConv2d& a, const WinogradIsa& isa, WinogradWeights weig
   const int64_t tiles = tiles_of(g), blocks = ceil_div(g.oc, 2 * isa.lanes), threads = num_threads();
   if (tiles == 0 || g.oc == 0) return;
   // Threads share out the tiles, which keeps each to the images that it has worked on in the layer before; or the
-  // channels, where tiles are too few to hide how long weights take from beyond the L2 cache: then each reads (or
-  // transforms) its part of them only, and transforms all of the input.
+  // channels, where a thread would have one tile or, with weights from beyond the L2 cache, too few to hide how long
+  // these take: then each reads (or transforms) its part of them only, and transforms all of the input.
   const bool large = kPoints * 2 * g.ic * g.oc > 2 * isa.cache;
   const bool by_channels = blocks >= threads && tiles < (large ? isa.tiles : 2) * threads;
   const int64_t macs = kPoints * g.ic * 2 * isa.lanes;

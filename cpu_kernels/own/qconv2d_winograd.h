@@ -44,8 +44,8 @@ struct WinogradIsa {
   // w: [steps][9][2 * lanes][2], a step being two input channels; u[point * point_stride + ..]: [steps][2 * lanes][2].
   void (*filter)(const int8_t* w, int64_t steps, int16_t* u, int64_t point_stride);
   // m[tile][36][2 * lanes] = start[2 * lanes] (or m, where that is null) + the sum over `steps` pairs of channels of
-  // v[tile * v_stride + ..] * u. Meanwhile the weights from `ahead` on are brought into the L1 cache, `ahead_step` of
-  // them in each step; they need not exist.
+  // v[tile * v_stride + ..] * u. Meanwhile brings weights into the L1 cache: in step i as many as a step reads, from
+  // ahead + i * ahead_step on.
   using Product = void (*)(const int16_t* v, int64_t v_stride, const int16_t* u, int64_t steps, const int32_t* start,
                            int32_t* m, const int16_t* ahead, int64_t ahead_step);
   const Product* product;  // [tiles]: for 1, 2, .. tiles

@@ -242,6 +242,16 @@ TEST_CASE("qconv2d kernels equal the definition on every layer shape of ResNet-1
   }
 }
 
+TEST_CASE("qconv2d kernels equal the definition where Winograd's weights leave the L2 cache, with few tiles and more") {
+  Rng rng(11);
+  for (const int64_t n : {4, 28, 70}) {
+    const Conv2dGeometry g = geometry(n, 256, 1, 128, 3, 1, 1);
+    Case c(g, Codes::random(rng, {g.n, g.ic, g.ih, g.iw}));
+    fill(c, rng, false, true);
+    check_kernels(rng, c);
+  }
+}
+
 TEST_CASE("qconv2d kernels equal the definition around strips of 16 pixels, of a row or of a batch") {
   Rng rng(10);
   const auto check = [&](const Conv2dGeometry& g) {

@@ -85,9 +85,10 @@ TEST_CASE("results do not depend on batch, slicing, threads or layout") {
   for (const TestNet& net : all_nets(seed)) {
     INFO(net.name);
     const Calibrator calib = calibrated(net, seed, false);
-    const Int8Net whole = calib.compile(), sliced = calib.compile({.slice = 3});
+    const Int8Net whole = calib.compile(), sliced = calib.compile({.slice = 3}), halves = calib.compile({.slice = 12});
     const Tensor x = random_input(net, 11, false, seed + 1), y = whole(x);
     CHECK(same_bits(sliced(x), y));
+    CHECK(same_bits(halves(x), y));  // in the last of its batch classes
     for (const int t : {1, 2, 3}) {
       set_num_threads(t);
       CHECK(same_bits(whole(x), y));
@@ -165,6 +166,17 @@ TEST_CASE("the shared arena is smaller than all activations together and never o
   int64_t all = 0;
   for (const Int8Value& v : compiled.model().values) all += v.h * v.w * ((v.c + 3) / 4 * 4);
   CHECK(compiled.report().arena_bytes_per_image < all);
+}
+
+TEST_CASE("a net has kernels for the batches that its slices allow") {
+  const Calibrator calib = calibrated(residual(1), 1, false);
+  const auto batches = [&](int64_t slice) { return calib.compile({.slice = slice}).report().batches; };
+  using Sizes = std::vector<int64_t>;
+  CHECK(batches(1) == Sizes{1});
+  CHECK(batches(4) == Sizes{1});
+  CHECK(batches(8) == Sizes{1, 8});
+  CHECK(batches(12) == Sizes{1, 5, 12});
+  CHECK(batches(32) == Sizes{1, 8, 32});
 }
 
 TEST_CASE("wrong inputs are refused with what is wanted") {

@@ -81,11 +81,13 @@ TEST_CASE("the tuner does not drop a kernel that another program interrupts") {
                          {"own.interrupted", check,
                           [](const QConv2d&, const ExecContext&) { wait(++calls == 2 || calls == 3 ? 10 : 1); }, pack},
                          all.back()};
+  struct Restore {
+    const Kernels& kernels;
+    ~Restore() { qconv2d_kernels().set(DeviceType::cpu, kernels); }
+  } const restore{all};
   qconv2d_kernels().set(DeviceType::cpu, three);
   TempFolder folder;
-  const std::string_view chosen = Tuner(folder / "tuning.tsv").choose(Conv().a).kernel->name;
-  qconv2d_kernels().set(DeviceType::cpu, all);
-  CHECK(chosen == "own.interrupted");
+  CHECK(Tuner(folder / "tuning.tsv").choose(Conv().a).kernel->name == "own.interrupted");
 }
 
 TEST_CASE("a tuner's file decides for the next process, per shape and number of threads") {
@@ -163,7 +165,7 @@ TEST_CASE("a tuner stays within the preferred family, and a forced kernel needs 
   for (const auto& t : tuner.choose(conv.a).trials) CHECK(t.kernel.starts_with("own."));
   set_preference(Preference::automatic);
   const ForceKernel force("qconv2d", "own.direct.scalar");
-  const KernelChoice c = quant::choose_kernel(conv.a);
+  const KernelChoice c = quant::choose_kernel(conv.a, 0);
   CHECK(c.kernel->name == "own.direct.scalar");
   CHECK(c.trials.empty());
 }
@@ -171,11 +173,11 @@ TEST_CASE("a tuner stays within the preferred family, and a forced kernel needs 
 TEST_CASE("MININN_TUNE is on or off") {
   const Conv conv;
   ::setenv("MININN_TUNE", "off", 1);
-  const KernelChoice c = quant::choose_kernel(conv.a);
+  const KernelChoice c = quant::choose_kernel(conv.a, 0);
   CHECK(c.trials.empty());
   CHECK(c.kernel->name == qconv2d_kernels().select(conv.a, Device::cpu()).name);
   ::setenv("MININN_TUNE", "sometimes", 1);
-  CHECK_THROWS_AS(quant::choose_kernel(conv.a), ValueError);
+  CHECK_THROWS_AS(quant::choose_kernel(conv.a, 0), ValueError);
   ::setenv("MININN_TUNE", "off", 1);
 }
 
