@@ -61,10 +61,8 @@ int64_t block_bytes(const Conv2dGeometry& g, int64_t width, WinogradWeights kind
 
 // How many tiles of `all` are worked on together: each block of them reads all weights once. Blocks are equal, so that
 // the last one is no remainder.
-int64_t tiles_together(int64_t all) {
-  constexpr int64_t kMost = 42;
-  return ceil_div(all, ceil_div(all, kMost));
-}
+constexpr int64_t kMostTogether = 42;
+int64_t tiles_together(int64_t all) { return ceil_div(all, ceil_div(all, kMostTogether)); }
 
 // One thread's share of the tiles and of the pairs of output vectors.
 class Walk {
@@ -104,6 +102,7 @@ class Walk {
 
     for (int64_t first = tile0; first < tile1; first += together) {
       const int64_t count = std::min(together, tile1 - first);
+      set_groups(count);
       Position at = position(first);
       for (int64_t i = 0; i < count; ++i, advance(at)) {
         const uint8_t* x[kPoints];
@@ -121,7 +120,7 @@ class Walk {
           for (int64_t point = 0; point < kPoints; ++point) {
             const int32_t* const start = step > 0 ? nullptr : point == kBiasPoint ? bias : zeros.data();
             const int64_t next = point + 1 < kPoints || go_on ? point + 1 : point;
-            products(count, v.data() + point * v_stride + step * 2, channels, from + point * u_stride, n, start,
+            products(v.data() + point * v_stride + step * 2, channels, from + point * u_stride, n, start,
                      m.data() + point * width, from + next * u_stride);
           }
         }
@@ -134,14 +133,27 @@ class Walk {
   }
 
  private:
-  // As few groups of tiles as possible, of nearly equal size; each fetches its part of the weights at `next`.
-  void products(int64_t count, const int16_t* v, int64_t v_stride, const int16_t* u, int64_t steps,
-                const int32_t* start, int32_t* m, const int16_t* next) const {
-    const int64_t groups = ceil_div(count, isa.tiles), u_step = 4 * isa.lanes;
-    for (int64_t i = 0; i < groups; ++i) {
-      const int64_t begin = count * i / groups, end = count * (i + 1) / groups;
-      isa.product[end - begin - 1](v + begin * v_stride, v_stride, u, steps, start, m + begin * kPoints * 2 * isa.lanes,
-                                   next + i * steps * u_step / groups, ceil_div(u_step, groups));
+  // Tiles that are one call of a product: as few groups as possible, of nearly equal size.
+  struct Group {
+    int64_t first;
+    WinogradIsa::Product product;
+  };
+  void set_groups(int64_t tiles) {
+    n_groups = ceil_div(tiles, isa.tiles);
+    for (int64_t i = 0; i < n_groups; ++i) {
+      const int64_t first = tiles * i / n_groups, end = tiles * (i + 1) / n_groups;
+      groups[i] = {first, isa.product[end - first - 1]};
+    }
+    ahead_step = ceil_div(4 * isa.lanes, n_groups);
+  }
+
+  // Each group fetches its part of the weights at `next`.
+  void products(const int16_t* v, int64_t v_stride, const int16_t* u, int64_t steps, const int32_t* start, int32_t* m,
+                const int16_t* next) const {
+    for (int64_t i = 0; i < n_groups; ++i, next += steps * ahead_step) {
+      const int64_t first = groups[i].first;
+      groups[i].product(v + first * v_stride, v_stride, u, steps, start, m + first * kPoints * 2 * isa.lanes, next,
+                        ahead_step);
     }
   }
 
@@ -180,13 +192,13 @@ class Walk {
 
   void output(const Position& at, const int32_t* m) {
     const int64_t pixel = (at.n * g.oh + at.h) * g.ow + at.w;
-    std::byte* const y = a.y.data + pixel * y_pixel;
-    const uint8_t* const residual = a.residual ? a.residual.as<uint8_t>() + pixel * residual_pixel : nullptr;
-    for (int64_t p = 0; p < kOut * kOut; ++p) {
-      const int64_t offset = p / kOut * g.ow + p % kOut;
-      t.y[p] = y + offset * y_pixel;
-      t.residual[p] = residual + offset * residual_pixel;
-    }
+    std::byte* y = a.y.data + pixel * y_pixel;
+    const uint8_t* residual = a.residual ? a.residual.as<uint8_t>() + pixel * residual_pixel : nullptr;
+    for (int p = 0; p < kOut * kOut; y += (g.ow - kOut) * y_pixel, residual += (g.ow - kOut) * residual_pixel)
+      for (int j = 0; j < kOut; ++j, ++p, y += y_pixel, residual += residual_pixel) {
+        t.y[p] = y;
+        t.residual[p] = residual;
+      }
     isa.output(t, int(std::min<int64_t>(kOut, g.oh - at.h)), int(std::min<int64_t>(kOut, g.ow - at.w)), m);
   }
 
@@ -197,6 +209,9 @@ class Walk {
   const int64_t rows, cols;               // tiles of an image
   Scratch<uint8_t> padding;               // a pixel
   const int64_t y_pixel, residual_pixel;  // bytes
+  Group groups[kMostTogether];
+  int64_t n_groups = 0;
+  int64_t ahead_step = 0;  // weights that a group fetches in each step
   QTile t;
 };
 
