@@ -8,7 +8,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <iostream>
 #include <map>
@@ -24,6 +23,7 @@
 #include "bench/machine.h"
 #include "bench/peaks.h"
 #include "core/autograd.h"
+#include "core/file.h"
 #include "core/parallel.h"
 #include "core/random.h"
 #include "data/augment.h"
@@ -303,8 +303,7 @@ std::string answer(const std::vector<Net>& nets, const std::string& request) {
     }
   } else if (what == "logits" && std::getline(in >> std::ws, path)) {
     const Net& net = find(nets, name);
-    std::ifstream file(path, std::ios::binary);
-    const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+    const std::string bytes = read_file(path);
     const size_t size = size_t(numel(net.image));
     if (bytes.empty() || bytes.size() % size != 0) throw FileError(path + ": holds no raw images");
     Shape shape = net.image;

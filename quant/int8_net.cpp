@@ -350,9 +350,9 @@ struct Int8Net::Program {
   }
 
   const std::vector<BoundStep>& steps(int64_t n) const {
-    const auto fits = [n](const BatchClass& c) { return n <= c.most; };
-    const auto found = std::find_if(classes.begin(), classes.end(), fits);
-    return found == classes.end() ? classes.back().steps : found->steps;
+    auto c = classes.begin();
+    while (n > c->most && c + 1 != classes.end()) ++c;
+    return c->steps;
   }
 
   // load(), then all steps on one batch. Own kernels share one parallel region; a vendor's brings threads of its own.
@@ -432,16 +432,15 @@ void Int8Net::repack() {
       if (i < c.steps.size()) others.push_back(&c.steps[i]);
     return about(s, [&] { return std::visit(Binder(s, sample, choose, others), s.body); });
   };
-  Tuner* const tuner = process_tuner();
-  for (auto& c : p->classes) {
+  for (auto& c : p->classes)
     for (size_t i = 0; i < model_->steps.size(); ++i)
       c.steps.push_back(bind(i, c.sample, [&](const QConv2d& a) { return choose_kernel(a, between); }));
-    if (tuner && &c == &p->classes[0])
-      p->tune_together(*tuner, [&](size_t i, const KernelChoice& chosen) {
-        return bind(i, c.sample, [&](const QConv2d&) { return chosen; });
-      });
+  if (Tuner* const tuner = process_tuner()) {
+    p->tune_together(*tuner, [&](size_t i, const KernelChoice& chosen) {
+      return bind(i, 1, [&](const QConv2d&) { return chosen; });
+    });
+    tuner->save();
   }
-  if (tuner) tuner->save();
   program_ = std::move(p);
 }
 
@@ -477,15 +476,15 @@ Report Int8Net::report() const {
     LayerReport l;
     l.name = s.name;
     l.op = s.op;
-    std::vector<std::string> kernels;
+    std::string last;
     std::set<const void*> packed;
     for (const auto& c : program_->classes) {
       const BoundStep& b = c.steps[i];
-      if (kernels.empty() || kernels.back() != b.kernel) kernels.push_back(b.kernel);
+      if (b.kernel != last) l.kernel += (last.empty() ? "" : " / ") + b.kernel;
+      last = b.kernel;
       l.trials.push_back(b.choice.trials);
       if (b.packed && packed.insert(b.packed.id()).second) l.packed_bytes += b.packed.numel();
     }
-    for (const std::string& k : kernels) l.kernel += (l.kernel.empty() ? "" : " / ") + k;
     l.shape = {y.c, y.h, y.w};
     l.q = y.q;
     l.real = y.kind == Int8Value::Kind::real;

@@ -43,6 +43,7 @@ class Tuner {
   // layer's weights out of the caches. A preferred family (set_preference) is respected. Throws KernelError if no
   // kernel takes the call.
   KernelChoice choose(const QConv2d& a, int64_t between = 0);
+
   // Chooses again for the layers of one network, by the time of the network: weights that one layer's kernel spreads
   // out push those of the others from the caches, and no layer alone shows that. Layers with the same key change
   // together, those first that come first; layers that take less than 2% of the time and kernels 1.5 times as slow as

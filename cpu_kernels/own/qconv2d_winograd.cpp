@@ -19,6 +19,7 @@ constexpr int64_t round_up(int64_t v, int64_t to) { return ceil_div(v, to) * to;
 
 int64_t tiles_of(const Conv2dGeometry& g) { return g.n * ceil_div(g.oh, kOut) * ceil_div(g.ow, kOut); }
 int64_t steps_of(const Conv2dGeometry& g) { return ceil_div(g.ic, 2); }
+int64_t transformed_bytes(const Conv2dGeometry& g) { return kPoints * 2 * g.ic * g.oc; }  // of all weights
 
 // The sum of an output channel's weights, and of their magnitudes.
 std::pair<int64_t, int64_t> weight_sums(const QConv2d& a, int64_t o) {
@@ -194,10 +195,10 @@ class Walk {
     const int64_t pixel = (at.n * g.oh + at.h) * g.ow + at.w;
     std::byte* y = a.y.data + pixel * y_pixel;
     const uint8_t* residual = a.residual ? a.residual.as<uint8_t>() + pixel * residual_pixel : nullptr;
-    for (int p = 0; p < kOut * kOut; y += (g.ow - kOut) * y_pixel, residual += (g.ow - kOut) * residual_pixel)
-      for (int j = 0; j < kOut; ++j, ++p, y += y_pixel, residual += residual_pixel) {
-        t.y[p] = y;
-        t.residual[p] = residual;
+    for (int i = 0; i < kOut; ++i, y += g.ow * y_pixel, residual += g.ow * residual_pixel)
+      for (int j = 0; j < kOut; ++j) {
+        t.y[i * kOut + j] = y + j * y_pixel;
+        t.residual[i * kOut + j] = residual + j * residual_pixel;
       }
     isa.output(t, int(std::min<int64_t>(kOut, g.oh - at.h)), int(std::min<int64_t>(kOut, g.ow - at.w)), m);
   }
@@ -237,7 +238,7 @@ bool winograd_pays(const QConv2d& a, const WinogradIsa& isa, WinogradWeights wei
   // cycle. Weights come from beyond the cache while products are summed, 24 bytes per cycle, or 8 where they are many;
   // to transform them takes as long as these, and nothing goes on meanwhile.
   const double blocks = double(ceil_div(tiles_of(g), tiles_together(tiles_of(g))));
-  const double size = kPoints * 2 * ic * oc, cache = double(isa.cache);
+  const double size = double(transformed_bytes(g)), cache = double(isa.cache);
   const double products = tiles * kPoints * ic * oc / (2 * per_vector);
   const double transforms = tiles * (280 * ic / per_vector + 600 * oc / isa.lanes) / 3;
   const double streamed = size > cache ? blocks * size / (size > 2 * cache ? 8 : 24) : 0;
@@ -280,7 +281,7 @@ void run_winograd(const QConv2d& a, const WinogradIsa& isa, WinogradWeights weig
   // Threads share out the tiles, which keeps each to the images that it has worked on in the layer before; or the
   // channels, where a thread would have one tile or, with weights from beyond the L2 cache, too few to hide how long
   // these take: then each reads (or transforms) its part of them only, and transforms all of the input.
-  const bool large = kPoints * 2 * g.ic * g.oc > 2 * isa.cache;
+  const bool large = transformed_bytes(g) > 2 * isa.cache;
   const bool by_channels = blocks >= threads && tiles < (large ? isa.tiles : 2) * threads;
   const int64_t macs = kPoints * g.ic * 2 * isa.lanes;
   const auto grain = [&](int64_t per_item) { return 1 + 1000000 / std::max<int64_t>(1, macs * per_item); };

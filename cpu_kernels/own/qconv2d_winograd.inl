@@ -23,7 +23,7 @@ inline void transform_input(Vec (&d)[6]) {
 }
 
 template <class Load>
-__attribute__((always_inline)) inline void transform_patch(const Load& pixel, int16_t* v, int64_t point_stride) {
+inline void transform_patch(const Load& pixel, int16_t* v, int64_t point_stride) {
   Vec rows[6][6];
 #pragma GCC unroll 6
   for (int i = 0; i < 6; ++i) {
@@ -44,10 +44,10 @@ void input(const uint8_t* const* x, int64_t channels, int16_t* v, int64_t point_
   int64_t c = 0;
   for (; c + 2 * kLanes <= channels; c += 2 * kLanes)
     transform_patch(
-        [=](int i) __attribute__((always_inline)) { return load_codes_16(x[i] + c); }, v + c, point_stride);
+        [&](int i) __attribute__((always_inline)) { return load_codes_16(x[i] + c); }, v + c, point_stride);
   if (c < channels)
     transform_patch(
-        [=](int i) __attribute__((always_inline)) { return load_codes_16(x[i] + c, channels - c); }, v + c,
+        [&](int i) __attribute__((always_inline)) { return load_codes_16(x[i] + c, channels - c); }, v + c,
         point_stride);
 }
 

@@ -6,10 +6,10 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <string>
 
 #include "core/error.h"
+#include "core/file.h"
 
 namespace mininn::testing {
 
@@ -29,10 +29,7 @@ struct TempFolder {
   std::filesystem::path operator/(const char* name) const { return path / name; }
 };
 
-inline std::string read_file(const std::filesystem::path& p) {
-  std::ifstream in(p, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
+using mininn::read_file;
 
 inline void write_file(const std::filesystem::path& p, const std::string& bytes) {
   std::ofstream(p, std::ios::binary).write(bytes.data(), std::streamsize(bytes.size()));
