@@ -10,6 +10,8 @@
 
 #include <oneapi/dnnl/dnnl.hpp>
 
+#include "core/parallel.h"
+
 namespace mininn::bench {
 namespace {
 
@@ -20,6 +22,7 @@ using Type = memory::data_type;
 class Convolution final : public OneDnnFused {
  public:
   explicit Convolution(const QConv2d& a) : stream_(engine_), g_(a.g) {
+    const OpenMpThreads pool(num_threads());
     const Conv2dGeometry& g = a.g;
     const bool grouped = g.groups > 1;
     const memory::dims x_dims{g.n, g.ic, g.ih, g.iw}, y_dims{g.n, g.oc, g.oh, g.ow};
@@ -55,6 +58,7 @@ class Convolution final : public OneDnnFused {
   bool reference() const { return reference_; }
 
   void run() override {
+    const OpenMpThreads pool(num_threads());
     convolution_.execute(stream_, arguments_);
     stream_.wait();
   }

@@ -1,17 +1,21 @@
 #include "core/parallel.h"
 
 #include <omp.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <atomic>
 #include <charconv>
+#include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <filesystem>
 #include <mutex>
-#include <thread>
+#include <string_view>
 
 #include "core/error.h"
+#include "core/file.h"
 
 namespace mininn {
 namespace {
@@ -24,7 +28,8 @@ int initial_threads() {
       throw ValueError(message("MININN_NUM_THREADS='", text, "' is not a number from 1 to 1024"));
     return n;
   }
-  return omp_get_num_procs();
+  const int limit = std::getenv("OMP_NUM_THREADS") ? 1024 : std::min(1024, detail::cgroup_processors("/"));
+  return std::clamp(omp_get_max_threads(), 1, limit);
 }
 
 std::atomic<int>& threads() {
@@ -32,43 +37,57 @@ std::atomic<int>& threads() {
   return n;
 }
 
-// The threads of a region.
+// The threads of a region. Its own atomics order all that they do, so that nothing depends on what OpenMP's pool
+// promises (and ThreadSanitizer, which cannot see into that, can check the rest).
 class Team {
  public:
+  void open() { present_.store(1, std::memory_order_release); }
+  void enter() { present_.fetch_add(1, std::memory_order_acquire); }
+  void leave() { present_.fetch_sub(1, std::memory_order_release); }
+  // After all have left. Rethrows what one of them threw.
+  void close() {
+    present_.load(std::memory_order_acquire);
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
   // Until all `size` threads have come. Returns false if one never will, because it has left with an exception.
   bool barrier(int size) {
-    const unsigned now = round_.load(std::memory_order_acquire);
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
-      arrived_.store(0, std::memory_order_relaxed);
-      round_.store(now + 1, std::memory_order_release);
-      return !failed();
+    unsigned now = round_.load(std::memory_order_acquire);
+    if (now == kFailed) return false;
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 < size) {
+      wait_while(now, size);
+      return round_.load(std::memory_order_acquire) != kFailed;
     }
-    for (int spins = 0; round_.load(std::memory_order_acquire) == now; ++spins) {
-      if (failed()) return false;
-      if (spins < kSpins)
-        __builtin_ia32_pause();
-      else
-        std::this_thread::yield();  // more threads than cores
-    }
-    return !failed();
+    arrived_.store(0, std::memory_order_relaxed);
+    if (!round_.compare_exchange_strong(now, now + 1, std::memory_order_acq_rel)) return false;
+    round_.notify_all();
+    return true;
   }
   void fail(std::exception_ptr e) {
     const std::lock_guard lock(mutex_);
     if (!failure_) failure_ = std::move(e);
-    failed_.store(true, std::memory_order_release);
-  }
-  bool failed() const { return failed_.load(std::memory_order_acquire); }
-  // After all threads have left.
-  void rethrow() const {
-    if (failure_) std::rethrow_exception(failure_);
+    round_.store(kFailed, std::memory_order_release);
+    round_.notify_all();
   }
 
  private:
-  static constexpr int kSpins = 4000;
+  static constexpr unsigned kFailed = ~0u;    // as a round: there will be no other
+  static constexpr uint64_t kSpin = 100'000;  // ticks of the time stamp counter, 25 to 50 microseconds
 
-  std::atomic<int> arrived_{0};
+  // Spins, since the others are about to come. If they are not, other programs run in their place, or wait for this
+  // processor: then it yields a few times and sleeps.
+  void wait_while(unsigned now, int size) const {
+    static const int processors = omp_get_num_procs();
+    if (size <= processors)
+      for (const uint64_t begin = __builtin_ia32_rdtsc(); __builtin_ia32_rdtsc() - begin < kSpin;) {
+        if (round_.load(std::memory_order_acquire) != now) return;
+        __builtin_ia32_pause();
+      }
+    round_.wait(now, std::memory_order_acquire);
+  }
+
+  std::atomic<int> present_{0}, arrived_{0};
   std::atomic<unsigned> round_{0};
-  std::atomic<bool> failed_{false};
   std::mutex mutex_;
   std::exception_ptr failure_;
 };
@@ -83,8 +102,13 @@ struct Member {
 };
 thread_local Member member;
 
+// fork() copies one thread. If it had used the pool, OpenMP believes that the pool's threads are there, and would wait
+// for them.
+thread_local bool used_pool = false, lost_pool = false;
+void after_fork_in_child() { lost_pool = used_pool; }
+
 void share_out(int64_t n, int64_t grain, detail::RangeFn fn, const void* body) {
-  const int64_t chunks = std::min<int64_t>(member.size, (n + grain - 1) / std::max<int64_t>(grain, 1));
+  const int64_t chunks = std::min<int64_t>(member.size, (n - 1) / std::max<int64_t>(grain, 1) + 1);
   const int64_t i = member.index;
   if (i < chunks) {
     member.in_loop = true;
@@ -98,58 +122,112 @@ void share_out(int64_t n, int64_t grain, detail::RangeFn fn, const void* body) {
   if (!member.team->barrier(member.size)) throw Abandoned();
 }
 
+void work(Team& team, int index, int size, detail::RegionFn fn, const void* body) {
+  team.enter();
+  member = {&team, index, size, false};
+  try {
+    fn(body);
+  } catch (const Abandoned&) {
+  } catch (...) {
+    team.fail(std::current_exception());
+  }
+  member = {};
+  team.leave();
+}
+
+// Not for ThreadSanitizer: how OpenMP hands the operands over is its own business.
+[[gnu::no_sanitize("thread")]] void on_all_threads(Team& team, int threads, detail::RegionFn fn, const void* body) {
+#pragma omp parallel num_threads(threads)
+  work(team, omp_get_thread_num(), omp_get_num_threads(), fn, body);
+}
+
+void run_team(int threads, detail::RegionFn fn, const void* body) {
+  static const int registered = pthread_atfork(nullptr, nullptr, after_fork_in_child);
+  (void)registered;
+  used_pool = true;
+  Team team;
+  team.open();
+  on_all_threads(team, threads, fn, body);
+  team.close();
+}
+
+// Whether this thread is one of several already, here or in the host's own OpenMP region.
+bool in_parallel() { return member.team || omp_in_parallel(); }
+
+// The first number in a file, or -1: "max" too.
+int64_t number_in(const std::filesystem::path& file, size_t word = 0) {
+  const std::string text = read_file(file);
+  const char *at = text.data(), *const end = at + text.size();
+  for (; word > 0; --word) at = std::find(at, end, ' '), at += at != end;
+  int64_t n = -1;
+  std::from_chars(at, end, n);
+  return n;
+}
+
 }  // namespace
 
 int num_threads() {
-  const int n = threads().load(std::memory_order_relaxed);
-  thread_local int told = 0;  // OpenMP keeps its number per host thread
-  if (told != n && !omp_in_parallel()) {
-    omp_set_num_threads(n);
-    told = n;
-  }
-  return n;
+  if (member.team) return member.size;
+  return lost_pool ? 1 : threads().load(std::memory_order_relaxed);
 }
 
 void set_num_threads(int n) {
   if (n < 1 || n > 1024) throw ValueError(message("the number of threads must be 1 to 1024, not ", n));
   threads().store(n, std::memory_order_relaxed);
-  num_threads();
 }
+
+OpenMpThreads::OpenMpThreads(int n) : previous_(omp_get_max_threads()) {
+  used_pool |= n > 1;
+  omp_set_num_threads(n);
+}
+OpenMpThreads::~OpenMpThreads() { omp_set_num_threads(previous_); }
 
 void detail::parallel_for(int64_t n, int64_t grain, RangeFn fn, const void* body) {
   if (n <= 0) return;
   if (member.team && !member.in_loop) return share_out(n, grain, fn, body);
-  const int64_t chunks = std::min<int64_t>(num_threads(), (n + grain - 1) / std::max<int64_t>(grain, 1));
-  if (chunks <= 1 || omp_in_parallel()) return fn(body, 0, n);
-  std::exception_ptr failure;
-#pragma omp parallel for num_threads(int(chunks)) schedule(static, 1)
-  for (int64_t c = 0; c < chunks; ++c) {
-    try {
-      fn(body, n * c / chunks, n * (c + 1) / chunks);
-    } catch (...) {
-#pragma omp critical(mininn_parallel_failure)
-      if (!failure) failure = std::current_exception();
-    }
-  }
-  if (failure) std::rethrow_exception(failure);
+  const int threads = num_threads();
+  if (threads == 1 || n <= grain || n == 1 || in_parallel()) return fn(body, 0, n);
+  const auto loop = [&] { share_out(n, grain, fn, body); };
+  run_team(
+      threads, [](const void* l) { (*static_cast<decltype(loop)*>(l))(); }, &loop);
 }
 
 void detail::parallel_region(RegionFn fn, const void* body) {
   const int threads = num_threads();
-  if (threads == 1 || omp_in_parallel()) return fn(body);
-  Team team;
-#pragma omp parallel num_threads(threads)
-  {
-    member = {&team, omp_get_thread_num(), omp_get_num_threads(), false};
-    try {
-      fn(body);
-    } catch (const Abandoned&) {
-    } catch (...) {
-      team.fail(std::current_exception());
+  if (threads == 1 || in_parallel()) return fn(body);
+  run_team(threads, fn, body);
+}
+
+int detail::cgroup_processors(const std::string& root) {
+  namespace fs = std::filesystem;
+  const fs::path mount = fs::path(root) / "sys/fs/cgroup";
+  int64_t least = INT_MAX;
+  const auto apply = [&](int64_t quota, int64_t period) {
+    if (quota > 0 && period > 0) least = std::min(least, (quota - 1) / period + 1);
+  };
+  // A line is "id:controllers:path"; every group on the way to the path may set a limit. In a container the path may be
+  // that of the host, of which only the end is mounted here.
+  const std::string groups = read_file(fs::path(root) / "proc/self/cgroup");
+  for (size_t begin = 0; begin < groups.size();) {
+    const std::string_view line = std::string_view(groups).substr(begin, groups.find('\n', begin) - begin);
+    begin += line.size() + 1;
+    const size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (second == line.npos) continue;
+    const std::string_view controllers = line.substr(first + 1, second - first - 1);
+    const bool unified = controllers.empty();
+    if (!unified && controllers != "cpu" && controllers != "cpu,cpuacct") continue;
+    for (fs::path group = fs::path(line.substr(second + 1)).relative_path();; group = group.parent_path()) {
+      if (unified) {
+        const fs::path limit = mount / group / "cpu.max";
+        apply(number_in(limit), number_in(limit, 1));
+      } else {
+        const fs::path folder = mount / "cpu" / group;
+        apply(number_in(folder / "cpu.cfs_quota_us"), number_in(folder / "cpu.cfs_period_us"));
+      }
+      if (group.empty()) break;
     }
-    member = {};
   }
-  team.rethrow();
+  return int(least);
 }
 
 }  // namespace mininn

@@ -66,14 +66,16 @@ Program make_bwd(const Key& k) {
 Program& fwd_program(int64_t rows, int64_t c, DType t, bool batch_statistics, double eps) {
   thread_local PlanCache<Key, Program> cache;
   const Key key{rows, c, int64_t(t), batch_statistics, num_threads(), std::bit_cast<uint64_t>(eps)};
-  return cache.get(key, [&] { return program_or_refusal("batch_norm_fwd", [&] { return make_fwd(key); }); });
+  return cache.get(key,
+                   [&] { return program_or_refusal("batch_norm_fwd", key.threads, [&] { return make_fwd(key); }); });
 }
 Program& fwd_program(const BatchNormTrain& a) { return fwd_program(a.rows, a.c, a.x.dtype, true, a.eps); }
 Program& fwd_program(const BatchNormEval& a) { return fwd_program(a.rows, a.c, a.x.dtype, false, a.eps); }
 Program& bwd_program(const BatchNormBwd& a) {
   thread_local PlanCache<Key, Program> cache;
   const Key key{a.rows, a.c, int64_t(a.x.dtype), a.training, num_threads(), 0};
-  return cache.get(key, [&] { return program_or_refusal("batch_norm_bwd", [&] { return make_bwd(key); }); });
+  return cache.get(key,
+                   [&] { return program_or_refusal("batch_norm_bwd", key.threads, [&] { return make_bwd(key); }); });
 }
 
 Refusal refuse(int64_t rows, int64_t c, DType t) {

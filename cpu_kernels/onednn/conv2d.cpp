@@ -104,18 +104,20 @@ Key fwd_key(const Conv2dFwd& a, bool packed) {
 
 Program& fwd_program(const Key& key) {
   thread_local PlanCache<Key, Program> cache;
-  return cache.get(key, [&] { return program_or_refusal("conv2d_fwd", [&] { return make_fwd(key); }); });
+  return cache.get(key, [&] { return program_or_refusal("conv2d_fwd", key.threads, [&] { return make_fwd(key); }); });
 }
 Program& bwd_data_program(const Conv2dBwdData& a) {
   thread_local PlanCache<Key, Program> cache;
   const Key key{a.g, int64_t(a.gx.dtype), 0, 0, 0, num_threads(), 0};
-  return cache.get(key, [&] { return program_or_refusal("conv2d_bwd_data", [&] { return make_bwd_data(key); }); });
+  return cache.get(
+      key, [&] { return program_or_refusal("conv2d_bwd_data", key.threads, [&] { return make_bwd_data(key); }); });
 }
 Program& bwd_weights_program(const Conv2dBwdWeights& a) {
   thread_local PlanCache<Key, Program> cache;
   const Key key{a.g, int64_t(a.gw.dtype), 0, 0, 0, num_threads(), 0};
-  return cache.get(key,
-                   [&] { return program_or_refusal("conv2d_bwd_weights", [&] { return make_bwd_weights(key); }); });
+  return cache.get(key, [&] {
+    return program_or_refusal("conv2d_bwd_weights", key.threads, [&] { return make_bwd_weights(key); });
+  });
 }
 
 Refusal refuse(const Conv2dGeometry& g, DType t) {
@@ -139,6 +141,7 @@ Refusal check_bwd_weights(const Conv2dBwdWeights& a) {
 
 Tensor pack_fwd(const Conv2dFwd& a) {
   const Key key = fwd_key(a, true);
+  const OpenMpThreads pool{int(key.threads)};
   return checked("conv2d_fwd pack", [&] {
     const Descs d(key.g, DType(key.dtype));
     const memory::desc wanted = inference_desc(key, d).weights_desc();

@@ -58,6 +58,7 @@ Scratch::~Scratch() {
 }
 
 void reorder(const dnnl::memory::desc& from_desc, const void* from, const dnnl::memory::desc& to_desc, void* to) {
+  const OpenMpThreads pool(num_threads());
   dnnl::memory source(from_desc, engine(), const_cast<void*>(from)), target(to_desc, engine(), to);
   dnnl::reorder(source, target).execute(stream(), source, target);
   stream().wait();
@@ -92,6 +93,7 @@ Program::Program(const char* what, const dnnl::primitive_desc_base& desc, const 
 }
 
 void Program::run(std::initializer_list<const void*> data) {
+  const OpenMpThreads pool(threads_);
   checked(what_, [&] {
     const Scratch scratch(scratch_bytes_);
     const void* const* pointer = data.begin();

@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "core/kernel.h"
+#include "core/parallel.h"
 #include "core/plan_cache.h"
 #include "core/view.h"
 
@@ -56,7 +57,7 @@ class Scratch {
   std::byte* data_;
 };
 
-// Copies `from` into another layout, once.
+// Copies `from` into another layout, once, on num_threads() threads.
 void reorder(const dnnl::memory::desc& from_desc, const void* from, const dnnl::memory::desc& to_desc, void* to);
 
 // An operand of a primitive: its DNNL_ARG_*, and how the caller lays it out.
@@ -78,6 +79,8 @@ class Program {
   Program(const char* what, const dnnl::primitive_desc_base& desc, const dnnl::primitive& primitive,
           const std::vector<Operand>& operands);
 
+  // What run() uses: oneDNN splits the work when it compiles, so never another number than then.
+  void set_threads(int n) { threads_ = n; }
   Refusal refusal() const { return {refusal_}; }
   // Pointers in the order of `operands`. Nothing is kept of them.
   void run(std::initializer_list<const void*> data);
@@ -92,6 +95,7 @@ class Program {
 
   const char* refusal_ = nullptr;
   const char* what_ = "";
+  int threads_ = 1;
   std::vector<Slot> slots_;
   dnnl::memory scratchpad_;
   size_t scratchpad_offset_ = 0, scratch_bytes_ = 0;
@@ -99,13 +103,16 @@ class Program {
   std::unordered_map<int, dnnl::memory> arguments_;
 };
 
-// make(), which builds a Program; where oneDNN cannot, or has nothing but its slow reference code, a Program that
-// refuses.
+// make(), which builds a Program, compiled for so many threads; where oneDNN cannot, or has nothing but its slow
+// reference code, a Program that refuses.
 template <class Make>
-Program program_or_refusal(const char* what, const Make& make) {
+Program program_or_refusal(const char* what, int64_t threads, const Make& make) {
+  const OpenMpThreads pool{int(threads)};
   return checked(what, [&] {
     try {
-      return make();
+      Program p = make();
+      p.set_threads(int(threads));
+      return p;
     } catch (const dnnl::error& e) {
       if (e.status != dnnl_unimplemented) throw;
       return Program("oneDNN has no implementation of this case on this processor");

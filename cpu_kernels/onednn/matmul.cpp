@@ -40,7 +40,7 @@ Program& program(const Matmul& a) {
     key.b[d] = a.b.strides[d];
     key.c[d] = a.c.strides[d];
   }
-  return cache.get(key, [&] { return program_or_refusal("matmul", [&] { return make(key); }); });
+  return cache.get(key, [&] { return program_or_refusal("matmul", key.threads, [&] { return make(key); }); });
 }
 
 // oneDNN wants rows or columns that lie one behind the other; a matrix with one row or column may have any stride.

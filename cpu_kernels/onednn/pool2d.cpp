@@ -46,7 +46,7 @@ Program make(const Key& k) {
 Program& program(const Pool2dGeometry& g, DType t, bool count_include_pad, bool backward) {
   thread_local PlanCache<Key, Program> cache;
   const Key key{g, int64_t(t), count_include_pad, backward, num_threads()};
-  return cache.get(key, [&] { return program_or_refusal("avg_pool2d", [&] { return make(key); }); });
+  return cache.get(key, [&] { return program_or_refusal("avg_pool2d", key.threads, [&] { return make(key); }); });
 }
 
 Refusal refuse(const Pool2dGeometry& g, DType t) {

@@ -83,7 +83,7 @@ Key key_of(const QConv2d& a, int64_t packed_batch) { return {a.g, a.x_zero, num_
 
 Program& program(const Key& key) {
   thread_local PlanCache<Key, Program> cache;
-  return cache.get(key, [&] { return program_or_refusal("qconv2d", [&] { return make(key); }); });
+  return cache.get(key, [&] { return program_or_refusal("qconv2d", key.threads, [&] { return make(key); }); });
 }
 
 Refusal check(const QConv2d& a) {
@@ -95,6 +95,7 @@ Refusal check(const QConv2d& a) {
 
 Tensor pack(const QConv2d& a) {
   const Key key = key_of(a, a.g.n);
+  const OpenMpThreads pool{int(key.threads)};
   return checked("qconv2d pack", [&] {
     const memory::desc wanted = packed_weights(key), plain = plain_weights(a.g);
     const size_t plain_offset = kHeaderBytes + round_up(wanted.get_size());
