@@ -41,12 +41,13 @@ std::atomic<int>& threads() {
 // promises (and ThreadSanitizer, which cannot see into that, can check the rest).
 class Team {
  public:
-  void open() { present_.store(1, std::memory_order_release); }
-  void enter() { present_.fetch_add(1, std::memory_order_acquire); }
-  void leave() { present_.fetch_sub(1, std::memory_order_release); }
+  // Before the others enter, and as they do: they see all that the opening thread has written.
+  static void open() { opened_.fetch_add(1, std::memory_order_release); }
+  static void enter() { opened_.load(std::memory_order_acquire); }
+  void leave() { left_.fetch_add(1, std::memory_order_release); }
   // After all have left. Rethrows what one of them threw.
   void close() {
-    present_.load(std::memory_order_acquire);
+    left_.load(std::memory_order_acquire);
     if (failure_) std::rethrow_exception(failure_);
   }
 
@@ -71,6 +72,7 @@ class Team {
   }
 
  private:
+  inline static std::atomic<unsigned> opened_{0};
   static constexpr unsigned kFailed = ~0u;    // as a round: there will be no other
   static constexpr uint64_t kSpin = 100'000;  // ticks of the time stamp counter, 25 to 50 microseconds
 
@@ -86,7 +88,7 @@ class Team {
     round_.wait(now, std::memory_order_acquire);
   }
 
-  std::atomic<int> present_{0}, arrived_{0};
+  std::atomic<int> arrived_{0}, left_{0};
   std::atomic<unsigned> round_{0};
   std::mutex mutex_;
   std::exception_ptr failure_;
@@ -123,7 +125,7 @@ void share_out(int64_t n, int64_t grain, detail::RangeFn fn, const void* body) {
 }
 
 void work(Team& team, int index, int size, detail::RegionFn fn, const void* body) {
-  team.enter();
+  Team::enter();
   member = {&team, index, size, false};
   try {
     fn(body);
@@ -146,7 +148,7 @@ void run_team(int threads, detail::RegionFn fn, const void* body) {
   (void)registered;
   used_pool = true;
   Team team;
-  team.open();
+  Team::open();
   on_all_threads(team, threads, fn, body);
   team.close();
 }
