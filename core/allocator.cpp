@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -27,6 +28,7 @@ size_t size_class(size_t bytes) {
 class CachingAllocator final : public Allocator {
  public:
   void* allocate(size_t bytes) override {
+    if (bytes > size_t(PTRDIFF_MAX)) throw ShapeError(message("no memory has ", bytes, " bytes"));
     const size_t size = size_class(bytes);
     const std::lock_guard lock(mutex_);
     auto& blocks = free_[size];

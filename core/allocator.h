@@ -16,7 +16,8 @@ struct MemoryStats {
 class Allocator {
  public:
   virtual ~Allocator() = default;
-  // 64-byte aligned memory, not cleared. Throws Error when there is none left. `bytes` may be 0.
+  // 64-byte aligned memory, not cleared. Throws Error when there is none left, ShapeError for more than an address can
+  // count. `bytes` may be 0.
   virtual void* allocate(size_t bytes) = 0;
   virtual void deallocate(void* p, size_t bytes) noexcept = 0;
   // Copies between this device and the host; finished when they return.

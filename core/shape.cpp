@@ -1,17 +1,33 @@
 #include "core/shape.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <utility>
 
 namespace mininn {
 
+int64_t checked_add(const char* what, int64_t a, int64_t b) {
+  int64_t sum;
+  if (__builtin_add_overflow(a, b, &sum)) throw ShapeError(message(what, ": ", a, " + ", b, " overflows 63 bits"));
+  return sum;
+}
+
+int64_t checked_mul(const char* what, int64_t a, int64_t b) {
+  int64_t product;
+  if (__builtin_mul_overflow(a, b, &product)) throw ShapeError(message(what, ": ", a, " * ", b, " overflows 63 bits"));
+  return product;
+}
+
 int64_t numel(const Shape& s) {
   int64_t n = 1;
+  bool empty = false;
   for (const int64_t d : s) {
     if (d < 0) throw ShapeError(message("a size is negative in ", s));
-    if (__builtin_mul_overflow(n, d, &n))
+    empty |= d == 0;
+    if (__builtin_mul_overflow(n, std::max<int64_t>(d, 1), &n))
       throw ShapeError(message("the number of elements of ", s, " overflows 63 bits"));
   }
-  return n;
+  return empty ? 0 : n;
 }
 
 Strides contiguous_strides(const Shape& s) {
@@ -41,6 +57,22 @@ bool is_contiguous(const Shape& s, const Strides& st) {
 
 bool is_channels_last(const Shape& s, const Strides& st) {
   return s.rank() == 4 && (numel(s) == 0 || same_layout(s, st, channels_last_strides(s)));
+}
+
+bool may_overlap_itself(const Shape& s, const Strides& st) {
+  if (numel(s) == 0) return false;
+  std::array<std::pair<int64_t, int64_t>, kMaxRank> dims{};  // stride, size
+  size_t n = 0;
+  for (int d = 0; d < s.rank(); ++d)
+    if (s[d] > 1) dims[n++] = {std::abs(st[d]), s[d]};
+  std::sort(dims.begin(), dims.begin() + n);
+  int64_t reach = 0;  // of the smaller strides together: the next one must step over it
+  for (size_t i = 0; i < n; ++i) {
+    const auto [stride, size] = dims[i];
+    if (stride <= reach) return true;
+    reach += stride * (size - 1);
+  }
+  return false;
 }
 
 Shape broadcast_shapes(const char* op, const Shape& a, const Shape& b) {

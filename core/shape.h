@@ -4,9 +4,11 @@
 #include <array>
 #include <cstdint>
 #include <initializer_list>
+#include <new>
 #include <ostream>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "core/error.h"
 
@@ -54,7 +56,12 @@ class Dims {
 using Shape = Dims<struct ShapeTag>;      // sizes, outermost first; images are [N,C,H,W]
 using Strides = Dims<struct StridesTag>;  // distance between neighbours along each dimension, in elements
 
-// Number of elements; 1 for a scalar (rank 0). Throws ShapeError for a negative size or an overflow of int64.
+// a + b and a * b of sizes. Throw ShapeError naming `what` where int64 does not hold the result.
+int64_t checked_add(const char* what, int64_t a, int64_t b);
+int64_t checked_mul(const char* what, int64_t a, int64_t b);
+
+// Number of elements; 1 for a scalar (rank 0). Throws ShapeError for a negative size, or if int64 does not hold the
+// product of all sizes but zeros: so it holds every stride and every product of some sizes of a tensor that exists.
 int64_t numel(const Shape& s);
 
 Strides contiguous_strides(const Shape& s);
@@ -65,10 +72,24 @@ Strides channels_last_strides(const Shape& s);
 bool is_contiguous(const Shape& s, const Strides& st);
 bool is_channels_last(const Shape& s, const Strides& st);
 
+// Whether two indices address one element. Also true for some layouts whose dimensions interleave without meeting.
+bool may_overlap_itself(const Shape& s, const Strides& st);
+
 // The shape that elementwise ops give (NumPy's rule). Throws ShapeError naming `op` and both shapes.
 Shape broadcast_shapes(const char* op, const Shape& a, const Shape& b);
 
 // Maps -rank..rank-1 to 0..rank-1. Throws ShapeError naming `op`.
 int normalize_dim(const char* op, int dim, int rank);
+
+// `n` elements in host memory, all T(). Throws ShapeError if their bytes overflow, Error if there is no memory.
+template <class T>
+std::vector<T> host_vector(int64_t n) {
+  checked_mul("a vector's bytes", n, int64_t(sizeof(T)));
+  try {
+    return std::vector<T>(static_cast<size_t>(n));
+  } catch (const std::bad_alloc&) {
+    throw Error(message("out of memory: a vector of ", n, " elements of ", sizeof(T), " bytes wanted"));
+  }
+}
 
 }  // namespace mininn

@@ -4,36 +4,11 @@
 #include <cstring>
 
 #include "core/allocator.h"
+#include "core/convert.h"
 #include "core/tensor_impl.h"
 
 namespace mininn {
 namespace {
-
-// Calls fn(T{}) with the C++ type of `t`.
-template <class Fn>
-void with_type(DType t, Fn&& fn) {
-  switch (t) {
-    case DType::f32: return fn(float{});
-    case DType::f64: return fn(double{});
-    case DType::bf16: return fn(bf16{});
-    case DType::i8: return fn(int8_t{});
-    case DType::u8: return fn(uint8_t{});
-    case DType::i32: return fn(int32_t{});
-    case DType::i64: return fn(int64_t{});
-  }
-}
-
-template <class To, class From>
-To convert(From v) {
-  if constexpr (std::is_same_v<From, To>)
-    return v;
-  else if constexpr (std::is_same_v<From, bf16>)
-    return convert<To>(float(v));
-  else if constexpr (std::is_same_v<To, bf16>)
-    return bf16(float(v));
-  else
-    return static_cast<To>(v);
-}
 
 // fn(offset in a, offset in b) for every index, row-major.
 template <class Fn>
@@ -91,9 +66,9 @@ const Tensor::Impl& Tensor::impl() const {
 }
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device, MemoryFormat format) {
-  const int64_t n = mininn::numel(shape);
+  const int64_t bytes = checked_mul("a tensor's bytes", mininn::numel(shape), int64_t(size_of(dtype)));
   auto impl = std::make_shared<Impl>();
-  impl->storage = std::make_shared<Storage>(size_t(n) * size_of(dtype), device);
+  impl->storage = std::make_shared<Storage>(size_t(bytes), device);
   impl->shape = shape;
   impl->strides = format == MemoryFormat::channels_last ? channels_last_strides(shape) : contiguous_strides(shape);
   impl->dtype = dtype;
@@ -177,11 +152,11 @@ double Tensor::item() const {
 
 std::vector<double> Tensor::to_vector() const {
   const Tensor host = to(Device::cpu());
-  std::vector<double> out;
-  out.reserve(size_t(numel()));
+  std::vector<double> out = host_vector<double>(numel());
+  double* next = out.data();
   const CView v = host.view();
   with_type(v.dtype, [&]<class T>(T) {
-    walk(v.shape, v.strides, v.strides, [&](int64_t o, int64_t) { out.push_back(convert<double>(v.as<T>()[o])); });
+    walk(v.shape, v.strides, v.strides, [&](int64_t o, int64_t) { *next++ = convert<double>(v.as<T>()[o]); });
   });
   return out;
 }
@@ -198,21 +173,23 @@ Tensor Tensor::as_strided(const Shape& shape, const Strides& strides, int64_t of
   const Impl& i = impl();
   if (shape.rank() != strides.rank())
     throw ShapeError(message("as_strided: shape ", shape, " and strides ", strides, " differ in rank"));
-  int64_t lowest = i.offset + offset, highest = lowest;
+  const bool empty = mininn::numel(shape) == 0;
+  const int64_t first = empty ? i.offset : checked_add("as_strided", i.offset, offset);
+  int64_t lowest = first, highest = first;
   for (int d = 0; d < shape.rank(); ++d) {
     int64_t reach = 0;
     if (__builtin_mul_overflow(std::max<int64_t>(shape[d] - 1, 0), strides[d], &reach) ||
         __builtin_add_overflow(reach < 0 ? lowest : highest, reach, reach < 0 ? &lowest : &highest))
       throw ShapeError(message("as_strided: shape ", shape, " with strides ", strides, " overflows"));
   }
-  if (mininn::numel(shape) > 0 && (lowest < 0 || highest >= int64_t(i.storage->bytes() / size_of(i.dtype))))
+  if (!empty && (lowest < 0 || highest >= int64_t(i.storage->bytes() / size_of(i.dtype))))
     throw ShapeError(message("as_strided: shape ", shape, ", strides ", strides, ", offset ", offset,
                              " leaves the storage of ", i.storage->bytes(), " bytes"));
   auto view = std::make_shared<Impl>();
   view->storage = i.storage;
   view->shape = shape;
   view->strides = strides;
-  view->offset = i.offset + offset;
+  view->offset = first;
   view->dtype = i.dtype;
   return Tensor(std::move(view));
 }
@@ -237,6 +214,9 @@ Tensor Tensor::to(Device device) const {
 
 void Tensor::copy_from(const Tensor& src) {
   if (src.shape() != shape()) throw ShapeError(message("copy_from: ", src.shape(), " into ", shape()));
+  if (may_overlap_itself(shape(), strides()))
+    throw ShapeError(message("copy_from: the destination ", shape(), " with strides ", strides(),
+                             " has several indices for one element; clone() it first"));
   if (device() != Device::cpu() || src.device() != Device::cpu()) {
     const Tensor host_src = src.to(Device::cpu());
     Tensor host = empty(shape(), dtype());
@@ -252,8 +232,10 @@ void Tensor::copy_from(const Tensor& src) {
   }
   const CView from = src.view();
   const View to = mutable_view();
+  if (may_overlap(from, to) && (from.data != to.data || from.strides != to.strides || from.dtype != to.dtype))
+    return copy_from(src.clone());
   if (from.dtype == to.dtype && from.strides == to.strides && is_dense(from.shape, from.strides)) {
-    std::memcpy(to.data, from.data, size_t(numel()) * size_of(from.dtype));
+    std::memmove(to.data, from.data, size_t(numel()) * size_of(from.dtype));  // they may be the same
     return;
   }
   with_type(from.dtype, [&]<class From>(From) {
@@ -280,7 +262,7 @@ void Tensor::fill(double value) {
 
 const std::string& Tensor::name() const {
   static const std::string none;
-  const auto& meta = impl().autograd;
+  const Autograd* meta = AutogradAccess::find(*this);
   return meta ? meta->name : none;
 }
 

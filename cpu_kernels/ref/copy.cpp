@@ -2,10 +2,9 @@
 //
 // Where the run that y writes is a stride in x (NCHW to NHWC and back, any transposition), elements go through tiles of
 // kTile x kTile, so that a cache line of x is used up while it is there.
-#include <cmath>
 #include <cstring>
-#include <limits>
 
+#include "core/convert.h"
 #include "cpu_kernels/ref/kernels.h"
 #include "cpu_kernels/ref/strided.h"
 
@@ -67,23 +66,6 @@ void copy_same(const CopyArgs& a) {
 }
 
 template <class To, class From>
-To convert(From v) {
-  if constexpr (std::is_same_v<From, bf16>) {
-    return convert<To>(float(v));
-  } else if constexpr (std::is_same_v<To, bf16>) {
-    return bf16(float(v));
-  } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
-    // The bounds as From: -2^k is exact, and 2^k is the first number that is too large.
-    constexpr From low = From(std::numeric_limits<To>::min());
-    const From high = std::ldexp(From(1), std::numeric_limits<To>::digits);
-    if (v != v) return To(0);
-    return v < low ? std::numeric_limits<To>::min() : v >= high ? std::numeric_limits<To>::max() : To(v);
-  } else {
-    return To(v);
-  }
-}
-
-template <class To, class From>
 void copy_converting(const CopyArgs& a) {
   const StridedLoop<2> loop(a.y.shape, {a.y.strides, a.x.strides});
   const auto step = loop.inner().stride;
@@ -95,19 +77,6 @@ void copy_converting(const CopyArgs& a) {
     else
       for (int64_t i = 0; i < n; ++i) y[i * step[0]] = convert<To>(x[i * step[1]]);
   });
-}
-
-template <class Fn>
-void with_type(DType t, const Fn& fn) {
-  switch (t) {
-    case DType::f32: return fn(float());
-    case DType::f64: return fn(double());
-    case DType::bf16: return fn(bf16());
-    case DType::i8: return fn(int8_t());
-    case DType::u8: return fn(uint8_t());
-    case DType::i32: return fn(int32_t());
-    case DType::i64: return fn(int64_t());
-  }
 }
 
 void run(const CopyArgs& a, const ExecContext&) {

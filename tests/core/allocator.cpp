@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "core/error.h"
 #include "core/tensor.h"
 #include "tests/support/catch.h"
 
@@ -42,4 +43,11 @@ TEST_CASE("tensors give their memory back") {
     CHECK(allocator(Device::cpu()).stats().live_bytes > live);
   }
   CHECK(allocator(Device::cpu()).stats().live_bytes == live);
+}
+
+TEST_CASE("the CPU allocator refuses sizes that no memory has") {
+  Allocator& a = allocator(Device::cpu());
+  CHECK_THROWS_AS(a.allocate(~size_t{0}), ShapeError);
+  CHECK_THROWS_AS(a.allocate(size_t{1} << 63), ShapeError);
+  CHECK_THROWS_AS(a.allocate(size_t{1} << 62), Error);
 }

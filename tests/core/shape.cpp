@@ -1,5 +1,7 @@
 #include "core/shape.h"
 
+#include <limits>
+
 #include "tests/support/catch.h"
 
 using namespace mininn;
@@ -38,4 +40,33 @@ TEST_CASE("negative dimensions count from the end") {
   CHECK(normalize_dim("sum", -1, 3) == 2);
   CHECK_THROWS_AS(normalize_dim("sum", 3, 3), ShapeError);
   CHECK_THROWS_AS(normalize_dim("sum", -4, 3), ShapeError);
+}
+
+TEST_CASE("sizes whose product overflows are refused, whether or not one of them is 0") {
+  constexpr int64_t big = int64_t{1} << 40;
+  for (const Shape& s : {Shape{0, big, big}, Shape{big, big, 0}, Shape{big, 0, big}, Shape{1, 0, big, big}})
+    CHECK_THROWS_AS(numel(s), ShapeError);
+  CHECK(numel({0, big}) == 0);
+  constexpr int64_t most = std::numeric_limits<int64_t>::max();
+  CHECK(checked_add("test", most, 0) == most);
+  CHECK_THROWS_AS(checked_add("test", most, 1), ShapeError);
+  CHECK_THROWS_WITH(checked_mul("test", big, big), Catch::Contains("test") && Catch::Contains("1099511627776"));
+}
+
+TEST_CASE("layouts with two indices for one element are known") {
+  CHECK_FALSE(may_overlap_itself({2, 3}, {3, 1}));
+  CHECK_FALSE(may_overlap_itself({2, 3}, {1, 2}));
+  CHECK_FALSE(may_overlap_itself({2, 3}, {-10, 3}));
+  CHECK_FALSE(may_overlap_itself({2, 1}, {1, 0}));
+  CHECK_FALSE(may_overlap_itself({0, 3}, {0, 0}));
+  CHECK_FALSE(may_overlap_itself({}, {}));
+  CHECK(may_overlap_itself({2, 3}, {0, 1}));
+  CHECK(may_overlap_itself({2, 2}, {1, 1}));
+  CHECK(may_overlap_itself({3, 4}, {3, 1}));
+}
+
+TEST_CASE("a vector that cannot be is refused with the library's own errors") {
+  CHECK(host_vector<double>(2) == std::vector<double>{0, 0});
+  CHECK_THROWS_AS(host_vector<double>(int64_t{1} << 62), ShapeError);
+  CHECK_THROWS_AS(host_vector<double>(int64_t{1} << 59), Error);
 }

@@ -1,5 +1,6 @@
 #include "core/tensor.h"
 
+#include <limits>
 #include <numeric>
 
 #include "tests/support/catch.h"
@@ -100,4 +101,61 @@ TEST_CASE("a name stays with the tensor, not with its views") {
   a.set_name("fc.bias");
   CHECK(a.name() == "fc.bias");
   CHECK(a.detach().name().empty());
+}
+
+TEST_CASE("tensors whose bytes overflow are refused, and those without memory by the library's own error") {
+  constexpr int64_t big = int64_t{1} << 31, half = int64_t{1} << 40;
+  CHECK_THROWS_AS(Tensor::zeros({big, big}), ShapeError);
+  CHECK_THROWS_AS(Tensor::empty({big, big}, DType::f64), ShapeError);
+  CHECK_THROWS_AS(Tensor::empty({0, half, half}), ShapeError);
+  CHECK_THROWS_AS(Tensor::empty({0, half, half, 1}, DType::u8, Device::cpu(), MemoryFormat::channels_last), ShapeError);
+  CHECK_THROWS_AS(Tensor::empty({big, big}, DType::u8), Error);
+  const Tensor expanded = Tensor::zeros({1}).as_strided({half}, {0});
+  CHECK_THROWS_AS(expanded.to_vector(), Error);
+  CHECK_THROWS_AS(expanded.as_strided({half, half}, {0, 0}), ShapeError);
+}
+
+TEST_CASE("the offset of a view neither overflows nor matters to an empty one") {
+  const Tensor a = iota({6}).as_strided({3}, {1}, 3);
+  CHECK_THROWS_AS(a.as_strided({1}, {1}, std::numeric_limits<int64_t>::max()), ShapeError);
+  CHECK(a.as_strided({0}, {1}, std::numeric_limits<int64_t>::max()).storage_offset() == 3);
+}
+
+TEST_CASE("copy_from reads what the source had at the call, however the two overlap") {
+  Tensor a = iota({3, 3});
+  a.copy_from(a.as_strided({3, 3}, {1, 3}));
+  CHECK(a.to_vector() == std::vector<double>{0, 3, 6, 1, 4, 7, 2, 5, 8});
+  Tensor up = iota({6}), down = iota({6});
+  up.as_strided({4}, {1}, 2).copy_from(up.as_strided({4}, {1}));
+  down.as_strided({4}, {1}).copy_from(down.as_strided({4}, {1}, 2));
+  CHECK(up.to_vector() == std::vector<double>{0, 1, 0, 1, 2, 3});
+  CHECK(down.to_vector() == std::vector<double>{2, 3, 4, 5, 4, 5});
+  Tensor b = iota({4});
+  b.copy_from(b.as_strided({4}, {-1}, 3));
+  CHECK(b.to_vector() == std::vector<double>{3, 2, 1, 0});
+  b.copy_from(b);
+  CHECK(b.to_vector() == std::vector<double>{3, 2, 1, 0});
+  b.copy_from(b.as_strided({4}, {0}, 1));
+  CHECK(b.to_vector() == std::vector<double>{2, 2, 2, 2});
+}
+
+TEST_CASE("copy_from refuses a destination with several indices for one element, fill takes it") {
+  Tensor a = iota({4});
+  CHECK_THROWS_AS(a.as_strided({3, 4}, {0, 1}).copy_from(iota({3, 4})), ShapeError);
+  CHECK_THROWS_AS(a.as_strided({2, 3}, {1, 1}).copy_from(iota({2, 3})), ShapeError);
+  CHECK(a.to_vector() == std::vector<double>{0, 1, 2, 3});
+  a.as_strided({5}, {0}, 1).fill(9);
+  CHECK(a.to_vector() == std::vector<double>{0, 9, 2, 3});
+}
+
+TEST_CASE("full and copy_from saturate as cast does") {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  CHECK(Tensor::full({}, 300, DType::u8).item() == 255);
+  CHECK(Tensor::full({}, -5, DType::u8).item() == 0);
+  CHECK(Tensor::full({}, nan, DType::i32).item() == 0);
+  Tensor u = Tensor::empty({3}, DType::u8);
+  u.copy_from(Tensor::from<double>({1e9, -1e9, nan}, {3}));
+  CHECK(u.to_vector() == std::vector<double>{255, 0, 0});
+  u.copy_from(Tensor::from<int64_t>({256, -1, 7}, {3}));
+  CHECK(u.to_vector() == std::vector<double>{255, 0, 7});
 }

@@ -32,9 +32,10 @@ TEST_CASE("cast from floating to integer drops the fraction and saturates") {
         std::numeric_limits<int64_t>::max());
 }
 
-TEST_CASE("cast between integers wraps") {
-  CHECK(cast(Tensor::from<int32_t>({300, -1, 128}, {3}), DType::u8).to_vector() == std::vector<double>{44, 255, 128});
-  CHECK(cast(Tensor::from<int32_t>({300, -1, 128}, {3}), DType::i8).to_vector() == std::vector<double>{44, -1, -128});
+TEST_CASE("cast between integers saturates") {
+  CHECK(cast(Tensor::from<int32_t>({300, -1, 128}, {3}), DType::u8).to_vector() == std::vector<double>{255, 0, 128});
+  CHECK(cast(Tensor::from<int32_t>({300, -1, 128}, {3}), DType::i8).to_vector() == std::vector<double>{127, -1, 127});
+  CHECK(cast(Tensor::from<uint8_t>({200}, {1}), DType::i8).item() == 127);
 }
 
 TEST_CASE("cast to bf16 rounds to nearest even") {
