@@ -75,22 +75,22 @@ bool Tensor::is_leaf() const {
 }
 
 Tensor Tensor::grad() const {
-  const Autograd* meta = AutogradAccess::find(*this);
-  return meta ? meta->grad : Tensor();
+  Autograd* meta = AutogradAccess::find(*this);
+  if (!meta) return {};
+  const std::lock_guard lock(meta->grad_mutex);
+  return meta->grad;
 }
 
 void Tensor::set_grad(Tensor g) {
   if (g && (g.shape() != shape() || g.dtype() != dtype() || g.device() != device()))
     throw AutogradError(message("set_grad: a gradient ", g.shape(), ' ', mininn::name(g.dtype()), " for a tensor ",
                                 shape(), ' ', mininn::name(dtype())));
-  AutogradAccess::meta(*this).grad = std::move(g);
+  Autograd& meta = AutogradAccess::meta(*this);
+  const std::lock_guard lock(meta.grad_mutex);
+  std::swap(meta.grad, g);  // what was there is freed after the lock
 }
 
 namespace detail {
-
-void throw_released(const char* op) {
-  throw AutogradError(message(op, ": backward() was already called through this op; what it had saved is gone"));
-}
 
 bool any_requires_grad(std::span<const Tensor> inputs) {
   for (const Tensor& t : inputs)

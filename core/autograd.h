@@ -13,6 +13,7 @@
 // Only the engine (core/engine.cpp) adds gradients up, and it checks their shape, dtype and device there.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
@@ -64,11 +65,13 @@ struct Edge {
 struct Node {
   virtual ~Node() = default;
   virtual Grads backward(const Tensor& gy, const Wants& wants) = 0;
-  virtual void release() = 0;  // drops what was saved; a second backward() through this node then throws
+  virtual void release() = 0;  // drops what was saved
   virtual const char* op() const = 0;
 
   std::vector<Edge> inputs;
   uint64_t sequence = 0;  // creation order: an op's inputs always have smaller numbers
+  // Set by the backward() that comes first, in whatever thread; any other throws AutogradError.
+  std::atomic<bool> walked = false;
 };
 
 // y = a + b over one shape and dtype, any strides; y may be a. The engine adds gradients with it.
@@ -97,22 +100,15 @@ namespace detail {
 template <class B>
 struct NodeOf final : Node {
   explicit NodeOf(B b) : body(std::move(b)) {}
-  Grads backward(const Tensor& gy, const Wants& wants) override;
+  Grads backward(const Tensor& gy, const Wants& wants) override { return body->backward(gy, wants); }
   void release() override { body.reset(); }
   const char* op() const override { return B::op; }
   std::optional<B> body;
 };
 
-[[noreturn]] void throw_released(const char* op);
 bool any_requires_grad(std::span<const Tensor> inputs);
 // Links `node` behind `y` and frees it without recursion when its last owner goes.
 void link(Tensor& y, std::span<const Tensor> inputs, Node* node);
-
-template <class B>
-Grads NodeOf<B>::backward(const Tensor& gy, const Wants& wants) {
-  if (!body) throw_released(B::op);
-  return body->backward(gy, wants);
-}
 
 }  // namespace detail
 

@@ -35,9 +35,15 @@ void add_into(Tensor& sum, bool& owned, const Tensor& g) {
 }
 
 void add_to_leaf(Tensor& leaf, Tensor g) {
-  Tensor& grad = AutogradAccess::meta(leaf).grad;
+  auto& meta = AutogradAccess::meta(leaf);
+  const std::lock_guard lock(meta.grad_mutex);
+  Tensor& grad = meta.grad;
   if (grad) {
-    accumulate_kernels().run({grad.view(), g.view(), grad.mutable_view()}, leaf.device());
+    // Not in place where set_grad() gave an expanded view, or where g is another look at it.
+    const bool in_place = !may_overlap_itself(grad.shape(), grad.strides()) && !may_overlap(grad.view(), g.view());
+    Tensor sum = in_place ? grad : Tensor::empty_like(leaf);
+    accumulate_kernels().run({grad.view(), g.view(), sum.mutable_view()}, leaf.device());
+    grad = std::move(sum);
   } else if (g.strides() == leaf.strides() && AutogradAccess::unique(g)) {
     grad = std::move(g);
   } else {  // somebody else may hold g, or it is a broadcast view: the leaf gets its own, laid out like itself
@@ -75,6 +81,9 @@ void Tensor::backward(const Tensor& gy) const {
   while (!pending.empty()) {
     Pending next = std::move(pending.extract(pending.begin()).mapped());
     Node& node = *next.node;
+    if (node.walked.exchange(true, std::memory_order_acq_rel))
+      throw AutogradError(
+          message(node.op(), ": backward() was already called through this op; what it had saved is gone"));
     uint64_t wanted = 0;
     for (size_t i = 0; i < node.inputs.size() && i < 64; ++i) wanted |= uint64_t{bool(node.inputs[i])} << i;
     Grads grads = node.backward(next.grad, Wants(wanted));

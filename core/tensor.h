@@ -27,7 +27,8 @@ class Tensor {
   // An undefined tensor: no elements, no dtype; tests false.
   Tensor() = default;
 
-  // Uninitialised elements. channels_last needs rank 4.
+  // Uninitialised elements. channels_last needs rank 4. Throws ShapeError if the bytes overflow int64, Error if there
+  // is no memory.
   static Tensor empty(const Shape& shape, DType dtype = DType::f32, Device device = Device::cpu(),
                       MemoryFormat format = MemoryFormat::contiguous);
   static Tensor zeros(const Shape& shape, DType dtype = DType::f32, Device device = Device::cpu());
@@ -69,13 +70,16 @@ class Tensor {
   Tensor clone() const;
   // The same elements without autograd history.
   Tensor detach() const;
-  // Another look at the same storage; no history. `offset` is in elements from this tensor's first one.
+  // Another look at the same storage; no history. `offset` is in elements from this tensor's first one, and means
+  // nothing if the view is empty. Throws ShapeError if it would leave the storage.
   Tensor as_strided(const Shape& shape, const Strides& strides, int64_t offset = 0) const;
   // A copy on another device (itself if it is there already). Not differentiable: move inputs, then compute.
   Tensor to(Device device) const;
-  // Overwrites the elements with those of `src` (same shape; dtype is converted). Under autograd's radar: bumps the
-  // version.
+  // Overwrites the elements with those that `src` has at the call: same shape, and the two may share storage. The dtype
+  // is converted (core/convert.h). Throws ShapeError if this tensor has several indices for one element (expand() makes
+  // such views). Under autograd's radar: bumps the version.
   void copy_from(const Tensor& src);
+  // Sets every element to `value`, converted. On an expanded view too: all its indices get one value anyway.
   void fill(double value);
 
   // --- autograd (core/autograd.h) ---
@@ -84,10 +88,14 @@ class Tensor {
   bool is_leaf() const;
   Tensor grad() const;  // undefined until backward() reached this leaf
   void set_grad(Tensor g);
-  // Accumulates d(this)/d(leaf) into the leaves' grad. Without `gy` the tensor must have one element.
+  // Accumulates d(this)/d(leaf) into the leaves' grad. Without `gy` the tensor must have one element. Several threads
+  // may do so at once: leaves that they share get every gradient (added in any order, so not the same bits each time),
+  // but each recorded op is walked once, and AutogradError is thrown by whoever comes second. A gradient's elements are
+  // to be read when all have returned.
   void backward(const Tensor& gy = {}) const;
 
-  // A name for messages and traced graphs; parameters carry their path ("layer1.0.conv1.weight").
+  // A name for messages and traced graphs; parameters carry their path ("layer1.0.conv1.weight"). Give it before
+  // another thread may read it.
   const std::string& name() const;
   Tensor& set_name(std::string name);
 

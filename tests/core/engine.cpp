@@ -1,3 +1,6 @@
+#include <atomic>
+#include <thread>
+
 #include "core/allocator.h"
 #include "core/autograd.h"
 #include "tests/core/toy_ops.h"
@@ -99,4 +102,61 @@ TEST_CASE("a leaf's gradient is laid out like the leaf") {
   attach<ToySumBackward>(scalar(0), {x}, Attrs{}).backward();
   CHECK(x.grad().strides() == x.strides());
   CHECK(x.grad().to_vector() == std::vector<double>(6, 1.0));
+}
+
+TEST_CASE("gradients of several threads that meet in one leaf all arrive") {
+  Tensor x = scalar(1);
+  x.set_requires_grad(true);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&x] {
+      for (int i = 0; i < 250; ++i) toy_mul(x, scalar(1)).backward();
+    });
+  for (auto& t : threads) t.join();
+  CHECK(x.grad().item() == 1000);
+}
+
+TEST_CASE("several threads may take, set and name what belongs to one new tensor") {
+  for (int repeat = 0; repeat < 50; ++repeat) {
+    Tensor x = scalar(1);
+    std::thread other([&x] { x.set_grad(scalar(2)); });
+    x.set_requires_grad(true);
+    (void)x.grad();
+    other.join();
+    CHECK(x.requires_grad());
+    CHECK(x.grad().item() == 2);
+  }
+}
+
+TEST_CASE("of two threads that walk one op, one is refused") {
+  for (int repeat = 0; repeat < 50; ++repeat) {
+    Tensor x = scalar(3);
+    x.set_requires_grad(true);
+    const Tensor shared = toy_mul(x, x);
+    const Tensor y[] = {toy_add(shared, scalar(1)), toy_add(shared, scalar(2))};
+    std::atomic<int> refused = 0;
+    const auto walk = [&](const Tensor& root) {
+      try {
+        root.backward();
+      } catch (const AutogradError&) {
+        ++refused;
+      }
+    };
+    std::thread other([&] { walk(y[1]); });
+    walk(y[0]);
+    other.join();
+    CHECK(refused == 1);
+    CHECK(x.grad().item() == 6);
+  }
+}
+
+TEST_CASE("a gradient is added beside an expanded one, and one that is another look at the old") {
+  Tensor x = Tensor::zeros({2, 2}, DType::f64);
+  x.set_requires_grad(true);
+  x.set_grad(scalar(1).as_strided({2, 2}, {0, 0}));
+  const Tensor g = Tensor::from<double>({1, 2, 3, 4}, {2, 2});
+  x.backward(g);
+  CHECK(x.grad().to_vector() == std::vector<double>{2, 3, 4, 5});
+  x.backward(x.grad().as_strided({2, 2}, {1, 2}));
+  CHECK(x.grad().to_vector() == std::vector<double>{4, 7, 7, 10});
 }
