@@ -1,11 +1,14 @@
 #include "core/random.h"
 
+#include <atomic>
 #include <cmath>
+#include <mutex>
 #include <numbers>
 #include <numeric>
 #include <utility>
 
 #include "core/error.h"
+#include "core/shape.h"
 
 namespace mininn {
 
@@ -50,17 +53,57 @@ double Generator::normal() {
 }
 
 std::vector<int64_t> permutation(int64_t n, Generator& g) {
-  std::vector<int64_t> p(static_cast<size_t>(n));
+  if (n < 0) throw ValueError(message("permutation: ", n, " is no number of elements"));
+  std::vector<int64_t> p = host_vector<int64_t>(n);
   std::iota(p.begin(), p.end(), int64_t{0});
   for (size_t i = p.size(); i > 1; --i) std::swap(p[i - 1], p[g.below(i)]);
   return p;
 }
 
-Generator& default_generator() {
-  thread_local Generator g;
-  return g;
+namespace {
+
+// What manual_seed() says to all threads.
+struct Seeding {
+  std::mutex mutex;
+  uint64_t seed = 0, next_stream = 0;
+  std::atomic<uint64_t> count{1};  // of seedings: how a thread notices one
+};
+
+Seeding& seeding() {
+  static auto* s = new Seeding;  // never destroyed: other threads may outlive the statics
+  return *s;
 }
 
-void manual_seed(uint64_t seed) { default_generator() = Generator(seed); }
+struct ThreadGenerator {
+  Generator generator;
+  uint64_t seeded = 0;  // the count it was seeded at
+
+  // With the lock held.
+  void seed(Seeding& s) {
+    generator = Generator(s.seed, s.next_stream++);
+    seeded = s.count.load(std::memory_order_relaxed);
+  }
+};
+thread_local ThreadGenerator mine;
+
+}  // namespace
+
+Generator& default_generator() {
+  Seeding& s = seeding();
+  if (mine.seeded != s.count.load(std::memory_order_acquire)) {
+    const std::lock_guard lock(s.mutex);
+    mine.seed(s);
+  }
+  return mine.generator;
+}
+
+void manual_seed(uint64_t seed) {
+  Seeding& s = seeding();
+  const std::lock_guard lock(s.mutex);
+  s.seed = seed;
+  s.next_stream = 0;
+  s.count.fetch_add(1, std::memory_order_release);
+  mine.seed(s);
+}
 
 }  // namespace mininn

@@ -33,11 +33,16 @@ class Generator {
   std::array<uint32_t, 4> block_{};
 };
 
-// A Fisher-Yates permutation of 0..n-1.
+// A Fisher-Yates permutation of 0..n-1. Throws ValueError if n is negative, Error if there is no memory for it.
 std::vector<int64_t> permutation(int64_t n, Generator& g);
 
-// The generator of ops that draw (dropout, randn) when none is passed; one per thread, seeded by manual_seed.
+// The generator of ops that draw (dropout, randn) when none is passed. Each thread has its own, and no two draw the
+// same numbers: all have the seed of the last manual_seed() (0 before the first), and streams of their own. The thread
+// that called it has stream 0, the others 1, 2, ... in the order in which they first draw after it; before the first
+// call that order begins at 0. So what one thread draws can be reproduced, and what several draw if they begin in one
+// order.
 Generator& default_generator();
+// Starts every thread's generator anew: this thread's now, another's when it next calls default_generator().
 void manual_seed(uint64_t seed);
 
 }  // namespace mininn

@@ -1,7 +1,9 @@
 #include "core/random.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <thread>
 
 #include "core/error.h"
 #include "tests/support/catch.h"
@@ -59,4 +61,61 @@ TEST_CASE("a permutation holds each index once and depends on the seed alone") {
   CHECK(p == permutation(1000, b));
   CHECK(p != permutation(1000, c));
   CHECK(permutation(0, a).empty());
+}
+
+TEST_CASE("a permutation of impossible length is refused") {
+  Generator g;
+  CHECK_THROWS_AS(permutation(-1, g), ValueError);
+  CHECK_THROWS_AS(permutation(int64_t{1} << 62, g), Error);
+}
+
+TEST_CASE("threads draw different numbers, and manual_seed reaches all of them") {
+  manual_seed(11);
+  Generator expected(11);
+  CHECK(default_generator().next_u32() == expected.next_u32());
+
+  // A thread draws when it is asked to.
+  uint32_t drawn = 0;
+  std::atomic<int> asked = 0, answered = 0;
+  std::thread other([&] {
+    for (int i = 1; i <= 3; ++i) {
+      while (asked < i) std::this_thread::yield();
+      drawn = default_generator().next_u32();
+      answered = i;
+    }
+  });
+  const auto ask = [&] {
+    const int i = ++asked;
+    while (answered < i) std::this_thread::yield();
+    return drawn;
+  };
+  Generator one(11, 1);
+  CHECK(ask() == one.next_u32());
+  manual_seed(12);
+  one = Generator(12, 1);
+  CHECK(ask() == one.next_u32());
+  CHECK(ask() == one.next_u32());
+  other.join();
+  CHECK(default_generator().next_u32() == Generator(12).next_u32());
+
+  // One that comes later has a stream of its own, too; whoever seeds has stream 0.
+  std::thread([&] { drawn = default_generator().next_u32(); }).join();
+  CHECK(drawn == Generator(12, 2).next_u32());
+  std::thread([&] {
+    manual_seed(13);
+    drawn = default_generator().next_u32();
+  }).join();
+  CHECK(drawn == Generator(13).next_u32());
+  CHECK(default_generator().next_u32() == Generator(13, 1).next_u32());
+}
+
+TEST_CASE("a generator that was put back goes on from there") {
+  manual_seed(5);
+  (void)default_generator().next_u32();
+  Generator saved(9);
+  saved.set_position(40);
+  default_generator() = saved;
+  CHECK(default_generator().next_u32() == saved.next_u32());
+  CHECK(default_generator().seed() == 9);
+  CHECK(default_generator().position() == 41);
 }
