@@ -58,7 +58,8 @@ Scope Scope::operator/(std::string_view name) const { return Scope(*store_, join
 
 Tensor Scope::parameter(std::string_view name, const Shape& shape, const Init& init) const {
   const std::string path = join(path_, name);
-  std::vector<double> values(size_t(numel(shape)));
+  if (!init) throw ValueError(message("nn::Scope: \"", path, "\" has no initialisation"));
+  std::vector<double> values = host_vector<double>(numel(shape));
   Generator g(store_->seed(), fnv1a(path));
   init(values, shape, g);
   Tensor t = Tensor::empty(shape, store_->dtype());

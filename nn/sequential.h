@@ -37,7 +37,7 @@ class Sequential final : public Module {
   Tensor forward(const Tensor& x) override;
 
   size_t size() const { return children_.size(); }
-  Module& operator[](size_t i) { return *children_.at(i); }
+  Module& operator[](size_t i);  // throws ValueError unless i < size()
 
  private:
   Scope scope_;

@@ -97,7 +97,7 @@ Conv2dGeometry Conv2dGeometry::make(const char* op, const Shape& x, const Shape&
   if (o.padding.h < 0 || o.padding.w < 0) fail("the padding must not be negative");
   if (o.dilation.h < 1 || o.dilation.w < 1) fail("the dilation must be positive");
   if (o.groups < 1 || x[1] % o.groups || w[0] % o.groups) fail("groups must divide both numbers of channels");
-  if (x[1] != w[1] * o.groups) fail("w takes ", w[1] * o.groups, " input channels, x has ", x[1]);
+  if (x[1] / o.groups != w[1]) fail("w takes ", w[1], " input channels per group, x has ", x[1] / o.groups);
 
   Conv2dGeometry g;
   g.n = x[0], g.ic = x[1], g.ih = x[2], g.iw = x[3];
@@ -106,11 +106,13 @@ Conv2dGeometry Conv2dGeometry::make(const char* op, const Shape& x, const Shape&
   g.pad_h = o.padding.h, g.pad_w = o.padding.w;
   g.dil_h = o.dilation.h, g.dil_w = o.dilation.w;
   g.groups = o.groups;
-  const int64_t room_h = g.ih + 2 * g.pad_h - g.dil_h * (g.kh - 1) - 1;
-  const int64_t room_w = g.iw + 2 * g.pad_w - g.dil_w * (g.kw - 1) - 1;
-  if (room_h < 0 || room_w < 0) fail("the kernel is larger than the padded input");
-  g.oh = room_h / g.stride_h + 1;
-  g.ow = room_w / g.stride_w + 1;
+  const auto extent = [&](int64_t taps, int64_t dilation) {
+    return checked_add(op, checked_mul(op, taps - 1, dilation), 1);
+  };
+  g.oh = detail::window_positions(op, g.ih, g.pad_h, extent(g.kh, g.dil_h), g.stride_h);
+  g.ow = detail::window_positions(op, g.iw, g.pad_w, extent(g.kw, g.dil_w), g.stride_w);
+  if (g.oh == 0 || g.ow == 0) fail("the kernel is larger than the padded input");
+  detail::require_addressable(op, g.n, g.ic, {g.ih + 2 * g.pad_h, g.iw + 2 * g.pad_w}, o.stride);
   return g;
 }
 

@@ -41,8 +41,13 @@ Tensor full(const Shape& shape, double value, DType dtype, Device device) {
 }
 
 Tensor arange(double begin, double end, double step, DType dtype, Device device) {
-  if (step == 0) throw ValueError("arange: the step is 0");
-  const int64_t n = std::max(int64_t{0}, int64_t(std::ceil((end - begin) / step)));
+  if (!std::isfinite(begin) || !std::isfinite(end) || !std::isfinite(step) || step == 0)
+    throw ValueError(message("arange: from ", begin, " to ", end, " in steps of ", step,
+                             ": all must be finite, and the step not 0"));
+  const double count = std::max(0.0, std::ceil((end - begin) / step));
+  if (!(count < 0x1p63))
+    throw ShapeError(message("arange: from ", begin, " to ", end, " in steps of ", step, " are too many elements"));
+  const auto n = int64_t(count);
   Tensor t = Tensor::empty({n}, DType::f64);
   const auto out = t.mutable_data<double>();
   for (int64_t i = 0; i < n; ++i) out[size_t(i)] = begin + double(i) * step;

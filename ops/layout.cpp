@@ -90,8 +90,8 @@ struct ExpandBackward {
 Tensor sliced(const Tensor& x, int dim, int64_t begin, int64_t end, int64_t step) {
   Shape shape = x.shape();
   Strides strides = x.strides();
-  shape[dim] = (end - begin + step - 1) / step;
-  strides[dim] *= step;
+  shape[dim] = end > begin ? (end - begin - 1) / step + 1 : 0;
+  if (shape[dim] > 1) strides[dim] *= step;  // else a step of any size
   return x.as_strided(shape, strides, shape[dim] ? begin * x.strides()[dim] : 0);
 }
 
@@ -125,8 +125,9 @@ struct CatBackward {
 // The part of y that pad() surrounded.
 Tensor inner(const Tensor& y, const Shape& x, const std::vector<std::pair<int64_t, int64_t>>& pads) {
   int64_t offset = 0;
-  for (int d = 0; d < x.rank(); ++d) offset += pads[size_t(d)].first * y.strides()[d];
-  return y.as_strided(x, y.strides(), numel(x) ? offset : 0);
+  if (numel(x) > 0)
+    for (int d = 0; d < x.rank(); ++d) offset += pads[size_t(d)].first * y.strides()[d];
+  return y.as_strided(x, y.strides(), offset);
 }
 
 struct PadBackward {
@@ -153,7 +154,7 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
     else if (shape[d] < 0)
       throw ShapeError(message("reshape: ", shape, " is no shape; one size may be -1"));
     else
-      known *= shape[d];
+      known = checked_mul("reshape", known, shape[d]);
   }
   if (unknown >= 0 && known > 0) full[unknown] = x.numel() / known;
   if ((unknown >= 0 && known == 0) || numel(full) != x.numel())
@@ -251,7 +252,7 @@ Tensor cat(const std::vector<Tensor>& tensors, int dim) {
     if (t.device() != first.device())
       throw DeviceError(message("cat: tensors are on ", to_string(first.device()), " and ", to_string(t.device())));
     sizes.push_back(t.shape()[d]);
-    shape[d] += sizes.back();
+    shape[d] = checked_add("cat", shape[d], sizes.back());
     channels_last = channels_last && format_of(t) == MemoryFormat::channels_last;
   }
   const Tensor y = Tensor::empty(shape, first.dtype(), first.device(),
@@ -278,7 +279,7 @@ Tensor pad(const Tensor& x, const std::vector<std::pair<int64_t, int64_t>>& pads
     const auto [before, after] = pads[size_t(d)];
     if (before < 0 || after < 0)
       throw ShapeError(message("pad: (", before, ", ", after, ") around dimension ", d, " of ", x.shape()));
-    shape[d] += before + after;
+    shape[d] = checked_add("pad", shape[d], checked_add("pad", before, after));
     flat.insert(flat.end(), {before, after});
   }
   Tensor y = Tensor::empty(shape, x.dtype(), x.device(), format_of(x));

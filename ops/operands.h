@@ -1,7 +1,10 @@
 // What ops do to their operands before a kernel sees them: checks, and a copy where the layout does not fit.
 #pragma once
 
+#include <algorithm>
+
 #include "core/tensor.h"
+#include "ops/conv2d.h"
 #include "ops/layout.h"
 
 namespace mininn::detail {
@@ -24,6 +27,20 @@ inline void require(const char* op, const char* what, const Tensor& t, DType dty
 // Throws ShapeError unless `t` has this shape.
 inline void require_shape(const char* op, const char* what, const Tensor& t, const Shape& shape) {
   if (t.shape() != shape) throw ShapeError(message(op, ": ", what, " must be ", shape, " here, not ", t.shape()));
+}
+
+// The number of positions along one axis where a window of `extent` pixels fits into `in` pixels with `pad` more on
+// each side; 0 if there is none. Throws ShapeError if a padded size overflows.
+inline int64_t window_positions(const char* op, int64_t in, int64_t pad, int64_t extent, int64_t stride) {
+  const int64_t padded = checked_add(op, in, checked_mul(op, pad, 2));
+  return padded < extent ? 0 : (padded - extent) / stride + 1;
+}
+
+// Throws ShapeError unless a kernel can step over the padding of [n, c, h, w] images, and by a stride, in pointer
+// arithmetic: a map of that size must be addressable although it never exists.
+inline void require_addressable(const char* op, int64_t n, int64_t c, Hw padded, Hw stride) {
+  const Shape reach{n, c, std::max(padded.h, stride.h), std::max(padded.w, stride.w)};
+  checked_mul(op, numel(reach), int64_t(sizeof(double)));
 }
 
 // `t` itself if it lies in memory in this order without gaps, else a copy that does. Neither differentiable nor traced:

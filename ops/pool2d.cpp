@@ -1,5 +1,7 @@
 #include "ops/pool2d.h"
 
+#include <limits>
+
 #include "core/autograd.h"
 #include "ops/operands.h"
 
@@ -74,7 +76,7 @@ Pool2dGeometry Pool2dGeometry::make(const char* op, const Shape& x, const Pool2d
   if (x[0] < 0 || x[1] < 1 || x[2] < 1 || x[3] < 1) fail("C, H and W of x must be positive");
   if (o.kernel.h < 1 || o.kernel.w < 1) fail("the kernel must be positive");
   if (o.stride.h < 0 || o.stride.w < 0) fail("the stride must not be negative");
-  if (o.padding.h < 0 || o.padding.w < 0 || 2 * o.padding.h > o.kernel.h || 2 * o.padding.w > o.kernel.w)
+  if (o.padding.h < 0 || o.padding.w < 0 || o.padding.h > o.kernel.h / 2 || o.padding.w > o.kernel.w / 2)
     fail("the padding must be between 0 and half the kernel");
 
   Pool2dGeometry g;
@@ -82,10 +84,10 @@ Pool2dGeometry Pool2dGeometry::make(const char* op, const Shape& x, const Pool2d
   g.kh = o.kernel.h, g.kw = o.kernel.w;
   g.stride_h = o.stride.h ? o.stride.h : g.kh, g.stride_w = o.stride.w ? o.stride.w : g.kw;
   g.pad_h = o.padding.h, g.pad_w = o.padding.w;
-  const int64_t room_h = g.ih + 2 * g.pad_h - g.kh, room_w = g.iw + 2 * g.pad_w - g.kw;
-  if (room_h < 0 || room_w < 0) fail("the kernel is larger than the padded input");
-  g.oh = room_h / g.stride_h + 1;
-  g.ow = room_w / g.stride_w + 1;
+  g.oh = detail::window_positions(op, g.ih, g.pad_h, g.kh, g.stride_h);
+  g.ow = detail::window_positions(op, g.iw, g.pad_w, g.kw, g.stride_w);
+  if (g.oh == 0 || g.ow == 0) fail("the kernel is larger than the padded input");
+  detail::require_addressable(op, g.n, g.c, {g.ih + 2 * g.pad_h, g.iw + 2 * g.pad_w}, {g.stride_h, g.stride_w});
   return g;
 }
 
@@ -112,7 +114,11 @@ Tensor max_pool2d(const Tensor& x, const Pool2dOptions& o) {
   const Tensor x_dense = detail::dense(x, kChannelsLast);
   Tensor y = Tensor::empty(y_shape(g), x.dtype(), x.device(), kChannelsLast);
   Tensor index;  // only backward needs it
-  if (grad_enabled() && x.requires_grad()) index = Tensor::empty(y_shape(g), DType::i32, x.device(), kChannelsLast);
+  if (grad_enabled() && x.requires_grad()) {
+    if (g.ih * g.iw > std::numeric_limits<int32_t>::max())
+      throw ShapeError(message("max_pool2d: positions in a map of ", g.ih, " x ", g.iw, " do not fit 32 bits"));
+    index = Tensor::empty(y_shape(g), DType::i32, x.device(), kChannelsLast);
+  }
   max_pool2d_fwd_kernels().run({g, x_dense.view(), y.mutable_view(), index ? index.mutable_view() : View()},
                                x.device());
   return attach<MaxPool2dBackward>(

@@ -53,7 +53,8 @@ KernelTable<AvgPool2dFwd>& avg_pool2d_fwd_kernels();
 KernelTable<AvgPool2dBwd>& avg_pool2d_bwd_kernels();
 
 // [N,C,H,W] -> [N,C,oh,ow], channels-last; oh = (H + 2 pad - kernel) / stride + 1, rounded down. Padding counts as
-// -inf, NaN wins over every number. f32, f64, bf16. Differentiable. Throws ShapeError, DTypeError.
+// -inf, NaN wins over every number. f32, f64, bf16. Differentiable. Throws ShapeError (also where a gradient is wanted
+// of a map of 2^31 pixels or more), DTypeError.
 Tensor max_pool2d(const Tensor& x, const Pool2dOptions& o);
 
 // The mean over each window; padding counts as zeros, or with `count_include_pad` false not at all. Sizes, dtypes and

@@ -32,7 +32,7 @@ void check_scale(const char* op, const char* what, float scale) {
 
 Tensor empty_codes(const Shape& nchw, int64_t pixel_stride, Device device) {
   if (nchw.rank() != 4) throw ShapeError(message("empty_codes: the shape must be [N,C,H,W], not ", nchw));
-  if (pixel_stride == 0) pixel_stride = min_pixel_stride(nchw[1]);
+  if (pixel_stride == 0) pixel_stride = min_pixel_stride(checked_add("empty_codes", nchw[1], 3) - 3);
   if (pixel_stride < nchw[1] || pixel_stride % 4 != 0)
     throw ShapeError(message("empty_codes: pixel stride ", pixel_stride, " does not fit ", nchw));
   const Tensor bytes = Tensor::empty({nchw[0], nchw[2], nchw[3], pixel_stride}, DType::u8, device);

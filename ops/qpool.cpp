@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "ops/operands.h"
 #include "ops/qlayout.h"
 
 namespace mininn {
@@ -13,7 +14,8 @@ void check_window(const char* op, const CView& x, const QPoolWindow& win, const 
   const auto check_dim = [&](int64_t in, int64_t kernel, int64_t stride, int64_t pad, int64_t out) {
     if (kernel < 1 || stride < 1 || pad < 0 || pad >= kernel)
       throw ValueError(message(op, ": kernel ", kernel, ", stride ", stride, ", padding ", pad, " is no window"));
-    if (in + 2 * pad < kernel || out != (in + 2 * pad - kernel) / stride + 1)
+    const int64_t positions = detail::window_positions(op, in, pad, kernel, stride);
+    if (positions == 0 || out != positions)
       throw ShapeError(message(op, ": kernel ", kernel, ", stride ", stride, ", padding ", pad, " does not lead from ",
                                x.shape, " to ", y.shape));
   };
@@ -49,7 +51,7 @@ void check_qmax_pool2d(const QMaxPool2d& a) { check_window("qmax_pool2d", a.x, a
 
 void check_qavg_pool2d(const QAvgPool2d& a) {
   check_window("qavg_pool2d", a.x, a.window, a.y);
-  check_sum_fits("qavg_pool2d", a.window.kernel.h * a.window.kernel.w);
+  check_sum_fits("qavg_pool2d", checked_mul("qavg_pool2d", a.window.kernel.h, a.window.kernel.w));
   check_code_range("qavg_pool2d", a.x_zero, 0, 255);
   check_code_range("qavg_pool2d", a.y_zero, a.lo, a.hi);
   check_scale("qavg_pool2d", "scale", a.scale);

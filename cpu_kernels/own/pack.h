@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "core/shape.h"
 #include "cpu_kernels/own/tiles_f32.h"
 
 namespace mininn::cpu::own {
@@ -13,8 +14,8 @@ struct MatrixLayout {
   int64_t column_stride = 0, k_stride = 0, tap_stride = 1;
 
   int64_t panels(const TilesF32& t) const { return (columns + t.nr - 1) / t.nr; }
-  int64_t panel_size(const TilesF32& t) const { return taps * k * t.nr; }
-  int64_t packed_size(const TilesF32& t) const { return panels(t) * panel_size(t); }
+  int64_t panel_size(const TilesF32& t) const { return checked_mul("a packed panel", taps * k, t.nr); }
+  int64_t packed_size(const TilesF32& t) const { return checked_mul("packed panels", panels(t), panel_size(t)); }
 };
 
 // dst[panel][tap][k][nr] from src, in parallel; missing columns become zero.

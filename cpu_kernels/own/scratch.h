@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "core/shape.h"
+
 namespace mininn::cpu::own {
 
 // The top of this thread's stack of working memory, 64-byte aligned. What is taken last is given back first. Throws
@@ -19,7 +21,9 @@ class Scratch {
   static_assert(std::is_trivially_destructible_v<T>);
 
  public:
-  explicit Scratch(int64_t size) : bytes_(size_t(size) * sizeof(T)), data_(static_cast<T*>(take_scratch(bytes_))) {}
+  explicit Scratch(int64_t size)
+      : bytes_(size_t(checked_mul("a kernel's working memory", size, int64_t(sizeof(T))))),
+        data_(static_cast<T*>(take_scratch(bytes_))) {}
   ~Scratch() { give_back_scratch(data_, bytes_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;

@@ -65,7 +65,7 @@ void max_bwd(const MaxPool2dBwd& a) {
     const auto gy = plane<T>(a.gy, n, c);
     const auto index = plane<int32_t>(a.index, n, c);
     const auto gx = plane<T>(a.gx, n, c);
-    std::vector<double> sums(size_t(a.g.ih * a.g.iw));
+    std::vector<double> sums = host_vector<double>(a.g.ih * a.g.iw);
     for (int64_t oh = 0; oh < a.g.oh; ++oh)
       for (int64_t ow = 0; ow < a.g.ow; ++ow) sums[size_t(index(oh, ow))] += to_double(gy(oh, ow));
     for (int64_t i = 0; i < a.g.ih * a.g.iw; ++i) gx(i / a.g.iw, i % a.g.iw) = from_double<T>(sums[size_t(i)]);
@@ -97,7 +97,7 @@ void avg_bwd(const AvgPool2dBwd& a) {
   for_planes(a.g, [&](int64_t n, int64_t c) {
     const auto gy = plane<T>(a.gy, n, c);
     const auto gx = plane<T>(a.gx, n, c);
-    std::vector<double> sums(size_t(a.g.ih * a.g.iw));
+    std::vector<double> sums = host_vector<double>(a.g.ih * a.g.iw);
     for (int64_t oh = 0; oh < a.g.oh; ++oh)
       for (int64_t ow = 0; ow < a.g.ow; ++ow) {
         const Window win(a.g, oh, ow);

@@ -68,7 +68,7 @@ void run_sum(const SumArgs& a) {
   const int64_t chunk = kChunk / block;
   const int64_t blocks = (m + block - 1) / block, chunks = std::max<int64_t>(1, (r + chunk - 1) / chunk);
 
-  std::vector<double> partial(size_t(chunks * m));
+  std::vector<double> partial = host_vector<double>(chunks * m);
   const int64_t task = block * std::min(chunk, std::max<int64_t>(r, 1));
   parallel_for(blocks * chunks, std::max<int64_t>(1, kGrain / task), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {

@@ -43,3 +43,11 @@ TEST_CASE("nn::Conv2d refuses impossible sizes before it makes parameters") {
   CHECK_THROWS_AS(nn::Conv2d(params.root() / "c", {.in = 1, .out = 1, .kernel = 0}), ValueError);
   CHECK(params.all().empty());
 }
+
+TEST_CASE("nn::Conv2d refuses weights that overflow") {
+  nn::ParamStore params;
+  constexpr int64_t big = int64_t{1} << 31;
+  CHECK_THROWS_AS(nn::Conv2d(params.root() / "c", {.in = big, .out = 1, .kernel = big}), ShapeError);
+  CHECK_THROWS_AS(nn::Conv2d(params.root() / "c", {.in = big, .out = big}), ShapeError);
+  CHECK(params.all().empty());
+}

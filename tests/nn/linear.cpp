@@ -21,3 +21,12 @@ TEST_CASE("nn::Linear without a bias, and with impossible sizes") {
   CHECK(layer(Tensor::from<float>({1, 2}, {1, 2})).item() == 9);
   CHECK_THROWS_AS(nn::Linear(params.root() / "b", {.in = 2}), ValueError);
 }
+
+TEST_CASE("layers whose weights overflow are refused before they are made") {
+  nn::ParamStore params;
+  constexpr int64_t big = int64_t{1} << 31, huge = int64_t{1} << 62;
+  CHECK_THROWS_AS(nn::Linear(params.root() / "a", {.in = big, .out = big}), ShapeError);
+  CHECK_THROWS_AS(nn::Linear(params.root() / "b", {.in = huge, .out = huge}), ShapeError);
+  CHECK_THROWS_AS(nn::Linear(params.root() / "c", {.in = huge / 16, .out = 1}), Error);
+  CHECK(params.all().empty());
+}

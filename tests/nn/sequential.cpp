@@ -55,3 +55,12 @@ TEST_CASE("a network learns XOR by heart") {
     CHECK(learn_xor(opt, net, 0.02) < 0.01);
   }
 }
+
+TEST_CASE("a module that is not there is refused") {
+  nn::ParamStore params;
+  nn::Sequential net(params.root());
+  net.add<nn::Tanh>();
+  CHECK_NOTHROW(net[0]);
+  CHECK_THROWS_AS(net[1], ValueError);
+  CHECK_THROWS_AS(params.root().parameter("w", {2}, {}), ValueError);
+}

@@ -1,5 +1,7 @@
 #include "ops/conv2d.h"
 
+#include <limits>
+
 #include "core/autograd.h"
 #include "ops/elementwise.h"
 #include "ops/layout.h"
@@ -187,4 +189,15 @@ TEST_CASE("conv2d names what does not fit") {
   CHECK_THROWS_AS(conv2d(Tensor::zeros({1, 1, 3, 3}, DType::i32), Tensor::zeros({1, 1, 3, 3}, DType::i32), {}),
                   DTypeError);
   CHECK_THROWS_AS(conv2d_fused(x, Tensor::zeros({6, 4, 3, 3}), {}, Tensor::zeros({2, 6, 5, 5}), false), ShapeError);
+}
+
+TEST_CASE("conv2d refuses geometry whose sizes overflow") {
+  constexpr int64_t big = int64_t{1} << 62, most = std::numeric_limits<int64_t>::max();
+  const Tensor x = Tensor::zeros({1, 1, 4, 4}), w = Tensor::zeros({1, 1, 3, 3});
+  for (const Conv2dOptions& o :
+       {Conv2dOptions{.padding = big}, Conv2dOptions{.padding = most}, Conv2dOptions{.padding = big, .dilation = big},
+        Conv2dOptions{.dilation = most}, Conv2dOptions{.stride = most, .padding = 1}, Conv2dOptions{.stride = big},
+        Conv2dOptions{.stride = int64_t{1} << 33, .padding = int64_t{1} << 32}, Conv2dOptions{.groups = most}})
+    CHECK_THROWS_AS(conv2d(x, w, {}, o), ShapeError);
+  CHECK_THROWS_AS(Conv2dGeometry::make("conv2d", {1, 2, 4, 4}, {2, big + 1, 1, 1}, {.groups = 2}), ShapeError);
 }

@@ -1,6 +1,7 @@
 #include "ops/create.h"
 
 #include <cmath>
+#include <limits>
 
 #include "core/parallel.h"
 #include "tests/support/catch.h"
@@ -75,4 +76,22 @@ TEST_CASE("random tensors have the moments they should have") {
   CHECK(rand({4}).to_vector() != first);
   manual_seed(4);
   CHECK(rand({4}).to_vector() == first);
+}
+
+TEST_CASE("arange refuses numbers that are not finite and more elements than can be") {
+  const double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
+  for (const double bad : {nan, inf, -inf}) {
+    CHECK_THROWS_AS(arange(0, bad), ValueError);
+    CHECK_THROWS_AS(arange(bad, 1), ValueError);
+    CHECK_THROWS_AS(arange(0, 1, bad), ValueError);
+  }
+  CHECK_THROWS_AS(arange(0, 1, 1e-30), ShapeError);
+  CHECK_THROWS_AS(arange(-1e308, 1e308, 1e-3), ShapeError);
+  CHECK(arange(0, 1, -1e-30).numel() == 0);
+}
+
+TEST_CASE("eye refuses sizes that make no matrix") {
+  CHECK_THROWS_AS(eye(-1), ShapeError);
+  CHECK_THROWS_AS(eye(int64_t{1} << 31), ShapeError);
+  CHECK_THROWS_AS(eye(std::numeric_limits<int64_t>::max()), ShapeError);
 }

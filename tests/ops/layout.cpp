@@ -1,6 +1,7 @@
 #include "ops/layout.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include "core/autograd.h"
@@ -216,4 +217,26 @@ TEST_CASE("every copy kernel moves any layout into any layout") {
       }
       CHECK(equal);
     }
+}
+
+TEST_CASE("layout ops refuse sizes that overflow") {
+  constexpr int64_t big = int64_t{1} << 62;
+  const Tensor x = counting({2, 3}), wide = expand(Tensor::zeros({1}), {big});
+  CHECK_THROWS_AS(reshape(x, {big, big, -1}), ShapeError);
+  CHECK_THROWS_AS(reshape(x, {big, 8}), ShapeError);
+  CHECK_THROWS_AS(expand(Tensor::zeros({1}), {big, 4}), ShapeError);
+  CHECK_THROWS_AS(cat({wide, wide}, 0), ShapeError);
+  CHECK_THROWS_AS(pad(x, {{big, big}, {0, 0}}), ShapeError);
+  CHECK_THROWS_AS(pad(x, {{std::numeric_limits<int64_t>::max(), 0}, {0, 0}}), ShapeError);
+  CHECK_THROWS_AS(pad(x, {{big, 0}, {1, 1}}), ShapeError);
+  CHECK_THROWS_AS(contiguous(expand(wide, {2, big})), ShapeError);
+}
+
+TEST_CASE("slice takes a step of any size") {
+  const Tensor x = counting({3, 5});
+  for (const int64_t step : {int64_t{5}, int64_t{1} << 62, std::numeric_limits<int64_t>::max()}) {
+    CHECK(slice(x, 1, 1, 5, step).to_vector() == std::vector<double>{1, 6, 11});
+    CHECK(slice(x, 1, 2, 2, step).numel() == 0);
+  }
+  CHECK(slice(x, 1, 0, 5, 4).to_vector() == std::vector<double>{0, 4, 5, 9, 10, 14});
 }

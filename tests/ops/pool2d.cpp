@@ -1,5 +1,7 @@
 #include "ops/pool2d.h"
 
+#include <limits>
+
 #include "core/autograd.h"
 #include "ops/layout.h"
 #include "ops/reduce.h"
@@ -67,4 +69,18 @@ TEST_CASE("pooling names what does not fit") {
   CHECK_THROWS_AS(avg_pool2d(Tensor::zeros({2, 4, 4}), {.kernel = 2}), ShapeError);
   CHECK_THROWS_AS(global_avg_pool2d(Tensor::zeros({2, 4, 4})), ShapeError);
   CHECK_THROWS_AS(max_pool2d(Tensor::zeros({1, 2, 4, 4}, DType::i32), {.kernel = 2}), DTypeError);
+}
+
+TEST_CASE("pooling refuses windows whose sizes overflow") {
+  constexpr int64_t big = int64_t{1} << 62;
+  const Tensor x = Tensor::zeros({1, 1, 4, 4});
+  for (const Pool2dOptions& o :
+       {Pool2dOptions{.kernel = 2, .padding = big}, Pool2dOptions{.kernel = big, .padding = big / 2},
+        Pool2dOptions{.kernel = std::numeric_limits<int64_t>::max(),
+        .padding = std::numeric_limits<int64_t>::max() / 2},
+        Pool2dOptions{.kernel = int64_t{1} << 32, .padding = int64_t{1} << 31},
+        Pool2dOptions{.kernel = 2, .stride = big}}) {
+    CHECK_THROWS_AS(max_pool2d(x, o), ShapeError);
+    CHECK_THROWS_AS(avg_pool2d(x, o), ShapeError);
+  }
 }
