@@ -1,5 +1,7 @@
 #include "nn/batch_norm.h"
 
+#include <cmath>
+
 #include "core/error.h"
 #include "nn/init.h"
 #include "ops/batch_norm.h"
@@ -8,9 +10,9 @@ namespace mininn::nn {
 
 BatchNorm2d::BatchNorm2d(const Scope& scope, int64_t channels, const BatchNorm2dOptions& o)
     : options_(o), mode_(scope.store().mode()) {
-  if (channels < 1 || !(o.eps > 0))
+  if (channels < 1 || !(o.eps > 0 && std::isfinite(o.eps)) || !(o.momentum >= 0 && o.momentum <= 1))
     throw ValueError(message("nn::BatchNorm2d \"", scope.path(), "\": channels ", channels, " and eps ", o.eps,
-                             " must be positive"));
+                             " must be positive and finite, momentum ", o.momentum, " in [0, 1]"));
   weight_ = scope.parameter("weight", {channels}, init::constant(o.gamma));
   bias_ = scope.parameter("bias", {channels}, init::constant(0));
   running_mean_ = scope.buffer("running_mean", {channels}, 0);

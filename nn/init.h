@@ -1,6 +1,7 @@
 // Initial values of parameters.
 //
-// fan_in of a weight [O, I, ...] is I times the remaining sizes, fan_out is O times them.
+// fan_in of a weight [O, I, ...] is I times the remaining sizes, fan_out is O times them. All throw ValueError for
+// numbers that are not finite, a negative deviation, gain or fan, and bounds in the wrong order.
 #pragma once
 
 #include "nn/scope.h"
@@ -25,7 +26,7 @@ Init xavier_uniform(double gain = 1);
 // where fan_in is that of the weight (kaiming_uniform with gain 1/sqrt(3)).
 Init torch_default(int64_t fan_in);
 
-int64_t fan_in(const Shape& weight);   // throws ShapeError if the rank is below 2
-int64_t fan_out(const Shape& weight);  // throws ShapeError if the rank is below 2
+int64_t fan_in(const Shape& weight);   // throws ShapeError if the rank is below 2 or a product overflows
+int64_t fan_out(const Shape& weight);  // the same
 
 }  // namespace mininn::nn::init

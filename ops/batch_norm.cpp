@@ -1,5 +1,7 @@
 #include "ops/batch_norm.h"
 
+#include <cmath>
+
 #include "core/autograd.h"
 #include "ops/operands.h"
 
@@ -56,6 +58,9 @@ Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tens
   const int64_t rows = x.rank() == 4 ? x.size(0) * x.size(2) * x.size(3) : x.size(0);
   if (o.training && rows < 2)
     throw ShapeError(message("batch_norm: training needs two values per channel or more, x is ", x.shape()));
+  if (!(o.momentum >= 0 && o.momentum <= 1) || !(o.eps >= 0 && std::isfinite(o.eps)))
+    throw ValueError(message("batch_norm: momentum ", o.momentum, " must be in [0, 1], and eps ", o.eps,
+                             " finite and not negative"));
   const DType statistics = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
   const std::pair<const char*, const Tensor*> vectors[] = {
       {"gamma", &gamma}, {"beta", &beta}, {"running_mean", &running_mean}, {"running_var", &running_var}};
@@ -64,6 +69,10 @@ Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tens
     detail::require_shape(op, what, *t, {c});
     if (!t->is_contiguous()) throw ShapeError(message("batch_norm: ", what, " must be contiguous"));
   }
+  for (const Tensor* written : {&running_mean, &running_var})
+    for (const Tensor* t : std::initializer_list<const Tensor*>{&x, &gamma, &beta, &running_mean, &running_var})
+      if (o.training && t != written && may_overlap(t->view(), written->view()))
+        throw ValueError("batch_norm: a running tensor is written and shares memory with another operand");
 
   const Tensor x_dense = detail::dense(x, format_of(x));
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device(), format_of(x));

@@ -43,8 +43,9 @@ KernelTable<BatchNormBwd>& batch_norm_bwd_kernels();
 // x normalised per channel, times gamma, plus beta; the result has the shape of x. While training, mean and variance
 // are the batch's and the running ones are updated in place (without gradient; unbiased variance, as in PyTorch);
 // otherwise the running ones are used. gamma, beta and the running tensors are [C], contiguous, f64 if x is f64 and f32
-// otherwise. f32, f64, bf16. Differentiable in x, gamma and beta. Throws ShapeError (also for training on fewer than
-// two values per channel), DTypeError, DeviceError.
+// otherwise; in training the running ones may share memory with none of the others. f32, f64, bf16. Differentiable in
+// x, gamma and beta. Throws ShapeError (also for training on fewer than two values per channel), DTypeError,
+// DeviceError, ValueError (a momentum outside [0, 1], a negative or infinite eps, shared memory).
 Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tensor& running_mean, Tensor& running_var,
                   const BatchNormOptions& o);
 

@@ -1,6 +1,9 @@
 #include "ops/optimizer.h"
 
+#include <cmath>
 #include <initializer_list>
+#include <string>
+#include <vector>
 
 #include "ops/operands.h"
 
@@ -22,7 +25,23 @@ Tensor matching_grad(const char* op, const Tensor& param, const Tensor& grad, st
       throw ShapeError(message(op, ": the state's strides ", s.strides(), " differ from the parameter's ",
                                param.strides(), " for the shape ", param.shape()));
   }
-  return detail::dense(grad, param.is_contiguous() ? MemoryFormat::contiguous : MemoryFormat::channels_last);
+  std::vector<Tensor> written(state);
+  written.push_back(param);
+  bool grad_apart = true;
+  for (size_t i = 0; i < written.size(); ++i) {
+    for (size_t j = 0; j < i; ++j)
+      if (may_overlap(written[i].view(), written[j].view()))
+        throw ValueError(message(op, ": the parameter and its state must not share memory"));
+    grad_apart = grad_apart && !may_overlap(written[i].view(), grad.view());
+  }
+  return detail::dense(grad_apart ? grad : grad.clone(),
+                       param.is_contiguous() ? MemoryFormat::contiguous : MemoryFormat::channels_last);
+}
+
+template <class... Coefficients>
+void require_finite(const char* op, Coefficients... c) {
+  if (!(std::isfinite(c) && ...))
+    throw ValueError(message(op, ": a coefficient is not finite:", (message(' ', c) + ...)));
 }
 
 }  // namespace
@@ -38,6 +57,7 @@ KernelTable<AdamUpdate>& adam_update_kernels() {
 }
 
 void sgd_update(Tensor& param, const Tensor& grad, Tensor& buffer, SgdUpdate a) {
+  require_finite("sgd_update", a.lr, a.momentum, a.dampening, a.weight_decay);
   const Tensor g =
       buffer ? matching_grad("sgd_update", param, grad, {buffer}) : matching_grad("sgd_update", param, grad, {});
   a.n = param.numel();
@@ -50,6 +70,7 @@ void sgd_update(Tensor& param, const Tensor& grad, Tensor& buffer, SgdUpdate a) 
 }
 
 void adam_update(Tensor& param, const Tensor& grad, Tensor& m, Tensor& v, AdamUpdate a) {
+  require_finite("adam_update", a.l2, a.keep, a.beta1, a.beta2, a.eps, a.step_size, a.v_scale);
   const Tensor g = matching_grad("adam_update", param, grad, {m, v});
   a.n = param.numel();
   if (a.n == 0) return;

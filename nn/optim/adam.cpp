@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/convert.h"
 #include "core/error.h"
 #include "ops/optimizer.h"
 
@@ -10,12 +11,14 @@ namespace mininn::optim {
 Adam::Adam(std::vector<Tensor> params, const AdamOptions& o, bool decoupled)
     : Optimizer(std::move(params)), options_(o), decoupled_(decoupled), moments_(params_.size()) {
   const auto below_one = [](double beta) { return beta >= 0 && beta < 1; };
-  if (!below_one(o.beta1) || !below_one(o.beta2) || !(o.eps >= 0) || !(o.weight_decay >= 0))
+  const auto usable = [](double v) { return v >= 0 && std::isfinite(v); };
+  if (!below_one(o.beta1) || !below_one(o.beta2) || !usable(o.eps) || !usable(o.weight_decay))
     throw ValueError(message("optim::Adam: beta1 ", o.beta1, " and beta2 ", o.beta2, " must be in [0, 1), eps ", o.eps,
-                             " and weight_decay ", o.weight_decay, " must not be negative"));
+                             " and weight_decay ", o.weight_decay, " finite and not negative"));
 }
 
 void Adam::step(double lr) {
+  check_lr(lr);
   for (size_t i = 0; i < params_.size(); ++i) {
     Tensor& p = params_[i];
     const Tensor g = p.grad();
@@ -61,7 +64,7 @@ void Adam::load_state(const State& s) {
     } else if (what == "step") {
       if (t.dtype() != DType::i64 || t.numel() != 1)
         throw DTypeError(message("optim::Adam: the state ", name, " must be one i64"));
-      moments[i].step = int64_t(t.item());
+      moments[i].step = convert<int64_t>(t.item());
     } else {
       throw ValueError(message("optim::Adam: this optimizer has no state \"", name, "\""));
     }

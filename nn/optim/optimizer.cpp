@@ -1,6 +1,7 @@
 #include "nn/optim/optimizer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "core/error.h"
@@ -20,6 +21,11 @@ Optimizer::~Optimizer() = default;
 
 void Optimizer::zero_grad() {
   for (Tensor& p : params_) p.set_grad({});
+}
+
+void Optimizer::check_lr(double lr) {
+  if (!(lr >= 0 && std::isfinite(lr)))
+    throw ValueError(message("optim: the learning rate is ", lr, ", it must be finite and not negative"));
 }
 
 Tensor Optimizer::like_param(size_t i, const std::string& name, const Tensor& t) const {

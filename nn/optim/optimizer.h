@@ -20,7 +20,8 @@ class Optimizer {
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  // Updates every parameter that has a gradient. `lr` may change from step to step (nn/optim/schedule.h).
+  // Updates every parameter that has a gradient. `lr` may change from step to step (nn/optim/schedule.h). Throws
+  // ValueError if it is negative or not finite.
   virtual void step(double lr) = 0;
   // Drops all gradients.
   void zero_grad();
@@ -33,6 +34,7 @@ class Optimizer {
   virtual void load_state(const State& s) = 0;
 
  protected:
+  static void check_lr(double lr);
   // A copy of `t` beside parameter `i`, after checking that it has the parameter's shape and dtype.
   Tensor like_param(size_t i, const std::string& name, const Tensor& t) const;
   // Splits "<parameter>.<what>" into the parameter's position and what. Throws ValueError for an unknown parameter.

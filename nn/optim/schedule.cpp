@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <numbers>
 
 #include "core/error.h"
@@ -15,9 +16,17 @@ double cosine(double start, double end, double t) {
   return end + (start - end) * 0.5 * (1 + std::cos(std::numbers::pi * t));
 }
 
+void check_rates(const char* schedule, std::initializer_list<double> rates) {
+  for (const double v : rates)
+    if (!(v >= 0 && std::isfinite(v)))
+      throw ValueError(
+          message("optim::", schedule, ": a rate or factor is ", v, ", it must be finite and not negative"));
+}
+
 }  // namespace
 
 double cosine_lr(double base, int64_t step, int64_t total, int64_t warmup, double min) {
+  check_rates("cosine_lr", {base, min});
   if (warmup < 0 || warmup >= total || step < 0)
     throw ValueError(message("optim::cosine_lr: step ", step, ", warmup ", warmup, " and total ", total,
                              " must satisfy 0 <= warmup < total and step >= 0"));
@@ -26,6 +35,7 @@ double cosine_lr(double base, int64_t step, int64_t total, int64_t warmup, doubl
 }
 
 double one_cycle_lr(double max, int64_t step, int64_t total, const OneCycleOptions& o) {
+  check_rates("one_cycle_lr", {max, o.start_divisor, o.final_divisor});
   if (total < 2 || step < 0 || !(o.rise > 0 && o.rise < 1) || !(o.start_divisor > 0) || !(o.final_divisor > 0))
     throw ValueError(message("optim::one_cycle_lr: step ", step, " of ", total, ", rise ", o.rise, ", divisors ",
                              o.start_divisor, " and ", o.final_divisor,
@@ -36,6 +46,7 @@ double one_cycle_lr(double max, int64_t step, int64_t total, const OneCycleOptio
 }
 
 double step_lr(double base, int64_t step, int64_t every, double gamma) {
+  check_rates("step_lr", {base, gamma});
   if (every < 1 || step < 0)
     throw ValueError(
         message("optim::step_lr: step ", step, " and every ", every, " must satisfy step >= 0 and every >= 1"));

@@ -1,4 +1,5 @@
-// Learning-rate schedules: pure functions of the step, which counts from 0 and is held at the last one.
+// Learning-rate schedules: pure functions of the step, which counts from 0 and is held at the last one. All throw
+// ValueError for rates and factors that are negative or not finite.
 #pragma once
 
 #include <cstdint>

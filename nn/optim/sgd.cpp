@@ -1,5 +1,7 @@
 #include "nn/optim/sgd.h"
 
+#include <cmath>
+
 #include "core/error.h"
 #include "ops/optimizer.h"
 
@@ -7,14 +9,16 @@ namespace mininn::optim {
 
 Sgd::Sgd(std::vector<Tensor> params, const SgdOptions& o)
     : Optimizer(std::move(params)), options_(o), momentum_(params_.size()) {
-  if (!(o.momentum >= 0 && o.dampening >= 0 && o.weight_decay >= 0))
-    throw ValueError(message("optim::Sgd: momentum ", o.momentum, ", dampening ", o.dampening, " and weight_decay ",
-                             o.weight_decay, " must not be negative"));
+  for (const double v : {o.momentum, o.dampening, o.weight_decay})
+    if (!(v >= 0 && std::isfinite(v)))
+      throw ValueError(message("optim::Sgd: momentum ", o.momentum, ", dampening ", o.dampening, " and weight_decay ",
+                               o.weight_decay, " must be finite and not negative"));
   if (o.nesterov && (o.momentum == 0 || o.dampening != 0))
     throw ValueError("optim::Sgd: nesterov needs a momentum and no dampening");
 }
 
 void Sgd::step(double lr) {
+  check_lr(lr);
   for (size_t i = 0; i < params_.size(); ++i) {
     const Tensor g = params_[i].grad();
     if (!g) continue;

@@ -18,7 +18,7 @@ struct SgdOptions {
 //   p  -= lr * (nesterov ? g + momentum * buf : buf)          without momentum: p -= lr * g
 class Sgd final : public Optimizer {
  public:
-  // Throws ValueError for negative options, or nesterov without momentum or with dampening.
+  // Throws ValueError for options that are negative or not finite, or nesterov without momentum or with dampening.
   Sgd(std::vector<Tensor> params, const SgdOptions& o = {});
   void step(double lr) override;
   State state() const override;  // "<parameter>.momentum", once there is one

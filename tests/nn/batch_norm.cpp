@@ -1,6 +1,7 @@
 #include "nn/batch_norm.h"
 
 #include <cmath>
+#include <limits>
 
 #include "core/error.h"
 #include "tests/support/catch.h"
@@ -33,8 +34,15 @@ TEST_CASE("BatchNorm2d takes [N,C] and an initial scale") {
   CHECK(bn(Tensor::from<float>({1, 2, 3, 4, 5, 6}, {2, 3})).to_vector() == std::vector<double>(6, 0));
 }
 
-TEST_CASE("BatchNorm2d refuses no channels and no eps") {
+TEST_CASE("BatchNorm2d refuses no channels, no eps and numbers that are not finite") {
+  const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
   nn::ParamStore params;
+  CHECK_THROWS_AS(nn::BatchNorm2d(params.root() / "bn", int64_t{1} << 62), ShapeError);
+  for (const double bad : {nan, inf, -1.0}) {
+    CHECK_THROWS_AS(nn::BatchNorm2d(params.root() / "bn", 1, {.eps = bad}), ValueError);
+    CHECK_THROWS_AS(nn::BatchNorm2d(params.root() / "bn", 1, {.momentum = bad}), ValueError);
+  }
+  CHECK_THROWS_AS(nn::BatchNorm2d(params.root() / "bn", 1, {.gamma = nan}), ValueError);
   CHECK_THROWS_AS(nn::BatchNorm2d(params.root() / "bn", 0), ValueError);
   CHECK_THROWS_AS(nn::BatchNorm2d(params.root() / "bn", 1, {.eps = 0}), ValueError);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/error.h"
 #include "tests/support/catch.h"
@@ -83,4 +84,23 @@ TEST_CASE("constant and shifted distributions") {
   CHECK(c.high == 0.25);
   CHECK(statistics(init::normal(10, 1), kWeight).mean == Approx(10).epsilon(0.01));
   CHECK(statistics(init::uniform(2, 4), kWeight).mean == Approx(3).epsilon(0.01));
+}
+
+TEST_CASE("initialisations refuse numbers that make no distribution, and fans that overflow") {
+  const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
+  CHECK_THROWS_AS(init::constant(nan), ValueError);
+  CHECK_THROWS_AS(init::uniform(1, 0), ValueError);
+  CHECK_THROWS_AS(init::uniform(0, inf), ValueError);
+  CHECK_THROWS_AS(init::normal(0, -1), ValueError);
+  CHECK_THROWS_AS(init::normal(nan, 1), ValueError);
+  CHECK_THROWS_AS(init::torch_default(-1), ValueError);
+  for (const double gain : {nan, inf, -1.0}) {
+    CHECK_THROWS_AS(init::kaiming_normal(init::Fan::in, gain), ValueError);
+    CHECK_THROWS_AS(init::kaiming_uniform(init::Fan::out, gain), ValueError);
+    CHECK_THROWS_AS(init::xavier_normal(gain), ValueError);
+    CHECK_THROWS_AS(init::xavier_uniform(gain), ValueError);
+  }
+  constexpr int64_t big = int64_t{1} << 40;
+  CHECK_THROWS_AS(init::fan_in({1, big, big}), ShapeError);
+  CHECK_THROWS_AS(init::fan_out({1, big, big}), ShapeError);
 }

@@ -1,5 +1,7 @@
 #include "ops/batch_norm.h"
 
+#include <limits>
+
 #include "core/autograd.h"
 #include "ops/conv2d.h"
 #include "ops/layout.h"
@@ -113,4 +115,18 @@ TEST_CASE("batch_norm names what does not fit") {
   CHECK_NOTHROW(run({0, 3}, 3, false));
   CHECK_THROWS_AS(run({4, 3}, 3, true, DType::f64), DTypeError);
   CHECK_THROWS_AS(run({4, 3}, 3, true, DType::i32), DTypeError);
+}
+
+TEST_CASE("batch_norm refuses absurd options, and running tensors that share memory") {
+  const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
+  const Tensor x = Tensor::zeros({4, 3});
+  Parameters p(3);
+  for (const bool training : {true, false}) {
+    for (const double eps : {nan, inf, -1e-5}) CHECK_THROWS_AS(p(x, {.training = training, .eps = eps}), ValueError);
+    for (const double momentum : {nan, inf, -0.1, 1.5})
+      CHECK_THROWS_AS(p(x, {.training = training, .momentum = momentum}), ValueError);
+  }
+  p.var = p.mean;
+  CHECK_THROWS_AS(p(x, {.training = true}), ValueError);
+  CHECK_NOTHROW(p(x, {.training = false}));
 }

@@ -124,3 +124,21 @@ TEST_CASE("updates refuse operands that do not fit") {
   CHECK_THROWS_AS(adam_update(p, g, m, small, {}), ShapeError);
   CHECK_THROWS_AS(adam_update(p, g, integers, v, {}), DTypeError);
 }
+
+TEST_CASE("updates refuse coefficients that are not finite and state that shares memory") {
+  const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
+  Tensor p = Tensor::zeros({4}), none, m = Tensor::zeros({4}), v = Tensor::zeros({4}), all = Tensor::zeros({8});
+  const Tensor g = Tensor::full({4}, 1);
+  CHECK_THROWS_AS(sgd_update(p, g, none, {.lr = nan}), ValueError);
+  CHECK_THROWS_AS(sgd_update(p, g, none, {.weight_decay = inf}), ValueError);
+  CHECK_THROWS_AS(adam_update(p, g, m, v, {.step_size = inf}), ValueError);
+  CHECK_THROWS_AS(adam_update(p, g, m, m, {}), ValueError);
+  CHECK_THROWS_AS(sgd_update(p, g, p, {.momentum = 0.5}), ValueError);
+  CHECK(p.to_vector() == std::vector<double>(4, 0));
+
+  // The gradient is read before anything is written.
+  for (int i = 0; i < 8; ++i) all.mutable_data<float>()[size_t(i)] = float(i);
+  Tensor low = all.as_strided({7}, {1}, 1);
+  sgd_update(low, all.as_strided({7}, {1}), none, {.lr = 1});
+  CHECK(all.to_vector() == std::vector<double>{0, 1, 1, 1, 1, 1, 1, 1});
+}

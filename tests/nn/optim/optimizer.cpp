@@ -1,5 +1,7 @@
 #include "nn/optim/optimizer.h"
 
+#include <limits>
+
 #include "core/error.h"
 #include "core/random.h"
 #include "nn/optim/adam.h"
@@ -127,4 +129,23 @@ TEST_CASE("parameters must have different names; unnamed ones go by position") {
   a.set_name("x");
   b.set_name("x");
   CHECK_THROWS_AS(optim::Sgd({a, b}), ValueError);
+}
+
+TEST_CASE("optimizers refuse options and rates that are negative or not finite") {
+  Tensor p = Tensor::full({1}, 2);
+  p.set_requires_grad(true);
+  p.set_grad(Tensor::full({1}, 1));
+  optim::Sgd sgd({p});
+  optim::Adam adam({p});
+  for (const double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(), -1.0}) {
+    CHECK_THROWS_AS(sgd.step(bad), ValueError);
+    CHECK_THROWS_AS(adam.step(bad), ValueError);
+    CHECK_THROWS_AS(optim::Sgd({}, {.momentum = bad}), ValueError);
+    CHECK_THROWS_AS(optim::Sgd({}, {.dampening = bad}), ValueError);
+    CHECK_THROWS_AS(optim::Sgd({}, {.weight_decay = bad}), ValueError);
+    CHECK_THROWS_AS(optim::Adam({}, {.beta1 = bad}), ValueError);
+    CHECK_THROWS_AS(optim::Adam({}, {.eps = bad}), ValueError);
+    CHECK_THROWS_AS(optim::Adam({}, {.weight_decay = bad}), ValueError);
+  }
+  CHECK(p.item() == 2);
 }

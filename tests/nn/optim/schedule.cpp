@@ -1,6 +1,7 @@
 #include "nn/optim/schedule.h"
 
 #include <cmath>
+#include <limits>
 
 #include "core/error.h"
 #include "tests/support/catch.h"
@@ -43,4 +44,17 @@ TEST_CASE("step_lr") {
   CHECK(step_lr(0.5, 30, 30) == Approx(0.05));
   CHECK(step_lr(0.5, 95, 30, 0.5) == Approx(0.0625));
   CHECK_THROWS_AS(step_lr(0.5, 0, 0), mininn::ValueError);
+}
+
+TEST_CASE("schedules refuse rates and factors that are negative or not finite") {
+  for (const double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(), -1.0}) {
+    CHECK_THROWS_AS(cosine_lr(bad, 0, 10), mininn::ValueError);
+    CHECK_THROWS_AS(cosine_lr(1, 0, 10, 0, bad), mininn::ValueError);
+    CHECK_THROWS_AS(one_cycle_lr(bad, 0, 10), mininn::ValueError);
+    CHECK_THROWS_AS(one_cycle_lr(1, 0, 10, {.rise = bad}), mininn::ValueError);
+    CHECK_THROWS_AS(one_cycle_lr(1, 0, 10, {.start_divisor = bad}), mininn::ValueError);
+    CHECK_THROWS_AS(one_cycle_lr(1, 0, 10, {.final_divisor = bad}), mininn::ValueError);
+    CHECK_THROWS_AS(step_lr(bad, 0, 1), mininn::ValueError);
+    CHECK_THROWS_AS(step_lr(1, 0, 1, bad), mininn::ValueError);
+  }
 }
