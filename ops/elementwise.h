@@ -86,11 +86,11 @@ struct Square {
   }
   template <class T>
   MININN_FN T grad(T x, T gy) {
-    return gy * (x + x);
+    return T(2) * (gy * x);
   }
 };
 
-struct Abs {  // gradient 0 at 0
+struct Abs {  // gradient 0 at 0, NaN at NaN
   static constexpr const char* op = "abs";
   static constexpr Keeps keeps = Keeps::input;
   template <class T>
@@ -99,11 +99,11 @@ struct Abs {  // gradient 0 at 0
   }
   template <class T>
   MININN_FN T grad(T x, T gy) {
-    return x > T(0) ? gy : x < T(0) ? -gy : T(0);
+    return x > T(0) ? gy : x < T(0) ? -gy : x;
   }
 };
 
-struct Relu {  // NaN stays NaN; gradient 0 at 0
+struct Relu {  // NaN stays NaN and lets the gradient through; gradient 0 at 0
   static constexpr const char* op = "relu";
   static constexpr Keeps keeps = Keeps::result;
   template <class T>
@@ -112,11 +112,11 @@ struct Relu {  // NaN stays NaN; gradient 0 at 0
   }
   template <class T>
   MININN_FN T grad(T y, T gy) {
-    return y > T(0) ? gy : T(0);
+    return y <= T(0) ? T(0) : gy;
   }
 };
 
-struct Relu6 {  // min(max(x, 0), 6); gradient 0 at both ends
+struct Relu6 {  // min(max(x, 0), 6); NaN as for relu; gradient 0 at both ends
   static constexpr const char* op = "relu6";
   static constexpr Keeps keeps = Keeps::result;
   template <class T>
@@ -126,7 +126,7 @@ struct Relu6 {  // min(max(x, 0), 6); gradient 0 at both ends
   }
   template <class T>
   MININN_FN T grad(T y, T gy) {
-    return (y > T(0)) & (y < T(6)) ? gy : T(0);
+    return (y <= T(0)) | (y >= T(6)) ? T(0) : gy;
   }
 };
 
@@ -167,11 +167,13 @@ struct Gelu {  // x Phi(x) with the exact normal distribution function (Hendryck
   }
   template <class T>
   MININN_FN T f(T x) {
-    return x * cdf(x);
+    const T p = cdf(x);
+    return p == T(0) ? T(0) : x * p;  // at -inf too
   }
   template <class T>
   MININN_FN T grad(T x, T gy) {
-    return gy * (cdf(x) + x * T(0.39894228040143267794) * std::exp(T(-0.5) * x * x));
+    const T e = std::exp(T(-0.5) * x * x);
+    return gy * (cdf(x) + (e == T(0) ? T(0) : x * T(0.39894228040143267794) * e));
   }
 };
 
@@ -180,18 +182,19 @@ struct Silu {  // x sigmoid(x)
   static constexpr Keeps keeps = Keeps::input;
   template <class T>
   MININN_FN T f(T x) {
-    return x * Sigmoid::f(x);
+    const T s = Sigmoid::f(x);
+    return s == T(0) ? T(0) : x * s;  // at -inf too
   }
   template <class T>
   MININN_FN T grad(T x, T gy) {
     const T s = Sigmoid::f(x);
-    return gy * (s * (T(1) + x * (T(1) - s)));
+    return gy * (s == T(0) || s == T(1) ? s : s * (T(1) + x * (T(1) - s)));
   }
 };
 
-// --- binary functors: y = f(a, b), dy/da = da(a, b), dy/db = db(a, b) ----------------------------------------------
+// --- binary functors: y = f(a, b), da(a, b, gy) = gy * dy/da, db(a, b, gy) = gy * dy/db ----------------------------
 
-// What a derivative reads; a derivative that reads nothing is a constant.
+// What a derivative reads besides gy; a derivative that reads nothing is a constant.
 enum : unsigned { kReadsNothing = 0, kReadsA = 1, kReadsB = 2 };
 
 struct Add {
@@ -202,12 +205,12 @@ struct Add {
     return a + b;
   }
   template <class T>
-  MININN_FN T da(T, T) {
-    return T(1);
+  MININN_FN T da(T, T, T gy) {
+    return gy;
   }
   template <class T>
-  MININN_FN T db(T, T) {
-    return T(1);
+  MININN_FN T db(T, T, T gy) {
+    return gy;
   }
 };
 
@@ -219,12 +222,12 @@ struct Sub {
     return a - b;
   }
   template <class T>
-  MININN_FN T da(T, T) {
-    return T(1);
+  MININN_FN T da(T, T, T gy) {
+    return gy;
   }
   template <class T>
-  MININN_FN T db(T, T) {
-    return T(-1);
+  MININN_FN T db(T, T, T gy) {
+    return -gy;
   }
 };
 
@@ -236,12 +239,12 @@ struct Mul {
     return a * b;
   }
   template <class T>
-  MININN_FN T da(T, T b) {
-    return b;
+  MININN_FN T da(T, T b, T gy) {
+    return gy * b;
   }
   template <class T>
-  MININN_FN T db(T a, T) {
-    return a;
+  MININN_FN T db(T a, T, T gy) {
+    return gy * a;
   }
 };
 
@@ -253,12 +256,12 @@ struct Div {
     return a / b;
   }
   template <class T>
-  MININN_FN T da(T, T b) {
-    return T(1) / b;
+  MININN_FN T da(T, T b, T gy) {
+    return gy / b;
   }
   template <class T>
-  MININN_FN T db(T a, T b) {
-    return -a / (b * b);
+  MININN_FN T db(T a, T b, T gy) {
+    return -(a / b) * (gy / b);  // of factors that overflow as late as the result
   }
 };
 
@@ -341,7 +344,7 @@ struct BinaryArgs {
   CView a, b;
   View y;
 };
-struct BinaryGradArgs {  // g = gy * da(a, b), or db
+struct BinaryGradArgs {  // g = da(a, b, gy), or db
   CView a, b, gy;        // an operand that the derivative does not read is gy
   View g;
 };
@@ -427,7 +430,7 @@ struct BinaryBackward {
     constexpr unsigned reads = Input ? Op::db_reads : Op::da_reads;
     const Shape& shape = Input ? b_shape : a_shape;
     if constexpr (reads == kReadsNothing) {
-      return detail::run_linear_grad(Input ? Op::db(0.0, 0.0) : Op::da(0.0, 0.0), gy, shape);
+      return detail::run_linear_grad(Input ? Op::db(0.0, 0.0, 1.0) : Op::da(0.0, 0.0, 1.0), gy, shape);
     } else {
       return detail::run_binary_grad(binary_grad_kernels<Op, Input>(), reads & kReadsA ? a.get() : gy,
                                      reads & kReadsB ? b.get() : gy, gy, shape);
@@ -490,7 +493,10 @@ inline Tensor operator-(const Tensor& x, double s) { return add_scalar(x, -s); }
 inline Tensor operator-(double s, const Tensor& x) { return add_scalar(neg(x), s); }
 inline Tensor operator*(const Tensor& x, double s) { return mul_scalar(x, s); }
 inline Tensor operator*(double s, const Tensor& x) { return mul_scalar(x, s); }
-inline Tensor operator/(const Tensor& x, double s) { return mul_scalar(x, 1 / s); }
+inline Tensor operator/(const Tensor& x, double s) {
+  const bool reciprocal = std::abs(s) >= 0x1p-126 && std::abs(s) <= 0x1p126;  // is a normal float, too
+  return reciprocal ? mul_scalar(x, 1 / s) : div(x, Tensor::full({}, s, x.dtype(), x.device()));
+}
 inline Tensor operator/(double s, const Tensor& x) { return div(Tensor::full({}, s, x.dtype(), x.device()), x); }
 
 }  // namespace mininn

@@ -58,7 +58,7 @@ struct BinaryGrad {
     const float* b = args.b.as<float>();
     const float* gy = args.gy.as<float>();
     float* g = args.g.as<float>();
-    for (int64_t i = begin; i < end; ++i) g[i] = gy[i] * (Input ? Op::db(a[i], b[i]) : Op::da(a[i], b[i]));
+    for (int64_t i = begin; i < end; ++i) g[i] = Input ? Op::db(a[i], b[i], gy[i]) : Op::da(a[i], b[i], gy[i]);
   }
 };
 

@@ -40,7 +40,7 @@ template <class Op, int Input>
 void run_binary_grad(const BinaryGradArgs& a, const ExecContext&) {
   with_floating(a.g.dtype, [&]<class T>() {
     map<T>(
-        a.g, [](auto u, auto v, auto gy) { return gy * (Input ? Op::db(u, v) : Op::da(u, v)); }, a.a, a.b, a.gy);
+        a.g, [](auto u, auto v, auto gy) { return Input ? Op::db(u, v, gy) : Op::da(u, v, gy); }, a.a, a.b, a.gy);
   });
 }
 

@@ -279,3 +279,55 @@ TEST_CASE("elementwise ops are traced by name, numbers as attributes") {
   (void)(x - 2);
   CHECK(tracer.last == Attrs{{"value", -2.0}});
 }
+
+TEST_CASE("the gradient at NaN is not hidden") {
+  for (const DType t : kFloating)
+    for (const bool flat : {true, false}) {  // by the vector kernels, and by the reference
+      const auto gradient = [&](Tensor (*op)(const Tensor&)) {
+        Tensor x = Tensor::full({32}, kNan, t);
+        x.set_requires_grad(true);
+        const Tensor gy = Tensor::full({flat ? 32 : 1}, 3, t);
+        op(x).backward(flat ? gy : expand(gy, {32}));
+        return x.grad().to_vector()[7];
+      };
+      CHECK(gradient(relu) == 3);
+      CHECK(gradient(relu6) == 3);
+      CHECK(std::isnan(gradient(abs)));
+    }
+}
+
+TEST_CASE("values and gradients do not overflow or vanish where the result is a number") {
+  const double inf = std::numeric_limits<double>::infinity();
+  const auto leaf = [](double v) {
+    Tensor x = Tensor::full({1}, v);
+    x.set_requires_grad(true);
+    return x;
+  };
+  // d(a/b)/da = 1/b and d(a/b)/db = -a/b^2, times gy.
+  const struct {
+    double a, b, gy;
+  } quotients[] = {{1e20, 1e20, 1}, {1e-30, 1e-30, 1}, {1, 1e-20, 1e-30}, {1e38, 1e20, 1e20}, {2, 1e-39, 1e-5}};
+  for (const auto& [a, b, gy] : quotients) {
+    Tensor x = leaf(a), y = leaf(b);
+    INFO(a << " / " << b << ", gradient " << gy);
+    (x / y).backward(Tensor::full({1}, gy));
+    CHECK(x.grad().item() == Approx(gy / b).epsilon(1e-5));
+    if (b > 1e-38) CHECK(y.grad().item() == Approx(-gy * (a / b) / b).epsilon(1e-5));
+  }
+  Tensor s = leaf(2e38);
+  square(s).backward(Tensor::full({1}, 1e-10));
+  CHECK(s.grad().item() == Approx(4e28));
+  CHECK((Tensor::full({1}, 1e-10) / 1e-40).item() == Approx(1e30));
+  for (const auto op : {gelu, silu}) {
+    Tensor low = leaf(-inf), high = leaf(inf), far = leaf(-1e30);
+    const Tensor y_low = op(low), y_high = op(high), y_far = op(far);
+    CHECK(y_low.item() == 0);
+    CHECK(y_high.item() == inf);
+    CHECK(y_far.item() == 0);
+    for (const Tensor& y : {y_low, y_high, y_far}) y.backward();
+    CHECK(low.grad().item() == 0);
+    CHECK(high.grad().item() == 1);
+    CHECK(far.grad().item() == 0);
+    CHECK(std::isnan(op(Tensor::full({1}, kNan)).item()));
+  }
+}
