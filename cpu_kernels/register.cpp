@@ -84,8 +84,8 @@ void register_layers() {
       kCpu, {own::avg_pool2d_fwd_avx512, own::avg_pool2d_fwd_avx2, ONEDNN_KERNEL(avg_pool2d_fwd) ref::avg_pool2d_fwd});
   avg_pool2d_bwd_kernels().set(
       kCpu, {own::avg_pool2d_bwd_avx512, own::avg_pool2d_bwd_avx2, ONEDNN_KERNEL(avg_pool2d_bwd) ref::avg_pool2d_bwd});
-  batch_norm_fwd_train_kernels().set(kCpu, {own::batch_norm_train_avx512, own::batch_norm_train_avx2,
-                                            ONEDNN_KERNEL(batch_norm_fwd_train) ref::batch_norm_fwd_train});
+  batch_norm_fwd_train_kernels().set(
+      kCpu, {own::batch_norm_train_avx512, own::batch_norm_train_avx2, ref::batch_norm_fwd_train});
   batch_norm_fwd_eval_kernels().set(kCpu, {own::batch_norm_eval_avx512, own::batch_norm_eval_avx2,
                                            ONEDNN_KERNEL(batch_norm_fwd_eval) ref::batch_norm_fwd_eval});
   batch_norm_bwd_kernels().set(

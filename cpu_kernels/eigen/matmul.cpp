@@ -34,6 +34,7 @@ void with_rows(const CView& v, int64_t i, int64_t r0, int64_t rows, const Fn& fn
 template <class T>
 void product(const Matmul& mm) {
   constexpr int64_t kSlice = 64;
+  constexpr int64_t kChain = 8192;  // products: Eigen adds up a single row or column in one chain, which loses digits
   const int64_t slices = (mm.m + kSlice - 1) / kSlice;
   parallel_for(mm.batch * slices, 1, [&](int64_t begin, int64_t end) {
     for (int64_t s = begin; s < end; ++s) {
@@ -42,7 +43,11 @@ void product(const Matmul& mm) {
         with_rows<T>(mm.b, i, 0, mm.k, [&](const auto& b) {
           T* p = mm.c.as<T>() + i * mm.c.strides[0] + r0 * mm.c.strides[1];
           Mapped<T, Eigen::RowMajor> c(p, rows, mm.n, Eigen::OuterStride<>(mm.c.strides[1]));
-          c.noalias() = a * b;
+          c.noalias() = a.leftCols(std::min(mm.k, kChain)) * b.topRows(std::min(mm.k, kChain));
+          for (int64_t k = kChain; k < mm.k; k += kChain) {
+            const int64_t n = std::min(mm.k - k, kChain);
+            c.noalias() += a.middleCols(k, n) * b.middleRows(k, n);
+          }
           if (mm.bias) c.rowwise() += Eigen::Map<const Eigen::Matrix<T, 1, Eigen::Dynamic>>(mm.bias.as<T>(), mm.n);
         });
       });

@@ -1,8 +1,8 @@
-// Batch normalisation by oneDNN. [rows, c] goes in as channels-last images of one pixel. oneDNN speaks of variances
-// where ours are reciprocal standard deviations; c numbers are converted before or after.
+// Batch normalisation by oneDNN, but for a batch's own statistics: it adds up the rows in long chains of f32, and loses
+// the variance of channels whose mean is large. [rows, c] goes in as channels-last images of one pixel. oneDNN speaks
+// of variances where ours are reciprocal standard deviations; c numbers are converted before or after.
 #include <bit>
 #include <cmath>
-#include <span>
 
 #include "core/parallel.h"
 #include "cpu_kernels/onednn/engine.h"
@@ -29,18 +29,17 @@ normalization_flags flags(const Key& k) {
 }
 
 Program make_fwd(const Key& k) {
-  const dnnl::batch_normalization_forward::primitive_desc desc(
-      engine(), k.batch_statistics ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference, image(k),
-      image(k), float(std::bit_cast<double>(k.eps_bits)), flags(k), attributes());
-  const bool statistics_out = k.batch_statistics;
+  const dnnl::batch_normalization_forward::primitive_desc desc(engine(), dnnl::prop_kind::forward_inference, image(k),
+                                                               image(k), float(std::bit_cast<double>(k.eps_bits)),
+                                                               flags(k), attributes());
   return {"batch_norm_fwd",
           desc,
           dnnl::batch_normalization_forward(desc),
           {{DNNL_ARG_SRC, image(k)},
            {DNNL_ARG_SCALE, channels(k)},
            {DNNL_ARG_SHIFT, channels(k)},
-           {DNNL_ARG_MEAN, channels(k), statistics_out},
-           {DNNL_ARG_VARIANCE, channels(k), statistics_out},
+           {DNNL_ARG_MEAN, channels(k)},
+           {DNNL_ARG_VARIANCE, channels(k)},
            {DNNL_ARG_DST, image(k), true}}};
 }
 
@@ -63,14 +62,12 @@ Program make_bwd(const Key& k) {
            {DNNL_ARG_DIFF_SHIFT, channels(k), true}}};
 }
 
-Program& fwd_program(int64_t rows, int64_t c, DType t, bool batch_statistics, double eps) {
+Program& fwd_program(const BatchNormEval& a) {
   thread_local PlanCache<Key, Program> cache;
-  const Key key{rows, c, int64_t(t), batch_statistics, num_threads(), std::bit_cast<uint64_t>(eps)};
+  const Key key{a.rows, a.c, int64_t(a.x.dtype), false, num_threads(), std::bit_cast<uint64_t>(a.eps)};
   return cache.get(key,
                    [&] { return program_or_refusal("batch_norm_fwd", key.threads, [&] { return make_fwd(key); }); });
 }
-Program& fwd_program(const BatchNormTrain& a) { return fwd_program(a.rows, a.c, a.x.dtype, true, a.eps); }
-Program& fwd_program(const BatchNormEval& a) { return fwd_program(a.rows, a.c, a.x.dtype, false, a.eps); }
 Program& bwd_program(const BatchNormBwd& a) {
   thread_local PlanCache<Key, Program> cache;
   const Key key{a.rows, a.c, int64_t(a.x.dtype), a.training, num_threads(), 0};
@@ -84,39 +81,20 @@ Refusal refuse(int64_t rows, int64_t c, DType t) {
   return {};
 }
 
-std::span<float> values(const View& v, int64_t c) { return {v.as<float>(), size_t(c)}; }
-
-Refusal check_train(const BatchNormTrain& a) {
-  if (const Refusal r = refuse(a.rows, a.c, a.x.dtype)) return r;
-  return fwd_program(a).refusal();
-}
 Refusal check_eval(const BatchNormEval& a) {
   if (const Refusal r = refuse(a.rows, a.c, a.x.dtype)) return r;
   return fwd_program(a).refusal();
 }
 Refusal check_bwd(const BatchNormBwd& a) {
   if (const Refusal r = refuse(a.rows, a.c, a.x.dtype)) return r;
+  if (a.rows > kLongestSum) return {kSumTooLong};
   if (!a.gx) return {"always makes the gradient of x, which is not wanted here"};
   return bwd_program(a).refusal();
 }
 
-void run_train(const BatchNormTrain& a, const ExecContext&) {
-  const auto mean = values(a.mean, a.c), rstd = values(a.rstd, a.c);
-  const auto running_mean = values(a.running_mean, a.c), running_var = values(a.running_var, a.c);
-  fwd_program(a).run({a.x.data, a.gamma.data, a.beta.data, a.mean.data, a.rstd.data, a.y.data});
-  const double unbiased = double(a.rows) / double(a.rows - 1);
-  for (size_t i = 0; i < mean.size(); ++i) {
-    const double var = rstd[i];  // oneDNN wrote the variance there
-    rstd[i] = float(1 / std::sqrt(var + a.eps));
-    running_mean[i] = float(running_mean[i] + a.momentum * (mean[i] - double(running_mean[i])));
-    running_var[i] = float(running_var[i] + a.momentum * (var * unbiased - double(running_var[i])));
-  }
-}
-
 void run_eval(const BatchNormEval& a, const ExecContext&) {
   fwd_program(a).run({a.x.data, a.gamma.data, a.beta.data, a.mean.data, a.var.data, a.y.data});
-  const auto rstd = values(a.rstd, a.c);
-  for (size_t i = 0; i < rstd.size(); ++i) rstd[i] = float(1 / std::sqrt(double(a.var.as<float>()[i]) + a.eps));
+  for (int64_t i = 0; i < a.c; ++i) a.rstd.as<float>()[i] = float(1 / std::sqrt(double(a.var.as<float>()[i]) + a.eps));
 }
 
 void run_bwd(const BatchNormBwd& a, const ExecContext&) {
@@ -132,7 +110,6 @@ void run_bwd(const BatchNormBwd& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<BatchNormTrain> batch_norm_fwd_train{"onednn.auto", check_train, run_train};
 const Kernel<BatchNormEval> batch_norm_fwd_eval{"onednn.auto", check_eval, run_eval};
 const Kernel<BatchNormBwd> batch_norm_bwd{"onednn.auto", check_bwd, run_bwd};
 

@@ -9,6 +9,7 @@
 #include "core/parallel.h"
 #include "cpu_kernels/onednn/engine.h"
 #include "cpu_kernels/onednn/kernels.h"
+#include "ops/elementwise.h"
 
 namespace mininn::cpu::onednn {
 namespace {
@@ -20,7 +21,7 @@ using Tag = memory::format_tag;
 // belongs to it.
 struct Key {
   Conv2dGeometry g;
-  int64_t dtype, bias, residual, relu, threads;
+  int64_t dtype, bias, residual, threads;
   int64_t packed;  // the weights come in oneDNN's layout
 };
 constexpr size_t kHeaderBytes = (sizeof(Key) + 63) / 64 * 64;
@@ -57,7 +58,6 @@ dnnl::convolution_forward::primitive_desc forward_desc(const Descs& d, dnnl::pro
 dnnl::convolution_forward::primitive_desc inference_desc(const Key& k, const Descs& d) {
   dnnl::post_ops after;
   if (k.residual) after.append_binary(dnnl::algorithm::binary_add, d.dst);
-  if (k.relu) after.append_eltwise(dnnl::algorithm::eltwise_relu, 0, 0);
   dnnl::primitive_attr attr = attributes();
   attr.set_post_ops(after);
   return forward_desc(d, dnnl::prop_kind::forward_inference, k.bias ? d.bias : memory::desc(), attr);
@@ -99,7 +99,7 @@ Program make_bwd_weights(const Key& k) {
 }
 
 Key fwd_key(const Conv2dFwd& a, bool packed) {
-  return {a.g, int64_t(a.x.dtype), bool(a.bias), bool(a.residual), a.relu, num_threads(), packed};
+  return {a.g, int64_t(a.x.dtype), bool(a.bias), bool(a.residual), num_threads(), packed};
 }
 
 Program& fwd_program(const Key& key) {
@@ -108,13 +108,13 @@ Program& fwd_program(const Key& key) {
 }
 Program& bwd_data_program(const Conv2dBwdData& a) {
   thread_local PlanCache<Key, Program> cache;
-  const Key key{a.g, int64_t(a.gx.dtype), 0, 0, 0, num_threads(), 0};
+  const Key key{a.g, int64_t(a.gx.dtype), 0, 0, num_threads(), 0};
   return cache.get(
       key, [&] { return program_or_refusal("conv2d_bwd_data", key.threads, [&] { return make_bwd_data(key); }); });
 }
 Program& bwd_weights_program(const Conv2dBwdWeights& a) {
   thread_local PlanCache<Key, Program> cache;
-  const Key key{a.g, int64_t(a.gw.dtype), 0, 0, 0, num_threads(), 0};
+  const Key key{a.g, int64_t(a.gw.dtype), 0, 0, num_threads(), 0};
   return cache.get(key, [&] {
     return program_or_refusal("conv2d_bwd_weights", key.threads, [&] { return make_bwd_weights(key); });
   });
@@ -167,6 +167,8 @@ void run_fwd(const Conv2dFwd& a, const ExecContext&) {
     p.run({a.x.data, w, a.y.data, a.residual.data});
   else
     p.run({a.x.data, w, a.y.data});
+  // Not by oneDNN, whose ReLU makes NaN 0.
+  if (a.relu) unary_kernels<Relu>().run({a.y, a.y}, Device::cpu());
 }
 void run_bwd_data(const Conv2dBwdData& a, const ExecContext&) {
   bwd_data_program(a).run({a.gy.data, a.w.data, a.gx.data});

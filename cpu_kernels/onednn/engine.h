@@ -57,6 +57,10 @@ class Scratch {
   std::byte* data_;
 };
 
+// Where oneDNN adds up in one chain of f32, a longer one would lose digits that our own kernels keep.
+inline constexpr int64_t kLongestSum = 1 << 16;
+inline constexpr const char* kSumTooLong = "would lose digits of so long a sum";
+
 // Copies `from` into another layout, once, on num_threads() threads.
 void reorder(const dnnl::memory::desc& from_desc, const void* from, const dnnl::memory::desc& to_desc, void* to);
 

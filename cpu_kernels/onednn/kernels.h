@@ -13,7 +13,6 @@ extern const Kernel<Conv2dFwd> conv2d_fwd;                 // f32, bf16
 extern const Kernel<Conv2dBwdData> conv2d_bwd_data;        // f32, bf16
 extern const Kernel<Conv2dBwdWeights> conv2d_bwd_weights;  // f32, bf16
 extern const Kernel<Matmul> matmul;                        // f32, bf16
-extern const Kernel<BatchNormTrain> batch_norm_fwd_train;  // f32, bf16
 extern const Kernel<BatchNormEval> batch_norm_fwd_eval;    // f32, bf16
 extern const Kernel<BatchNormBwd> batch_norm_bwd;          // f32, bf16
 extern const Kernel<AvgPool2dFwd> avg_pool2d_fwd;          // f32, bf16

@@ -53,6 +53,7 @@ bool rows_or_columns(const CView& v) {
 Refusal check(const Matmul& a) {
   if (a.c.dtype != DType::f32 && a.c.dtype != DType::bf16) return {"takes f32 and bf16 only"};
   if (a.batch * a.m * a.n * a.k == 0) return {"takes no empty matrices"};
+  if (a.k > kLongestSum) return {kSumTooLong};
   if (!rows_or_columns(a.a) || !rows_or_columns(a.b)) return {"needs operands whose rows or columns have stride 1"};
   if (a.c.strides[2] != 1 || a.c.strides[1] < a.n) return {"needs a result whose rows have stride 1"};
   if (a.batch > 1 && a.c.strides[0] == 0) return {"needs a result of its own for each matrix"};

@@ -57,6 +57,7 @@ Refusal refuse(const Pool2dGeometry& g, DType t) {
 
 Refusal check_fwd(const AvgPool2dFwd& a) {
   if (const Refusal r = refuse(a.g, a.x.dtype)) return r;
+  if (a.g.kh * a.g.kw > kLongestSum) return {kSumTooLong};
   return program(a.g, a.x.dtype, a.count_include_pad, false).refusal();
 }
 Refusal check_bwd(const AvgPool2dBwd& a) {

@@ -68,7 +68,7 @@ struct Blocks {
   Blocks(int64_t rows_, int64_t c_)
       : rows(rows_),
         c(c_),
-        per_block(std::max<int64_t>(16, 16384 / std::max<int64_t>(c_, 1))),
+        per_block(std::clamp<int64_t>(16384 / std::max<int64_t>(c_, 1), 16, 4096)),  // 4096: sums keep their digits
         count((rows_ + per_block - 1) / per_block) {}
 
   int64_t size(int64_t block) const { return std::min(per_block, rows - block * per_block); }

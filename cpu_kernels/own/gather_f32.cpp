@@ -87,7 +87,7 @@ void gather_gemm(const TilesF32& t, GatherGemm p, const MatrixLayout& layout, co
   Scratch<float> zeros(layout.k);
   std::fill_n(zeros.data(), layout.k, 0.0f);
   p.zeros = zeros.data();
-  p.k = layout.k;
+  p.k = p.k_end = layout.k;
   p.taps = layout.taps;
   p.columns = layout.columns;
   const int64_t block = images_per_block(p.in_h * p.in_w * p.in_pixel, images);

@@ -55,6 +55,7 @@ struct MaxBackward {
   }
 };
 
+template <bool kAdd>  // to what y holds
 struct AvgForward {
   const Window& win;
   int64_t c, iw;
@@ -69,7 +70,10 @@ struct AvgForward {
     for (int64_t h = win.h0; h < win.h1; ++h)
       for (int64_t p = h * iw + win.w0; p < h * iw + win.w1; ++p)
         for (int k = 0; k < K; ++k) sum[k] += load<V>(x + p * c + i + k * lanes);
-    for (int k = 0; k < K; ++k) store(y + i + k * lanes, sum[k] / divisor);
+    for (int k = 0; k < K; ++k) {
+      float* out = y + i + k * lanes;
+      store(out, (kAdd ? load<V>(out) + sum[k] : sum[k]) / divisor);
+    }
   }
 };
 
@@ -101,10 +105,13 @@ void max_bwd(const Window& win, int64_t c, int64_t iw, const float* gy, const in
   for_strips(c, MaxBackward{win, c, iw, gy, index, gx});
 }
 void avg_fwd(const Window& win, int64_t c, int64_t iw, float divisor, const float* x, float* y) {
-  for_strips(c, AvgForward{win, c, iw, divisor, x, y});
+  for_strips(c, AvgForward<false>{win, c, iw, divisor, x, y});
+}
+void avg_add(const Window& win, int64_t c, int64_t iw, float divisor, const float* x, float* y) {
+  for_strips(c, AvgForward<true>{win, c, iw, divisor, x, y});
 }
 void avg_bwd(const Window& win, int64_t c, int64_t iw, float divisor, const float* gy, float* gx) {
   for_strips(c, AvgBackward{win, c, iw, divisor, gy, gx});
 }
 
-constexpr Pixel kPixel{max_fwd, max_bwd, avg_fwd, avg_bwd};
+constexpr Pixel kPixel{max_fwd, max_bwd, avg_fwd, avg_add, avg_bwd};

@@ -4,7 +4,7 @@
 // a packed matrix B. Layout of B: panels of `nr` columns, [panel][tap][k][nr], zero in the columns that are missing. A
 // tile is up to `mr` rows times one panel and keeps all its sums in registers from the first product to the last, so
 // that each output element is one chain of fused multiply-adds over (tap, k) whatever the tiling, batch or thread
-// count.
+// count; or several chains, one after the other, where there are more products than keep their digits in one.
 #pragma once
 
 #include <cstdint>
@@ -23,9 +23,10 @@ struct GatherGemm {
   int64_t in_h = 0, in_w = 0, in_pixel = 0;
   int64_t step_h = 1, step_w = 1;
   int64_t k = 0;
-  const float* zeros = nullptr;   // `k` of them: what a tap on padding reads
-  const float* packed = nullptr;  // B
-  int64_t taps = 0;               // of a panel of B; a region may need fewer
+  int64_t k_begin = 0, k_end = 0;  // the part of k that a tile adds up
+  const float* zeros = nullptr;    // `k` of them: what a tap on padding reads
+  const float* packed = nullptr;   // B
+  int64_t taps = 0;                // of a panel of B; a region may need fewer
   int64_t columns = 0;
   float* out = nullptr;
   int64_t out_n = 0, out_h = 0, out_w = 0;  // between images, rows, pixels

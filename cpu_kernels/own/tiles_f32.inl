@@ -4,6 +4,9 @@
 //   registers
 
 constexpr int kLanes = Vec::lanes, kColumns = 2 * Vec::lanes;
+// The most products that a sum adds up in registers: a longer chain of additions would lose digits, so it is cut, and
+// the pieces are added up in memory.
+constexpr int64_t kChain = 8192;
 
 template <int Rows, int Vectors>
 void gather_tile(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t first, int64_t panel) {
@@ -47,8 +50,8 @@ void gather_tile(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t
       }
     }
     if (!any) continue;
-    const float* b = packed + t->index * p.k * kColumns;
-    for (int64_t k = 0; k < p.k; ++k, b += kColumns) {
+    const float* b = packed + (t->index * p.k + p.k_begin) * kColumns;
+    for (int64_t k = p.k_begin; k < p.k_end; ++k, b += kColumns) {
       typename Vec::T bv[Vectors];
 #pragma GCC unroll 2
       for (int v = 0; v < Vectors; ++v) bv[v] = Vec::load(b + v * kLanes);
@@ -131,13 +134,36 @@ void gather(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t firs
   static constexpr auto one = gather_tiles<1>(std::make_integer_sequence<int, kRows>());
   static constexpr auto two = gather_tiles<2>(std::make_integer_sequence<int, kRows>());
   const bool wide = p.columns - panel * kColumns > kLanes;
-  (wide ? two : one)[size_t(rows - 1)](p, r, n0, first, panel);
+  const GatherTile tile = (wide ? two : one)[size_t(rows - 1)];
+  if (r.tap_count * p.k <= kChain) return tile(p, r, n0, first, panel);
+  GatherGemm q = p;
+  GatherRegion part = r;
+  const int64_t taps = std::max<int64_t>(kChain / p.k, 1);
+  for (int64_t t = 0; t < r.tap_count; t += taps)
+    for (int64_t k = 0; k < p.k; k += kChain) {
+      part.taps = r.taps + t;
+      part.tap_count = std::min(taps, r.tap_count - t);
+      q.k_begin = k;
+      q.k_end = std::min(k + kChain, p.k);
+      q.relu = p.relu && t + taps >= r.tap_count && q.k_end == p.k;
+      tile(q, part, n0, first, panel);
+      q.bias = nullptr;
+      q.residual = p.out;
+    }
 }
 
 void weight_gradient(const WeightGradientTile& t) {
   static constexpr auto one = weight_gradient_tiles<1>(std::make_integer_sequence<int, kRows>());
   static constexpr auto two = weight_gradient_tiles<2>(std::make_integer_sequence<int, kRows>());
-  (t.columns > kLanes ? two : one)[size_t(t.rows - 1)](t);
+  const WeightGradientTileFn tile = (t.columns > kLanes ? two : one)[size_t(t.rows - 1)];
+  if (t.w_end - t.w_begin <= kChain) return tile(t);
+  WeightGradientTile part = t;  // of one row: a block of rows has few pixels
+  for (int64_t w = t.w_begin; w < t.w_end; w += kChain) {
+    part.w_begin = w;
+    part.w_end = std::min(w + kChain, t.w_end);
+    tile(part);
+    part.accumulate = true;
+  }
 }
 
 void copy_channels(const float* src, int64_t pixel, int64_t columns, int64_t pixels, float* dst, int64_t width) {

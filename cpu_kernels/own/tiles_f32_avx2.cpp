@@ -1,4 +1,5 @@
 // fp32 tiles of 6 x 16: 12 sums, 2 vectors of B and 1 broadcast in 16 registers.
+#include <algorithm>
 #include <array>
 #include <utility>
 

@@ -1,4 +1,5 @@
 // fp32 tiles of 14 x 32: 28 sums, 2 vectors of B and 1 broadcast in 32 registers.
+#include <algorithm>
 #include <array>
 #include <utility>
 

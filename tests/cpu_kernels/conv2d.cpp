@@ -243,11 +243,39 @@ TEST_CASE("conv2d kernels pass NaN through ReLU") {
   Operands o(c, DType::f32, r);
   o.x.fill(std::numeric_limits<double>::quiet_NaN());
   for (const auto& kernel : conv2d_fwd_kernels().kernels(DeviceType::cpu)) {
-    if (!kernel.name.starts_with("own.") || kernel.check(forward(c, o, {}))) continue;
     Tensor y = Tensor::zeros({1, 1, 1, 1});
+    if (kernel.check(forward(c, o, y.mutable_view()))) continue;
+    INFO(kernel.name);
     kernel.run(forward(c, o, y.mutable_view()), {Device::cpu(), current_stream(Device::cpu())});
     CHECK(std::isnan(y.item()));
   }
+}
+
+TEST_CASE("a sum of a million products keeps its digits in every conv2d kernel") {
+  constexpr int64_t kTerms = 1 << 20;
+  const ExecContext here{Device::cpu(), current_stream(Device::cpu())};
+  const auto run = [&](const auto& table, const Tensor& like, const auto& args) {
+    for (const auto& kernel : table.kernels(DeviceType::cpu)) {
+      Tensor y = Tensor::zeros(like.shape());
+      if (kernel.check(args(y.mutable_view()))) continue;
+      INFO(table.op() << ' ' << kernel.name);
+      kernel.run(args(y.mutable_view()), here);
+      CHECK(y.item() == Approx(0.1 * kTerms).epsilon(2e-4));
+    }
+  };
+  const auto full = [](const Shape& s, double v) { return Tensor::full(s, v); };
+  const Tensor one = full({1, 1, 1, 1}, 1), many_in = full({1, kTerms, 1, 1}, 0.1),
+               many_out = full({kTerms, 1, 1, 1}, 1), ones = full({1, kTerms, 1, 1}, 1),
+               row = full({1, 1, 1, kTerms}, 0.1), row_of_ones = full({1, 1, 1, kTerms}, 1);
+  run(conv2d_fwd_kernels(), one, [&](View y) {
+    return Conv2dFwd{make(many_in.shape(), ones.shape()).g, many_in.view(), ones.view(), {}, {}, false, y};
+  });
+  run(conv2d_bwd_data_kernels(), one, [&](View y) {
+    return Conv2dBwdData{make(one.shape(), many_out.shape()).g, many_in.view(), many_out.view(), y};
+  });
+  run(conv2d_bwd_weights_kernels(), one, [&](View y) {
+    return Conv2dBwdWeights{make(row.shape(), one.shape()).g, row.view(), row_of_ones.view(), y};
+  });
 }
 
 }  // namespace

@@ -83,5 +83,18 @@ TEST_CASE("every matmul kernel takes empty and long sums") {
   }
 }
 
+TEST_CASE("a sum of a million products keeps its digits in every matmul kernel") {
+  constexpr int64_t kTerms = 1 << 20;
+  const Tensor a = Tensor::full({1, 1, kTerms}, 0.1), b = Tensor::full({1, kTerms, 1}, 1);
+  for (const auto& kernel : matmul_kernels().kernels(DeviceType::cpu)) {
+    Tensor c = Tensor::zeros({1, 1, 1});
+    const Matmul args{1, 1, 1, kTerms, a.view(), b.view(), {}, c.mutable_view()};
+    if (kernel.check(args)) continue;
+    INFO(kernel.name);
+    kernel.run(args, {Device::cpu(), current_stream(Device::cpu())});
+    CHECK(c.item() == Approx(0.1 * kTerms).epsilon(2e-4));
+  }
+}
+
 }  // namespace
 }  // namespace mininn

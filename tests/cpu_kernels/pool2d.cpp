@@ -132,5 +132,18 @@ TEST_CASE("every average pooling kernel agrees with plain loops") {
       }
 }
 
+TEST_CASE("the mean of a million pixels keeps its digits in every average pooling kernel") {
+  const auto g = Pool2dGeometry::make("test", {1, 1, 4, 1 << 18}, {.kernel = {4, 1 << 18}});
+  const Tensor x = Tensor::full(x_shape(g), 0.1);
+  for (const auto& kernel : avg_pool2d_fwd_kernels().kernels(DeviceType::cpu)) {
+    Tensor y = Tensor::zeros(y_shape(g));
+    const AvgPool2dFwd args{g, true, x.view(), y.mutable_view()};
+    if (kernel.check(args)) continue;
+    INFO(kernel.name);
+    kernel.run(args, cpu());
+    CHECK(y.item() == Approx(0.1).epsilon(2e-4));
+  }
+}
+
 }  // namespace
 }  // namespace mininn
