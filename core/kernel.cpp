@@ -4,7 +4,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <map>
 #include <mutex>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -24,15 +27,58 @@ std::atomic<Preference>& current_preference() {
   return p;
 }
 
+thread_local std::optional<Preference> guarded;  // the innermost PreferenceGuard's
+
 // Innermost last. A guard is destroyed in the thread and in the reverse order of its making.
 thread_local std::vector<std::pair<std::string, std::string>> forced;
 
+using Names = std::set<std::string, std::less<>>;
+struct KnownKernels {
+  std::mutex mutex;
+  std::map<std::string, Names, std::less<>> by_op;
+};
+KnownKernels& known_kernels() {
+  static KnownKernels known;
+  return known;
+}
+
+std::string listed(const Names& names) {
+  std::string out;
+  for (const std::string& n : names) out += (out.empty() ? "" : ", ") + n;
+  return out;
+}
+
+// `kernels` are names between commas.
+void check_known(std::string_view op, std::string_view kernels) {
+  detail::ensure_backends();
+  KnownKernels& known = known_kernels();
+  const std::lock_guard lock(known.mutex);
+  const auto found = known.by_op.find(op);
+  if (found == known.by_op.end()) {
+    Names ops;
+    for (const auto& [name, names] : known.by_op) ops.insert(name);
+    throw KernelError(message("no kernel of '", op, "' can be forced: there is no such op, but ", listed(ops)));
+  }
+  do {
+    const std::string_view name = kernels.substr(0, kernels.find(','));
+    if (!found->second.contains(name))
+      throw KernelError(message("'", name, "' cannot be forced: the kernels of ", op, " are ", listed(found->second)));
+    kernels.remove_prefix(std::min(name.size() + 1, kernels.size()));
+  } while (!kernels.empty());
+}
+
 }  // namespace
 
-Preference preference() { return current_preference().load(std::memory_order_relaxed); }
+Preference preference() { return guarded ? *guarded : current_preference().load(std::memory_order_relaxed); }
 void set_preference(Preference p) { current_preference().store(p, std::memory_order_relaxed); }
 
-ForceKernel::ForceKernel(std::string op, std::string kernel) { forced.emplace_back(std::move(op), std::move(kernel)); }
+PreferenceGuard::PreferenceGuard(Preference p) : previous_(std::exchange(guarded, p)) {}
+PreferenceGuard::~PreferenceGuard() { guarded = previous_; }
+
+ForceKernel::ForceKernel(std::string op, std::string kernel) {
+  check_known(op, kernel);
+  forced.emplace_back(std::move(op), std::move(kernel));
+}
 ForceKernel::~ForceKernel() { forced.pop_back(); }
 
 namespace detail {
@@ -46,6 +92,12 @@ std::string_view forced_kernel(std::string_view op) {
   for (auto it = forced.rbegin(); it != forced.rend(); ++it)
     if (it->first == op) return it->second;
   return {};
+}
+
+void add_kernel(std::string_view op, std::string_view kernel) {
+  KnownKernels& known = known_kernels();
+  const std::lock_guard lock(known.mutex);
+  known.by_op[std::string(op)].emplace(kernel);
 }
 
 bool in_family(std::string_view kernel, Preference p) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,16 +31,31 @@ struct Kernel {
   void (*run)(const Args&, const ExecContext&);
 };
 
-// Which family goes to the front of every list: MININN_PREFER=own|vendor, or set here. "auto" keeps the lists' order.
-// "own" is everything whose name begins with own., "vendor" all that begins with neither own. nor ref.
+// Which family goes to the front of every list: MININN_PREFER=own|vendor, or set here for the whole process, or by a
+// PreferenceGuard for one thread. "auto" keeps the lists' order. "own" is everything whose name begins with own.,
+// "vendor" all that begins with neither own. nor ref. A kernel is chosen in the thread that calls the op, before others
+// take part.
 enum class Preference { automatic, own, vendor };
-Preference preference();
+Preference preference();  // this thread's
 void set_preference(Preference p);
 
+// While alive, `p` is this thread's preference.
+class PreferenceGuard {
+ public:
+  explicit PreferenceGuard(Preference p);
+  ~PreferenceGuard();
+  PreferenceGuard(const PreferenceGuard&) = delete;
+  PreferenceGuard& operator=(const PreferenceGuard&) = delete;
+
+ private:
+  std::optional<Preference> previous_;
+};
+
 // While alive, `op` runs only the kernel called `kernel` in this thread, or of several names between commas the first
-// one that accepts the call (KernelError if none does or exists).
+// one that accepts the call (KernelError if none does).
 class ForceKernel {
  public:
+  // Throws KernelError if there is no such op or kernel, with the names that there are.
   ForceKernel(std::string op, std::string kernel);
   ~ForceKernel();
   ForceKernel(const ForceKernel&) = delete;
@@ -51,9 +67,10 @@ void install_backends();
 
 namespace detail {
 void ensure_backends();
-std::string_view forced_kernel(std::string_view op);    // empty: none is forced
-bool in_family(std::string_view kernel, Preference p);  // every kernel is in the family "automatic"
-bool dispatch_verbose();                                // MININN_VERBOSE=dispatch
+std::string_view forced_kernel(std::string_view op);            // empty: none is forced
+bool in_family(std::string_view kernel, Preference p);          // every kernel is in the family "automatic"
+void add_kernel(std::string_view op, std::string_view kernel);  // to the names that ForceKernel knows
+bool dispatch_verbose();                                        // MININN_VERBOSE=dispatch
 void log_choice(std::string_view op, std::string_view kernel, const std::string& refusals);
 [[noreturn]] void throw_no_kernel(std::string_view op, Device d, const std::string& refusals);
 }  // namespace detail
@@ -64,7 +81,10 @@ class KernelTable {
   explicit KernelTable(std::string op) : op_(std::move(op)) {}
 
   const std::string& op() const { return op_; }
-  void set(DeviceType d, std::vector<Kernel<Args>> kernels) { lists_[size_t(d)] = std::move(kernels); }
+  void set(DeviceType d, std::vector<Kernel<Args>> kernels) {
+    for (const auto& k : kernels) detail::add_kernel(op_, k.name);
+    lists_[size_t(d)] = std::move(kernels);
+  }
   // All candidates of a device, in the registered order: for tests and benchmarks.
   const std::vector<Kernel<Args>>& kernels(DeviceType d) const {
     detail::ensure_backends();

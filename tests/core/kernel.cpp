@@ -5,6 +5,7 @@
 #include "tests/support/catch.h"
 
 using namespace mininn;
+using Catch::Contains;
 
 namespace {
 
@@ -37,12 +38,6 @@ std::string run(const KernelTable<Toy>& table, int size) {
   return ran;
 }
 
-struct PreferenceScope {
-  Preference before = preference();
-  explicit PreferenceScope(Preference p) { set_preference(p); }
-  ~PreferenceScope() { set_preference(before); }
-};
-
 }  // namespace
 
 struct Costly {
@@ -59,7 +54,7 @@ struct mininn::Kernel<Costly> {
 };
 
 TEST_CASE("a kernel that accepts and does not pay is passed over, unless it is forced") {
-  const PreferenceScope scope(Preference::automatic);
+  const PreferenceGuard scope(Preference::automatic);
   const auto accept = [](const Costly&) { return Refusal{}; };
   KernelTable<Costly> table("costly");
   table.set(DeviceType::cpu, {{"own.big", accept, [](const Costly& c, const ExecContext&) { *c.ran = "big"; },
@@ -77,7 +72,7 @@ TEST_CASE("a kernel that accepts and does not pay is passed over, unless it is f
 }
 
 TEST_CASE("the first kernel that accepts runs") {
-  const PreferenceScope scope(Preference::automatic);
+  const PreferenceGuard scope(Preference::automatic);
   const auto table = make_table();
   CHECK(run(table, 1000) == "v");
   CHECK(run(table, 50) == "o");
@@ -87,47 +82,78 @@ TEST_CASE("the first kernel that accepts runs") {
 TEST_CASE("a call nobody takes lists every refusal") {
   const auto table = make_table();
   CHECK_THROWS_AS(run(table, 0), KernelError);
-  CHECK_THROWS_WITH(run(table, 0), Catch::Contains("own.fast: too small") && Catch::Contains("ref: too small"));
+  CHECK_THROWS_WITH(run(table, 0), Contains("own.fast: too small") && Contains("ref: too small"));
   const char* ran = "";
-  CHECK_THROWS_WITH(table.run({5, &ran}, Device::cuda()), Catch::Contains("CUDA"));
+  CHECK_THROWS_WITH(table.run({5, &ran}, Device::cuda()), Contains("CUDA"));
 }
 
 TEST_CASE("a preferred family goes first, the rest stays behind it") {
   const auto table = make_table();
   {
-    const PreferenceScope own(Preference::own);
+    const PreferenceGuard own(Preference::own);
     CHECK(run(table, 1000) == "o");
     CHECK(run(table, 5) == "r");
   }
-  const PreferenceScope vendor(Preference::vendor);
+  const PreferenceGuard vendor(Preference::vendor);
   CHECK(run(table, 1000) == "v");
   CHECK(run(table, 50) == "o");
 }
 
 TEST_CASE("a forced kernel is the only candidate, in this thread alone") {
-  const PreferenceScope scope(Preference::automatic);
+  const PreferenceGuard scope(Preference::automatic);
   const auto table = make_table();
+  KernelTable<Toy> other_table("other_toy");
+  other_table.set(DeviceType::cpu, table.kernels(DeviceType::cpu));
   const ForceKernel force("toy", "ref");
   CHECK(run(table, 1000) == "r");
   {
     const ForceKernel inner("toy", "own.fast");
     CHECK(run(table, 1000) == "o");
-    CHECK_THROWS_WITH(run(table, 5), Catch::Contains("own.fast"));
-    const ForceKernel other("another_op", "nothing");
+    CHECK_THROWS_WITH(run(table, 5), Contains("own.fast"));
+    const ForceKernel other("other_toy", "ref");
     CHECK(run(table, 1000) == "o");
   }
   CHECK(run(table, 1000) == "r");
   std::string elsewhere;
-  std::thread([&] { elsewhere = run(table, 1000); }).join();
+  std::thread([&] {
+    const PreferenceGuard automatic(Preference::automatic);
+    elsewhere = run(table, 1000);
+  }).join();
   CHECK(elsewhere == "v");
-  const ForceKernel missing("toy", "own.missing");
-  CHECK_THROWS_AS(run(table, 1000), KernelError);
+}
+
+TEST_CASE("forcing an op or a kernel that does not exist is an error that names what does") {
+  const auto table = make_table();
+  CHECK_THROWS_AS(ForceKernel("toi", "ref"), KernelError);
+  CHECK_THROWS_WITH(ForceKernel("toi", "ref"), Contains("'toi'") && Contains("toy"));
+  CHECK_THROWS_WITH(ForceKernel("qconv2", "own.direct.scalar"), Contains("qconv2d"));
+  for (const char* wrong : {"own.fats", "", "own.fast,own.fats", ",ref", "own.fast, ref"})
+    CHECK_THROWS_WITH(ForceKernel("toy", wrong), Contains("onednn.auto, own.fast, ref"));
+  CHECK(run(table, 50) == "o");  // what could not be forced is not
+}
+
+TEST_CASE("a preference guard is for its thread alone") {
+  const auto table = make_table();
+  const Preference process = preference();
+  {
+    const PreferenceGuard own(Preference::own);
+    CHECK(run(table, 1000) == "o");
+    {
+      const PreferenceGuard inner(Preference::vendor);
+      CHECK(run(table, 1000) == "v");
+    }
+    CHECK(preference() == Preference::own);
+    Preference elsewhere = Preference::own;
+    std::thread([&] { elsewhere = preference(); }).join();
+    CHECK(elsewhere == process);
+  }
+  CHECK(preference() == process);
 }
 
 TEST_CASE("of several forced kernels the first that accepts runs") {
-  const PreferenceScope scope(Preference::automatic);
+  const PreferenceGuard scope(Preference::automatic);
   const auto table = make_table();
-  const ForceKernel force("toy", "own.missing,own.fast,ref");
+  const ForceKernel force("toy", "own.fast,ref");
   CHECK(run(table, 1000) == "o");
   CHECK(run(table, 5) == "r");
   CHECK_THROWS_AS(run(table, 0), KernelError);
