@@ -20,18 +20,6 @@ namespace {
 constexpr int64_t kBatch = 16;
 constexpr int64_t kMeasured = 64;  // images for the error report
 
-// The library's own float kernels while it lives: vendor kernels may round differently from version to version.
-class OwnKernels {
- public:
-  OwnKernels() : previous_(preference()) { set_preference(Preference::own); }
-  ~OwnKernels() { set_preference(previous_); }
-  OwnKernels(const OwnKernels&) = delete;
-  OwnKernels& operator=(const OwnKernels&) = delete;
-
- private:
-  Preference previous_;
-};
-
 // The first n of a dense batch.
 Tensor head(const Tensor& x, int64_t n) {
   if (x.rank() == 0 || x.size(0) == n) return x;
@@ -167,7 +155,7 @@ std::vector<Range> Calibrator::ranges() const {
 
 Int8Net Calibrator::compile(Int8NetOptions options) const {
   if (images_ == 0) throw ValueError("calibration: observe() at least one input before compile()");
-  const OwnKernels own;
+  const PreferenceGuard own(Preference::own);
   Lowered lowered = lower(graph_, ranges(), {options_.per_channel, options_.input});
   auto& info = lowered.model.calibration;
   info = options_.notes;

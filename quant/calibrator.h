@@ -41,8 +41,8 @@ class Calibrator {
   void observe(const Tensor& x);
   int64_t images() const { return images_; }
 
-  // Throws ValueError without any data, and if a value is NaN or infinite on the way (naming it). While it runs, the
-  // process prefers the library's own float kernels: what a vendor's round depends on its version.
+  // Throws ValueError without any data, and if a value is NaN or infinite on the way (naming it). In this thread the
+  // library's own kernels are preferred while it runs: how a vendor's float kernels round depends on their version.
   Int8Net compile(Int8NetOptions options = {}) const;
 
   const nn::graph::Graph& graph() const { return graph_; }

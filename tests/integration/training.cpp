@@ -86,8 +86,7 @@ data::Loader small_loader() {
 
 TEST_CASE("a network overfits one batch, whichever family of kernels goes first") {
   const auto family = GENERATE(Preference::automatic, Preference::own, Preference::vendor);
-  const Preference before = preference();
-  set_preference(family);
+  const PreferenceGuard preferred(family);
   const data::Loader loader(data::synthetic(32, data::Split::train), {.batch_size = 32});
   auto epoch = loader.epoch(0);
   const data::Batch batch = *epoch.begin();
@@ -95,7 +94,6 @@ TEST_CASE("a network overfits one batch, whichever family of kernels goes first"
   const double first = run.step(batch, 0.05);
   double last = first;
   for (int i = 0; i < 400; ++i) last = run.step(batch, 0.05);
-  set_preference(before);
   CHECK(first > 1.5);
   CHECK(last < 0.05);
 }
