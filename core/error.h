@@ -1,8 +1,8 @@
 // Every failure of the library is one of these exceptions; it never aborts its host and never prints on its own.
 #pragma once
 
+#include <charconv>
 #include <concepts>
-#include <cstdio>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -44,8 +44,8 @@ void append(std::string& out, const T& part) {
   } else if constexpr (std::integral<T>) {
     out += std::to_string(part);
   } else if constexpr (std::floating_point<T>) {
-    char text[32];
-    out.append(text, size_t(std::snprintf(text, sizeof text, "%g", double(part))));
+    char text[32];  // as %g prints it in the C locale, whatever the process's locale
+    out.append(text, std::to_chars(text, text + sizeof text, double(part), std::chars_format::general, 6).ptr);
   } else {
     out += to_string(part);
   }

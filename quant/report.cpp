@@ -1,20 +1,18 @@
 #include "quant/report.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
-#include <cstdio>
 
 namespace mininn::quant {
 namespace {
 
-template <class... Args>
-std::string format(const char* pattern, Args... args) {
-  char text[64];
-  std::snprintf(text, sizeof text, pattern, args...);
-  return text;
+std::string fixed(double v, int places) {
+  char text[400];  // the largest number has 309 digits before the point
+  return {text, std::to_chars(text, text + sizeof text, v, std::chars_format::fixed, places).ptr};
 }
 
-std::string number(double v, const char* pattern) { return std::isnan(v) ? "-" : format(pattern, v); }
+std::string known(double v, int places) { return std::isnan(v) ? "-" : fixed(v, places); }
 
 // The first `text` columns are left-aligned, the others right-aligned.
 void print_columns(std::ostream& out, const std::vector<std::vector<std::string>>& rows, size_t text) {
@@ -36,8 +34,8 @@ std::string times(const std::vector<Trial>& trials) {
   constexpr size_t kShown = 3;
   std::string out;
   for (size_t i = 0; i < std::min(kShown, trials.size()); ++i)
-    out += (i ? ", " : "") + trials[i].kernel + format(" %.3f", trials[i].ms);
-  if (trials.size() > kShown) out += format(", %d slower", int(trials.size() - kShown));
+    out += (i ? ", " : "") + trials[i].kernel + ' ' + fixed(trials[i].ms, 3);
+  if (trials.size() > kShown) out += message(", ", trials.size() - kShown, " slower");
   return out.empty() ? "-" : out;
 }
 
@@ -59,10 +57,9 @@ std::ostream& operator<<(std::ostream& out, const Report& r) {
   std::vector<std::vector<std::string>> rows{
       {"layer", "op", "output", "kernel", "scale", "zero", "fp32 B", "int8 B", "MMAC", "SQNR dB", "total dB", "ms"}};
   for (const LayerReport& l : r.layers)
-    rows.push_back({l.name, l.op, message(l.shape), l.kernel, l.real ? "f32" : format("%.6g", double(l.q.scale)),
-                    l.real ? "-" : format("%d", int(l.q.zero_point)), message(l.fp32_bytes), message(l.int8_bytes()),
-                    format("%.2f", double(l.macs) / 1e6), number(l.sqnr_local, "%.1f"), number(l.sqnr_total, "%.1f"),
-                    number(l.ms, "%.3f")});
+    rows.push_back({l.name, l.op, message(l.shape), l.kernel, l.real ? "f32" : message(l.q.scale),
+                    l.real ? "-" : message(l.q.zero_point), message(l.fp32_bytes), message(l.int8_bytes()),
+                    fixed(double(l.macs) / 1e6, 2), known(l.sqnr_local, 1), known(l.sqnr_total, 1), known(l.ms, 3)});
   print_columns(out, rows, 4);
   rows = {{"layer"}};
   for (const int64_t n : r.batches)
@@ -73,11 +70,10 @@ std::ostream& operator<<(std::ostream& out, const Report& r) {
     for (const auto& t : l.trials) rows.back().push_back(times(t));
   }
   if (rows.size() > 1) print_columns(out << '\n', rows, rows[0].size());
-  out << "weights, scales, biases, tables: " << r.int8_bytes() << " B int8, " << r.fp32_bytes() << " B fp32 ("
-      << format("%.2f", r.int8_bytes() ? double(r.fp32_bytes()) / double(r.int8_bytes()) : 0.0) << "x); activations "
-      << r.arena_bytes_per_image << " B per image; " << format("%.2f", 100 * r.int8_mac_coverage())
-      << "% of multiply-accumulates in int8\n";
-  return out;
+  return out << message("weights, scales, biases, tables: ", r.int8_bytes(), " B int8, ", r.fp32_bytes(), " B fp32 (",
+                        fixed(r.int8_bytes() ? double(r.fp32_bytes()) / double(r.int8_bytes()) : 0.0, 2),
+                        "x); activations ", r.arena_bytes_per_image, " B per image; ",
+                        fixed(100 * r.int8_mac_coverage(), 2), "% of multiply-accumulates in int8\n");
 }
 
 }  // namespace mininn::quant

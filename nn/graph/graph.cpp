@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <ostream>
-#include <sstream>
 #include <unordered_set>
 
 namespace mininn::nn::graph {
@@ -17,25 +16,16 @@ const T& get(const Node& n, std::string_view attr, const char* type) {
   return *t;
 }
 
-void print(std::ostream& out, const AttrValue& v) {
-  if (const auto* i = std::get_if<int64_t>(&v))
-    out << *i;
-  else if (const auto* d = std::get_if<double>(&v))
-    out << *d;
-  else
-    out << Shape(std::span<const int64_t>(std::get<std::vector<int64_t>>(v)));
+std::string text(const AttrValue& v) {
+  if (const auto* i = std::get_if<int64_t>(&v)) return message(*i);
+  if (const auto* d = std::get_if<double>(&v)) return message(*d);
+  return message(Shape(std::span<const int64_t>(std::get<std::vector<int64_t>>(v))));
 }
 
-void print_value(std::ostream& out, const Graph& g, int id) {
-  if (id == kAbsent) {
-    out << '-';
-    return;
-  }
+std::string value_text(const Graph& g, int id) {
+  if (id == kAbsent) return "-";
   const Value& v = g.values[size_t(id)];
-  if (v.constant)
-    out << v.name << ' ' << name(v.dtype) << v.shape;
-  else
-    out << '%' << id;
+  return v.constant ? message(v.name, ' ', name(v.dtype), v.shape) : message('%', id);
 }
 
 }  // namespace
@@ -119,31 +109,23 @@ std::vector<int> use_counts(const Graph& g) {
   return uses;
 }
 
-std::ostream& operator<<(std::ostream& out, const Graph& g) {
+std::string to_string(const Graph& g) {
+  std::string out;
   for (const int id : g.inputs)
-    out << "input  %" << id << ' ' << name(g.values[size_t(id)].dtype) << g.values[size_t(id)].shape << '\n';
+    out += message("input  %", id, ' ', name(g.values[size_t(id)].dtype), g.values[size_t(id)].shape, '\n');
   for (const Node& n : g.nodes) {
     const Value& v = g.values[size_t(n.output)];
-    out << '%' << n.output << ' ' << name(v.dtype) << v.shape << " = " << n.op << '(';
-    for (size_t i = 0; i < n.inputs.size(); ++i) {
-      out << (i ? ", " : "");
-      print_value(out, g, n.inputs[i]);
-    }
-    out << ')';
-    for (size_t i = 0; i < n.attrs.size(); ++i) {
-      out << (i ? ", " : " {") << n.attrs[i].name << '=';
-      print(out, n.attrs[i].value);
-    }
-    out << (n.attrs.empty() ? "  # " : "}  # ") << n.name << '\n';
+    out += message('%', n.output, ' ', name(v.dtype), v.shape, " = ", n.op, '(');
+    for (size_t i = 0; i < n.inputs.size(); ++i) out += (i ? ", " : "") + value_text(g, n.inputs[i]);
+    out += ')';
+    for (size_t i = 0; i < n.attrs.size(); ++i)
+      out += message(i ? ", " : " {", n.attrs[i].name, '=', text(n.attrs[i].value));
+    out += message(n.attrs.empty() ? "  # " : "}  # ", n.name, '\n');
   }
-  for (const int id : g.outputs) out << "output %" << id << '\n';
+  for (const int id : g.outputs) out += message("output %", id, '\n');
   return out;
 }
 
-std::string to_string(const Graph& g) {
-  std::ostringstream out;
-  out << g;
-  return std::move(out).str();
-}
+std::ostream& operator<<(std::ostream& out, const Graph& g) { return out << to_string(g); }
 
 }  // namespace mininn::nn::graph
