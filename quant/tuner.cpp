@@ -1,16 +1,20 @@
 #include "quant/tuner.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <bit>
+#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <limits>
 #include <map>
 #include <set>
+#include <thread>
+#include <utility>
 
 #include "core/device.h"
 #include "core/file.h"
@@ -96,13 +100,10 @@ class Rehearsal {
   }
 
   Tensor pack(const Kernel<QConv2d>& k) const { return k.pack(a_); }
-  double ms(const Kernel<QConv2d>& k, const Tensor& packed) {
-    using Clock = std::chrono::steady_clock;
+  Reading time(const Kernel<QConv2d>& k, const Tensor& packed, const Stopwatch& stopwatch) {
     a_.packed = packed.view().data;
     read_between();
-    const auto begin = Clock::now();
-    k.run(a_, {Device::cpu(), {}});
-    return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+    return stopwatch([&] { k.run(a_, {Device::cpu(), {}}); });
   }
 
  private:
@@ -128,38 +129,74 @@ class Rehearsal {
   std::atomic<uint8_t> sink_;  // or the compiler would leave the reading out
 };
 
-std::vector<Trial> measure(const QConv2d& a, const std::vector<const Kernel<QConv2d>*>& candidates, int64_t between) {
-  constexpr double kBudget = 20;  // milliseconds per candidate
+constexpr double kNever = std::numeric_limits<double>::infinity();
+
+// The fastest of a kernel's calls. One call says little: whatever else the machine did may have made it slow.
+class Fastest {
+ public:
+  void add(const Reading& r) {
+    ms_ = std::min(ms_, r.ms);
+    if (r.disturbed) return;
+    second_ = std::min(second_, std::max(best_, r.ms));
+    best_ = std::min(best_, r.ms);
+  }
+  double ms() const { return ms_; }
+  // Two calls that nothing disturbed agree on it.
+  bool settled() const { return second_ < kNever && second_ <= kAgree * best_; }
+
+ private:
+  static constexpr double kAgree = 1.25;
+  double ms_ = kNever, best_ = kNever, second_ = kNever;  // of all calls; of those that nothing disturbed
+};
+
+struct Measurement {
+  std::vector<Trial> trials;
+  bool settled = true;  // worth keeping
+};
+
+Measurement measure(const QConv2d& a, const std::vector<const Kernel<QConv2d>*>& candidates, int64_t between,
+                    const Stopwatch& stopwatch) {
+  constexpr double kBudget = 20;   // milliseconds per candidate
+  constexpr double kPatience = 2;  // budgets, where calls disagree
   constexpr int kMost = 12;
-  // Measured no further: kernels that are so many times as slow as the best after so many calls, or after one that
-  // took so long. Not sooner, since other programs may take milliseconds out of any call.
+  // Measured no further once settled: kernels that are so many times as slow as the best after so many calls, or after
+  // two that took so long. Not sooner, since other programs may take milliseconds out of any call.
   constexpr double kTooSlow = 1.7;
   constexpr int kFewest = 4;
   constexpr double kLong = 20;  // milliseconds
   Rehearsal rehearsal(a, between);
   std::vector<Tensor> packed;
-  std::vector<Trial> trials;
-  for (const auto* k : candidates) {
-    packed.push_back(rehearsal.pack(*k));
-    rehearsal.ms(*k, packed.back());
-    trials.push_back({std::string(k->name), rehearsal.ms(*k, packed.back())});
-  }
-  const auto best = [&] {
-    return std::min_element(trials.begin(), trials.end(), [](auto& l, auto& r) { return l.ms < r.ms; })->ms;
+  std::vector<Fastest> fastest(candidates.size());
+  const auto call = [&](size_t i) {
+    const Reading r = rehearsal.time(*candidates[i], packed[i], stopwatch);
+    fastest[i].add(r);
+    return r.ms;
   };
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    packed.push_back(rehearsal.pack(*candidates[i]));
+    call(i);  // warms up
+    call(i);
+  }
   // In turn: each finds the caches as another kernel's weights have left them, as a layer of a network does.
+  const double budget = kBudget * double(candidates.size());
   double spent = 0;
-  for (int calls = 1; calls < kMost && (calls < kFewest || spent < kBudget * double(trials.size())); ++calls) {
-    const double limit = kTooSlow * best();
-    for (size_t i = 0; i < trials.size(); ++i) {
-      if (trials[i].ms > limit && (calls >= kFewest || trials[i].ms > kLong)) continue;
-      const double ms = rehearsal.ms(*candidates[i], packed[i]);
-      spent += ms;
-      trials[i].ms = std::min(trials[i].ms, ms);
+  for (int calls = 1; calls < kMost && (calls < kFewest || spent < kPatience * budget); ++calls) {
+    const auto best =
+        std::min_element(fastest.begin(), fastest.end(), [](auto& l, auto& r) { return l.ms() < r.ms(); });
+    const double limit = kTooSlow * best->ms();
+    const bool enough = calls >= kFewest && spent >= budget;
+    for (size_t i = 0; i < candidates.size(); ++i) {
+      const bool slow = fastest[i].ms() > limit && (calls >= kFewest || fastest[i].ms() > kLong);
+      if (!fastest[i].settled() || !(enough || slow)) spent += call(i);
     }
   }
-  std::stable_sort(trials.begin(), trials.end(), [](const Trial& l, const Trial& r) { return l.ms < r.ms; });
-  return trials;
+  Measurement m;
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    m.trials.push_back({std::string(candidates[i]->name), fastest[i].ms()});
+    m.settled &= fastest[i].settled();
+  }
+  std::stable_sort(m.trials.begin(), m.trials.end(), [](const Trial& l, const Trial& r) { return l.ms < r.ms; });
+  return m;
 }
 
 // One that exists.
@@ -170,44 +207,78 @@ const Kernel<QConv2d>* kernel_named(const std::string& name) {
 
 constexpr double kHopeless = 1.5;  // times as slow as the fastest alone: not tried in a network
 
-// Measures a network, by run_ms(), with each kernel that is not hopeless in the place of `alone`'s. The winner comes
+// Whether `trials` are what measure() gives for these candidates.
+bool measured_all(const std::vector<Trial>& trials, const std::vector<const Kernel<QConv2d>*>& candidates) {
+  std::multiset<std::string_view> measured, wanted;
+  for (const Trial& t : trials) measured.insert(t.kernel);
+  for (const auto* k : candidates) wanted.insert(k->name);
+  return measured == wanted &&
+         std::is_sorted(trials.begin(), trials.end(), [](const Trial& l, const Trial& r) { return l.ms < r.ms; });
+}
+
+// Measures a network, by run(), with each kernel that is not hopeless in the place of `alone`'s. The winner comes
 // first: the kernel that was there, unless another one is faster by more than noise.
-std::vector<Trial> race(const KernelChoice& alone, const std::function<void(const std::string&)>& install,
-                        const std::function<double()>& run_ms) {
-  constexpr double kGain = 0.99;  // a smaller gain is noise
-  constexpr double kBudget = 25;  // milliseconds per kernel
-  constexpr int kRuns = 3;        // in a turn
-  constexpr double kNever = std::numeric_limits<double>::infinity();
+Measurement race(const KernelChoice& alone, const std::function<void(const std::string&)>& install,
+                 const std::function<Reading()>& run) {
+  constexpr double kGain = 0.99;   // a smaller gain is noise
+  constexpr double kBudget = 25;   // milliseconds per kernel
+  constexpr double kPatience = 2;  // budgets, where runs disagree
+  constexpr int kRuns = 3;         // in a turn
   // The first run after a change finds the caches as the other kernels have left them.
-  const auto best_of_runs = [&](Trial& t) {
-    install(t.kernel);
-    double spent = run_ms();
+  const auto turn = [&](const std::string& kernel, Fastest& fastest) {
+    install(kernel);
+    double spent = run().ms;
     for (int i = 1; i < kRuns; ++i) {
-      const double ms = run_ms();
-      t.ms = std::min(t.ms, ms);
-      spent += ms;
+      const Reading r = run();
+      fastest.add(r);
+      spent += r.ms;
     }
     return spent;
   };
-  std::vector<Trial> trials{{std::string(alone.kernel->name), kNever}};
+  Measurement m{{{std::string(alone.kernel->name), kNever}}};
   for (const Trial& other : alone.trials) {
     if (other.kernel == alone.kernel->name || other.ms > kHopeless * alone.trials[0].ms) continue;
-    Trial best{trials[0].kernel, kNever}, rival{other.kernel, kNever};
-    for (double spent = 0; spent < 2 * kBudget;) spent += best_of_runs(best) + best_of_runs(rival);
-    trials[0].ms = best.ms;
-    trials.insert(rival.ms < kGain * best.ms ? trials.begin() : trials.end(), rival);
+    const std::string best = m.trials[0].kernel;
+    Fastest of_best, of_rival;
+    const auto settled = [&] { return of_best.settled() && of_rival.settled(); };
+    for (double spent = 0; spent < 2 * kBudget * (settled() ? 1 : kPatience);)
+      spent += turn(best, of_best) + turn(other.kernel, of_rival);
+    m.settled &= settled();
+    m.trials[0].ms = of_best.ms();
+    const bool wins = of_rival.ms() < kGain * of_best.ms();
+    m.trials.insert(wins ? m.trials.begin() : m.trials.end(), {other.kernel, of_rival.ms()});
   }
-  return trials;
+  return m;
 }
 
 }  // namespace
 
-Tuner::Tuner(fs::path file) : file_(std::move(file)), known_(read(file_)) {}
+Reading time_call(const std::function<void()>& call) {
+  using Clock = std::chrono::steady_clock;
+  const auto interruptions = [] {
+    rusage used{};
+    ::getrusage(RUSAGE_SELF, &used);
+    return used.ru_nivcsw;
+  };
+  const auto before = interruptions();
+  const auto begin = Clock::now();
+  call();
+  const double ms = std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+  // More threads than processors disturb each other, always.
+  return {ms, interruptions() != before && num_threads() <= int(std::thread::hardware_concurrency())};
+}
+
+Tuner::Tuner(fs::path file, Stopwatch stopwatch)
+    : file_(std::move(file)), stopwatch_(std::move(stopwatch)), known_(read(file_)) {}
 
 // A line is a key and its trials, the winner first, between tabs; a trial is a kernel, a space and its nanoseconds. A
 // line that is something else counts for nothing.
 Tuner::Known Tuner::read(const fs::path& file) {
+  constexpr uintmax_t kMost = 16 << 20;  // bytes
+  constexpr int64_t kLongest = 3'600'000'000'000;
   Known known;
+  std::error_code none;
+  if (!fs::is_regular_file(file, none) || fs::file_size(file, none) > kMost) return known;
   for (const std::string& line : lines(read_file(file))) {
     std::vector<Trial> trials;
     bool good = true;
@@ -215,9 +286,11 @@ Tuner::Known Tuner::read(const fs::path& file) {
     for (size_t begin = key_end; begin < line.size();) {
       const size_t end = std::min(line.find('\t', begin + 1), line.size());
       const std::string trial = line.substr(begin + 1, end - begin - 1);
-      const size_t space = trial.find(' ');
-      const int64_t ns = space < trial.size() ? std::strtoll(trial.c_str() + space, nullptr, 10) : 0;
-      good &= ns > 0;
+      const size_t space = std::min(trial.find(' '), trial.size());
+      const char* const last = trial.data() + trial.size();
+      int64_t ns = 0;
+      const auto [stop, error] = std::from_chars(std::min(trial.data() + space + 1, last), last, ns);
+      good &= error == std::errc() && stop == last && ns > 0 && ns <= kLongest;
       trials.push_back({trial.substr(0, space), double(ns) * 1e-6});
       begin = end;
     }
@@ -232,11 +305,11 @@ KernelChoice Tuner::choose(const QConv2d& a, int64_t between) {
   const std::string key = key_of(a, candidates, between);
   const std::lock_guard lock(mutex_);  // also while measuring: two measurements at once would disturb each other
   std::vector<Trial>& trials = known_[key];
-  const auto candidate = [&](const Trial& t) {
-    return std::any_of(candidates.begin(), candidates.end(), [&](const auto* k) { return k->name == t.kernel; });
-  };
-  if (trials.empty() || !std::all_of(trials.begin(), trials.end(), candidate))  // not known, or a damaged file
-    fresh_[key] = trials = measure(a, candidates, between);
+  if (!measured_all(trials, candidates)) {  // not known, or a damaged file
+    Measurement m = measure(a, candidates, between, stopwatch_);
+    trials = std::move(m.trials);
+    if (m.settled) fresh_[key] = trials;
+  }
   return {kernel_named(trials[0].kernel), trials, key};
 }
 
@@ -271,19 +344,27 @@ void Tuner::choose_together(std::vector<KernelChoice>& layers,
     const std::string key = c.key + " in network " + network;
     const std::lock_guard lock(mutex_);
     std::vector<Trial> trials = known_[key];
-    if (trials.empty() || !measured(trials[0])) known_[key] = fresh_[key] = trials = race(c, install, run_ms);
+    if (trials.empty() || !measured(trials[0])) {
+      Measurement m = race(c, install, [&] {
+        double ms = 0;
+        const bool disturbed = stopwatch_([&] { ms = run_ms(); }).disturbed;
+        return Reading{ms, disturbed};
+      });
+      known_[key] = trials = std::move(m.trials);
+      if (m.settled) fresh_[key] = trials;
+    }
     install(trials[0].kernel);
   }
 }
 
 void Tuner::save() {
   const std::lock_guard lock(mutex_);
-  if (fresh_.empty() || file_.empty()) return;
+  std::error_code ignored;
+  if (fresh_.empty() || file_.empty() || (fs::exists(file_, ignored) && !fs::is_regular_file(file_, ignored))) return;
   Known all = read(file_);
   for (const auto& [key, trials] : fresh_) all[key] = trials;
   // Readers see the old file or the new one, never half of one.
   const fs::path temporary = file_.string() + message(".", getpid());
-  std::error_code ignored;
   fs::create_directories(file_.parent_path(), ignored);
   std::string text;
   for (const auto& [key, trials] : all) {
@@ -296,8 +377,13 @@ void Tuner::save() {
     fs::remove(temporary, ignored);
     return;
   }
-  fs::rename(temporary, file_, ignored);
-  fresh_.clear();
+  out.reset();
+  std::error_code failed;
+  fs::rename(temporary, file_, failed);
+  if (failed)
+    fs::remove(temporary, ignored);
+  else
+    fresh_.clear();
 }
 
 Tuner* process_tuner() {

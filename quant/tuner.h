@@ -2,9 +2,10 @@
 //
 // MININN_TUNE=on (the default) measures what is not known yet and keeps it in a file in $MININN_CACHE_DIR, else in
 // $XDG_CACHE_HOME/mininn or ~/.cache/mininn. The file's name carries a hash of the kernels' and the tuner's sources:
-// times of other kernels say nothing about these. MININN_TUNE=off measures nothing, reads nothing and takes the order
-// of the kernel table, the same on every machine with these instructions. Results do not depend on it: all kernels give
-// the same bytes.
+// times of other kernels say nothing about these. What is measured while other programs take the processors away is
+// used and not kept: the next process measures again. MININN_TUNE=off measures nothing, reads nothing and takes the
+// order of the kernel table, the same on every machine with these instructions. Results do not depend on it: all
+// kernels give the same bytes.
 #pragma once
 
 #include <filesystem>
@@ -23,6 +24,16 @@ struct Trial {
   double ms = 0;  // the fastest of several calls, with packed weights
 };
 
+// How long a call took, and whether something else ran on its processors meanwhile.
+struct Reading {
+  double ms = 0;
+  bool disturbed = false;
+};
+// Makes a call and takes its time.
+using Stopwatch = std::function<Reading(const std::function<void()>& call)>;
+// By the clock, and the number of times that Linux took a processor from one of this process's threads.
+Reading time_call(const std::function<void()>& call);
+
 struct KernelChoice {
   const Kernel<QConv2d>* kernel = nullptr;
   // Every candidate alone, fastest first; empty if nothing was measured. After choose_together() the choice may be
@@ -34,8 +45,9 @@ struct KernelChoice {
 // Threads may share one.
 class Tuner {
  public:
-  // Knows what the file holds. No file, or one that cannot be understood, is an empty one.
-  explicit Tuner(std::filesystem::path file);
+  // Knows what the file holds. No file, one that cannot be understood, one of more than 16 MB and what is no regular
+  // file are empty ones.
+  explicit Tuner(std::filesystem::path file, Stopwatch stopwatch = time_call);
 
   // The kernel for calls like `a`, whose data pointers need not be valid except those of w, bias and multiplier. What
   // was measured counts for the processor, the number of threads, the shape, the kernels that accept and the order of
@@ -53,8 +65,8 @@ class Tuner {
                        const std::function<void(size_t, const Kernel<QConv2d>&)>& use,
                        const std::function<double()>& run_ms);
 
-  // Adds what has been measured since to the file; entries of other processes stay. A file that cannot be written is no
-  // error: the next process measures again.
+  // Adds what has been measured since to the file; entries of other processes stay. A file that cannot be written, or
+  // is no regular one, is no error: the next process measures again.
   void save();
 
  private:
@@ -62,8 +74,9 @@ class Tuner {
   static Known read(const std::filesystem::path& file);
 
   std::filesystem::path file_;
+  Stopwatch stopwatch_;
   std::mutex mutex_;
-  Known known_, fresh_;  // fresh: not in the file yet
+  Known known_, fresh_;  // fresh: to be kept, and not in the file yet
 };
 
 // The process's tuner and its file, as the environment says; without tuning, or with a forced kernel (ForceKernel), the

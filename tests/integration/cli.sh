@@ -44,8 +44,7 @@ cmp whole/resnet18.safetensors stopped/resnet18.safetensors || fail "the run res
 say "quantize"
 "$exe" ptq --data synthetic --limit-test 200 --calib 100 --model whole/resnet18.safetensors --out whole --threads 2 > ptq.log
 [ -s whole/resnet18_int8.safetensors ] || fail "ptq wrote no int8 file"
-grep -q "kernels measured" ptq.log && [ -s cache/int8_tuning.*.tsv ] || grep -q "own.direct.scalar" ptq.log ||
-  fail "ptq measured no kernels, or did not remember the times"
+grep -q "kernels measured" ptq.log || grep -q "own.direct.scalar" ptq.log || fail "ptq measured no kernels"
 grep -q '"int8_mac_coverage": 1.0' whole/summary.json || fail "not every MAC is int8"
 
 say "the int8 logits are the same bytes whatever the threads, the batch and the kernel"

@@ -1,8 +1,12 @@
 #include "quant/tuner.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <filesystem>
+#include <functional>
 #include <sstream>
 #include <thread>
 
@@ -15,6 +19,8 @@
 using namespace mininn;
 using namespace mininn::testing;
 using quant::KernelChoice;
+using quant::Reading;
+using quant::Stopwatch;
 using quant::Tuner;
 
 namespace {
@@ -51,6 +57,12 @@ std::vector<std::string> fields(const std::string& text, char separator) {
 }
 size_t lines(const std::filesystem::path& file) { return fields(read_file(file), '\n').size(); }
 
+// All calls take 1 ms, whatever they do and whatever else the machine does.
+Reading steady(const std::function<void()>& call) {
+  call();
+  return {1, false};
+}
+
 }  // namespace
 
 TEST_CASE("the tuner measures every candidate but the reference and takes the fastest") {
@@ -68,26 +80,64 @@ TEST_CASE("the tuner measures every candidate but the reference and takes the fa
   }
 }
 
-TEST_CASE("the tuner does not drop a kernel that another program interrupts") {
+TEST_CASE("no single slow call decides, however slow and whenever it comes") {
   using Kernels = std::vector<Kernel<QConv2d>>;
-  static int calls;
-  calls = 0;
-  static const auto wait = [](int ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); };
+  static bool faster_ran;
   const Kernels all = qconv2d_kernels().kernels(DeviceType::cpu);
   const auto check = [](const QConv2d&) { return Refusal{}; };
   const auto pack = [](const QConv2d&) { return Tensor::zeros({1}, DType::u8); };
-  const Kernels three = {{"own.steady", check, [](const QConv2d&, const ExecContext&) { wait(4); }, pack},
-                         // one call to warm up, two that take longer than they should
-                         {"own.interrupted", check,
-                          [](const QConv2d&, const ExecContext&) { wait(++calls == 2 || calls == 3 ? 10 : 1); }, pack},
+  const Kernels three = {{"own.slower", check, [](const QConv2d&, const ExecContext&) { faster_ran = false; }, pack},
+                         {"own.faster", check, [](const QConv2d&, const ExecContext&) { faster_ran = true; }, pack},
                          all.back()};
   struct Restore {
     const Kernels& kernels;
     ~Restore() { qconv2d_kernels().set(DeviceType::cpu, kernels); }
   } const restore{all};
   qconv2d_kernels().set(DeviceType::cpu, three);
+  for (const double hiccup : {3.0, 28.7, 1000.0})
+    for (int slow = 0; slow < 8; ++slow) {
+      INFO(hiccup << " ms in call " << slow);
+      TempFolder folder;
+      int calls = 0;
+      Tuner tuner(folder / "tuning.tsv", [&](const auto& call) {
+        call();
+        return faster_ran ? Reading{calls++ == slow ? hiccup : 0.29, false} : Reading{0.6, false};
+      });
+      const KernelChoice c = tuner.choose(Conv().a);
+      CHECK(c.kernel->name == "own.faster");
+      CHECK(c.trials[0].ms == 0.29);
+      tuner.save();
+      CHECK(lines(folder / "tuning.tsv") == 1);
+    }
+}
+
+TEST_CASE("what was measured under load is used and not kept") {
+  const Conv conv;
+  if (accepting(conv.a) < 3) return;
   TempFolder folder;
-  CHECK(Tuner(folder / "tuning.tsv").choose(Conv().a).kernel->name == "own.interrupted");
+  const auto file = folder / "tuning.tsv";
+  const auto saved = [&](const Stopwatch& stopwatch) {
+    Tuner tuner(file, stopwatch);
+    const KernelChoice c = tuner.choose(conv.a);
+    CHECK(c.kernel->name == c.trials.at(0).kernel);
+    tuner.save();
+    return std::filesystem::exists(file);
+  };
+  CHECK_FALSE(saved([](const auto&) { return Reading{5, true}; }));
+  double ms = 1;  // no two calls agree
+  CHECK_FALSE(saved([&](const auto&) { return Reading{ms *= 0.7, false}; }));
+  int calls = 0;  // load for a while
+  CHECK(saved([&](const auto&) { return Reading{5, ++calls < 10}; }));
+}
+
+TEST_CASE("a stopwatch takes the time of the call") {
+  bool called = false;
+  const Reading r = quant::time_call([&] {
+    called = true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  });
+  CHECK(called);
+  CHECK(r.ms >= 2);
 }
 
 TEST_CASE("a tuner's file decides for the next process, per shape and number of threads") {
@@ -96,7 +146,7 @@ TEST_CASE("a tuner's file decides for the next process, per shape and number of 
   const Conv conv;
   if (accepting(conv.a) < 3) return;
   {
-    Tuner tuner(file);
+    Tuner tuner(file, steady);
     tuner.choose(conv.a);
     CHECK_FALSE(std::filesystem::exists(file));
     tuner.save();
@@ -106,9 +156,11 @@ TEST_CASE("a tuner's file decides for the next process, per shape and number of 
   const std::string text = read_file(file);
   const auto trials = fields(text.substr(0, text.size() - 1), '\t');  // [0] is the key
   REQUIRE(trials.size() >= 3);
-  write_file(file, trials[0] + '\t' + trials.back() + '\t' + trials[1] + '\n');
+  std::string reversed = trials[0];
+  for (size_t i = trials.size() - 1; i > 0; --i) reversed += '\t' + trials[i];
+  write_file(file, reversed + '\n');
   const std::string loser = fields(trials.back(), ' ')[0];
-  Tuner next(file);
+  Tuner next(file, steady);
   CHECK(next.choose(conv.a).kernel->name == loser);
   next.choose(Conv(12).a);
   const int threads = num_threads();
@@ -124,7 +176,7 @@ TEST_CASE("tuners that save to one file keep each other's entries") {
   const auto file = folder / "tuning.tsv";
   const Conv small, large(12);
   if (accepting(small.a) < 3) return;
-  Tuner a(file), b(file);
+  Tuner a(file, steady), b(file, steady);
   a.choose(small.a);
   b.choose(large.a);
   a.save();
@@ -142,7 +194,7 @@ TEST_CASE("a tuner takes a damaged file, or none that can be written, for an emp
   }
   // A kernel that does not exist, or does not take the call, in the place of a loser.
   if (accepting(conv.a) > 2) {
-    Tuner tuner(file);
+    Tuner tuner(file, steady);
     tuner.choose(conv.a);
     tuner.save();
     const auto trials = fields(fields(read_file(file), '\n')[0], '\t');
@@ -151,19 +203,61 @@ TEST_CASE("a tuner takes a damaged file, or none that can be written, for an emp
       for (const auto& t : Tuner(file).choose(conv.a).trials) CHECK(t.kernel != wrong);
     }
   }
+  // Times that contradict each other or no machine needs, and kernels that are missing or twice there.
+  if (accepting(conv.a) > 2) {
+    Tuner tuner(folder / "good.tsv", steady);
+    tuner.choose(conv.a);
+    tuner.save();
+    const auto good = fields(fields(read_file(folder / "good.tsv"), '\n')[0], '\t');
+    const auto with_times = [&](const std::string& first, const std::string& others) {
+      std::string line = good[0];
+      for (size_t i = 1; i < good.size(); ++i) line += '\t' + fields(good[i], ' ')[0] + ' ' + (i == 1 ? first : others);
+      return line;
+    };
+    std::string twice = good[0];
+    for (size_t i = 1; i < good.size(); ++i) twice += '\t' + good[1];
+    for (const std::string& line : {with_times("9000000", "8"), with_times("7", "9999999999999999"),
+                                    with_times("7", "8x"), with_times("7", "-8"), good[0] + '\t' + good[1], twice}) {
+      INFO(line);
+      write_file(file, line + '\n');
+      const KernelChoice c = Tuner(file, steady).choose(conv.a);
+      for (const auto& t : c.trials) CHECK(t.ms == 1);
+    }
+    write_file(file, with_times("7", "8") + '\n');
+    CHECK(Tuner(file, steady).choose(conv.a).trials[0].ms == 7e-6);
+  }
   write_file(folder / "a_file", "");
   Tuner nowhere(folder / "a_file/tuning.tsv");
   nowhere.choose(conv.a);
   CHECK_NOTHROW(nowhere.save());
 }
 
+TEST_CASE("a tuner takes a pipe, a folder and what never ends for an empty file, and leaves them as they are") {
+  const TempFolder folder;
+  const Conv conv;
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  std::filesystem::create_directory(folder / "folder");
+  std::filesystem::create_symlink("/dev/zero", folder / "device");
+  write_file(folder / "large", std::string((16 << 20) + 1, 'x'));
+  for (const char* name : {"pipe", "folder", "device", "large"}) {
+    INFO(name);
+    const auto type = std::filesystem::status(folder / name).type();
+    Tuner tuner(folder / name, steady);
+    CHECK(tuner.choose(conv.a).kernel != nullptr);
+    tuner.save();
+    CHECK(std::filesystem::status(folder / name).type() == type);
+  }
+  CHECK(std::distance(std::filesystem::directory_iterator(folder.path), {}) == 4);  // nothing is left beside them
+}
+
 TEST_CASE("a tuner stays within the preferred family, and a forced kernel needs none") {
   TempFolder folder;
   Tuner tuner(folder / "tuning.tsv");
   const Conv conv;
-  set_preference(Preference::own);
-  for (const auto& t : tuner.choose(conv.a).trials) CHECK(t.kernel.starts_with("own."));
-  set_preference(Preference::automatic);
+  {
+    const PreferenceGuard own(Preference::own);
+    for (const auto& t : tuner.choose(conv.a).trials) CHECK(t.kernel.starts_with("own."));
+  }
   const ForceKernel force("qconv2d", "own.direct.scalar");
   const KernelChoice c = quant::choose_kernel(conv.a, 0);
   CHECK(c.kernel->name == "own.direct.scalar");
@@ -202,7 +296,7 @@ TEST_CASE("the tuner chooses the kernels of a network's layers by the time of th
     std::vector<KernelChoice> layers{choice("a", 1), choice("a", 1), choice("b", 1), choice("c", 0.001)};
     std::vector<const Kernel<QConv2d>*> used(4, kernels[0]);
     int runs = 0, hopeless = 0, small = 0;
-    Tuner tuner(file);
+    Tuner tuner(file, steady);
     tuner.choose_together(
         layers,
         [&](size_t i, const Kernel<QConv2d>& k) {
@@ -228,8 +322,33 @@ TEST_CASE("the tuner chooses the kernels of a network's layers by the time of th
   // What counts for one network says nothing about another.
   std::vector<KernelChoice> layers{choice("a", 1), choice("b", 1)};
   int runs = 0;
-  Tuner(file).choose_together(
-      layers, [](size_t, const auto&) {}, [&] { return ++runs, 1.0; });
+  Tuner(file, steady)
+      .choose_together(
+          layers, [](size_t, const auto&) {}, [&] { return ++runs, 1.0; });
   CHECK(runs > 0);
   CHECK(layers[0].kernel == kernels[0]);
+}
+
+TEST_CASE("the times of a network under load are used and not kept") {
+  const TempFolder folder;
+  const auto file = folder / "tuning.tsv";
+  const Conv conv;
+  if (accepting(conv.a) < 3) return;
+  std::vector<KernelChoice> layers(1);
+  for (const auto& k : qconv2d_kernels().kernels(DeviceType::cpu))
+    if (!k.check(conv.a) && layers[0].trials.size() < 2) layers[0].trials.push_back({std::string(k.name), 1});
+  layers[0].key = "a";
+  layers[0].kernel = &qconv2d_kernels().select(conv.a, Device::cpu());
+  for (const bool loaded : {true, false}) {
+    Tuner tuner(file, [&](const auto& call) {
+      call();
+      return Reading{1, loaded};
+    });
+    int runs = 0;
+    tuner.choose_together(
+        layers, [](size_t, const auto&) {}, [&] { return ++runs, 10.0; });
+    CHECK(runs > 0);
+    tuner.save();
+    CHECK(std::filesystem::exists(file) == !loaded);
+  }
 }
