@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <charconv>
 #include <cmath>
-#include <cstdlib>
 #include <mutex>
 
 #include "core/parallel.h"
@@ -12,6 +12,30 @@ namespace mininn::quant {
 namespace {
 
 constexpr int64_t kGrain = 1 << 16;  // values per thread below which a second thread costs more than it helps
+
+// The magnitude at which bin `b` of float_counts() begins.
+double float_edge(size_t b) { return double(std::bit_cast<float>(uint32_t(b & 0x7fff) << 16)); }
+
+// The squared error of clipping and rounding to the grid of a range, summed over all values. Rounding to steps makes an
+// error of step^2/12 on average, and near zero of the value itself.
+double noise(const Histogram& h, const Range& r) {
+  const double step = (r.hi - r.lo) / 255;
+  double sum = 0;
+  for (size_t b = 0; b < Histogram::kFloatBins; ++b) {
+    if (h.float_counts()[b] == 0) continue;
+    const double magnitude = (float_edge(b) + float_edge(b + 1)) / 2;
+    const double x = std::clamp(b & 0x8000 ? -magnitude : magnitude, h.lo(), h.hi());
+    const double clipping = x - std::clamp(x, r.lo, r.hi), rounding = std::min(std::abs(x), step / std::sqrt(12.0));
+    sum += double(h.float_counts()[b]) * std::max(clipping * clipping, rounding * rounding);
+  }
+  return sum;
+}
+
+// `chosen`, or the widest range if that makes less than 1/most of its squared error.
+Range guarded(const Histogram& h, const Range& chosen, double most) {
+  const Range widest{h.lo(), h.hi()};
+  return noise(h, chosen) > most * noise(h, widest) ? widest : chosen;
+}
 
 // Mean squared errors of all candidate ranges in constant time each, from prefix sums over the bins (values stand at
 // their bin's centre).
@@ -107,13 +131,23 @@ Range symmetric_clip(const Histogram& h, double threshold) {
   return {std::max(h.lo(), -threshold), std::min(h.hi(), threshold)};
 }
 
-Range percentile_range(const Histogram& h, double percent) {
-  const std::vector<double> counts = absolute(h);
-  const double wanted = double(h.total()) * percent / 100, width = std::max(-h.lo(), h.hi()) / double(counts.size());
+// How many of the first bins hold `wanted` values.
+size_t bins_with(const std::vector<double>& counts, double wanted) {
   double sum = 0;
-  size_t last = 0;
-  while (last < counts.size() && sum < wanted) sum += counts[last++];
-  return symmetric_clip(h, double(last) * width);
+  size_t n = 0;
+  while (n < counts.size() && sum < wanted) sum += counts[n++];
+  return n;
+}
+
+Range percentile_range(const Histogram& h, double percent) {
+  constexpr size_t kFine = 128;  // from this bin on the equal bins are narrower than those of floats
+  const double wanted = double(h.total()) * percent / 100;
+  const std::vector<double> counts = absolute(h);
+  if (const size_t n = bins_with(counts, wanted); n >= kFine)
+    return symmetric_clip(h, double(n) * (std::max(-h.lo(), h.hi()) / double(counts.size())));
+  std::vector<double> magnitudes(Histogram::kFloatBins / 2);
+  for (size_t b = 0; b < Histogram::kFloatBins; ++b) magnitudes[b & 0x7fff] += double(h.float_counts()[b]);
+  return symmetric_clip(h, float_edge(bins_with(magnitudes, wanted)));
 }
 
 Range kl_range(const Histogram& h) {
@@ -153,6 +187,10 @@ Range kl_range(const Histogram& h) {
   return symmetric_clip(h, double(best_t) * width);
 }
 
+void add(std::vector<uint64_t>& to, const std::vector<uint64_t>& counts) {
+  for (size_t b = 0; b < counts.size(); ++b) to[b] += counts[b];
+}
+
 // Maps floats to integers in the same order, with NaN outside the infinities: minimum and maximum of the keys are
 // vector instructions, and both bounds and the check for finite values follow from them.
 int32_t ordered_key(float f) {
@@ -160,6 +198,12 @@ int32_t ordered_key(float f) {
   return bits ^ ((bits >> 31) & 0x7fffffff);
 }
 float from_key(int32_t key) { return std::bit_cast<float>(key ^ ((key >> 31) & 0x7fffffff)); }
+
+// So that it parses back to the same number.
+std::string shortest(double v) {
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof text, v).ptr};
+}
 
 }  // namespace
 
@@ -194,6 +238,7 @@ Histogram::Histogram(float lo, float hi, int bins) : lo_(std::min(lo, 0.0f)), hi
   if (!std::isfinite(lo) || !std::isfinite(hi) || bins < 1)
     throw ValueError(message("a histogram of ", bins, " bins over [", lo, ", ", hi, "]"));
   counts_.resize(size_t(bins));
+  float_counts_.resize(kFloatBins);
 }
 
 void Histogram::observe(const Tensor& x) {
@@ -201,25 +246,29 @@ void Histogram::observe(const Tensor& x) {
   const double scale = hi_ > lo_ ? 1 / bin_width() : 0, last = double(counts_.size() - 1);
   std::mutex mutex;
   parallel_for(int64_t(v.size()), kGrain, [&](int64_t begin, int64_t end) {
-    std::vector<uint64_t> counts(counts_.size());
+    std::vector<uint64_t> counts(counts_.size()), float_counts(kFloatBins);
     uint64_t zeros = 0;
     for (int64_t i = begin; i < end; ++i) {
       const float f = v[size_t(i)];
-      if (f == 0)
+      if (f == 0) {
         ++zeros;
-      else
-        ++counts[size_t(std::clamp((double(f) - double(lo_)) * scale, 0.0, last))];
+        continue;
+      }
+      ++counts[size_t(std::clamp((double(f) - double(lo_)) * scale, 0.0, last))];
+      ++float_counts[std::bit_cast<uint32_t>(f) >> 16];
     }
     const std::lock_guard lock(mutex);
     zeros_ += zeros;
-    for (size_t b = 0; b < counts.size(); ++b) counts_[b] += counts[b];
+    add(counts_, counts);
+    add(float_counts_, float_counts);
   });
 }
 
 void Histogram::merge(const Histogram& o) {
   if (lo_ != o.lo_ || hi_ != o.hi_ || counts_.size() != o.counts_.size())
     throw ValueError(message("histograms over [", lo_, ", ", hi_, "] and [", o.lo_, ", ", o.hi_, "] cannot be merged"));
-  for (size_t b = 0; b < counts_.size(); ++b) counts_[b] += o.counts_[b];
+  add(counts_, o.counts_);
+  add(float_counts_, o.float_counts_);
   zeros_ += o.zeros_;
 }
 
@@ -238,7 +287,7 @@ std::string to_string(const ObserverOptions& o) {
   switch (o.kind) {
     case ObserverKind::minmax: return "minmax";
     case ObserverKind::histogram_mse: return "mse";
-    case ObserverKind::percentile: return message("percentile:", o.percentile);
+    case ObserverKind::percentile: return "percentile:" + shortest(o.percentile);
     case ObserverKind::kl: return "kl";
   }
   return "?";
@@ -251,10 +300,10 @@ ObserverOptions parse_observer(std::string_view text) {
   if (text == "percentile") return percentile();
   constexpr std::string_view kPrefix = "percentile:";
   if (text.starts_with(kPrefix)) {
-    const std::string number(text.substr(kPrefix.size()));
-    char* end = nullptr;
-    const double p = std::strtod(number.c_str(), &end);
-    if (!number.empty() && *end == 0) return percentile(p);
+    double p = 0;
+    const char* const last = text.data() + text.size();
+    const auto [end, error] = std::from_chars(text.data() + kPrefix.size(), last, p);
+    if (error == std::errc() && end == last) return percentile(p);
   }
   throw ValueError(message("observer '", text, "' is none of minmax, mse, kl, percentile, percentile:P"));
 }
@@ -263,9 +312,9 @@ Range choose_range(const Histogram& h, const ObserverOptions& o) {
   if (h.total() == 0) return {0, 0};
   switch (o.kind) {
     case ObserverKind::minmax: return {h.lo(), h.hi()};
-    case ObserverKind::histogram_mse: return mse_range(h);
+    case ObserverKind::histogram_mse: return guarded(h, mse_range(h), 4);  // never where its bins are accurate
     case ObserverKind::percentile: return percentile_range(h, o.percentile);
-    case ObserverKind::kl: return kl_range(h);
+    case ObserverKind::kl: return guarded(h, kl_range(h), 100);
   }
   return {h.lo(), h.hi()};
 }

@@ -14,8 +14,10 @@ QParams affine_u8(double lo, double hi) {
   if (!std::isfinite(lo) || !std::isfinite(hi)) throw ValueError(message("no u8 grid covers [", lo, ", ", hi, "]"));
   lo = std::min(lo, 0.0);
   hi = std::max(hi, 0.0);
-  if (hi - lo < 1e-12) return {1.0f, 0};
+  if (lo == hi) return {1.0f, 0};
   const double scale = (hi - lo) / 255;
+  if (!std::isnormal(float(scale)))
+    throw ValueError(message("no u8 grid covers [", lo, ", ", hi, "]: a step of ", scale, " is no normal float"));
   return {float(scale), int32_t(std::clamp(std::nearbyint(-lo / scale), 0.0, 255.0))};
 }
 
@@ -48,12 +50,16 @@ QWeights quantize_weights(const std::vector<double>& w, const Shape& shape, cons
     }
     out.scale[o] = std::max(top / 127, least_scale[o]);
   }
-  if (!per_channel && channels)
-    std::fill(out.scale.begin(), out.scale.end(), *std::max_element(out.scale.begin(), out.scale.end()));
+  if (channels == 0) return out;
+  const double largest = *std::max_element(out.scale.begin(), out.scale.end());
+  if (largest > 0 && !std::isnormal(float(largest)))
+    throw ValueError(message("no s8 grid covers weights that need a step of ", largest, ": it is no normal float"));
+  if (!per_channel) std::fill(out.scale.begin(), out.scale.end(), largest);
   const std::span<int8_t> codes = out.codes.mutable_data<int8_t>();
   for (size_t o = 0; o < channels; ++o) {
-    if (out.scale[o] < 1e-12) out.scale[o] = 1;
-    out.scale[o] = double(float(out.scale[o]));  // what the file keeps
+    if (out.scale[o] == 0) out.scale[o] = 1;
+    // What the file keeps. A channel that has died among others may have weights too small for a grid of their own.
+    out.scale[o] = double(std::max(float(out.scale[o]), std::numeric_limits<float>::min()));
     for (size_t k = 0; k < size; ++k)
       codes[o * size + k] = int8_t(std::clamp(std::nearbyint(w[o * size + k] / out.scale[o]), -127.0, 127.0));
   }

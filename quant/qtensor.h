@@ -15,7 +15,8 @@ struct QTensor {
 };
 
 // The affine u8 grid that covers [lo, hi] and zero: scale = (max(hi,0) - min(lo,0)) / 255, zero point the code of 0.0.
-// A range narrower than 1e-12 gives scale 1, zero point 0. Throws ValueError for bounds that are not finite.
+// [0, 0] gives scale 1, zero point 0. Throws ValueError for bounds that are not finite, and for a range whose scale is
+// no normal float: below 1e-38 numbers have fewer bits, and a grid no even steps.
 QParams affine_u8(double lo, double hi);
 
 // f32 [N,C,H,W] -> codes: clamp(rne(x / scale) + zero_point, 0, 255), round half to even.
@@ -31,12 +32,13 @@ struct QWeights {
 
 // Rounds `w` [O,...] (row-major values of that shape): scale[o] = max |w[o,:]| / 127, or the largest of them for all
 // channels unless `per_channel`. `least_scale[o]` bounds a scale from below: a channel of tiny weights and a large bias
-// needs a coarse one for its bias to fit the accumulator. A scale below 1e-12 becomes 1. Throws ValueError for weights
-// that are not finite.
+// needs a coarse one for its bias to fit the accumulator. A channel of zeros has scale 1, and none less than the
+// smallest normal float. Throws ValueError for weights that are not finite, and if the largest scale is no normal
+// float.
 QWeights quantize_weights(const std::vector<double>& w, const Shape& shape, const std::vector<double>& least_scale,
                           bool per_channel);
 
-// 10 log10(sum x^2 / sum (x - y)^2) in dB; +inf for equal data.
+// 10 log10(sum x^2 / sum (x - y)^2) in dB; +inf for equal data, otherwise -inf where x is 0 throughout.
 class SignalToNoise {
  public:
   void add(double exact, double quantized) {

@@ -1,13 +1,14 @@
 #include "quant/calibrator.h"
 
-#include <filesystem>
-#include <fstream>
-#include <iterator>
+#include <atomic>
+#include <sstream>
+#include <thread>
 
 #include "core/kernel.h"
 #include "core/parallel.h"
 #include "tests/quant/compiled_nets.h"
 #include "tests/support/catch.h"
+#include "tests/support/comma_locale.h"
 #include "tests/support/files.h"
 #include "tests/support/random_tensors.h"
 
@@ -65,8 +66,7 @@ TEST_CASE("raw images and their normalised form calibrate alike") {
   CHECK(denormalize_images(normalize_images(bytes, kImages), kImages).to_vector() == bytes.to_vector());
 }
 
-TEST_CASE("how it was calibrated is recorded, and the preference for kernels restored") {
-  const Preference before = preference();
+TEST_CASE("how it was calibrated is recorded") {
   Calibrator calib(nn::trace(mlp(1).fn, Tensor::zeros({2, 20})),
                    {.activations = percentile(99.9), .notes = {{"seed", "7"}}});
   calib.observe(Layers(1).input({3, 20}));
@@ -75,7 +75,44 @@ TEST_CASE("how it was calibrated is recorded, and the preference for kernels res
   CHECK(info.at("images") == "7");
   CHECK(info.at("observer") == "percentile:99.9");
   CHECK(info.at("seed") == "7");
+}
+
+TEST_CASE("calibrating leaves other threads' preference for kernels alone") {
+  const Preference before = preference();
+  Calibrator calib(nn::trace(mlp(1).fn, Tensor::zeros({2, 20})));
+  calib.observe(Layers(1).input({4, 20}));
+  std::atomic<int> compiling{2};
+  const auto compile = [&] {
+    calib.compile();
+    --compiling;
+  };
+  std::thread a(compile), b(compile);
+  int changes = 0;
+  while (compiling > 0) changes += preference() != before;
+  a.join();
+  b.join();
+  CHECK(changes == 0);
   CHECK(preference() == before);
+}
+
+TEST_CASE("the compiled file does not depend on the locale") {
+  Calibrator calib(nn::trace(residual(1).fn, Tensor::zeros(residual(1).input)), {.activations = percentile(99.9)});
+  calib.observe(Layers(1).input(with_batch(residual(1).input, 3)));
+  const auto printed = [](const Int8Net& net) {
+    std::ostringstream out;
+    out << net.report();
+    return out.str();
+  };
+  const Int8Net before = calib.compile();
+  const std::string want = file_bytes(before), report = printed(before);
+  const CommaLocale comma;
+  if (!comma) return;
+  const Int8Net net = calib.compile();
+  CHECK(file_bytes(net) == want);
+  const TempFolder folder;
+  net.save(folder / "net");
+  CHECK(file_bytes(Int8Net::load(folder / "net")) == want);
+  CHECK(printed(net) == report);
 }
 
 TEST_CASE("bad calibration data is refused with a reason") {

@@ -6,6 +6,7 @@
 #include "core/parallel.h"
 #include "quant/qtensor.h"
 #include "tests/support/catch.h"
+#include "tests/support/comma_locale.h"
 #include "tests/support/random_tensors.h"
 
 using namespace mininn;
@@ -145,6 +146,41 @@ TEST_CASE("KL keeps a uniform range and cuts a far outlier") {
   CHECK(cut.hi > 0.95);
 }
 
+TEST_CASE("a percentile does not depend on how far away the outliers lie") {
+  for (const double scale : {1.0, -1.0, 3e-7, 5e4})
+    for (const double outlier : {2.0, 1e3, 1e6, 1e15}) {
+      INFO(scale << " " << outlier);
+      std::vector<float> v(100001);
+      for (size_t i = 0; i + 1 < v.size(); ++i) v[i] = float(scale * double(i + 1) / 1e5);
+      v.back() = float(scale * outlier);
+      const Histogram h = histogram_of(v);
+      for (const double p : {1.0, 50.0, 99.9}) {
+        const Range r = choose_range(h, percentile(p));
+        const double exact = std::abs(scale) * p / 100, most = exact * (1 + 1.0 / 128) + 2e-5 * std::abs(scale);
+        CHECK(std::max(-r.lo, r.hi) >= 0.999 * exact);
+        CHECK(std::max(-r.lo, r.hi) <= std::max(most, outlier < 10 ? exact + 2 * h.bin_width() : 0));
+      }
+    }
+}
+
+TEST_CASE("no range costs much against the widest one") {
+  const auto decibel = [](const std::vector<float>& v, const Range& r) {
+    double signal = 0;
+    for (const float x : v) signal += double(x) * double(x);
+    return 10 * std::log10(signal / double(v.size()) / error(v, r));
+  };
+  // What KL clips of few values, and where the outlier leaves all others in one bin of the histogram.
+  std::vector<float> outlier(1 << 18, 1e-5f);
+  for (size_t i = 0; i < outlier.size(); ++i) outlier[i] *= float(i % 1000);
+  outlier[7] = 1000;
+  for (const auto& v : {std::vector<float>{1, -3}, {1, 2, 40}, {-0.1f, 5, 5, 5}, {1e-6f, 1e6f}, outlier}) {
+    const Histogram h = histogram_of(v);
+    const double widest = std::min(decibel(v, {h.lo(), h.hi()}), 55.0);  // a few values may fit their grid by chance
+    CHECK(decibel(v, choose_range(h, kl())) > widest - 21);
+    CHECK(decibel(v, choose_range(h, histogram_mse())) > widest - 7);
+  }
+}
+
 TEST_CASE("zero, constant and tiny data give usable grids") {
   for (const ObserverOptions& o : {minmax(), histogram_mse(), percentile(), kl()}) {
     INFO(to_string(o));
@@ -155,17 +191,25 @@ TEST_CASE("zero, constant and tiny data give usable grids") {
     CHECK(negative.hi == 0);
     CHECK(error({-5}, negative) < 1e-3);
     const Range tiny = choose_range(histogram_of({1e-30f, 2e-30f}), o);
-    CHECK(affine_u8(tiny.lo, tiny.hi) == QParams{});
+    CHECK(error({1e-30f, 2e-30f}, tiny) < 1e-64);
   }
 }
 
 TEST_CASE("observers have names that parse back") {
-  for (const ObserverOptions& o : {minmax(), histogram_mse(), percentile(99.9), kl()}) {
+  for (const ObserverOptions& o : {minmax(), histogram_mse(), percentile(99.9), percentile(99.999999), kl()}) {
     const ObserverOptions back = parse_observer(to_string(o));
     CHECK(back.kind == o.kind);
     CHECK(back.percentile == o.percentile);
   }
   CHECK(parse_observer("percentile").percentile == 99.999);
-  for (const char* bad : {"", "max", "percentile:", "percentile:x", "percentile:101"})
+  for (const char* bad : {"", "max", "percentile:", "percentile:x", "percentile:9,5", "percentile:101"})
     CHECK_THROWS_AS(parse_observer(bad), ValueError);
+}
+
+TEST_CASE("the names of observers do not depend on the locale") {
+  const CommaLocale comma;
+  if (!comma) return;
+  CHECK(to_string(percentile(99.9)) == "percentile:99.9");
+  CHECK(parse_observer("percentile:99.9").percentile == 99.9);
+  CHECK_THROWS_AS(parse_observer("percentile:99,9"), ValueError);
 }

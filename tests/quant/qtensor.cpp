@@ -31,9 +31,19 @@ TEST_CASE("the u8 grid covers its range and represents zero exactly") {
 
 TEST_CASE("ranges without extent or sense") {
   CHECK(affine_u8(0, 0) == QParams{1.0f, 0});
-  CHECK(affine_u8(-1e-14, 1e-14) == QParams{1.0f, 0});
   CHECK_THROWS_AS(affine_u8(0, INFINITY), ValueError);
   CHECK_THROWS_AS(affine_u8(NAN, 1), ValueError);
+}
+
+TEST_CASE("the u8 grid is as good for tiny and for huge numbers, as long as its step is a normal float") {
+  for (const double unit : {1e-35, 1e-20, 1e-14, 1.0, 1e20, 1e38}) {
+    INFO(unit);
+    const QParams q = affine_u8(-unit, 3 * unit);
+    CHECK(double(q.scale) == Approx(4 * unit / 255));
+    CHECK(q.zero_point == 64);
+  }
+  for (const auto& [lo, hi] : {std::pair{0.0, 1e-38}, {-1e-45, 0.0}, {-1e45, 1e45}, {-1e308, 1e308}})
+    CHECK_THROWS_AS(affine_u8(lo, hi), ValueError);
 }
 
 TEST_CASE("quantize and dequantize err by half a step at most") {
@@ -62,6 +72,22 @@ TEST_CASE("a channel's scale can be bounded from below; weights must be finite")
   CHECK(q.scale[0] == 0.5);
   CHECK(q.codes.to_vector() == std::vector<double>{2, 127});
   CHECK_THROWS_AS(quantize_weights({NAN, 1}, {2, 1}, {0, 0}, true), ValueError);
+}
+
+TEST_CASE("tiny and huge weights have scales of their own") {
+  for (const double unit : {1e-35, 1e-13, 1e38}) {
+    INFO(unit);
+    const QWeights q = quantize_weights({0.5 * unit, -2 * unit, 0, 0}, {2, 2}, {0, 0}, true);
+    CHECK(q.codes.to_vector() == std::vector<double>{32, -127, 0, 0});
+    CHECK(q.scale[0] == Approx(2 * unit / 127));
+    CHECK(q.scale[1] == 1);
+  }
+  CHECK_THROWS_AS(quantize_weights({1e-40, -1e-39}, {2, 1}, {0, 0}, true), ValueError);
+  CHECK_THROWS_AS(quantize_weights({1, 1e300}, {2, 1}, {0, 0}, true), ValueError);
+  // A channel that has died beside another one.
+  const QWeights q = quantize_weights({1, 1e-42}, {2, 1}, {0, 0}, true);
+  CHECK(q.codes.to_vector() == std::vector<double>{127, 0});
+  CHECK(std::isnormal(float(q.scale[1])));
 }
 
 TEST_CASE("signal to noise in decibel") {
