@@ -321,6 +321,7 @@ std::vector<FileItem> int8_file_items(const std::filesystem::path& path) {
 void Int8Net::save(const std::filesystem::path& path) const { save_int8(path, *model_); }
 
 Int8Net Int8Net::load(const std::filesystem::path& path, Int8NetOptions options) {
+  check_settings(options);  // what is not the file's fault
   Int8Model model = load_int8(path);
   try {
     return Int8Net(std::move(model), options);

@@ -408,8 +408,16 @@ struct Int8Net::Program {
   }
 };
 
-Int8Net::Int8Net(Int8Model model, Int8NetOptions options) : options_(options) {
+void Int8Net::check_settings(const Int8NetOptions& options) {
   if (options.slice < 1) throw ValueError(message("int8 net: a slice of ", options.slice, " images"));
+  // Each looks at its environment variable.
+  num_threads();
+  preference();
+  process_tuner();
+}
+
+Int8Net::Int8Net(Int8Model model, Int8NetOptions options) : options_(options) {
+  check_settings(options);
   model.validate();
   model_ = std::make_shared<const Int8Model>(std::move(model));
   repack();

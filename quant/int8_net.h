@@ -50,6 +50,9 @@ class Int8Net {
   friend class Int8Stepper;
   struct Program;
 
+  // Throws ValueError for what is wrong with the options or the environment, whatever the model.
+  static void check_settings(const Int8NetOptions& options);
+
   std::shared_ptr<const Int8Model> model_;
   Int8NetOptions options_;
   std::shared_ptr<const Program> program_;

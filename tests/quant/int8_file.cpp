@@ -1,5 +1,6 @@
 #include "quant/int8_file.h"
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -51,6 +52,15 @@ TEST_CASE("a net survives its file bit for bit") {
       loaded.save(file.path);
       CHECK(file.read() == bytes);
     }
+}
+
+TEST_CASE("wrong options and settings are not blamed on the file") {
+  const Scratch file;
+  small_net().save(file.path);
+  CHECK_THROWS_AS(Int8Net::load(file.path, {.slice = 0}), ValueError);
+  ::setenv("MININN_TUNE", "sometimes", 1);
+  CHECK_THROWS_AS(Int8Net::load(file.path), ValueError);
+  ::setenv("MININN_TUNE", "off", 1);
 }
 
 TEST_CASE("the itemised sizes add up to the file's") {
