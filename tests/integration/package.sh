@@ -12,6 +12,7 @@ cmake --install "$build" --prefix "$dir/first" > "$dir/log"
 mv "$dir/first" "$dir/moved"
 cp -r "$source/examples/consumer" "$dir/consumer"
 cd "$dir"
+export MININN_CACHE_DIR="$dir/cache"
 if grep -rnF -e "$source" -e "$build" -e "$(realpath "$source/third_party")" moved --include='*.cmake'; then
   fail "the installed package names its source or build tree"
 fi
