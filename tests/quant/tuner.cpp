@@ -334,11 +334,9 @@ TEST_CASE("the times of a network under load are used and not kept") {
   const auto file = folder / "tuning.tsv";
   const Conv conv;
   if (accepting(conv.a) < 3) return;
-  std::vector<KernelChoice> layers(1);
+  std::vector<KernelChoice> layers{{&qconv2d_kernels().select(conv.a, Device::cpu()), {}, "a"}};
   for (const auto& k : qconv2d_kernels().kernels(DeviceType::cpu))
     if (!k.check(conv.a) && layers[0].trials.size() < 2) layers[0].trials.push_back({std::string(k.name), 1});
-  layers[0].key = "a";
-  layers[0].kernel = &qconv2d_kernels().select(conv.a, Device::cpu());
   for (const bool loaded : {true, false}) {
     Tuner tuner(file, [&](const auto& call) {
       call();
