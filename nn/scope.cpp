@@ -26,6 +26,10 @@ ParamStore::ParamStore(Device device, uint64_t seed, DType dtype)
     throw DTypeError(message("nn::ParamStore: parameters are f32 or f64, not ", name(dtype)));
 }
 
+ParamStore::ParamStore(Device device, Source source, DType dtype) : ParamStore(device, 0, dtype) {
+  source_ = std::move(source);
+}
+
 Scope ParamStore::root() { return Scope(*this); }
 
 std::vector<Tensor> ParamStore::trainable() const {
@@ -47,6 +51,17 @@ int64_t ParamStore::count() const {
   return n;
 }
 
+Tensor ParamStore::start(const std::string& path, const Shape& shape, DType dtype,
+                         const std::function<void(Tensor&)>& fill) const {
+  const Tensor given = source_ ? source_(path, shape, dtype) : Tensor();
+  Tensor t = Tensor::empty(shape, dtype);
+  if (given)
+    t.copy_from(given);
+  else
+    fill(t);
+  return t;
+}
+
 Tensor ParamStore::adopt(const std::string& path, Tensor t) {
   if (find(path)) throw ValueError(message("nn::ParamStore: \"", path, "\" exists already"));
   t.set_name(path);
@@ -59,22 +74,26 @@ Scope Scope::operator/(std::string_view name) const { return Scope(*store_, join
 Tensor Scope::parameter(std::string_view name, const Shape& shape, const Init& init) const {
   const std::string path = join(path_, name);
   if (!init) throw ValueError(message("nn::Scope: \"", path, "\" has no initialisation"));
-  std::vector<double> values = host_vector<double>(numel(shape));
-  Generator g(store_->seed(), fnv1a(path));
-  init(values, shape, g);
-  Tensor t = Tensor::empty(shape, store_->dtype());
-  t.copy_from(Tensor::from(values, shape));
+  Tensor t = store_->start(path, shape, store_->dtype(), [&](Tensor& empty) {
+    std::vector<double> values = host_vector<double>(numel(shape));
+    Generator g(store_->seed(), fnv1a(path));
+    init(values, shape, g);
+    empty.copy_from(Tensor::from(values, shape));
+  });
   t = store_->adopt(path, t.to(store_->device()));
   t.set_requires_grad(true);
   return t;
 }
 
 Tensor Scope::buffer(std::string_view name, const Shape& shape, double value) const {
-  return store_->adopt(join(path_, name), Tensor::full(shape, value, store_->dtype(), store_->device()));
+  const std::string path = join(path_, name);
+  const Tensor t = store_->start(path, shape, store_->dtype(), [&](Tensor& empty) { empty.fill(value); });
+  return store_->adopt(path, t.to(store_->device()));
 }
 
 Tensor Scope::counter(std::string_view name) const {
-  return store_->adopt(join(path_, name), Tensor::zeros({}, DType::i64));
+  const std::string path = join(path_, name);
+  return store_->adopt(path, store_->start(path, {}, DType::i64, [](Tensor& empty) { empty.fill(0); }));
 }
 
 }  // namespace mininn::nn

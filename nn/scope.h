@@ -29,6 +29,10 @@ class ParamStore {
   // Every parameter is drawn from a generator that depends on (seed, path) alone, so neither the order of construction
   // nor an added layer changes what the others start from. `dtype` is that of parameters and floating buffers.
   explicit ParamStore(Device device = Device::cpu(), uint64_t seed = 0, DType dtype = DType::f32);
+  // What a parameter or buffer starts from instead of its initial value: the tensor of a path, of this shape, that
+  // converts to this dtype. It is asked before anything is allocated and throws if it has none.
+  using Source = std::function<Tensor(const std::string& path, const Shape& shape, DType dtype)>;
+  ParamStore(Device device, Source source, DType dtype = DType::f32);
   // Modules and scopes refer to their store.
   ParamStore(const ParamStore&) = delete;
   ParamStore& operator=(const ParamStore&) = delete;
@@ -54,12 +58,16 @@ class ParamStore {
 
  private:
   friend class Scope;
+  // A new tensor on the CPU with the source's values, or with what `fill` writes where there is no source.
+  Tensor start(const std::string& path, const Shape& shape, DType dtype,
+               const std::function<void(Tensor&)>& fill) const;
   // Names the tensor and keeps it. Throws ValueError if the path is taken.
   Tensor adopt(const std::string& path, Tensor t);
 
   Device device_;
   uint64_t seed_;
   DType dtype_;
+  Source source_;
   std::shared_ptr<bool> training_;
   std::vector<Tensor> all_;
 };

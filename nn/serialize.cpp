@@ -1,13 +1,7 @@
 #include "nn/serialize.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <atomic>
 #include <bit>
-#include <cerrno>
-#include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -190,58 +184,6 @@ std::optional<uint64_t> byte_size(const Shape& shape, DType dtype) {
 
 // --- writing ---
 
-// A file descriptor of a temporary file that vanishes unless it is renamed to its destination.
-class AtomicFile {
- public:
-  explicit AtomicFile(const fs::path& path) : path_(path) {
-    static std::atomic<unsigned> counter{0};
-    do {
-      temporary_ = message(path.string(), ".", ::getpid(), "-", counter++, ".tmp");
-      fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    } while (fd_ < 0 && errno == EEXIST);
-    if (fd_ < 0) fail("cannot create a temporary file beside it");
-  }
-  ~AtomicFile() {
-    if (fd_ >= 0) ::close(fd_);
-    if (!temporary_.empty()) ::unlink(temporary_.c_str());
-  }
-  AtomicFile(const AtomicFile&) = delete;
-  AtomicFile& operator=(const AtomicFile&) = delete;
-
-  void write(const void* data, size_t bytes) {
-    for (const char* p = static_cast<const char*>(data); bytes;) {
-      const ssize_t n = ::write(fd_, p, bytes);
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) fail(message("cannot write byte ", written_));
-      p += n;
-      bytes -= size_t(n);
-      written_ += size_t(n);
-    }
-  }
-
-  // Everything reaches the disk before the name does.
-  void commit() {
-    if (::fsync(fd_) != 0) fail("cannot flush it to the disk");
-    const int fd = std::exchange(fd_, -1);
-    if (::close(fd) != 0) fail("cannot close it");
-    if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot rename the temporary file");
-    temporary_.clear();
-    const fs::path folder = path_.has_parent_path() ? path_.parent_path() : fs::path(".");
-    if (const int dir = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); dir >= 0) {
-      ::fsync(dir);  // makes the rename durable; a file system that cannot do that has still done the rename
-      ::close(dir);
-    }
-  }
-
- private:
-  [[noreturn]] void fail(const std::string& what) const { bad_file(path_, what + ": " + std::strerror(errno)); }
-
-  fs::path path_;
-  std::string temporary_;
-  int fd_ = -1;
-  size_t written_ = 0;
-};
-
 // On the CPU and row-major.
 Tensor dense(const Tensor& t) {
   const Tensor cpu = t.detach().to(Device::cpu());
@@ -254,11 +196,8 @@ Tensor dense(const Tensor& t) {
 }  // namespace
 
 SafeTensors SafeTensors::read(const fs::path& path) {
-  std::error_code error;
-  const uint64_t file_size = fs::file_size(path, error);
-  if (error) bad_file(path, "cannot be opened: " + error.message());
-  const File in = open_file(path, "rb");
-  if (!in) bad_file(path, "cannot be opened");
+  const File in = open_regular_file(path);
+  const uint64_t file_size = mininn::file_size(in.get());
   const auto take = [&](void* to, uint64_t bytes) { return std::fread(to, 1, size_t(bytes), in.get()) == bytes; };
 
   uint64_t header_size = 0;
@@ -371,26 +310,51 @@ void load_safetensors(const fs::path& path, ParamStore& params, const LoadOption
   load_parameters(SafeTensors::read(path), params, o, path.string());
 }
 
+namespace {
+
+// What keeps a tensor of a file from becoming a parameter of this name, shape and dtype; empty if nothing does.
+std::string misfit(const Tensor& t, std::string_view parameter, const Shape& shape, DType dtype) {
+  if (!t) return message("missing: ", parameter);
+  const bool convertible = t.dtype() == dtype || (is_floating(t.dtype()) && is_floating(dtype));
+  if (t.shape() == shape && convertible) return {};
+  return message(parameter, " is ", name(t.dtype()), t.shape(), ", the network needs ", name(dtype), shape);
+}
+
+// A sentence with the first few problems.
+[[noreturn]] void fail_to_fit(std::string_view source, const std::vector<std::string>& problems) {
+  constexpr size_t kShown = 4;
+  std::string text = message(source, " does not fit the network");
+  for (size_t i = 0; i < std::min(problems.size(), kShown); ++i) text += (i == 0 ? ": " : "; ") + problems[i];
+  if (problems.size() > kShown) text += message("; and ", problems.size() - kShown, " more");
+  throw FileError(text);
+}
+
+}  // namespace
+
+ParamStore::Source values_of(const SafeTensors& file, std::string source) {
+  std::map<std::string, Tensor, std::less<>> found(file.tensors.begin(), file.tensors.end());
+  return [found = std::move(found), source = std::move(source)](const std::string& path, const Shape& shape, DType t) {
+    const auto it = found.find(path);
+    const Tensor value = it == found.end() ? Tensor() : it->second;
+    if (const std::string problem = misfit(value, path, shape, t); !problem.empty()) fail_to_fit(source, {problem});
+    return value;
+  };
+}
+
 void load_parameters(const SafeTensors& file, ParamStore& params, const LoadOptions& o, std::string_view source) {
-  std::string problems;
+  std::vector<std::string> problems;
   std::map<std::string_view, const Tensor*> found;
   for (const auto& [name, t] : file.tensors) {
     found[name] = &t;
-    if (o.strict && !params.find(name)) problems += message("\n  unexpected: ", name);
+    if (o.strict && !params.find(name)) problems.push_back(message("unexpected: ", name));
   }
   for (const Tensor& p : params.all()) {
     const auto it = found.find(p.name());
-    if (it == found.end()) {
-      if (o.strict) problems += message("\n  missing: ", p.name());
-      continue;
-    }
-    const Tensor& t = *it->second;
-    const bool convertible = t.dtype() == p.dtype() || (is_floating(t.dtype()) && is_floating(p.dtype()));
-    if (t.shape() != p.shape() || !convertible)
-      problems += message("\n  ", p.name(), " is ", name(t.dtype()), t.shape(), ", the network needs ", name(p.dtype()),
-                          p.shape());
+    if (it == found.end() && !o.strict) continue;
+    std::string problem = misfit(it == found.end() ? Tensor() : *it->second, p.name(), p.shape(), p.dtype());
+    if (!problem.empty()) problems.push_back(std::move(problem));
   }
-  if (!problems.empty()) throw FileError(message(source, " does not fit the network:", problems));
+  if (!problems.empty()) fail_to_fit(source, problems);
   for (Tensor p : params.all())
     if (const auto it = found.find(p.name()); it != found.end()) p.copy_from(*it->second);
 }

@@ -29,7 +29,7 @@ struct SafeTensors {
 
   // Equal content gives equal bytes, whatever the order in `tensors`. The file appears whole or not at all: the bytes
   // go to a temporary file beside it, which is then renamed; after a failure (full disk, no permission) an old file is
-  // untouched. Throws FileError, also for a duplicate name.
+  // untouched. Links are followed, and a device or a FIFO is written to. Throws FileError, also for a duplicate name.
   void write(const std::filesystem::path& path) const;
 
   // The tensor called `name`; undefined if there is none.
@@ -46,11 +46,15 @@ struct LoadOptions {
 // Parameters and buffers by their paths.
 void save_safetensors(const std::filesystem::path& path, const ParamStore& params,
                       std::map<std::string, std::string> metadata = {});
-// Overwrites `params` with the file's tensors; floating dtypes are converted. Throws FileError listing what is missing,
-// unexpected or of another shape; then `params` is unchanged.
+// Overwrites `params` with the file's tensors; floating dtypes are converted. Throws FileError naming what is missing,
+// unexpected or of another shape (the first few); then `params` is unchanged.
 void load_safetensors(const std::filesystem::path& path, ParamStore& params, const LoadOptions& o = {});
 // The same from a file already read; `source` is its name in messages.
 void load_parameters(const SafeTensors& file, ParamStore& params, const LoadOptions& o = {},
                      std::string_view source = "checkpoint");
+// For a ParamStore whose values are a file's: building a network takes no more than the file holds, because every
+// tensor is compared with what the network asks for before that is made. Asking throws FileError for a tensor that is
+// missing or of another shape; `source` is the file's name there. load_parameters() then finds what is left over.
+ParamStore::Source values_of(const SafeTensors& file, std::string source);
 
 }  // namespace mininn::nn

@@ -1,6 +1,7 @@
 #include "nn/serialize.h"
 
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <csignal>
 #include <cstring>
@@ -185,6 +186,8 @@ TEST_CASE("headers that lie are refused by name") {
   CHECK(refusal(folder / "bad", "").find("has 0 bytes") != std::string::npos);
   CHECK_THROWS_AS(nn::SafeTensors::read(folder / "absent"), FileError);
   CHECK_THROWS_AS(nn::SafeTensors::read(folder.path), FileError);
+  REQUIRE(::mkfifo((folder / "fifo").c_str(), 0600) == 0);
+  CHECK_THROWS_WITH(nn::SafeTensors::read(folder / "fifo"), Catch::Contains("fifo: is not a regular file"));
 }
 
 TEST_CASE("a failed write leaves the old file and nothing else") {
@@ -218,6 +221,13 @@ TEST_CASE("a failed write leaves the old file and nothing else") {
   SECTION("when a name is no text") {
     const Tensor t = Tensor::zeros({1});
     CHECK_THROWS_AS((nn::SafeTensors{.metadata = {}, .tensors = {{"\xff", t}}}.write(folder / "f")), FileError);
+  }
+  SECTION("when it goes through a link") {
+    fs::create_symlink("f", folder / "link");
+    CHECK_THROWS_AS((nn::SafeTensors{.metadata = {{"\xff", ""}}, .tensors = {}}.write(folder / "link")), FileError);
+    sample().write(folder / "link");
+    CHECK(fs::is_symlink(folder / "link"));
+    fs::remove(folder / "link");
   }
   SECTION("when the folder does not exist") { CHECK_THROWS_AS(sample().write(folder / "absent" / "f"), FileError); }
   CHECK(read_file(folder / "f") == old);
@@ -268,6 +278,31 @@ TEST_CASE("a network's parameters and buffers survive a round trip") {
   CHECK(b.find("layer.weight").requires_grad());
 }
 
+TEST_CASE("a network made from a file has its values, and nothing is made that the file has not") {
+  nn::ParamStore saved(Device::cpu(), 0, DType::f64);
+  build(saved, 3);
+  saved.find("layer.count").fill(5);
+  nn::SafeTensors file;
+  for (const Tensor& t : saved.all()) file.tensors.emplace_back(t.name(), t);
+
+  nn::ParamStore loaded(Device::cpu(), nn::values_of(file, "f"));
+  build(loaded, 0);
+  for (const Tensor& t : saved.all()) CHECK(loaded.find(t.name()).to_vector() == t.to_vector());
+  CHECK(loaded.find("layer.weight").requires_grad());
+  CHECK(loaded.find("layer.weight").dtype() == DType::f32);
+  CHECK(loaded.find("layer.weight").storage() != file.find("layer.weight").storage());
+
+  nn::ParamStore other(Device::cpu(), nn::values_of(file, "f"));
+  const nn::Scope s = other.root() / "layer";
+  constexpr int64_t kHuge = int64_t{1} << 30;  // elements in each direction: making it would fail otherwise
+  const auto never = [](std::span<double>, const Shape&, Generator&) { FAIL("initialised"); };
+  CHECK_THROWS_WITH(s.parameter("weight", {kHuge, kHuge}, never), Catch::Contains("f does not fit the network: layer"));
+  CHECK_THROWS_WITH(s.parameter("bias", {kHuge, kHuge}, never), Catch::Contains("missing: layer.bias"));
+  CHECK_THROWS_WITH(s.buffer("mean", {kHuge}, 0), Catch::Contains("layer.mean is f64[2]"));
+  CHECK_THROWS_WITH(s.counter("mean"), Catch::Contains("the network needs i64[]"));
+  CHECK(other.all().empty());
+}
+
 TEST_CASE("what does not fit the network is listed, and nothing is loaded") {
   nn::ParamStore params;
   build(params, 3);
@@ -289,4 +324,10 @@ TEST_CASE("what does not fit the network is listed, and nothing is loaded") {
 
   f.tensors[1].second = Tensor::zeros({2}, DType::i8);
   CHECK(load_failure(f, params).find("layer.mean is i8[2]") != std::string::npos);
+
+  for (int i = 0; i < 1000; ++i) f.tensors.emplace_back("extra" + std::to_string(i), Tensor::zeros({1}));
+  const std::string many = load_failure(f, params);
+  CHECK(many.find("; and ") != std::string::npos);
+  CHECK(many.size() < 200);
+  CHECK(many.find('\n') == std::string::npos);
 }
