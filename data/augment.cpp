@@ -1,6 +1,7 @@
 #include "data/augment.h"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <numeric>
 #include <vector>
@@ -61,24 +62,33 @@ void augment_image(const uint8_t* in, int height, int width, const Augmentation&
   }
 }
 
+void check(const char* op, const AugmentOptions& o, int64_t height, int64_t width) {
+  constexpr int64_t kLargest = 1 << 24;  // ints take what is computed from it
+  const int64_t edge = std::min(height, width);
+  if (edge < 1 || std::max(height, width) > kLargest || o.crop_padding < 0 || o.crop_padding >= edge || o.cutout < 0 ||
+      o.cutout > 2 * kLargest)
+    throw ValueError(message(op, ": crop padding ", o.crop_padding, " and cutout ", o.cutout, " do not fit images of ",
+                             height, " x ", width));
+}
+
 void check(const char* op, const Tensor& images, const AugmentOptions& o, const Normalization& norm) {
   if (images.rank() != 4 || images.size(1) != 3)
     throw ShapeError(message(op, ": images are ", images.shape(), ", expected [N,3,H,W]"));
   if (images.dtype() != DType::u8)
     throw DTypeError(message(op, ": images are ", name(images.dtype()), ", expected u8"));
   if (!images.is_contiguous()) throw ShapeError(message(op, ": images ", images.shape(), " are not contiguous"));
-  const int64_t edge = std::min(images.size(2), images.size(3));
-  if (o.crop_padding < 0 || o.crop_padding >= edge || o.cutout < 0)
-    throw ValueError(message(op, ": crop padding ", o.crop_padding, " and cutout ", o.cutout, " do not fit images ",
-                             images.shape()));
-  for (const float s : norm.std)
-    if (!(s > 0)) throw ValueError(message(op, ": a standard deviation of ", s, " cannot be divided by"));
+  check(op, o, images.size(2), images.size(3));
+  for (size_t c = 0; c < 3; ++c)
+    if (!(norm.std[c] > 0 && std::isfinite(norm.std[c]) && std::isfinite(norm.mean[c])))
+      throw ValueError(message(op, ": colours of mean ", norm.mean[c], " and standard deviation ", norm.std[c],
+                               " cannot be normalised"));
 }
 
 }  // namespace
 
 Augmentation draw_augmentation(const AugmentOptions& o, int height, int width, uint64_t seed, int64_t epoch,
                                int64_t index) {
+  check("draw_augmentation", o, height, width);
   const auto bits = philox(kAugmentStream + uint64_t(epoch), uint64_t(index), seed);
   Augmentation a;
   a.dy = scaled(bits[0], 2 * o.crop_padding + 1) - o.crop_padding;

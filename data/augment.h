@@ -38,11 +38,13 @@ struct Augmentation {
   int cut_y0 = 0, cut_y1 = 0, cut_x0 = 0, cut_x1 = 0;  // half-open rectangle that is cut out, inside the image
 };
 // The augmentation of image `index` in `epoch`: a pure function of its arguments, whatever the batch or the thread.
+// Throws ValueError for options that do not fit such an image.
 Augmentation draw_augmentation(const AugmentOptions& o, int height, int width, uint64_t seed, int64_t epoch,
                                int64_t index);
 
 // f32 [B,3,H,W], channels-last: images `indices` of u8 [N,3,H,W], augmented and normalised. Not differentiable. Throws
-// ShapeError, DTypeError, ValueError (an index outside the images, negative options, a padding as large as the image).
+// ShapeError, DTypeError, ValueError (an index outside the images, negative options, a padding as large as the image, a
+// normalisation that is not finite).
 Tensor augment(const Tensor& images, std::span<const int64_t> indices, const AugmentOptions& o,
                const Normalization& norm, uint64_t seed, int64_t epoch);
 

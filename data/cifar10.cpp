@@ -1,12 +1,13 @@
 #include "data/cifar10.h"
 
-#include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "core/sha256.h"
 
 namespace mininn::data {
@@ -19,32 +20,29 @@ constexpr int64_t kPixels = 3 * 32 * 32;
 constexpr int64_t kRecordBytes = 1 + kPixels;
 constexpr int64_t kFileBytes = kRecords * kRecordBytes;
 
-struct File {
+struct Part {
   const char* name;
   const char* sha256;
 };
-constexpr File kTrainFiles[] = {
+constexpr Part kTrainFiles[] = {
     {"data_batch_1.bin", "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5"},
     {"data_batch_2.bin", "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed"},
     {"data_batch_3.bin", "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67"},
     {"data_batch_4.bin", "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48"},
     {"data_batch_5.bin", "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add"},
 };
-constexpr File kTestFile = {"test_batch.bin", "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"};
+constexpr Part kTestFile = {"test_batch.bin", "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"};
 
-std::vector<uint8_t> read_file(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw FileError(message(path.string(), ": cannot be opened: ", std::strerror(errno)));
-  std::vector<uint8_t> bytes(size_t(kFileBytes) + 1);  // one more than expected, to see that there is no more
-  in.read(reinterpret_cast<char*>(bytes.data()), std::streamsize(bytes.size()));
-  const int64_t got = in.gcount();
-  if (in.bad() || (!in.eof() && got < kFileBytes))
-    throw FileError(message(path.string(), ": reading failed at byte ", got));
+std::string read_part(const fs::path& path) {
+  const File in = open_regular_file(path);
+  std::string bytes =
+      read_all(in.get(), size_t(kFileBytes) + 1);  // one more than expected, to see that there is no more
+  const auto got = int64_t(bytes.size());
+  if (std::ferror(in.get())) throw FileError(message(path.string(), ": reading failed at byte ", got));
   if (got != kFileBytes)
     throw FileError(message(path.string(),
                             ": is not a CIFAR-10 file: ", got > kFileBytes ? "more than " : "ends at byte ",
                             got > kFileBytes ? kFileBytes : got, ", expected ", kFileBytes, " bytes"));
-  bytes.pop_back();
   return bytes;
 }
 
@@ -69,7 +67,7 @@ std::optional<fs::path> find_cifar10(const std::optional<fs::path>& given) {
 }
 
 Dataset load_cifar10(const fs::path& dir, Split split) {
-  const std::span<const File> files = split == Split::train ? std::span(kTrainFiles) : std::span(&kTestFile, 1);
+  const std::span<const Part> files = split == Split::train ? std::span(kTrainFiles) : std::span(&kTestFile, 1);
   const int64_t n = int64_t(files.size()) * kRecords;
   Dataset d{Tensor::empty({n, 3, 32, 32}, DType::u8),
             Tensor::empty({n}, DType::i64),
@@ -77,10 +75,10 @@ Dataset load_cifar10(const fs::path& dir, Split split) {
             dir.string()};
   uint8_t* image = d.images.mutable_data<uint8_t>().data();
   int64_t* label = d.labels.mutable_data<int64_t>().data();
-  for (const File& file : files) {
-    const std::vector<uint8_t> bytes = read_file(dir / file.name);
+  for (const Part& file : files) {
+    const std::string bytes = read_part(dir / file.name);
     for (int64_t i = 0; i < kRecords; ++i, image += kPixels) {
-      const uint8_t* record = bytes.data() + i * kRecordBytes;
+      const auto* record = reinterpret_cast<const uint8_t*>(bytes.data()) + i * kRecordBytes;
       if (record[0] >= d.classes.size())
         throw FileError(message((dir / file.name).string(), ": byte ", i * kRecordBytes, ": label ", int(record[0]),
                                 " of record ", i, " is not in 0..9"));
@@ -92,10 +90,11 @@ Dataset load_cifar10(const fs::path& dir, Split split) {
 }
 
 void verify_cifar10(const fs::path& dir) {
-  std::vector<File> files(std::begin(kTrainFiles), std::end(kTrainFiles));
+  std::vector<Part> files(std::begin(kTrainFiles), std::end(kTrainFiles));
   files.push_back(kTestFile);
-  for (const File& file : files) {
-    const std::string sum = Sha256().update(std::span<const uint8_t>(read_file(dir / file.name))).hex();
+  for (const Part& file : files) {
+    const std::string bytes = read_part(dir / file.name);
+    const std::string sum = Sha256().update(bytes.data(), bytes.size()).hex();
     if (sum != file.sha256)
       throw FileError(message((dir / file.name).string(), ": SHA-256 is ", sum, ", expected ", file.sha256,
                               ": the file is damaged"));

@@ -10,8 +10,17 @@
 namespace mininn::data {
 namespace {
 
+void check(const char* op, const Dataset& d) {
+  if (!d.images || d.images.rank() != 4 || !d.images.is_contiguous() || !d.labels ||
+      d.labels.shape() != Shape{d.size()})
+    throw ShapeError(message(op, ": ", d.source, " has images ", d.images ? d.images.shape() : Shape{}, " and labels ",
+                             d.labels ? d.labels.shape() : Shape{}, ", expected contiguous [N,3,H,W] and [N]"));
+}
+
 // The images of each class, in order.
 std::vector<std::vector<int64_t>> indices_by_class(const Dataset& d) {
+  check("class_balanced_indices", d);
+  if (d.classes.empty()) throw ValueError(message("class_balanced_indices: ", d.source, " has no classes"));
   std::vector<std::vector<int64_t>> by_class(d.classes.size());
   const auto labels = d.labels.data<int64_t>();
   for (int64_t i = 0; i < d.size(); ++i) {
@@ -27,9 +36,11 @@ std::vector<std::vector<int64_t>> indices_by_class(const Dataset& d) {
 }  // namespace
 
 Dataset Dataset::subset(std::span<const int64_t> indices) const {
+  check("subset", *this);
   const auto n = int64_t(indices.size());
   Shape shape = images.shape();
-  const size_t bytes = size_t(images.numel() / shape[0]);
+  shape[0] = 1;
+  const auto bytes = size_t(numel(shape));
   shape[0] = n;
   Dataset out{Tensor::empty(shape, DType::u8), Tensor::empty({n}, DType::i64), classes, source};
   const uint8_t* from = images.data<uint8_t>().data();
@@ -47,6 +58,7 @@ Dataset Dataset::subset(std::span<const int64_t> indices) const {
 }
 
 Dataset Dataset::take(int64_t n) const {
+  check("take", *this);
   if (n < 1) throw ValueError(message("take: ", n, " images were asked for; at least 1 is needed"));
   Shape shape = images.shape();
   shape[0] = std::min(n, size());
@@ -73,6 +85,7 @@ std::vector<int64_t> class_balanced_indices(const Dataset& d, int64_t n, uint64_
 }
 
 std::pair<Dataset, Dataset> hold_out(const Dataset& d, int64_t n, uint64_t seed) {
+  check("hold_out", d);
   if (n >= d.size()) throw ValueError(message("hold_out: ", n, " of ", d.size(), " images leave nothing to train on"));
   const std::vector<int64_t> held = class_balanced_indices(d, n, seed);
   std::vector<int64_t> all(size_t(d.size())), rest;

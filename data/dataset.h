@@ -1,4 +1,4 @@
-// Labelled images in memory.
+// Labelled images in memory. Functions throw ShapeError or DTypeError for a dataset that is not as its members say.
 #pragma once
 
 #include <cstdint>

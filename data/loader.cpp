@@ -20,7 +20,10 @@ struct Loader::State {
   Dataset dataset;
   LoaderOptions o;
 
-  int64_t batches() const { return (dataset.size() + (o.drop_last ? 0 : o.batch_size - 1)) / o.batch_size; }
+  int64_t batches() const {
+    const bool rest = dataset.size() % o.batch_size != 0 && !o.drop_last;
+    return dataset.size() / o.batch_size + rest;
+  }
 
   std::vector<int64_t> order(int64_t epoch) const {
     if (o.shuffle) {

@@ -88,14 +88,15 @@ void draw(int label, Generator& g, uint8_t* planes) {
 }  // namespace
 
 Dataset synthetic(int64_t n, Split split, uint64_t seed) {
-  if (n < 1) throw ValueError(message("synthetic: ", n, " images were asked for; at least 1 is needed"));
+  constexpr int64_t kMost = int64_t{1} << 32;  // more would be the other split's
+  if (n < 1 || n > kMost) throw ValueError(message("synthetic: ", n, " images were asked for; there are 1 to ", kMost));
   Dataset d{Tensor::empty({n, 3, kSize, kSize}, DType::u8),
             Tensor::empty({n}, DType::i64),
             {"disk", "ring", "square", "triangle", "cross", "star", "stripes", "checkerboard", "dots", "waves"},
             message("synthetic, seed ", seed)};
   uint8_t* images = d.images.mutable_data<uint8_t>().data();
   int64_t* labels = d.labels.mutable_data<int64_t>().data();
-  const uint64_t stream = uint64_t(split == Split::test) << 32;
+  const uint64_t stream = split == Split::test ? uint64_t(kMost) : 0;
   parallel_for(n, 64, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       Generator g(seed, stream + uint64_t(i));

@@ -1,5 +1,6 @@
 #include "data/augment.h"
 
+#include <climits>
 #include <cmath>
 #include <map>
 #include <set>
@@ -138,7 +139,13 @@ TEST_CASE("augment refuses what it cannot do") {
   CHECK_THROWS_AS(augment(images, one, {.crop_padding = -1}, {}, 0, 0), ValueError);
   CHECK_THROWS_AS(augment(images, one, {.crop_padding = 8}, {}, 0, 0), ValueError);
   CHECK_THROWS_AS(augment(images, one, {.cutout = -1}, {}, 0, 0), ValueError);
+  CHECK_THROWS_AS(augment(images, one, {.cutout = INT_MAX}, {}, 0, 0), ValueError);
+  CHECK_THROWS_AS(draw_augmentation({.crop_padding = INT_MAX}, 8, 8, 0, 0, 0), ValueError);
+  CHECK_THROWS_AS(draw_augmentation({}, 0, 8, 0, 0, 0), ValueError);
   CHECK_THROWS_AS(augment(images, one, {}, {{0, 0, 0}, {1, 0, 1}}, 0, 0), ValueError);
+  CHECK_THROWS_AS(augment(images, one, {}, {{0, 0, 0}, {1, NAN, 1}}, 0, 0), ValueError);
+  CHECK_THROWS_AS(augment(images, one, {}, {{0, 0, 0}, {1, INFINITY, 1}}, 0, 0), ValueError);
+  CHECK_THROWS_AS(augment(images, one, {}, {{0, NAN, 0}, {1, 1, 1}}, 0, 0), ValueError);
   CHECK_THROWS_AS(normalize(Tensor::zeros({2, 3, 8, 8})), DTypeError);
   CHECK_THROWS_AS(normalize(Tensor::zeros({2, 1, 8, 8}, DType::u8)), ShapeError);
   CHECK_THROWS_AS(normalize(Tensor::zeros({3, 8, 8}, DType::u8)), ShapeError);

@@ -1,5 +1,7 @@
 #include "data/cifar10.h"
 
+#include <sys/stat.h>
+
 #include <cstdlib>
 #include <fstream>
 #include <map>
@@ -81,6 +83,10 @@ TEST_CASE("damaged CIFAR-10 files are refused, naming file and byte") {
   SECTION("a folder instead of a file") {
     fs::create_directory(fake.dir / "test_batch.bin");
     CHECK_THROWS_AS(load_cifar10(fake.dir, Split::test), FileError);
+  }
+  SECTION("a FIFO instead of a file") {
+    REQUIRE(::mkfifo((fake.dir / "test_batch.bin").c_str(), 0600) == 0);
+    CHECK_THROWS_WITH(load_cifar10(fake.dir, Split::test), Catch::Contains("test_batch.bin: is not a regular file"));
   }
   SECTION("truncated") {
     bytes.resize(12345);

@@ -56,6 +56,25 @@ TEST_CASE("a label that is no class is reported") {
   CHECK_THROWS_WITH(class_balanced_indices(d, 3, 1), Catch::Contains("label 3 of image 4"));
 }
 
+TEST_CASE("a dataset that is not what its members say is refused") {
+  const std::vector<int64_t> first{0};
+  CHECK_THROWS_AS(Dataset{}.subset(first), ShapeError);
+  CHECK_THROWS_AS(Dataset{}.take(1), ShapeError);
+  CHECK_THROWS_AS(hold_out(Dataset{}, 1, 1), ShapeError);
+  Dataset d = tiny_images(6);
+  d.labels = Tensor::zeros({5}, DType::i64);
+  CHECK_THROWS_AS(class_balanced_indices(d, 3, 1), ShapeError);
+  CHECK_THROWS_AS(d.subset(first), ShapeError);
+  d = tiny_images(6);
+  d.classes.clear();
+  CHECK_THROWS_AS(class_balanced_indices(d, 3, 1), ValueError);
+  d = tiny_images(6);
+  d.images = Tensor::empty({0, 3, 8, 8}, DType::u8);
+  d.labels = Tensor::empty({0}, DType::i64);
+  CHECK(d.subset({}).size() == 0);
+  CHECK_THROWS_AS(d.subset(first), ValueError);
+}
+
 TEST_CASE("hold_out splits without overlap or loss") {
   const Dataset d = tiny_images(30);
   const auto [rest, held] = hold_out(d, 9, 3);

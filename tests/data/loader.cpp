@@ -72,6 +72,17 @@ TEST_CASE("drop_last leaves out the incomplete batch only") {
   CHECK(Loader(d, {.batch_size = 23, .drop_last = true}).batches() == 1);
 }
 
+TEST_CASE("a batch may be larger than any dataset") {
+  const Dataset d = tiny_images(23);
+  for (const int64_t size : {int64_t{24}, INT64_MAX}) {
+    const Loader loader(d, {.batch_size = size, .normalization = kIdentity});
+    CHECK(loader.batches() == 1);
+    CHECK(loader.images() == 23);
+    CHECK(walk(loader, 0).sizes == std::vector<int64_t>{23});
+    CHECK(Loader(d, {.batch_size = size, .drop_last = true}).images() == 0);
+  }
+}
+
 TEST_CASE("the order depends on seed and epoch alone") {
   const Dataset d = tiny_images(60);
   const auto order = [&](uint64_t seed, int64_t epoch, int64_t batch, int prefetch) {

@@ -48,6 +48,11 @@ TEST_CASE("a synthetic image depends on seed, split and number alone") {
   CHECK(images.size() == 600);  // no image twice, within a split or across
 }
 
+TEST_CASE("a number of synthetic images that one split does not have is refused") {
+  for (const int64_t n : {int64_t{0}, int64_t{-1}, (int64_t{1} << 32) + 1, INT64_MAX})
+    CHECK_THROWS_AS(synthetic(n, Split::train), ValueError);
+}
+
 TEST_CASE("the synthetic task is neither trivial nor impossible") {
   // A nearest-neighbour classifier on pixels must beat chance and stay far from solving it.
   const Dataset train = synthetic(1000, Split::train), test = synthetic(200, Split::test);
