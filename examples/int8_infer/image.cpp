@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
-#include <climits>
 #include <cmath>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <utility>
@@ -11,10 +11,22 @@
 #include "core/error.h"
 #include "core/file.h"
 
+namespace {
+
+// A PNG may unpack to a thousand times its size, and the decoder would let it: while one is decoded, nothing larger
+// than this is allocated.
+size_t largest_allocation = 0;
+void* reallocate(void* p, size_t bytes) { return bytes <= largest_allocation ? std::realloc(p, bytes) : nullptr; }
+
+}  // namespace
+
 #define STB_IMAGE_IMPLEMENTATION
 #define STB_IMAGE_STATIC
 #define STBI_ONLY_PNG
 #define STBI_MAX_DIMENSIONS 16384
+#define STBI_MALLOC(bytes) reallocate(nullptr, bytes)
+#define STBI_REALLOC(p, bytes) reallocate(p, bytes)
+#define STBI_FREE(p) std::free(p)
 #include <stb/stb_image.h>
 
 namespace int8_infer {
@@ -22,6 +34,14 @@ namespace int8_infer {
 using namespace mininn;
 
 namespace {
+
+constexpr int64_t kMostPixels = int64_t{1} << 25;
+constexpr size_t kMostBytes = 8 * size_t{kMostPixels} + 65536;  // of a file: more than an image of that size can have
+
+void check_size(int64_t height, int64_t width) {
+  if (height * width > kMostPixels)
+    throw FileError(message("it has ", height, " x ", width, " pixels; at most ", kMostPixels, " are read"));
+}
 
 // One direction of the scaling: how `to` new pixels come out of the old ones in [begin, begin + size).
 struct Taps {
@@ -68,6 +88,7 @@ Image parse_pnm(const std::string& bytes) {
   image.width = number(1, STBI_MAX_DIMENSIONS);
   image.height = number(1, STBI_MAX_DIMENSIONS);
   number(255, 255);
+  check_size(image.height, image.width);
   const size_t begin = at + 1, size = size_t(image.height * image.width * image.channels);
   if (bytes.size() < begin || bytes.size() - begin < size) throw FileError("the file is too short for its image");
   image.pixels.assign(bytes.begin() + std::ptrdiff_t(begin), bytes.begin() + std::ptrdiff_t(begin + size));
@@ -75,12 +96,15 @@ Image parse_pnm(const std::string& bytes) {
 }
 
 Image decode_png(const std::string& bytes) {
-  if (bytes.size() > INT_MAX) throw FileError("the file is too large");
+  const auto* const data = reinterpret_cast<const uint8_t*>(bytes.data());
   int width = 0, height = 0, channels = 0;
+  largest_allocation = 65536;
+  stbi_info_from_memory(data, int(bytes.size()), &width, &height, &channels);
+  check_size(height, width);
+  // Rows of 16-bit RGBA with a byte before each, and the compressed bytes; both grow by doubling.
+  largest_allocation += 2 * std::max(size_t(height) * (8 * size_t(width) + 1), bytes.size());
   const std::unique_ptr<uint8_t, void (*)(void*)> pixels(
-      stbi_load_from_memory(reinterpret_cast<const uint8_t*>(bytes.data()), int(bytes.size()), &width, &height,
-                            &channels, 3),
-      stbi_image_free);
+      stbi_load_from_memory(data, int(bytes.size()), &width, &height, &channels, 3), stbi_image_free);
   if (!pixels) {
     const char* const reason = stbi_failure_reason();  // null where memory ran out
     throw FileError(message("no PNG, PPM or PGM can be read: ", reason ? reason : "no reason given"));
@@ -105,9 +129,9 @@ Image with_channels(Image image, int64_t channels) {
 }  // namespace
 
 Image read_image(const std::filesystem::path& path, int64_t channels) {
-  const std::string bytes = read_file(path);
-  if (bytes.empty()) throw FileError(path.string() + ": cannot be read, or is empty");
+  const std::string bytes = read_all(open_regular_file(path).get(), kMostBytes + 1);
   try {
+    if (bytes.size() > kMostBytes) throw FileError("the file is too large for an image");
     const bool pnm = bytes.starts_with("P5") || bytes.starts_with("P6");
     return with_channels(pnm ? parse_pnm(bytes) : decode_png(bytes), channels);
   } catch (const FileError& e) {

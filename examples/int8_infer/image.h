@@ -15,7 +15,7 @@ struct Image {
 };
 
 // A PNG or an 8-bit binary PPM or PGM, converted to grey (1 channel) or RGB (3 channels); transparency is dropped.
-// Throws FileError.
+// Throws FileError, also for more than 2^25 pixels: memory is bounded by that and by the size the image claims to have.
 Image read_image(const std::filesystem::path& path, int64_t channels);
 
 // u8 [1,C,height,width]: the largest centred part of that shape, scaled. Where it shrinks, each pixel is an average

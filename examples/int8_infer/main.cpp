@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "examples/int8_infer/image.h"
 #include "quant/int8_net.h"
 
@@ -65,6 +66,7 @@ int main(int argc, char** argv) {
   }
   try {
     classify(argv[1], argv[2]);
+    flush_standard_output();
     return 0;
   } catch (const std::exception& e) {
     std::fprintf(stderr, "int8_infer: %s\n", e.what());

@@ -1,5 +1,7 @@
 // The static inference program from outside: the same numbers as the library's, one sentence for bad input, and small.
 #include <elf.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -83,6 +85,16 @@ uint32_t crc32(const std::string& bytes) {
   return ~crc;
 }
 
+std::string png_chunk(const std::string& type, const std::string& data) {
+  return big_endian(uint32_t(data.size())) + type + data + big_endian(crc32(type + data));
+}
+
+std::string png_file(int64_t height, int64_t width, const std::string& compressed) {
+  return "\x89PNG\r\n\x1a\n" +
+         png_chunk("IHDR", big_endian(uint32_t(width)) + big_endian(uint32_t(height)) + std::string{8, 2, 0, 0, 0}) +
+         png_chunk("IDAT", compressed) + png_chunk("IEND", "");
+}
+
 // With one stored (uncompressed) block.
 std::string png(const Tensor& image) {
   const std::string rows = interleaved(image, true);
@@ -94,13 +106,27 @@ std::string png(const Tensor& image) {
   const auto size = uint16_t(rows.size());
   REQUIRE(size == rows.size());
   std::string block{1, char(size & 255), char(size >> 8), char(~size & 255), char(uint16_t(~size) >> 8)};
-  const auto chunk = [](const std::string& type, const std::string& data) {
-    return big_endian(uint32_t(data.size())) + type + data + big_endian(crc32(type + data));
+  return png_file(image.size(2), image.size(3), "\x78\x01" + block + rows + big_endian(b << 16 | a));
+}
+
+// A zlib stream that unpacks to 258 zeros for every 13 of its bits, in the fixed Huffman code of RFC 1951: the literal
+// 0, then `repeats` times the 258 bytes before.
+std::string zeros(size_t repeats) {
+  std::string out = "\x78\x01";
+  uint32_t buffer = 0;
+  int bits = 0;
+  const auto put = [&](uint32_t value, int count) {  // as in the file: the lowest bit first
+    buffer |= value << bits;
+    for (bits += count; bits >= 8; bits -= 8, buffer >>= 8) out += char(buffer);
   };
-  return "\x89PNG\r\n\x1a\n" +
-         chunk("IHDR",
-               big_endian(uint32_t(image.size(3))) + big_endian(uint32_t(image.size(2))) + std::string{8, 2, 0, 0, 0}) +
-         chunk("IDAT", "\x78\x01" + block + rows + big_endian(b << 16 | a)) + chunk("IEND", "");
+  put(0b011, 3);       // the last block, of fixed codes
+  put(0b00001100, 8);  // 0; codes are written with their highest bit first
+  for (size_t i = 0; i < repeats; ++i) {
+    put(0b10100011, 8);  // 258 bytes
+    put(0, 5);           // from 1 byte before
+  }
+  put(0, 16);
+  return out;
 }
 
 struct Fixture {
@@ -201,12 +227,19 @@ TEST_CASE("int8_infer refuses bad input in one sentence") {
   };
   refuses(f.classify(good.substr(0, good.size() - 1)), f.image);
   refuses(f.classify("P6 99999 99999 255\n"), f.image);
+  refuses(f.classify("P6 16000 16000 255\n"), "33554432");
   refuses(f.classify("P6 9 9 65535\n"), f.image);
   refuses(f.classify("P6"), f.image);
   refuses(f.classify("no picture"), f.image);
   refuses(f.classify(""), f.image);
   refuses(f.classify(png(random_images({1, 3, 9, 9}, 5)).substr(0, 60)), f.image);
-  refuses(run(f.model + " nowhere.png"), "nowhere.png");
+  refuses(run(f.model + " nowhere.png"), "nowhere.png: cannot be opened: No such file");
+  const std::string fifo = (f.folder / "fifo").string();
+  REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
+  for (const std::string& special : {fifo, std::string("/dev/zero")}) {
+    refuses(run(f.model + " " + special), special + ": is not a regular file");
+    refuses(run(special + " " + f.image), special + ": is not a regular file");
+  }
   refuses(run(f.model + " " + f.folder.path.string()), f.folder.path.string());
   write_file(f.image, good);
   refuses(run("nowhere.safetensors " + f.image), "nowhere.safetensors");
@@ -217,6 +250,22 @@ TEST_CASE("int8_infer refuses bad input in one sentence") {
   calibrated(mlp(1), 1, false).compile().save(flat);
   refuses(run(flat + " " + f.image), flat);
   CHECK(run("").status == 2);
+}
+
+TEST_CASE("int8_infer takes no more memory than an image needs") {
+  const Fixture f(residual(3));
+  const std::string bomb = zeros(1'000'000);  // 258 MB
+  CHECK(f.classify(png_file(16384, 16384, bomb)).text.find("33554432") != std::string::npos);
+  CHECK(f.classify(png_file(1, 1, bomb)).status == 1);
+  rusage usage{};
+  ::getrusage(RUSAGE_CHILDREN, &usage);
+  CHECK(usage.ru_maxrss < 100 * 1024);  // KiB
+}
+
+TEST_CASE("int8_infer fails if its answer is lost") {
+  const Fixture f(residual(3));
+  write_file(f.image, ppm(random_images({1, 3, 9, 9}, 5)));
+  CHECK(run(f.model + " " + f.image + " > /dev/full").status == 1);
 }
 
 TEST_CASE("int8_infer is one static file of at most 2 MB") {
