@@ -53,5 +53,6 @@ int main() {
   const Tensor predicted = argmax(net(x), 1);
   int correct = 0;
   for (size_t i = 0; i < 1000; ++i) correct += predicted.data<int64_t>()[i] == y.data<int64_t>()[i];
-  std::cout << "accuracy on 1000 new points: " << correct / 10.0 << "%\n";
+  std::cout << "accuracy on 1000 new points: " << correct / 10.0 << "%\n" << std::flush;
+  return std::cout ? 0 : 1;
 }
