@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdarg>
 #include <cstdio>
-#include <fstream>
 #include <numbers>
 
 #define STB_IMAGE_WRITE_STATIC
@@ -15,13 +14,28 @@
 #pragma GCC diagnostic pop
 
 #include "core/error.h"
+#include "core/file.h"
 
 namespace cifar_resnet {
 namespace {
 
 constexpr double kPixelsPerPoint = 2;
+constexpr double kLargest = 16000;  // points in each direction; Cairo's limit is 32767 pixels
+constexpr size_t kLongest = 200;    // bytes of a text that can be seen at all
+
+// A range that can be divided by: finite, and not empty.
+Range drawable(Range r) {
+  r = {std::clamp(r.lo, -1e300, 1e300), std::clamp(r.hi, -1e300, 1e300)};
+  if (!(r.lo < r.hi)) r.hi = r.lo + std::max(1.0, std::abs(r.lo) * 1e-9);
+  return r;
+}
 
 }  // namespace
+
+std::string from_byte(const std::string& text, size_t begin) {
+  while (begin < text.size() && (uint8_t(text[begin]) & 0xc0) == 0x80) ++begin;
+  return text.substr(std::min(begin, text.size()));
+}
 
 Color mix(const Color& from, const Color& to, double t) {
   t = std::clamp(t, 0.0, 1.0);
@@ -32,10 +46,12 @@ Color mix(const Color& from, const Color& to, double t) {
 Canvas::Canvas(double width, double height)
     : width_(width),
       height_(height),
-      surface_(
-          cairo_image_surface_create(CAIRO_FORMAT_RGB24, int(width * kPixelsPerPoint), int(height * kPixelsPerPoint)),
-          &cairo_surface_destroy),
+      surface_(cairo_image_surface_create(CAIRO_FORMAT_RGB24, int(std::min(width, kLargest) * kPixelsPerPoint),
+                                          int(std::min(height, kLargest) * kPixelsPerPoint)),
+               &cairo_surface_destroy),
       cr_(cairo_create(surface_.get()), &cairo_destroy) {
+  if (width > kLargest || height > kLargest)
+    throw mininn::ValueError(mininn::message("a picture of ", width, " x ", height, " points is too large"));
   if (cairo_status(cr_.get()) != CAIRO_STATUS_SUCCESS)
     throw mininn::Error(mininn::message("cairo: a picture of ", width, " x ", height,
                                         " points: ", cairo_status_to_string(cairo_status(cr_.get()))));
@@ -108,6 +124,7 @@ void Canvas::dot(Point center, double radius, const Color& c) {
 }
 
 void Canvas::text(Point at, const std::string& s, const TextStyle& style) {
+  if (s.size() > kLongest) return text(at, "…" + from_byte(s, s.size() - kLongest / 2), style);
   const double shift = style.align == Align::left ? 0 : text_width(s, style) * (style.align == Align::right ? 1 : 0.5);
   use(style);
   use(style.color);
@@ -150,20 +167,21 @@ void Canvas::save_png(const std::filesystem::path& file) const {
     for (int x = 0; x < w; ++x)
       for (const int shift : {16, 8, 0}) *out++ = uint8_t(row[x] >> shift);
   }
-  std::ofstream out(file, std::ios::binary);
-  stbi_write_png_to_func([](void* stream, void* bytes,
-                            int n) { static_cast<std::ofstream*>(stream)->write(static_cast<char*>(bytes), n); },
-                         &out, w, h, 3, rgb.data(), w * 3);
-  out.close();
-  if (!out) throw mininn::FileError(mininn::message(file.string(), ": the picture cannot be written"));
+  std::string png;
+  stbi_write_png_to_func(
+      [](void* to, void* bytes, int n) { static_cast<std::string*>(to)->append(static_cast<char*>(bytes), size_t(n)); },
+      &png, w, h, 3, rgb.data(), w * 3);
+  mininn::AtomicFile out(file);
+  out.write(png.data(), png.size());
+  out.commit();
 }
 
 Axes::Axes(Canvas& c, const Box& box, Range x, Range y, Scale y_scale)
-    : canvas_(c), box_(box), x_(x), y_(y), y_scale_(y_scale) {
+    : canvas_(c), box_(box), x_(drawable(x)), y_(drawable(y)), y_scale_(y_scale) {
   canvas_.fill(box_, kPanel);
 }
 
-double Axes::x(double value) const { return box_.x + box_.w * (value - x_.lo) / (x_.hi - x_.lo); }
+double Axes::x(double value) const { return box_.x + box_.w * std::clamp((value - x_.lo) / (x_.hi - x_.lo), 0.0, 1.0); }
 
 double Axes::y(double value) const {
   const auto f = [&](double v) { return y_scale_ == Scale::linear ? v : std::log10(std::max(v, 1e-300)); };
@@ -205,6 +223,8 @@ std::vector<double> round_numbers(Range r, int count) {
   for (const double m : {5.0, 2.0, 1.0})
     if (m * power >= raw * 0.999) step = m * power;
   std::vector<double> values;
+  // Round numbers that doubles can tell apart: neither of an empty or endless range, nor of a tiny one far from 0.
+  if (!(step > 0 && step < INFINITY && std::max(std::abs(r.lo), std::abs(r.hi)) / step < 1e12)) return values;
   for (double k = std::ceil(r.lo / step - 1e-6); k * step <= r.hi + 1e-6 * step; ++k)
     values.push_back(k * step + 0.0);  // + 0: no "-0"
   return values;

@@ -61,7 +61,7 @@ class Canvas {
   void polyline(std::span<const Point> points, const Color& c, double line_width = 1.8);
   void polygon(std::span<const Point> points, const Color& c);
   void dot(Point center, double radius, const Color& c);
-  // `at` is on the baseline (left, middle or right end of the text, as aligned).
+  // `at` is on the baseline (left, middle or right end of the text, as aligned). Of a text far too long, the end.
   void text(Point at, const std::string& s, const TextStyle& style = {});
   double text_width(const std::string& s, const TextStyle& style = {});
   // Square pixels, without smoothing. color(x, y) gives the colour of a pixel of the w x h picture.
@@ -88,8 +88,8 @@ class Axes {
   enum class Scale { linear, log10 };
   Axes(Canvas& c, const Box& box, Range x, Range y, Scale y_scale = Scale::linear);
 
-  double x(double value) const;
-  double y(double value) const;  // clamped to the box
+  double x(double value) const;  // both clamped to the box
+  double y(double value) const;
   Point at(double vx, double vy) const { return {x(vx), y(vy)}; }
   const Box& box() const { return box_; }
 
@@ -106,8 +106,11 @@ class Axes {
   Scale y_scale_;
 };
 
-// 1, 2 or 5 times a power of ten: about `count` round numbers inside the range.
+// 1, 2 or 5 times a power of ten: about `count` round numbers inside the range, or none where there are no such.
 std::vector<double> round_numbers(Range r, int count);
+
+// What is left of an UTF-8 text from a byte on, or from the next character where that byte is inside of one.
+std::string from_byte(const std::string& text, size_t begin);
 
 // Marks with names, from `at` to the right.
 struct LegendEntry {

@@ -11,6 +11,7 @@ namespace cifar_resnet {
 namespace {
 
 constexpr double kMargin = 28;
+constexpr int64_t kMostImages = int64_t{1} << 40;  // in a cell of a confusion matrix: their sum fits
 
 void draw_title(Canvas& c, const std::string& title, const std::string& subtitle = "") {
   c.text({kMargin, 36}, title, {.size = 19, .bold = true});
@@ -19,8 +20,10 @@ void draw_title(Canvas& c, const std::string& title, const std::string& subtitle
 
 // Shortens a layer name from the front until it fits.
 std::string fit(Canvas& c, std::string s, const TextStyle& style, double width) {
-  if (c.text_width(s, style) <= width) return s;
-  while (s.size() > 1 && c.text_width("…" + s, style) > width) s.erase(0, 1);
+  constexpr size_t kMost = 200;  // bytes, more than fit anywhere
+  if (s.size() <= kMost && c.text_width(s, style) <= width) return s;
+  s = from_byte(s, s.size() - std::min(s.size(), kMost));
+  while (s.size() > 1 && c.text_width("…" + s, style) > width) s = from_byte(s, 1);
   return "…" + s;
 }
 
@@ -57,6 +60,8 @@ void draw_confusion_matrix(const Path& file, const std::string& title, std::span
   const size_t n = classes.size();
   if (n == 0 || counts.size() != n * n)
     throw mininn::ValueError(mininn::message("confusion matrix: ", counts.size(), " counts for ", n, " classes"));
+  if (std::any_of(counts.begin(), counts.end(), [](int64_t k) { return k < 0 || k > kMostImages; }))
+    throw mininn::ValueError(mininn::message("confusion matrix: a count is not from 0 to ", kMostImages));
   const int64_t total = std::accumulate(counts.begin(), counts.end(), int64_t{0});
   int64_t right = 0;
   for (size_t i = 0; i < n; ++i) right += counts[i * n + i];
@@ -119,9 +124,10 @@ void draw_training_history(const Path& file, std::span<const EpochFigures> epoch
     double EpochFigures::*value;
   };
   const auto points = [&](const Axes& a, double EpochFigures::*value) {
+    const size_t every = 1 + epochs.size() / 2000;  // more cannot be told apart
     std::vector<Point> p;
-    for (const EpochFigures& e : epochs)
-      if (std::isfinite(e.*value)) p.push_back(a.at(double(e.epoch), e.*value));
+    for (size_t i = (epochs.size() - 1) % every; i < epochs.size(); i += every)
+      if (const EpochFigures& e = epochs[i]; std::isfinite(e.*value)) p.push_back(a.at(double(e.epoch), e.*value));
     return p;
   };
   const auto extent = [&](std::initializer_list<double EpochFigures::*> values) {
@@ -148,8 +154,9 @@ void draw_training_history(const Path& file, std::span<const EpochFigures> epoch
   draw_legend(c, {kMargin, 84},
               std::vector<LegendEntry>{{"training", kFp32}, {"held out", kInt8}, {"learning rate", kGood}});
 
-  const double first = double(epochs.front().epoch);
-  const Range x{first, std::max(double(last.epoch), first + 1)};
+  const auto [first, furthest] = std::minmax_element(
+      epochs.begin(), epochs.end(), [](const EpochFigures& a, const EpochFigures& b) { return a.epoch < b.epoch; });
+  const Range x{double(first->epoch), std::max(double(furthest->epoch), double(first->epoch) + 1)};
   const auto whole = [](double v) { return v == std::floor(v) ? format("%.0f", v) : std::string(); };
   const auto draw = [&](Axes& a, std::initializer_list<Curve> curves) {
     for (const Curve& curve : curves) {
@@ -168,7 +175,7 @@ void draw_training_history(const Path& file, std::span<const EpochFigures> epoch
   draw(left, {{"training", kFp32, &EpochFigures::train_loss}, {"held out", kInt8, &EpochFigures::test_loss}});
 
   Range accuracy = extent({&EpochFigures::train_accuracy, &EpochFigures::test_accuracy});
-  accuracy = {std::max(0.0, std::floor(accuracy.lo * 10) / 10), 1};
+  accuracy = {std::clamp(std::floor(accuracy.lo * 10) / 10, 0.0, 0.9), 1};
   Axes right(c, {620, 130, 450, 260}, x, accuracy);
   right.title("Accuracy");
   right.grid_y(percent);
