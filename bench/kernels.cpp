@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <functional>
 #include <iostream>
 #include <map>
@@ -20,8 +19,10 @@
 #include "bench/machine.h"
 #include "bench/onednn_fused.h"
 #include "bench/peaks.h"
+#include "core/file.h"
 #include "core/parallel.h"
 #include "core/random.h"
+#include "examples/cifar_resnet/number_option.h"
 #include "ops/cast.h"
 #include "ops/conv2d.h"
 #include "ops/qconv2d.h"
@@ -40,8 +41,7 @@ struct Layer {
 };
 
 std::vector<Layer> read_shapes(const std::string& path, int64_t batch) {
-  std::ifstream in(path);
-  if (!in) throw FileError("cannot read the shape file " + path);
+  std::istringstream in(read_all(open_regular_file(path).get()));
   std::vector<Layer> layers;
   std::string line;
   for (int number = 1; std::getline(in, line); ++number) {
@@ -431,19 +431,22 @@ int run(int argc, char** argv) {
   app.add_option("--shapes", o.shapes, "shape files")->delimiter(',')->capture_default_str();
   app.add_option("--batch", o.batches, "batch sizes")
       ->delimiter(',')
-      ->check(CLI::PositiveNumber)
+      ->check(cifar_resnet::between(1, cifar_resnet::kMostBatch))
       ->capture_default_str();
   app.add_option("--threads", o.threads, "numbers of threads")
       ->delimiter(',')
-      ->check(CLI::Range(1, 1024))
+      ->check(cifar_resnet::between(1, cifar_resnet::kMostThreads))
       ->capture_default_str();
   app.add_option("--dtype", o.dtype, "of the floating ops")
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
   app.add_option("--only", o.only, "only kernels whose name contains this, and the dispatched one");
-  app.add_option("--seconds", o.seconds, "per candidate and layer")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--seconds", o.seconds, "per candidate and layer")
+      ->check(cifar_resnet::between(1e-9, 1e6))
+      ->capture_default_str();
   app.add_option("--json", o.json_path, "also write the rows to this file");
   CLI11_PARSE(app, argc, argv);
+  if (!o.json_path.empty()) require_writable(o.json_path);
 
   json report = describe_machine(o.threads);
   json rows = json::array();
@@ -460,7 +463,9 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
-    return run(argc, argv);
+    const int status = run(argc, argv);
+    flush_standard_output();
+    return status;
   } catch (const std::exception& e) {
     std::cerr << "bench_kernels: " << e.what() << '\n';
     return 1;

@@ -5,7 +5,7 @@
 
 #include "bench/peaks.h"
 #include "core/device.h"
-#include "core/error.h"
+#include "core/file.h"
 #include "core/parallel.h"
 
 namespace mininn::bench {
@@ -43,9 +43,10 @@ nlohmann::json describe_machine(const std::vector<int>& threads) {
 }
 
 void write_report(const std::string& path, const nlohmann::json& report) {
-  std::ofstream out(path);
-  out << report.dump(1) << '\n';
-  if (!out.flush()) throw FileError("cannot write " + path);
+  const std::string text = report.dump(1) + '\n';
+  AtomicFile out(path);
+  out.write(text.data(), text.size());
+  out.commit();
 }
 
 }  // namespace mininn::bench

@@ -29,6 +29,7 @@
 #include "data/augment.h"
 #include "data/synthetic.h"
 #include "examples/cifar_resnet/network.h"
+#include "examples/cifar_resnet/number_option.h"
 #include "nn/graph/executor.h"
 #include "nn/graph/trace.h"
 #include "quant/calibrator.h"
@@ -111,7 +112,8 @@ Net load_int8(const fs::path& file) {
 struct TemporaryFolder {
   fs::path path;
   TemporaryFolder() {
-    std::string name = (fs::temp_directory_path() / "bench_net_XXXXXX").string();
+    std::error_code error;  // then the path is empty, and mkdtemp() says so
+    std::string name = (fs::temp_directory_path(error) / "bench_net_XXXXXX").string();
     if (!::mkdtemp(name.data())) throw FileError(name + ": cannot be made");
     path = name;
   }
@@ -292,7 +294,7 @@ std::string answer(const std::vector<Net>& nets, const std::string& request) {
   std::string what, name, path;
   int64_t batch = 0, repeats = 0;
   in >> what >> name;
-  if (what == "time" && in >> batch >> repeats && batch > 0 && repeats > 0) {
+  if (what == "time" && in >> batch >> repeats && batch > 0 && batch <= cifar_resnet::kMostBatch && repeats > 0) {
     const Net& net = find(nets, name);
     const Tensor x = net.prepare(random_images(net.image, batch));
     net.forward(x);
@@ -303,7 +305,7 @@ std::string answer(const std::vector<Net>& nets, const std::string& request) {
     }
   } else if (what == "logits" && std::getline(in >> std::ws, path)) {
     const Net& net = find(nets, name);
-    const std::string bytes = read_file(path);
+    const std::string bytes = read_all(open_regular_file(path).get());
     const size_t size = size_t(numel(net.image));
     if (bytes.empty() || bytes.size() % size != 0) throw FileError(path + ": holds no raw images");
     Shape shape = net.image;
@@ -334,19 +336,20 @@ int run(int argc, char** argv) {
   app.add_option("--model", o.model, "an fp32 file of examples/cifar_resnet [random weights; none beside --int8]");
   app.add_option("--batch", o.batches, "batch sizes")
       ->delimiter(',')
-      ->check(CLI::PositiveNumber)
+      ->check(cifar_resnet::between(1, cifar_resnet::kMostBatch))
       ->capture_default_str();
   app.add_option("--threads", o.threads, "numbers of threads")
       ->delimiter(',')
-      ->check(CLI::Range(1, 1024))
+      ->check(cifar_resnet::between(1, cifar_resnet::kMostThreads))
       ->capture_default_str();
   app.add_option("--seconds", o.seconds, "per network, batch size and number of threads")
-      ->check(CLI::PositiveNumber)
+      ->check(cifar_resnet::between(1e-9, 1e6))
       ->capture_default_str();
   app.add_option("--json", o.json_path, "also write the rows to this file");
   app.add_flag("--serve", o.serve, "answer requests from standard input, on the first number of threads")
       ->excludes("--json");
   CLI11_PARSE(app, argc, argv);
+  if (!o.json_path.empty()) require_writable(o.json_path);
 
   const NoGradGuard no_grad;
   const TemporaryFolder folder;
@@ -381,7 +384,9 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
-    return run(argc, argv);
+    const int status = run(argc, argv);
+    flush_standard_output();
+    return status;
   } catch (const std::exception& e) {
     std::fflush(stdout);
     std::cerr << "bench_net: " << e.what() << '\n';

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "core/autograd.h"
+#include "core/file.h"
 #include "core/parallel.h"
 #include "core/random.h"
 #include "data/augment.h"
@@ -40,6 +41,7 @@ double milliseconds_since(std::chrono::steady_clock::time_point start) {
 void bench(const BenchOptions& o) {
   apply(o);
   if (o.model.empty() && o.int8.empty()) throw ValueError("bench: name a network with --model, --int8 or both");
+  if (!o.json.empty()) require_writable(o.json);
   const NoGradGuard no_grad;
   json out{{"machine", machine_name()}, {"backend", o.backend}, {"git", git_revision()}, {"rows", json::array()}};
 

@@ -4,9 +4,13 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <vector>
 
+#include "core/random.h"
+#include "examples/cifar_resnet/results.h"
 #include "nn/optim/optimizer.h"
 #include "nn/scope.h"
+#include "nn/serialize.h"
 
 namespace cifar_resnet {
 
@@ -15,19 +19,43 @@ struct Position {
   int64_t batch = 0;  // finished batches of the next one
 };
 
-// `run` is what the caller wants back: options, history. Written whole or not at all. Throws FileError.
-void save_checkpoint(const std::filesystem::path& file, const mininn::nn::ParamStore& params,
-                     const mininn::optim::Optimizer& optimizer, const Position& position, const nlohmann::json& run);
-
-struct Restored {
-  Position position;
-  nlohmann::json run;
+struct Running {  // sums over the finished part of an epoch
+  double loss = 0;
+  int64_t right = 0, images = 0;
+  double mean_loss() const { return images ? loss / double(images) : 0; }
+  double accuracy() const { return images ? double(right) / double(images) : 0; }
 };
-// Throws FileError if the file is missing, damaged or of another network; then nothing changes.
-Restored load_checkpoint(const std::filesystem::path& file, mininn::nn::ParamStore& params,
-                         mininn::optim::Optimizer& optimizer);
 
-// Only what was handed to save_checkpoint as `run`.
-nlohmann::json peek_checkpoint(const std::filesystem::path& file);
+// Where a run stands, beside its tensors.
+struct RunState {
+  Position position;
+  Running running;
+  std::vector<EpochResult> history;  // of every finished epoch
+  nlohmann::json options = nlohmann::json::object();
+};
+
+// Written whole or not at all, with the position of the default random generator. Throws FileError.
+void save_checkpoint(const std::filesystem::path& file, const mininn::nn::ParamStore& params,
+                     const mininn::optim::Optimizer& optimizer, const RunState& state);
+
+class Checkpoint {
+ public:
+  // Throws FileError if the file is missing or damaged: afterwards the numbers of state() agree with each other. How
+  // many batches an epoch has and how many epochs there are is for the caller to compare.
+  explicit Checkpoint(std::filesystem::path file);
+
+  const RunState& state() const { return state_; }
+  const std::filesystem::path& file() const { return file_; }
+
+  // Also the default random generator. Throws FileError if the tensors are of another network or optimizer.
+  void restore(mininn::nn::ParamStore& params, mininn::optim::Optimizer& optimizer) const;
+
+ private:
+  std::filesystem::path file_;
+  mininn::nn::SafeTensors model_;
+  mininn::optim::State optimizer_;
+  mininn::Generator random_;
+  RunState state_;
+};
 
 }  // namespace cifar_resnet

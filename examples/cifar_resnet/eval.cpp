@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "core/file.h"
 #include "core/kernel.h"
 #include "examples/cifar_resnet/network.h"
 #include "examples/cifar_resnet/options.h"
@@ -32,6 +33,7 @@ void list_int8_kernels() {
 
 void eval(const EvalOptions& o) {
   apply(o);
+  if (!o.json.empty()) require_writable(o.json);
   const auto forced = force(o.kernel);
   const Classify classify = load_classifier(o.model);
   const data::Dataset test = open_data(o, data::Split::test, o.limit_test);

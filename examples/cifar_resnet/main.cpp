@@ -1,13 +1,19 @@
 // The command line of the example: cifar_resnet train | eval | ptq | bench | report.
 #include <CLI/CLI.hpp>
+#include <cfloat>
 #include <cstdio>
 
 #include "core/error.h"
+#include "core/file.h"
+#include "examples/cifar_resnet/interrupt.h"
+#include "examples/cifar_resnet/number_option.h"
 #include "examples/cifar_resnet/options.h"
 
 namespace {
 
 using namespace cifar_resnet;
+
+constexpr long double kMostEpochs = 1e6;
 
 void add_common(CLI::App& app, CommonOptions& o) {
   app.add_option("--data", o.data, "folder of the CIFAR-10 binary files, or 'synthetic'; else the usual places");
@@ -16,43 +22,45 @@ void add_common(CLI::App& app, CommonOptions& o) {
       ->check(CLI::IsMember({"auto", "own", "vendor"}))
       ->capture_default_str();
   app.add_option("--threads", o.threads, "CPU threads; 0 takes all cores")
-      ->check(CLI::Range(0, 1024))
+      ->check(between(0, kMostThreads))
       ->capture_default_str();
-  app.add_option("--seed", o.seed, "of everything random")->capture_default_str();
+  app.add_option("--seed", o.seed, "of everything random")->check(between(0, UINT64_MAX))->capture_default_str();
   app.add_option("--limit-test", o.limit_test, "use the first N test images; 0 for all")
-      ->check(CLI::NonNegativeNumber)
+      ->check(between(0, kMostImages))
       ->capture_default_str();
 }
 
 void add_train(CLI::App& app, TrainOptions& o) {
   add_common(app, o);
-  app.add_option("--epochs", o.epochs)->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--batch-size", o.batch_size)->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--lr", o.lr, "highest learning rate")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--momentum", o.momentum)->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  app.add_option("--weight-decay", o.weight_decay)->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--epochs", o.epochs)->check(between(1, kMostEpochs))->capture_default_str();
+  app.add_option("--batch-size", o.batch_size)->check(between(1, kMostBatch))->capture_default_str();
+  app.add_option("--lr", o.lr, "highest learning rate")->check(between(DBL_MIN, DBL_MAX))->capture_default_str();
+  app.add_option("--momentum", o.momentum)->check(between(0, 1))->capture_default_str();
+  app.add_option("--weight-decay", o.weight_decay)->check(between(0, DBL_MAX))->capture_default_str();
   app.add_option("--schedule", o.schedule)
       ->check(CLI::IsMember({"cosine", "one-cycle", "step"}))
       ->capture_default_str();
   app.add_option("--warmup", o.warmup,
                  "epochs in which the rate rises to --lr before the cosine [1, or a fifth of a short run]")
-      ->check(CLI::NonNegativeNumber);
+      ->check(between(0, kMostEpochs));
   app.add_option("--recipe", o.recipe, "classic, or fast: one-cycle, label smoothing, nesterov, alternating flip")
       ->check(CLI::IsMember({"classic", "fast"}))
       ->capture_default_str();
   app.add_option("--width", o.width, "factor on the number of channels")
-      ->check(CLI::Range(0.015625, 16.0))
+      ->check(between(0.015625, 16))
       ->capture_default_str();
   app.add_option("--early-stop", o.early_stop, "stop after N epochs without a better validation loss; 0: never")
-      ->check(CLI::NonNegativeNumber)
+      ->check(between(0, kMostEpochs))
       ->capture_default_str();
   app.add_option("--val-split", o.val_split, "training images held out for validation (5000 with --early-stop)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(between(0, kMostImages))
       ->capture_default_str();
-  app.add_option("--checkpoint-every", o.checkpoint_every, "epochs")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--checkpoint-every", o.checkpoint_every, "epochs")
+      ->check(between(1, kMostEpochs))
+      ->capture_default_str();
   app.add_flag("--resume", o.resume, "go on from OUT/checkpoint");
   app.add_option("--limit-train", o.limit_train, "use the first N training images; 0 for all")
-      ->check(CLI::NonNegativeNumber)
+      ->check(between(0, kMostImages))
       ->capture_default_str();
   app.add_option("--out", o.out, "folder for everything that is written")->capture_default_str();
   app.add_option("--model", o.model, "where the network goes [OUT/resnet18.safetensors]");
@@ -62,7 +70,7 @@ void add_eval(CLI::App& app, EvalOptions& o) {
   add_common(app, o);
   app.add_option("--model", o.model, "an fp32 or int8 file")->required();
   app.add_option("--json", o.json, "write the figures there too");
-  app.add_option("--batch-size", o.batch_size)->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--batch-size", o.batch_size)->check(between(1, kMostBatch))->capture_default_str();
   app.add_option(
       "--kernel", o.kernel,
       "force one kernel, or the first of several that takes a layer, e.g. qconv2d=own.winograd.avx2,own.direct.avx2");
@@ -72,15 +80,16 @@ void add_ptq(CLI::App& app, PtqOptions& o) {
   add_common(app, o);
   app.add_option("--model", o.model, "the fp32 network")->capture_default_str();
   app.add_option("--calib", o.calib, "training images to calibrate with, class-balanced")
-      ->check(CLI::PositiveNumber)
+      ->check(between(1, kMostImages))
       ->capture_default_str();
   app.add_option("--observer", o.observer, "mse, minmax, kl, percentile or percentile:P")->capture_default_str();
   app.add_flag("--per-tensor", o.per_tensor, "one weight scale per layer instead of one per channel");
   app.add_flag("--equalize", o.equalize, "even out weight ranges between layers first (helps with --per-tensor)");
   app.add_flag("--bias-correction", o.bias_correction, "take each layer's mean error out of its bias");
-  app.add_option("--max-drop", o.max_drop, "fail if accuracy drops by more percentage points");
+  app.add_option("--max-drop", o.max_drop, "fail if accuracy drops by more percentage points")
+      ->check(between(-100, 100));
   app.add_option("--min-coverage", o.min_coverage, "fail if a smaller share of the MACs runs in int8")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(between(0, 1));
   app.add_option("--out", o.out, "folder for everything that is written")->capture_default_str();
 }
 
@@ -88,18 +97,19 @@ void add_bench(CLI::App& app, BenchOptions& o) {
   add_common(app, o);
   app.add_option("--model", o.model, "an fp32 file");
   app.add_option("--int8", o.int8, "an int8 file");
-  app.add_option("--batch", o.batch, "batch sizes")->delimiter(',')->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--batch", o.batch, "batch sizes")
+      ->delimiter(',')
+      ->check(between(1, kMostBatch))
+      ->capture_default_str();
   app.remove_option(app.get_option("--threads"));
   app.add_option("--threads", o.bench_threads, "numbers of threads")
       ->delimiter(',')
-      ->check(CLI::Range(1, 1024))
+      ->check(between(1, kMostThreads))
       ->capture_default_str();
   app.add_option("--json", o.json, "write the figures there too");
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
   CLI::App app("ResNet-18 on CIFAR-10 with mininn: train, quantize to int8, measure.");
   app.require_subcommand(1);
   TrainOptions train_options;
@@ -121,17 +131,31 @@ int main(int argc, char** argv) {
   add_bench(*bench_command, bench_options);
   CLI11_PARSE(app, argc, argv);
 
+  if (*train_command) train(train_options);
+  if (*eval_command) eval(eval_options);
+  if (*kernels_command) list_int8_kernels();
+  if (*ptq_command) ptq(ptq_options);
+  if (*bench_command) bench(bench_options);
+  if (*report_command) report(report_options);
+  return 0;
+}
+
+int fail(const std::exception& e, int status) {
+  std::fflush(stdout);
+  std::fprintf(stderr, "cifar_resnet: %s\n", e.what());
+  return status;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
   try {
-    if (*train_command) train(train_options);
-    if (*eval_command) eval(eval_options);
-    if (*kernels_command) list_int8_kernels();
-    if (*ptq_command) ptq(ptq_options);
-    if (*bench_command) bench(bench_options);
-    if (*report_command) report(report_options);
-    return 0;
+    const int status = run(argc, argv);
+    mininn::flush_standard_output();
+    return status;
+  } catch (const Interrupted& e) {
+    return fail(e, 128 + e.signal);
   } catch (const std::exception& e) {
-    std::fflush(stdout);
-    std::fprintf(stderr, "cifar_resnet: %s\n", e.what());
-    return 1;
+    return fail(e, 1);
   }
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "core/autograd.h"
@@ -12,6 +13,7 @@
 #include "data/augment.h"
 #include "data/cifar10.h"
 #include "data/synthetic.h"
+#include "examples/cifar_resnet/interrupt.h"
 #include "examples/cifar_resnet/progress.h"
 #include "nn/graph/executor.h"
 #include "nn/graph/passes.h"
@@ -25,6 +27,13 @@ using namespace mininn;
 
 namespace {
 constexpr int64_t kSyntheticTrain = 50'000, kSyntheticTest = 10'000;  // as many as CIFAR-10 has
+
+// With U+FFFD for what is no UTF-8 (paths may be anything), as JSON and safetensors files need it.
+std::string as_utf8(const std::string& text) {
+  using nlohmann::json;
+  return json::parse(json(text).dump(-1, ' ', false, json::error_handler_t::replace)).get<std::string>();
+}
+
 }  // namespace
 
 Device apply(const CommonOptions& o) {
@@ -46,20 +55,24 @@ data::Dataset open_data(const CommonOptions& o, data::Split split, int64_t limit
   if (!dir)
     throw FileError(
         "no CIFAR-10 found: run data/fetch_cifar10.sh, name its folder with --data, or try --data synthetic");
-  const data::Dataset set = data::load_cifar10(*dir, split);
+  data::Dataset set = data::load_cifar10(*dir, split);
+  set.source = as_utf8(set.source);
   return limit > 0 ? set.take(limit) : set;
 }
 
 Fp32Network::Fp32Network(Device device, uint64_t seed, int64_t base_channels)
     : params(device, seed), model(params.root(), {.base_channels = base_channels}) {}
 
+Fp32Network::Fp32Network(nn::ParamStore::Source values, int64_t base_channels)
+    : params(Device::cpu(), std::move(values)), model(params.root(), {.base_channels = base_channels}) {}
+
 std::unique_ptr<Fp32Network> Fp32Network::load(const Path& file) {
   const auto content = nn::SafeTensors::read(file);
   const Tensor stem = content.find("conv1.weight");
   if (!stem || stem.rank() != 4 || stem.size(0) < 1 || stem.size(0) > 4096)
     throw FileError(message(file.string(), ": holds no ResNet-18 (no 4-D tensor conv1.weight)"));
-  auto net = std::make_unique<Fp32Network>(Device::cpu(), 0, stem.size(0));
-  nn::load_parameters(content, net->params, {}, file.string());
+  auto net = std::make_unique<Fp32Network>(nn::values_of(content, file.string()), stem.size(0));
+  nn::load_parameters(content, net->params, {}, file.string());  // names what is left over
   net->params.train(false);
   return net;
 }
@@ -98,6 +111,7 @@ Evaluation evaluate(const Classify& classify, const data::Dataset& set, int64_t 
   Progress progress(label, e.images);
   for (int64_t begin = 0; begin < e.images; begin += batch) {
     const int64_t end = std::min(begin + batch, e.images);
+    throw_if_interrupted();
     const Tensor logits = classify(image_range(set, begin, end));
     const auto values = logits.data<float>();
     if (logits.shape() != Shape{end - begin, classes})

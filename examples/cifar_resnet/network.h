@@ -28,6 +28,8 @@ mininn::data::Dataset open_data(const CommonOptions& o, mininn::data::Split spli
 // A ResNet-18 with its parameters.
 struct Fp32Network {
   explicit Fp32Network(mininn::Device device, uint64_t seed, int64_t base_channels = 64);
+  // With the values of a file instead of random ones; see nn::values_of().
+  Fp32Network(mininn::nn::ParamStore::Source values, int64_t base_channels);
   // Reads a checkpoint of any width. Throws FileError.
   static std::unique_ptr<Fp32Network> load(const Path& file);
 
@@ -42,8 +44,11 @@ struct Fp32Network {
 // The classifier that a file holds, fp32 or int8. Throws FileError.
 Classify load_classifier(const Path& file);
 
-struct Evaluation {
-  double accuracy = 0, loss = 0;  // fraction of 1; mean cross-entropy in nats
+struct Quality {
+  double loss = 0, accuracy = 0;  // mean cross-entropy in nats; fraction of 1
+};
+
+struct Evaluation : Quality {
   int64_t images = 0;
   double images_per_s = 0;
   std::vector<float> logits;  // [images, classes], in image order
@@ -51,7 +56,8 @@ struct Evaluation {
   std::string logits_sha256;
 };
 
-// Runs the whole set through `classify`, `batch` images at a time. Throws ValueError if a logit is not finite.
+// Runs the whole set through `classify`, `batch` images at a time. Throws ValueError if a logit is not finite,
+// Interrupted inside an InterruptScope.
 Evaluation evaluate(const Classify& classify, const mininn::data::Dataset& set, int64_t batch,
                     const std::string& label);
 

@@ -2,12 +2,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <fstream>
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "core/autograd.h"
+#include "core/file.h"
 #include "core/parallel.h"
 #include "core/sha256.h"
 #include "data/augment.h"
@@ -126,15 +126,14 @@ Histogram histogram(std::span<const double> values, double lo, double hi) {
   constexpr int kBins = 80;
   Histogram h{.lo = lo, .hi = hi, .counts = std::vector<double>(kBins)};
   for (const double v : values) {
-    const auto bin = std::clamp(int((v - lo) / (hi - lo) * kBins), 0, kBins - 1);
-    ++h.counts[size_t(bin)];
+    ++h.counts[size_t(std::clamp((v - lo) / (hi - lo) * kBins, 0.0, kBins - 1.0))];
   }
   return h;
 }
 
 BeforeAfter before_after(const std::string& name, const std::vector<double>& before, const std::vector<double>& after) {
   const auto [lo, hi] = std::minmax_element(before.begin(), before.end());
-  const double low = *lo, high = std::max(*hi, low + 1e-9);
+  const double low = *lo, high = std::max(*hi, low + 1e-9 * std::max(std::abs(low), 1.0));
   return {name, histogram(before, low, high), histogram(after, low, high)};
 }
 
@@ -228,7 +227,13 @@ void ptq(const PtqOptions& o) {
   const quant::ObserverOptions observer = quant::parse_observer(o.observer);
   const auto fp32_net = Fp32Network::load(o.model);
   const data::Dataset train = open_data(o, data::Split::train, 0), test = open_data(o, data::Split::test, o.limit_test);
-  std::filesystem::create_directories(o.out);
+  const FolderLock folder(o.out);
+  const Path int8_file = o.out / "resnet18_int8.safetensors";
+  require_writable(int8_file);
+  for (const char* file : {"summary.json", "quantization_benchmarks.json", "report.html", "misclassified_examples.png",
+                           "quantization_effects.png", "layer_compression.png", "confusion_matrix_original.png",
+                           "confusion_matrix_quantized.png"})
+    require_writable(o.out / file);
   const NoGradGuard no_grad;
 
   const std::vector<int64_t> indices = data::class_balanced_indices(train, o.calib, o.seed);
@@ -251,7 +256,6 @@ void ptq(const PtqOptions& o) {
                  {"classes", std::to_string(test.classes.size())}}});
   calibrator.observe(train.subset(indices).images);
   const quant::Int8Net compiled = calibrator.compile();
-  const Path int8_file = o.out / "resnet18_int8.safetensors";
   compiled.save(int8_file);
 
   // From here on the file's network is what is measured, not the one in memory.
@@ -328,7 +332,7 @@ void ptq(const PtqOptions& o) {
                         {"confusion", confusion_counts}};
   write_json(o.out / "quantization_benchmarks.json", benchmarks);
 
-  draw_quantization(o.out, benchmarks);
+  draw_quantization(o.out, quantization_figures(benchmarks));
   if constexpr (kHaveFigures) {
     draw_misclassified(o.out / "misclassified_examples.png", misclassified(fp32_eval, int8_eval, test), test.classes);
     draw_effects(o.out / "quantization_effects.png", calibrator.graph(), int8, test);

@@ -2,13 +2,12 @@
 #include "examples/cifar_resnet/report.h"
 
 #include <cstdio>
-#include <fstream>
 #include <sstream>
 
 #include "core/error.h"
 #include "core/file.h"
+#include "examples/cifar_resnet/json_fields.h"
 #include "examples/cifar_resnet/options.h"
-#include "examples/cifar_resnet/results.h"
 
 namespace cifar_resnet {
 
@@ -16,24 +15,6 @@ using namespace mininn;
 using nlohmann::json;
 
 namespace {
-
-// The JSON object in a file; null if there is no such file. Throws FileError if it holds something else.
-json read_json(const Path& file) {
-  if (!std::filesystem::exists(file)) return {};
-  json value = json::parse(read_file(file), nullptr, false);
-  if (!value.is_object()) throw FileError(message(file.string(), ": holds no JSON object"));
-  return value;
-}
-
-json epoch_lines(const Path& metrics) {
-  json epochs = json::array();
-  std::ifstream in(metrics);
-  for (std::string line; std::getline(in, line);) {
-    json value = json::parse(line, nullptr, false);
-    if (value.is_object() && value.value("kind", "") == "epoch") epochs.push_back(std::move(value));
-  }
-  return epochs;
-}
 
 // RFC 4648.
 std::string base64(const std::string& bytes) {
@@ -86,6 +67,7 @@ void layer_table(std::ostream& html, const json& layers) {
   for (const char* c : columns) html << "<th>" << c << "</th>";
   html << "</tr>\n";
   for (const auto& layer : layers) {
+    if (!layer.is_object()) continue;
     html << "<tr>";
     for (const char* c : columns) html << "<td>" << shown(layer.value(c, json())) << "</td>";
     html << "</tr>\n";
@@ -95,37 +77,43 @@ void layer_table(std::ostream& html, const json& layers) {
 
 }  // namespace
 
-void draw_history(const Path& out, const json& epochs) {
+void draw_history(const Path& out, std::span<const EpochResult> epochs) {
   if constexpr (kHaveFigures) {
     std::vector<EpochFigures> figures;
-    for (const auto& line : epochs)
-      figures.push_back({.epoch = line.at("epoch"),
-                         .train_loss = line.at("train_loss"),
-                         .test_loss = line.at("test_loss"),
-                         .train_accuracy = line.at("train_accuracy"),
-                         .test_accuracy = line.at("test_accuracy"),
-                         .lr = line.at("lr")});
+    for (const EpochResult& e : epochs)
+      figures.push_back({.epoch = e.epoch,
+                         .train_loss = e.train.loss,
+                         .test_loss = e.test.loss,
+                         .train_accuracy = e.train.accuracy,
+                         .test_accuracy = e.test.accuracy,
+                         .lr = e.lr});
     draw_training_history(out / "training_history.png", figures);
   }
 }
 
-void draw_quantization(const Path& out, const json& benchmarks) {
+QuantizationFigures quantization_figures(const json& benchmarks) {
+  constexpr int64_t kMost = int64_t{1} << 40;  // of images and bytes
+  const json& confusion = object_at(benchmarks, "confusion");
+  QuantizationFigures f{.classes = texts_at(confusion, "classes"),
+                        .fp32_confusion = integers_at(confusion, "fp32", 0, kMost),
+                        .int8_confusion = integers_at(confusion, "int8", 0, kMost),
+                        .layers = {}};
+  for (const json& layer : array_at(benchmarks, "layers"))
+    if (const int64_t fp32_bytes = integer_at(layer, "fp32_bytes", 0, kMost); fp32_bytes > 0)
+      f.layers.push_back({text_at(layer, "name"), fp32_bytes, integer_at(layer, "int8_bytes", 0, kMost)});
+  return f;
+}
+
+void draw_quantization(const Path& out, const QuantizationFigures& f) {
   if constexpr (kHaveFigures) {
-    const auto& confusion = benchmarks.at("confusion");
-    const auto classes = confusion.at("classes").get<std::vector<std::string>>();
-    for (const auto& [net, file] : {std::pair{"fp32", "original"}, std::pair{"int8", "quantized"}})
-      draw_confusion_matrix(out / message("confusion_matrix_", file, ".png"), message(net, " network"),
-                            confusion.at(net).get<std::vector<int64_t>>(), classes);
-    std::vector<LayerBytes> bytes;
-    for (const auto& layer : benchmarks.at("layers"))
-      if (layer.at("fp32_bytes") > 0)
-        bytes.push_back({layer.at("name"), layer.at("fp32_bytes"), layer.at("int8_bytes")});
-    draw_layer_compression(out / "layer_compression.png", bytes);
+    draw_confusion_matrix(out / "confusion_matrix_original.png", "fp32 network", f.fp32_confusion, f.classes);
+    draw_confusion_matrix(out / "confusion_matrix_quantized.png", "int8 network", f.int8_confusion, f.classes);
+    draw_layer_compression(out / "layer_compression.png", f.layers);
   }
 }
 
 void write_report(const Path& out) {
-  const json summary = read_json(out / "summary.json");
+  const json summary = read_json(out / "summary.json").value_or(json::object());
   std::ostringstream html;
   html << "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>mininn: ResNet-18 on "
           "CIFAR-10</title>\n"
@@ -136,27 +124,28 @@ void write_report(const Path& out) {
   for (const char* name : {"training_history", "confusion_matrix_original", "confusion_matrix_quantized",
                            "misclassified_examples", "layer_compression", "quantization_effects", "feature_maps"}) {
     const Path picture = out / (std::string(name) + ".png");
-    if (std::filesystem::exists(picture))
-      html << "<p><img alt=\"" << name << "\" src=\"data:image/png;base64," << base64(read_file(picture))
-           << "\"></p>\n";
+    if (const std::string png = read_file(picture); !png.empty())
+      html << "<p><img alt=\"" << name << "\" src=\"data:image/png;base64," << base64(png) << "\"></p>\n";
   }
-  if (summary.contains("layers")) layer_table(html, summary.at("layers"));
+  if (const json layers = summary.value("layers", json()); layers.is_array()) layer_table(html, layers);
   html << "</body></html>\n";
   write_text(out / "report.html", html.str());
 }
 
 void report(const ReportOptions& o) {
-  const json epochs = epoch_lines(o.out / "metrics.jsonl"),
-             benchmarks = read_json(o.out / "quantization_benchmarks.json");
-  if (epochs.empty() && benchmarks.is_null())
+  const auto epochs = MetricsLog(o.out / "metrics.jsonl").epochs();
+  const Path benchmarks_file = o.out / "quantization_benchmarks.json";
+  const auto benchmarks = read_json(benchmarks_file);
+  if (epochs.empty() && !benchmarks)
     throw FileError(
         message(o.out.string(), ": holds no results (neither metrics.jsonl nor quantization_benchmarks.json)"));
+  require_writable(o.out / "report.html");
   try {
-    if (!epochs.empty()) draw_history(o.out, epochs);
-    if (!benchmarks.is_null()) draw_quantization(o.out, benchmarks);
-  } catch (const json::exception& e) {
-    throw FileError(message(o.out.string(), ": its logs are damaged: ", e.what()));
+    if (benchmarks) draw_quantization(o.out, quantization_figures(*benchmarks));
+  } catch (const ValueError& e) {
+    throw FileError(message(benchmarks_file.string(), ": is damaged: ", e.what()));
   }
+  if (!epochs.empty()) draw_history(o.out, epochs);
   write_report(o.out);
   std::printf("%s\n", (o.out / "report.html").c_str());
 }

@@ -2,16 +2,29 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+#include <vector>
 
 #include "examples/cifar_resnet/figures.h"
+#include "examples/cifar_resnet/results.h"
 
 namespace cifar_resnet {
 
-// training_history.png from "epoch" lines as train.cpp writes them; nothing in a build without pictures.
-void draw_history(const Path& out, const nlohmann::json& epochs);
+// training_history.png; nothing in a build without pictures.
+void draw_history(const Path& out, std::span<const EpochResult> epochs);
 
-// confusion_matrix_*.png and layer_compression.png from the content of quantization_benchmarks.json.
-void draw_quantization(const Path& out, const nlohmann::json& benchmarks);
+// What the pictures below show of quantization_benchmarks.json.
+struct QuantizationFigures {
+  std::vector<std::string> classes;
+  std::vector<int64_t> fp32_confusion, int8_confusion;
+  std::vector<LayerBytes> layers;
+};
+// Throws ValueError naming the field that makes no sense.
+QuantizationFigures quantization_figures(const nlohmann::json& benchmarks);
+
+// confusion_matrix_*.png and layer_compression.png; nothing in a build without pictures.
+void draw_quantization(const Path& out, const QuantizationFigures& figures);
 
 // report.html: the numbers of summary.json and every picture of the folder in one file that opens offline. Throws
 // FileError.

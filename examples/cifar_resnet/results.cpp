@@ -1,41 +1,57 @@
 #include "examples/cifar_resnet/results.h"
 
-#include <fstream>
+#include <cerrno>
+#include <cfloat>
+#include <cstring>
 #include <sstream>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "core/parallel.h"
-#include "examples/cifar_resnet/network.h"
+#include "examples/cifar_resnet/json_fields.h"
 
 namespace cifar_resnet {
 
 using namespace mininn;
 using nlohmann::json;
 
-void write_text(const Path& file, const std::string& text) {
-  const Path temporary = file.string() + ".tmp";
-  std::ofstream out(temporary, std::ios::binary);
-  out << text << std::flush;
-  const bool written = bool(out);
-  out.close();
+namespace {
+
+constexpr double kRounding = 1e-3;  // by which a loss, never negative, may fall below 0
+
+// The bytes of a file; no value if there is no such file.
+std::optional<std::string> read_if_there(const Path& file) {
   std::error_code error;
-  if (written) std::filesystem::rename(temporary, file, error);
-  if (!written || error) {
-    std::error_code ignored;
-    std::filesystem::remove(temporary, ignored);
-    throw FileError(
-        message(file.string(), ": cannot be written", error ? ": " + error.message() : " (is the disk full?)"));
-  }
+  if (!std::filesystem::exists(file, error) && !error) return {};
+  return read_all(open_regular_file(file).get());
+}
+
+Quality quality_at(const json& line, const std::string& name) {
+  return {number_at(line, (name + "_loss").c_str(), -kRounding, DBL_MAX),
+          number_at(line, (name + "_accuracy").c_str(), 0, 1)};
+}
+
+}  // namespace
+
+void write_text(const Path& file, const std::string& text) {
+  AtomicFile out(file);
+  out.write(text.data(), text.size());
+  out.commit();
 }
 
 void write_json(const Path& file, const json& value) { write_text(file, value.dump(2) + "\n"); }
 
+std::optional<json> read_json(const Path& file) {
+  const auto text = read_if_there(file);
+  if (!text) return {};
+  auto value = parse_object(*text);
+  if (!value) throw FileError(message(file.string(), ": holds no JSON object"));
+  return value;
+}
+
 void update_summary(const Path& file, const json& values) {
-  json summary = json::object();
-  if (std::ifstream in(file); in) {
-    summary = json::parse(in, nullptr, false);
-    if (!summary.is_object()) summary = json::object();  // somebody else's file: start anew
-  }
+  json summary =
+      parse_object(read_file(file)).value_or(json::object());  // somebody else's file: start anew
   summary.update(values);
   summary.update({{"machine", machine_name()},
                   {"threads", num_threads()},
@@ -44,20 +60,69 @@ void update_summary(const Path& file, const json& values) {
   write_json(file, summary);
 }
 
+json to_json(const EpochResult& e) {
+  json line{{"kind", "epoch"},
+            {"epoch", e.epoch},
+            {"step", e.step},
+            {"train_loss", e.train.loss},
+            {"train_accuracy", e.train.accuracy},
+            {"test_loss", e.test.loss},
+            {"test_accuracy", e.test.accuracy},
+            {"lr", e.lr},
+            {"seconds", e.seconds},
+            {"images_per_s", e.images_per_s}};
+  if (e.validation) {
+    line["validation_loss"] = e.validation->loss;
+    line["validation_accuracy"] = e.validation->accuracy;
+  }
+  return line;
+}
+
+EpochResult epoch_result(const json& line) {
+  EpochResult e;
+  e.epoch = integer_at(line, "epoch", 1, INT64_MAX);
+  e.train = quality_at(line, "train");
+  e.test = quality_at(line, "test");
+  if (line.contains("validation_loss")) e.validation = quality_at(line, "validation");
+  e.lr = number_at(line, "lr", 0, DBL_MAX);
+  if (line.contains("step")) e.step = integer_at(line, "step", 0, INT64_MAX);
+  if (line.contains("seconds")) e.seconds = number_at(line, "seconds", 0, DBL_MAX);
+  if (line.contains("images_per_s")) e.images_per_s = number_at(line, "images_per_s", 0, DBL_MAX);
+  return e;
+}
+
 void MetricsLog::append(const json& line) {
-  std::ofstream out(file_, std::ios::app);
-  out << line.dump() << std::endl;
-  if (!out) throw FileError(message(file_.string(), ": cannot be written (is the disk full?)"));
+  const std::string text = line.dump() + '\n';
+  const File out = open_file(file_, "ab");
+  if (!out || std::fwrite(text.data(), 1, text.size(), out.get()) != text.size() || std::fflush(out.get()) != 0)
+    throw FileError(message(file_.string(), ": cannot be written: ", std::strerror(errno)));
 }
 
 void MetricsLog::keep_until(int64_t step) {
-  std::ifstream in(file_);
-  std::ostringstream kept;
+  std::istringstream in(read_if_there(file_).value_or(""));
+  std::string kept;
   for (std::string line; std::getline(in, line);) {
-    const json value = json::parse(line, nullptr, false);
-    if (value.is_object() && value.value("step", int64_t{-1}) <= step) kept << line << '\n';
+    const auto value = parse_object(line);
+    const json at = value ? value->value("step", json()) : json();
+    if (at.is_number_integer() && at <= step) kept += line + '\n';
   }
-  write_text(file_, kept.str());
+  write_text(file_, kept);
+}
+
+std::vector<EpochResult> MetricsLog::epochs() const {
+  std::vector<EpochResult> out;
+  std::istringstream in(read_if_there(file_).value_or(""));
+  int64_t number = 1;
+  for (std::string line; std::getline(in, line); ++number) {
+    const auto value = parse_object(line);
+    if (!value || !value->contains("kind") || value->at("kind") != "epoch") continue;
+    try {
+      out.push_back(epoch_result(*value));
+    } catch (const ValueError& e) {
+      throw FileError(message(file_.string(), ": line ", number, ": ", e.what()));
+    }
+  }
+  return out;
 }
 
 }  // namespace cifar_resnet

@@ -3,6 +3,10 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <vector>
+
+#include "examples/cifar_resnet/network.h"
 
 namespace cifar_resnet {
 
@@ -12,8 +16,22 @@ void write_text(const std::filesystem::path& file, const std::string& text);
 // Writes `value` indented, whole or not at all. Throws FileError.
 void write_json(const std::filesystem::path& file, const nlohmann::json& value);
 
+// The JSON object in a file; no value if there is no such file. Throws FileError if it holds something else.
+std::optional<nlohmann::json> read_json(const std::filesystem::path& file);
+
 // Sets these keys of a JSON object file, keeping its others; adds machine, threads, version and revision.
 void update_summary(const std::filesystem::path& file, const nlohmann::json& values);
+
+// What a finished epoch came to: an "epoch" line of the metrics, also kept in checkpoints.
+struct EpochResult {
+  int64_t epoch = 0, step = 0;  // finished ones, from the start of the run
+  Quality train, test;
+  std::optional<Quality> validation;
+  double lr = 0, seconds = 0, images_per_s = 0;  // lr of the last step; the others of training alone
+};
+nlohmann::json to_json(const EpochResult& e);
+// Throws ValueError naming the field that makes no sense, or is missing though pictures show it.
+EpochResult epoch_result(const nlohmann::json& line);
 
 // A log with one JSON object per line, each with a "step".
 class MetricsLog {
@@ -22,6 +40,9 @@ class MetricsLog {
   void append(const nlohmann::json& line);
   // Drops the lines after `step`: what an interrupted run wrote beyond its checkpoint.
   void keep_until(int64_t step);
+  // The "epoch" lines; none if there is no such file. A line that is no JSON object (cut off) is passed over. Throws
+  // FileError naming the line for one that is damaged.
+  std::vector<EpochResult> epochs() const;
 
  private:
   std::filesystem::path file_;

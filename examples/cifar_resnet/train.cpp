@@ -1,19 +1,18 @@
 // cifar_resnet train: ResNet-18 from random weights to a checkpoint, resumable to the bit.
 #include <algorithm>
 #include <cmath>
-#include <csignal>
 #include <cstdio>
-#include <fstream>
-#include <iostream>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "core/autograd.h"
+#include "core/file.h"
 #include "core/parallel.h"
 #include "core/random.h"
 #include "data/loader.h"
 #include "examples/cifar_resnet/checkpoint.h"
 #include "examples/cifar_resnet/figures.h"
+#include "examples/cifar_resnet/interrupt.h"
 #include "examples/cifar_resnet/network.h"
 #include "examples/cifar_resnet/options.h"
 #include "examples/cifar_resnet/progress.h"
@@ -35,21 +34,6 @@ namespace {
 constexpr int64_t kStepsPerMetric = 50;  // a line in metrics.jsonl
 constexpr int64_t kEvalBatch = 100;
 constexpr int64_t kImplicitValSplit = 5000;  // what early stopping holds out if --val-split does not say
-
-volatile std::sig_atomic_t interrupted = 0;
-
-// Ctrl-C ends the run after the current step with a checkpoint; a second one ends it at once.
-class InterruptScope {
- public:
-  InterruptScope() {
-    interrupted = 0;
-    std::signal(SIGINT, [](int) {
-      interrupted = 1;
-      std::signal(SIGINT, SIG_DFL);
-    });
-  }
-  ~InterruptScope() { std::signal(SIGINT, SIG_DFL); }
-};
 
 // What a recipe decides beside the options.
 struct Recipe {
@@ -82,8 +66,8 @@ double learning_rate(const Recipe& r, const TrainOptions& o, int64_t step, int64
   return optim::cosine_lr(o.lr, step, total, int64_t(share * double(total)));
 }
 
-// The options that shape the sequence of weights. A resumed run must have been started with the same ones.
-json fingerprint(const TrainOptions& o, const data::Dataset& set) {
+// What shapes the sequence of weights. A resumed run must have been started with the same, except for the epochs.
+json fingerprint(const TrainOptions& o, Device device, const data::Dataset& set) {
   return {{"epochs", o.epochs},
           {"batch-size", o.batch_size},
           {"lr", o.lr},
@@ -96,128 +80,174 @@ json fingerprint(const TrainOptions& o, const data::Dataset& set) {
           {"seed", o.seed},
           {"val-split", o.val_split},
           {"early-stop", o.early_stop},
+          {"device", to_string(device)},
+          {"backend", o.backend},
+          {"threads", num_threads()},
           {"training images", set.size()},
           {"data", set.source}};
 }
 
 void require_same(const json& before, const json& now, const Path& checkpoint) {
-  for (const auto& [key, value] : now.items())
-    if (!before.contains(key) || before.at(key) != value)
-      throw ValueError(message("--resume: ", checkpoint.string(), " was made with ", key, ' ',
-                               before.contains(key) ? before.at(key).dump() : "unknown", ", this run has ",
-                               value.dump()));
+  std::string unknown;
+  for (const auto& [key, value] : now.items()) {
+    if (key == "epochs") continue;
+    if (!before.contains(key))
+      unknown += (unknown.empty() ? "" : ", ") + key;
+    else if (before.at(key) != value)
+      throw ValueError(message("--resume: ", checkpoint.string(), " was made with ", key, ' ', before.at(key).dump(),
+                               ", this run has ", value.dump()));
+  }
+  if (!unknown.empty())
+    std::printf("%s does not say its %s: if this run has others, it ends with other weights than without a break\n",
+                checkpoint.c_str(), unknown.c_str());
 }
-
-struct Running {  // sums over the finished part of an epoch
-  double loss = 0;
-  int64_t right = 0, images = 0;
-  double mean_loss() const { return images ? loss / double(images) : 0; }
-  double accuracy() const { return images ? double(right) / double(images) : 0; }
-};
 
 class Trainer {
  public:
   Trainer(const TrainOptions& o, Device device)
       : o_(o),
+        device_(device),
         recipe_(recipe(o)),
         train_set_(open_data(o, data::Split::train, o.limit_train)),
         test_set_(open_data(o, data::Split::test, o.limit_test)),
-        base_channels_(std::max<int64_t>(std::llround(64 * o.width), 1)),
         model_file_(o.model.empty() ? o.out / "resnet18.safetensors" : o.model),
+        best_file_(model_file_.parent_path() / (model_file_.stem().string() + "_best.safetensors")),
         checkpoint_(o.out / "checkpoint" / "last.safetensors"),
         metrics_(o.out / "metrics.jsonl"),
-        net_(device, o.seed, base_channels_),
-        sgd_(net_.params.trainable(),
-             {.momentum = o.momentum, .weight_decay = o.weight_decay, .nesterov = recipe_.nesterov && o.momentum > 0}) {
+        folder_(o.out) {
     if (o.val_split > 0) std::tie(train_set_, validation_) = data::hold_out(train_set_, o.val_split, o.seed);
     loader_.emplace(train_set_, data::LoaderOptions{.batch_size = o.batch_size,
                                                     .drop_last = train_set_.size() >= o.batch_size,
                                                     .augment = recipe_.augment,
                                                     .seed = o.seed});
     total_steps_ = o.epochs * loader_->batches();
+    make_folder(checkpoint_.parent_path());
+    for (const char* file :
+         {"metrics.jsonl", "summary.json", "report.html", "training_history.png", "feature_maps.png"})
+      require_writable(o.out / file);
+    require_writable(checkpoint_);
+    require_writable(model_file_);
+    if (validation_.images) require_writable(best_file_);
   }
 
   void run() {
+    const InterruptScope scope;
     start();
-    const InterruptScope interrupt;
-    while (position_.epoch < o_.epochs && !stopped_early()) {
-      train_epoch();
-      finish_epoch();
+    try {
+      while (state_.position.epoch < o_.epochs && !stopped_early()) {
+        train_epoch();
+        finish_epoch();
+      }
+    } catch (const Interrupted& e) {
+      save();
+      throw Interrupted(e.signal, message("interrupted after epoch ", state_.position.epoch, ", batch ",
+                                          state_.position.batch, "; go on with --resume"));
     }
     summarize();
   }
 
  private:
   void start() {
-    std::filesystem::create_directories(o_.out);
     manual_seed(o_.seed);
-    const json options = fingerprint(o_, train_set_);
-    if (o_.resume && std::filesystem::exists(checkpoint_)) {
-      require_same(peek_checkpoint(checkpoint_).at("options"), options, checkpoint_);
-      Restored r = load_checkpoint(checkpoint_, net_.params, sgd_);
-      position_ = r.position;
-      history_ = r.run.at("history");
-      const json& sums = r.run.at("running");
-      running_ = {sums.at("loss"), sums.at("right"), sums.at("images")};
-      metrics_.keep_until(position_.epoch * loader_->batches() + position_.batch);
-      std::printf("resumed after epoch %lld, batch %lld\n", (long long)position_.epoch, (long long)position_.batch);
-    } else {
-      if (o_.resume) std::printf("nothing to resume in %s: starting anew\n", checkpoint_.parent_path().c_str());
-      metrics_.keep_until(-1);
+    std::optional<Checkpoint> checkpoint;
+    std::error_code error;
+    if (o_.resume && std::filesystem::exists(checkpoint_, error)) {
+      checkpoint.emplace(checkpoint_);
+      keep_warmup(checkpoint->state().options);
+    } else if (o_.resume) {
+      std::printf("nothing to resume in %s: starting anew\n", checkpoint_.parent_path().c_str());
     }
-    run_state_ = {{"options", options}};
+    state_.options = fingerprint(o_, device_, train_set_);
+    if (checkpoint) require_fits(*checkpoint);  // before a network is made: options say how large it is
+
+    net_.emplace(device_, o_.seed, std::max<int64_t>(std::llround(64 * o_.width), 1));
+    sgd_.emplace(net_->params.trainable(), optim::SgdOptions{.momentum = o_.momentum,
+                                                             .weight_decay = o_.weight_decay,
+                                                             .nesterov = recipe_.nesterov && o_.momentum > 0});
+    if (checkpoint) resume(*checkpoint);
+    metrics_.keep_until(checkpoint ? steps_done() : -1);
     std::printf("ResNet-18, %lld parameters, on %s with %d threads (%s kernels); %lld training images from %s\n",
-                (long long)net_.params.count(), to_string(net_.params.device()).c_str(), num_threads(),
-                o_.backend.c_str(), (long long)train_set_.size(), train_set_.source.c_str());
+                (long long)net_->params.count(), to_string(device_).c_str(), num_threads(), o_.backend.c_str(),
+                (long long)train_set_.size(), train_set_.source.c_str());
     std::fflush(stdout);
   }
 
-  // Throws if the user interrupted it; then a checkpoint holds the finished batches.
+  // The default follows the number of epochs, which a resumed run may change; a warm-up that has begun must not.
+  void keep_warmup(const json& options) {
+    const json before = options.value("warmup", json());
+    if (!o_.warmup && before.is_number() && before >= 0 && before < double(o_.epochs)) o_.warmup = before;
+  }
+
+  void require_fits(const Checkpoint& c) const {
+    require_same(c.state().options, state_.options, c.file());
+    const auto& [epoch, batch] = c.state().position;
+    if (epoch + (batch > 0) > o_.epochs)
+      throw ValueError(message("--resume: ", c.file().string(), " has finished ", epoch, " epochs and ", batch,
+                               " batches, which is more than --epochs ", o_.epochs));
+    const int64_t images = c.state().running.images;
+    if (batch > loader_->batches() || images != std::min(batch * o_.batch_size, loader_->images()))
+      throw FileError(message(c.file().string(), ": its training state is damaged: ", batch, " batches with ", images,
+                              " images of an epoch of ", loader_->batches(), " with ", loader_->images()));
+    if (const json planned = c.state().options.value("epochs", json()); planned != o_.epochs)
+      std::printf(
+          "resumed with %lld epochs instead of %s: the learning rate follows a schedule of %lld epochs from "
+          "here on, so the result is not that of a run with %lld epochs from the start\n",
+          (long long)o_.epochs, planned.dump().c_str(), (long long)o_.epochs, (long long)o_.epochs);
+  }
+
+  void resume(const Checkpoint& c) {
+    c.restore(net_->params, *sgd_);
+    const RunState& saved = c.state();
+    state_ = {saved.position, saved.running, saved.history, state_.options};
+    const bool has_momentum = o_.momentum > 0 && steps_done() > 0;
+    if (sgd_->state().size() != (has_momentum ? net_->params.trainable().size() : 0))
+      throw FileError(message(c.file().string(), ": has not the momentum of every parameter"));
+    std::printf("resumed after epoch %lld, batch %lld\n", (long long)state_.position.epoch,
+                (long long)state_.position.batch);
+  }
+
+  int64_t steps_done() const { return state_.position.epoch * loader_->batches() + state_.position.batch; }
+
+  // May be interrupted after any batch.
   void train_epoch() {
-    net_.params.train(true);
-    const int64_t images_after = (o_.epochs - position_.epoch - 1) * loader_->images();
-    Progress progress(message("epoch ", position_.epoch + 1, '/', o_.epochs), loader_->images(), images_after);
-    const int64_t seen_before = running_.images;
-    double lr = 0;
-    for (const auto& [x, labels] : loader_->epoch(position_.epoch, position_.batch)) {
-      const int64_t step = position_.epoch * loader_->batches() + position_.batch;
-      lr = learning_rate(recipe_, o_, step, total_steps_);
-      const Tensor logits = net_.model(x.to(net_.params.device()));
-      const Tensor loss =
-          cross_entropy(logits, labels.to(net_.params.device()), {.label_smoothing = recipe_.label_smoothing});
+    net_->params.train(true);
+    auto& [epoch, batch] = state_.position;
+    Running& running = state_.running;
+    const int64_t images_after = (o_.epochs - epoch - 1) * loader_->images(), seen_before = running.images;
+    Progress progress(message("epoch ", epoch + 1, '/', o_.epochs), loader_->images(), images_after);
+    for (const auto& [x, labels] : loader_->epoch(epoch, batch)) {
+      const int64_t step = steps_done();
+      const double lr = learning_rate(recipe_, o_, step, total_steps_);
+      const Tensor logits = net_->model(x.to(device_));
+      const Tensor loss = cross_entropy(logits, labels.to(device_), {.label_smoothing = recipe_.label_smoothing});
       const double loss_value = loss.item();
       if (!std::isfinite(loss_value))
-        throw ValueError(message("the loss became ", loss_value, " in epoch ", position_.epoch + 1, " at step ", step,
+        throw ValueError(message("the loss became ", loss_value, " in epoch ", epoch + 1, " at step ", step,
                                  "; the last checkpoint is ", checkpoint_.string(), "; try a smaller --lr"));
-      sgd_.zero_grad();
+      sgd_->zero_grad();
       loss.backward();
-      sgd_.step(lr);
+      sgd_->step(lr);
 
       const int64_t n = labels.numel();
-      running_.loss += loss_value * double(n);
-      running_.right += count_right(logits, labels);
-      running_.images += n;
-      ++position_.batch;
-      progress.update(running_.images, {.loss = running_.mean_loss(), .accuracy = running_.accuracy(), .lr = lr});
+      running.loss += loss_value * double(n);
+      running.right += count_right(logits, labels);
+      running.images += n;
+      ++batch;
+      progress.update(running.images, {.loss = running.mean_loss(), .accuracy = running.accuracy(), .lr = lr});
       if ((step + 1) % kStepsPerMetric == 0)
         metrics_.append({{"kind", "step"},
                          {"step", step + 1},
-                         {"epoch", position_.epoch + 1},
-                         {"loss", running_.mean_loss()},
-                         {"accuracy", running_.accuracy()},
+                         {"epoch", epoch + 1},
+                         {"loss", running.mean_loss()},
+                         {"accuracy", running.accuracy()},
                          {"lr", lr},
-                         {"images_per_s", double(running_.images - seen_before) / progress.seconds()}});
-      if (interrupted && position_.batch < loader_->batches()) {
-        save(position_);
-        throw Error(
-            message("interrupted after epoch ", position_.epoch, ", batch ", position_.batch, "; go on with --resume"));
-      }
+                         {"images_per_s", double(running.images - seen_before) / progress.seconds()}});
+      throw_if_interrupted();
     }
     train_seconds_ = progress.seconds();
-    train_images_per_s_ = double(running_.images - seen_before) / train_seconds_;
-    last_lr_ = lr;
+    train_images_per_s_ = double(running.images - seen_before) / std::max(train_seconds_, 1e-9);
     char text[96];
-    std::snprintf(text, sizeof text, "loss %.4f, accuracy %.2f%%", running_.mean_loss(), 100 * running_.accuracy());
+    std::snprintf(text, sizeof text, "loss %.4f, accuracy %.2f%%", running.mean_loss(), 100 * running.accuracy());
     progress.finish(text);
   }
 
@@ -228,64 +258,49 @@ class Trainer {
     return std::inner_product(a.begin(), a.end(), b.begin(), int64_t{0}, std::plus<>(), std::equal_to<>());
   }
 
+  // May be interrupted while it evaluates; the epoch is not finished then, though all its batches are.
   void finish_epoch() {
-    ++position_.epoch;
-    position_.batch = 0;
-    json line{{"kind", "epoch"},
-              {"epoch", position_.epoch},
-              {"step", position_.epoch * loader_->batches()},
-              {"train_loss", running_.mean_loss()},
-              {"train_accuracy", running_.accuracy()},
-              {"lr", last_lr_},
-              {"seconds", train_seconds_},
-              {"images_per_s", train_images_per_s_}};
-    const Classify classify = net_.classifier();
-    const auto measure = [&](const data::Dataset& set, const std::string& name) {
-      const Evaluation e = evaluate(classify, set, kEvalBatch, "  " + name);
-      line[name + "_loss"] = e.loss;
-      line[name + "_accuracy"] = e.accuracy;
-    };
-    if (validation_.images) measure(validation_, "validation");
-    measure(test_set_, "test");
-    running_ = {};
-    history_.push_back(line);
-    nn::save_safetensors(model_file_, net_.params, model_metadata());
-    if (validation_.images && best_epoch() == position_.epoch) {
-      Path best = model_file_;
-      best.replace_filename(model_file_.stem().string() + "_best.safetensors");
-      nn::save_safetensors(best, net_.params, model_metadata());
-    }
-    metrics_.append(line);
-    if (position_.epoch % o_.checkpoint_every == 0 || position_.epoch == o_.epochs || interrupted) save(position_);
-    draw_history(o_.out, history_);
-    if (interrupted && position_.epoch < o_.epochs)
-      throw Error(message("interrupted after epoch ", position_.epoch, "; go on with --resume"));
+    const int64_t step = steps_done();
+    EpochResult e{.epoch = state_.position.epoch + 1,
+                  .step = step,
+                  .train = {state_.running.mean_loss(), state_.running.accuracy()},
+                  .test = {},
+                  .validation = {},
+                  .lr = learning_rate(recipe_, o_, step - 1, total_steps_),
+                  .seconds = train_seconds_,
+                  .images_per_s = train_images_per_s_};
+    const Classify classify = net_->classifier();
+    if (validation_.images) e.validation = evaluate(classify, validation_, kEvalBatch, "  validation");
+    e.test = evaluate(classify, test_set_, kEvalBatch, "  test");
+    state_.position = {e.epoch, 0};
+    state_.running = {};
+    state_.history.push_back(e);
+
+    nn::save_safetensors(model_file_, net_->params, model_metadata());
+    if (best_epoch() == e.epoch) nn::save_safetensors(best_file_, net_->params, model_metadata());
+    metrics_.append(to_json(e));
+    if (e.epoch % o_.checkpoint_every == 0 || e.epoch == o_.epochs) save();
+    draw_history(o_.out, state_.history);
   }
 
-  void save(const Position& p) {
-    run_state_["history"] = history_;
-    run_state_["running"] = {{"loss", running_.loss}, {"right", running_.right}, {"images", running_.images}};
-    save_checkpoint(checkpoint_, net_.params, sgd_, p, run_state_);
-  }
+  void save() { save_checkpoint(checkpoint_, net_->params, *sgd_, state_); }
 
   std::map<std::string, std::string> model_metadata() const {
     return {{"architecture", "resnet18-cifar"},
-            {"epoch", std::to_string(position_.epoch)},
+            {"epoch", std::to_string(state_.position.epoch)},
             {"seed", std::to_string(o_.seed)}};
   }
 
   // The epoch (from 1) with the lowest validation loss; 0 without a validation set.
   int64_t best_epoch() const {
-    int64_t best = 0;
-    for (const auto& line : history_)
-      if (line.contains("validation_loss") &&
-          (best == 0 || line.at("validation_loss") < history_.at(size_t(best) - 1).at("validation_loss")))
-        best = line.at("epoch");
-    return best;
+    const EpochResult* best = nullptr;
+    for (const EpochResult& e : state_.history)
+      if (e.validation && (!best || e.validation->loss < best->validation->loss)) best = &e;
+    return best ? best->epoch : 0;
   }
 
   bool stopped_early() const {
-    if (o_.early_stop == 0 || position_.epoch - best_epoch() < o_.early_stop) return false;
+    if (o_.early_stop == 0 || state_.position.epoch - best_epoch() < o_.early_stop) return false;
     std::printf("no better validation loss for %lld epochs: stopping early (best was epoch %lld)\n",
                 (long long)o_.early_stop, (long long)best_epoch());
     return true;
@@ -294,11 +309,11 @@ class Trainer {
   void draw_maps() {
     if constexpr (kHaveFigures) {
       const NoGradGuard no_grad;
-      net_.params.train(false);
+      net_->params.train(false);
       const Tensor image = image_range(test_set_, 0, 1);
       std::vector<FeatureMaps> layers;
       const char* names[] = {"stem", "layer1", "layer2", "layer3", "layer4"};
-      for (const Tensor& map : net_.model.feature_maps(data::normalize(image).to(net_.params.device()))) {
+      for (const Tensor& map : net_->model.feature_maps(data::normalize(image).to(device_))) {
         FeatureMaps f{.name = names[layers.size()], .height = map.size(2), .width = map.size(3), .channels = {}};
         const auto values = map.to_vector();  // row-major: one plane after the other
         const auto plane = size_t(f.height * f.width);
@@ -314,47 +329,47 @@ class Trainer {
   }
 
   void summarize() {
-    const json& last = history_.back();
+    const EpochResult& last = state_.history.back();
     draw_maps();
-    update_summary(o_.out / "summary.json", {{"train",
-                                              {{"epochs", position_.epoch},
-                                               {"test_accuracy", last.at("test_accuracy")},
-                                               {"test_loss", last.at("test_loss")},
-                                               {"images_per_s", last.at("images_per_s")},
-                                               {"threads", num_threads()},
-                                               {"backend", o_.backend},
-                                               {"options", run_state_.at("options")}}},
-                                             {"fp32_accuracy", last.at("test_accuracy")},
-                                             {"fp32_file_bytes", std::filesystem::file_size(model_file_)}});
+    std::error_code error;
+    const bool regular = std::filesystem::is_regular_file(model_file_, error);  // it may have gone to a device
+    update_summary(o_.out / "summary.json",
+                   {{"train",
+                     {{"epochs", last.epoch},
+                      {"test_accuracy", last.test.accuracy},
+                      {"test_loss", last.test.loss},
+                      {"images_per_s", last.images_per_s},
+                      {"threads", num_threads()},
+                      {"backend", o_.backend},
+                      {"options", state_.options}}},
+                    {"fp32_accuracy", last.test.accuracy},
+                    {"fp32_file_bytes", regular ? json(std::filesystem::file_size(model_file_)) : json()}});
     write_report(o_.out);
     std::printf("test accuracy %.2f%% after %lld epochs; the network is in %s, everything else in %s\n",
-                100 * last.at("test_accuracy").get<double>(), (long long)position_.epoch, model_file_.c_str(),
-                o_.out.c_str());
+                100 * last.test.accuracy, (long long)last.epoch, model_file_.c_str(), o_.out.c_str());
   }
 
   TrainOptions o_;
+  Device device_;
   Recipe recipe_;
   data::Dataset train_set_, test_set_, validation_;  // validation_ has no images if none are held out
-  int64_t base_channels_;
-  Path model_file_, checkpoint_;
+  Path model_file_, best_file_, checkpoint_;
   MetricsLog metrics_;
-  Fp32Network net_;
-  optim::Sgd sgd_;
+  FolderLock folder_;
   std::optional<data::Loader> loader_;
   int64_t total_steps_ = 0;
 
-  Position position_;
-  Running running_;
-  json history_ = json::array();  // a line per finished epoch
-  json run_state_;
-  double train_seconds_ = 0, train_images_per_s_ = 0, last_lr_ = 0;
+  std::optional<Fp32Network> net_;
+  std::optional<optim::Sgd> sgd_;
+  RunState state_;
+  double train_seconds_ = 0, train_images_per_s_ = 0;  // of the newest epoch
 };
 
 }  // namespace
 
 void train(const TrainOptions& given) {
   TrainOptions o = given;
-  if (o.warmup && *o.warmup >= double(o.epochs))
+  if (o.warmup && !(*o.warmup < double(o.epochs)))
     throw ValueError(message("--warmup ", *o.warmup, ": must end before the ", o.epochs, " epochs of the run do"));
   if (o.early_stop > 0 && o.val_split == 0) o.val_split = kImplicitValSplit;
   Trainer(o, apply(o)).run();

@@ -10,6 +10,10 @@ export MININN_CACHE_DIR="$dir/cache"  # measured kernel times of the tiny networ
 
 fail() { echo "FAILED: $*" >&2; exit 1; }
 say() { printf -- '-- %s\n' "$*"; }
+training() {  # LOG: waits until the run that writes it has begun, or has ended
+  until grep -qs "parameters" "$1" || ! kill -0 $pid 2> /dev/null; do sleep 0.05; done
+  sleep 0.3
+}
 tiny=(--data synthetic --limit-train 640 --limit-test 200 --width 0.125 --epochs 3 --batch-size 64 --threads 2 --seed 7)
 
 say "an uninterrupted run"
@@ -35,11 +39,33 @@ cmp whole/resnet18.safetensors killed/resnet18.safetensors || fail "the resumed 
 say "interrupted with Ctrl-C in the middle of an epoch and resumed"
 "$exe" train "${tiny[@]}" --out stopped > stopped.log 2> stopped.err &
 pid=$!
-sleep 0.6
+training stopped.log
 kill -INT $pid 2> /dev/null || true
 wait $pid || grep -q -- --resume stopped.err || fail "Ctrl-C gave no clear sentence: $(cat stopped.err)"
 "$exe" train "${tiny[@]}" --out stopped --resume > stopped.log
 cmp whole/resnet18.safetensors stopped/resnet18.safetensors || fail "the run resumed after Ctrl-C ended with other weights"
+
+say "asked to end by the system: the same, with the signal in the exit status; an ignored signal stays ignored"
+for signal in TERM HUP; do
+  rm -rf asked asked.log
+  "$exe" train "${tiny[@]}" --out asked > asked.log 2> asked.err &
+  pid=$!
+  training asked.log
+  kill -$signal $pid 2> /dev/null || true
+  kill -$signal $pid 2> /dev/null || true  # as timeout(1) does
+  status=0
+  wait $pid || status=$?
+  [ $status = 0 ] || { [ $status = $((128 + $(kill -l $signal))) ] && grep -q -- --resume asked.err; } ||
+    fail "SIG$signal gave status $status: $(cat asked.err)"
+  "$exe" train "${tiny[@]}" --out asked --resume > asked.log
+  cmp whole/resnet18.safetensors asked/resnet18.safetensors || fail "the run resumed after SIG$signal ended with other weights"
+done
+rm asked.log
+(trap '' INT; exec "$exe" train "${tiny[@]}" --out asked > asked.log 2> asked.err) &
+pid=$!
+training asked.log
+kill -INT $pid 2> /dev/null || true
+wait $pid || fail "an ignored SIGINT ended the run: $(cat asked.err)"
 
 say "quantize"
 "$exe" ptq --data synthetic --limit-test 200 --calib 100 --model whole/resnet18.safetensors --out whole --threads 2 > ptq.log
@@ -90,6 +116,102 @@ refuses "truncated8.safetensors" "$exe" eval --model truncated8.safetensors --da
 mkdir broken
 head -c 1000 /dev/zero > broken/data_batch_1.bin
 refuses "data_batch_1.bin" "$exe" train --data broken
+for options in "--width nan" "--lr nan" "--lr inf" "--momentum nan" "--weight-decay nan" "--warmup nan" "--seed -1" \
+  "--seed 99999999999999999999" "--epochs 9223372036854775807" "--epochs 99999999999999999999" \
+  "--batch-size 9223372036854775807" "--limit-train -1" "--val-split 99999999999999999999" "--threads 1e9"; do
+  # shellcheck disable=SC2086
+  refuses "${options% *}" "$exe" train "${tiny[@]}" --out bad $options
+done
+for options in "--max-drop nan" "--min-coverage nan" "--calib -5"; do
+  # shellcheck disable=SC2086
+  refuses "${options% *}" "$exe" ptq --data synthetic --model whole/resnet18.safetensors --out bad $options
+done
+refuses "seconds\|batch" "$exe" bench --model whole/resnet18.safetensors --batch 99999999999
+refuses "backend" "$exe" train "${tiny[@]}" --out whole --resume --backend own
+refuses "threads" "$exe" train "${tiny[@]}" --out whole --resume --threads 1
+refuses "epochs" "$exe" train "${tiny[@]}" --out whole --resume --epochs 2
+mkfifo fifo
+refuses "fifo: is not a regular file" timeout 60 "$exe" eval --model fifo --data synthetic
+
+say "a file is compared with the network before one is made"
+safetensors() {  # HEADER: the beginning of a file
+  local n=${#1}
+  # shellcheck disable=SC2059
+  printf "$(printf '\\x%02x' $((n & 255)) $((n >> 8)) 0 0 0 0 0 0)"
+  printf '%s' "$1"
+}
+{
+  safetensors '{"conv1.weight":{"dtype":"F32","shape":[256,3,3,3],"data_offsets":[0,27648]}}'
+  head -c 27648 /dev/zero
+} > stem.safetensors
+(ulimit -v 1000000; refuses "stem.safetensors.*bn1.weight" "$exe" eval --threads 1 --model stem.safetensors --data synthetic)
+
+say "a checkpoint is not trusted"
+checkpoint() {  # EPOCH BATCH RUNNING HISTORY [RANDOM]
+  local state="{\"epoch\":$1,\"batch\":$2,\"random_seed\":${5:-1},\"random_position\":0,"
+  state+="\"run\":{\"options\":{},\"running\":$3,\"history\":$4}}"
+  mkdir -p forged/checkpoint
+  safetensors "{\"__metadata__\":{\"training_state\":\"${state//\"/\\\"}\"}}" > forged/checkpoint/last.safetensors
+}
+none='{"loss":0,"right":0,"images":0}'
+line='{"epoch":1,"lr":0.1,"train_loss":1,"train_accuracy":0.5,"test_loss":1,"test_accuracy":0.5}'
+damaged() {  # what it says, then the arguments of checkpoint()
+  checkpoint "${@:2}"
+  refuses "checkpoint/last.safetensors.*$1" "$exe" train "${tiny[@]}" --out forged --resume
+}
+damaged "history" 3 0 "$none" "[]"
+damaged "epoch" 1000000000000000000 0 "$none" "[]"
+damaged "epoch" 1.9 0 "$none" "[$line]"
+damaged "epoch" -1 0 "$none" "[]"
+damaged "epoch" '"1"' 0 "$none" "[$line]"
+damaged "batches" 1 99 "$none" "[$line]"
+damaged "batches" 1 1 "$none" "[$line]"
+damaged "images" 0 1 '{"loss":0,"right":0,"images":-64}' "[]"
+damaged "right" 0 1 '{"loss":0,"right":65,"images":64}' "[]"
+damaged "loss" 0 1 '{"loss":null,"right":0,"images":64}' "[]"
+damaged "test_loss" 1 0 "$none" "[${line/\"test_loss\":1,/}]"
+damaged "test_loss" 1 0 "$none" "[${line/\"test_loss\":1/\"test_loss\":[]}]"
+damaged "history" 1 0 "$none" "7"
+damaged "random_seed" 1 0 "$none" "[$line]" -1
+damaged "missing" 1 0 "$none" "[$line]"  # all of the network
+
+say "what will be written is tried first, through links and to devices"
+refuses "nodir/m.safetensors: cannot be written: No such file" "$exe" train "${tiny[@]}" --out fresh --model nodir/m.safetensors
+! grep -q "^epoch" out.txt || fail "the missing folder was noticed after an epoch"
+for command in "eval --data synthetic" "bench"; do
+  # shellcheck disable=SC2086
+  refuses "nodir" "$exe" $command --model whole/resnet18.safetensors --json nodir/eval.json
+done
+touch file
+refuses "file/sub: the folder cannot be made: Not a directory" "$exe" train "${tiny[@]}" --out file/sub
+refuses "file/sub: the folder cannot be made" "$exe" ptq --data synthetic --model whole/resnet18.safetensors --out file/sub
+small=(eval --data synthetic --limit-test 10 --model whole/resnet18.safetensors)
+"$exe" "${small[@]}" --json /dev/stdout > both.txt
+grep -q "logits SHA-256" both.txt && grep -q '"logits_sha256"' both.txt || fail "eval --json /dev/stdout gave: $(cat both.txt)"
+touch target.json && chmod 600 target.json && ln -s target.json link.json
+"$exe" "${small[@]}" --json link.json > out.txt
+[ -L link.json ] && [ -s target.json ] && [ "$(stat -c %a target.json)" = 600 ] || fail "eval --json replaced a link or its mode"
+"$exe" "${small[@]}" --json /dev/null > out.txt
+[ -c /dev/null ] || fail "eval --json replaced /dev/null"
+
+say "one writer for each folder"
+if command -v flock > flock.txt; then
+  refuses "whole: another process" flock -n whole "$exe" train "${tiny[@]}" --out whole
+  refuses "whole: another process" flock -n whole "$exe" ptq --data synthetic --model whole/resnet18.safetensors --out whole
+  flock -n whole "$exe" report --out whole > out.txt || fail "report needs no lock"
+fi
+[ -z "$(find whole killed stopped asked -name '*.tmp')" ] || fail "temporary files are left behind"
+
+say "lost output is a failure"
+for options in "--help" kernels "${small[*]}" "report --out whole"; do
+  # shellcheck disable=SC2086
+  if "$exe" $options > /dev/full 2> err.txt; then fail "$options > /dev/full is no failure"; fi
+done
+
+say "more epochs than planned"
+"$exe" train "${tiny[@]}" --out asked --resume --epochs 4 > asked.log
+grep -q "4 epochs instead of 3" asked.log || fail "the longer schedule is not mentioned: $(cat asked.log)"
+
 [ "$before" = "$(sha256sum whole/checkpoint/last.safetensors)" ] || fail "bad input changed the checkpoint"
 
 say "report"
@@ -98,6 +220,26 @@ rm whole/report.html
 "$exe" report --out whole > /dev/null
 [ -s whole/report.html ] || fail "report wrote no report.html"
 refuses "holds no results" "$exe" report --out broken
+odd() { mkdir -p odd; cat > "odd/$1"; }
+for numbers in "100000000000000000 1 100000000000000016 2" "1 1e300 1 1e300" "9223372036854775807 0 1 0"; do
+  read -r e1 l1 e2 l2 <<< "$numbers"
+  for pair in "$e1 $l1" "$e2 $l2"; do
+    echo "{\"kind\":\"epoch\",\"epoch\":${pair% *},\"lr\":${pair#* },\"train_loss\":${pair#* },\"train_accuracy\":1,\"test_loss\":1,\"test_accuracy\":1}"
+  done | odd metrics.jsonl
+  (ulimit -v 1000000; timeout 60 "$exe" report --out odd > out.txt) || fail "report of epochs $e1 and $e2 with $l1 and $l2"
+done
+echo '{"kind":"epoch","epoch":1,"train_loss":1,"train_accuracy":1}' | odd metrics.jsonl
+refuses "metrics.jsonl: line 1: 'test_loss'" "$exe" report --out odd
+rm odd/metrics.jsonl
+for json in '[1]' '{"confusion":7}' '{"confusion":{"classes":["a"],"fp32":[-1],"int8":[1]},"layers":[]}' \
+  '{"confusion":{"classes":["a"],"fp32":[1],"int8":[1]},"layers":[{"name":"a","fp32_bytes":1e300,"int8_bytes":1}]}' \
+  '{"confusion":{"classes":["a"],"fp32":[1,2],"int8":[1]},"layers":[]}' "$(printf '{"a":%.0s' {1..100})"; do
+  odd quantization_benchmarks.json <<< "$json"
+  refuses "quantization_benchmarks.json" "$exe" report --out odd
+done
+rm odd/quantization_benchmarks.json
+mkfifo odd/metrics.jsonl
+refuses "metrics.jsonl: is not a regular file" timeout 60 "$exe" report --out odd
 
 say "bench"
 "$exe" bench --model whole/resnet18.safetensors --int8 whole/resnet18_int8.safetensors --batch 1,4 --threads 1 --json bench.json > /dev/null

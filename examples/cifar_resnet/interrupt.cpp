@@ -1,0 +1,53 @@
+#include "examples/cifar_resnet/interrupt.h"
+
+#include <ctime>
+#include <iterator>
+
+namespace cifar_resnet {
+namespace {
+
+volatile std::sig_atomic_t interrupted = 0;  // the signal
+volatile std::time_t interrupted_at = 0;     // seconds
+
+std::time_t now() {
+  timespec t{};
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.tv_sec;
+}
+
+// timeout(1) and terminals may send one request as two signals, to the process and to its group: only one that comes
+// later is a second request.
+void on_signal(int signal) {
+  if (!interrupted) {
+    interrupted = signal;
+    interrupted_at = now();
+  } else if (now() > interrupted_at) {
+    std::signal(signal, SIG_DFL);
+    std::raise(signal);  // delivered when this function returns
+  }
+}
+
+}  // namespace
+
+InterruptScope::InterruptScope() {
+  interrupted = 0;
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  action.sa_flags = SA_RESTART;
+  for (const int signal : kSignals) sigaddset(&action.sa_mask, signal);
+  for (size_t i = 0; i < std::size(kSignals); ++i) {
+    sigaction(kSignals[i], nullptr, &before_[i]);
+    if (before_[i].sa_handler != SIG_IGN) sigaction(kSignals[i], &action, nullptr);
+  }
+}
+
+InterruptScope::~InterruptScope() {
+  for (size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], &before_[i], nullptr);
+  interrupted = 0;
+}
+
+void throw_if_interrupted() {
+  if (interrupted) throw Interrupted(interrupted, "interrupted");
+}
+
+}  // namespace cifar_resnet
