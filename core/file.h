@@ -62,8 +62,8 @@ void require_writable(const std::filesystem::path& path);
 // Makes a folder and those above it; nothing where it exists. Throws FileError.
 void make_folder(const std::filesystem::path& folder);
 
-// Makes a folder and keeps it to this process while it lives, for as long as the others ask: the
-// kernel lets go when the process ends, however it does. Throws FileError if another one has it, or it cannot be made.
+// Makes a folder and keeps it to one writer: while this lives no second one can be made for the folder. The kernel
+// lets go of it when the process ends, however it does. Throws FileError.
 class FolderLock {
  public:
   explicit FolderLock(const std::filesystem::path& folder);

@@ -14,7 +14,8 @@ training() {  # LOG: waits until the run that writes it has begun, or has ended
   until grep -qs "parameters" "$1" || ! kill -0 $pid 2> /dev/null; do sleep 0.05; done
   sleep 0.3
 }
-tiny=(--data synthetic --limit-train 640 --limit-test 200 --width 0.125 --epochs 3 --batch-size 64 --threads 2 --seed 7)
+base=(--data synthetic --limit-train 640 --limit-test 200 --width 0.125 --batch-size 64 --seed 7)
+tiny=("${base[@]}" --epochs 3 --threads 2)
 
 say "an uninterrupted run"
 "$exe" train "${tiny[@]}" --out whole > whole.log
@@ -46,7 +47,7 @@ wait $pid || grep -q -- --resume stopped.err || fail "Ctrl-C gave no clear sente
 cmp whole/resnet18.safetensors stopped/resnet18.safetensors || fail "the run resumed after Ctrl-C ended with other weights"
 
 say "asked to end by the system: the same, with the signal in the exit status; an ignored signal stays ignored"
-for signal in TERM HUP; do
+for signal in HUP TERM; do
   rm -rf asked asked.log
   "$exe" train "${tiny[@]}" --out asked > asked.log 2> asked.err &
   pid=$!
@@ -57,11 +58,11 @@ for signal in TERM HUP; do
   wait $pid || status=$?
   [ $status = 0 ] || { [ $status = $((128 + $(kill -l $signal))) ] && grep -q -- --resume asked.err; } ||
     fail "SIG$signal gave status $status: $(cat asked.err)"
-  "$exe" train "${tiny[@]}" --out asked --resume > asked.log
-  cmp whole/resnet18.safetensors asked/resnet18.safetensors || fail "the run resumed after SIG$signal ended with other weights"
 done
+"$exe" train "${tiny[@]}" --out asked --resume > asked.log
+cmp whole/resnet18.safetensors asked/resnet18.safetensors || fail "the run resumed after SIGTERM ended with other weights"
 rm asked.log
-(trap '' INT; exec "$exe" train "${tiny[@]}" --out asked > asked.log 2> asked.err) &
+(trap '' INT; exec "$exe" train "${base[@]}" --epochs 1 --threads 2 --out ignoring > asked.log 2> asked.err) &
 pid=$!
 training asked.log
 kill -INT $pid 2> /dev/null || true
@@ -120,16 +121,16 @@ for options in "--width nan" "--lr nan" "--lr inf" "--momentum nan" "--weight-de
   "--seed 99999999999999999999" "--epochs 9223372036854775807" "--epochs 99999999999999999999" \
   "--batch-size 9223372036854775807" "--limit-train -1" "--val-split 99999999999999999999" "--threads 1e9"; do
   # shellcheck disable=SC2086
-  refuses "${options% *}" "$exe" train "${tiny[@]}" --out bad $options
+  refuses "${options% *}: .* is no number" "$exe" train --data synthetic --out bad $options
 done
 for options in "--max-drop nan" "--min-coverage nan" "--calib -5"; do
   # shellcheck disable=SC2086
-  refuses "${options% *}" "$exe" ptq --data synthetic --model whole/resnet18.safetensors --out bad $options
+  refuses "${options% *}: .* is no number" "$exe" ptq --data synthetic --model whole/resnet18.safetensors --out bad $options
 done
-refuses "seconds\|batch" "$exe" bench --model whole/resnet18.safetensors --batch 99999999999
-refuses "backend" "$exe" train "${tiny[@]}" --out whole --resume --backend own
-refuses "threads" "$exe" train "${tiny[@]}" --out whole --resume --threads 1
-refuses "epochs" "$exe" train "${tiny[@]}" --out whole --resume --epochs 2
+refuses "batch: .* is no number" "$exe" bench --model whole/resnet18.safetensors --batch 1,99999999999
+refuses "made with backend" "$exe" train "${tiny[@]}" --out whole --resume --backend own
+refuses "made with threads" "$exe" train "${base[@]}" --epochs 3 --threads 1 --out whole --resume
+refuses "more than --epochs 2" "$exe" train "${base[@]}" --epochs 2 --threads 2 --out whole --resume
 mkfifo fifo
 refuses "fifo: is not a regular file" timeout 60 "$exe" eval --model fifo --data synthetic
 
@@ -209,7 +210,7 @@ for options in "--help" kernels "${small[*]}" "report --out whole"; do
 done
 
 say "more epochs than planned"
-"$exe" train "${tiny[@]}" --out asked --resume --epochs 4 > asked.log
+"$exe" train "${base[@]}" --epochs 4 --threads 2 --out asked --resume > asked.log
 grep -q "4 epochs instead of 3" asked.log || fail "the longer schedule is not mentioned: $(cat asked.log)"
 
 [ "$before" = "$(sha256sum whole/checkpoint/last.safetensors)" ] || fail "bad input changed the checkpoint"
