@@ -42,6 +42,11 @@ grep -q '^int8 ' table.txt || fail "no int8 row: $(cat table.txt)"
 say "bad input"
 if "$bench" --int8 nowhere.safetensors > out.txt 2> err.txt; then fail "accepted a file that is not there"; fi
 grep -q nowhere.safetensors err.txt || fail "the missing file is not named: $(cat err.txt)"
+for options in "--seconds nan" "--batch 99999999999" "--json nodir/rows.json"; do
+  # shellcheck disable=SC2086
+  if "$bench" "${files[@]}" $options > out.txt 2> err.txt; then fail "accepted $options"; fi
+done
+if "$bench" "${files[@]}" --batch 1 --threads 1 --seconds 0.01 > /dev/full 2> err.txt; then fail "lost output is no failure"; fi
 
 if [ -x "$root/.venv/bin/python" ]; then
   say "beside other programs"
