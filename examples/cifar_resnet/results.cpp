@@ -50,8 +50,7 @@ std::optional<json> read_json(const Path& file) {
 }
 
 void update_summary(const Path& file, const json& values) {
-  json summary =
-      parse_object(read_file(file)).value_or(json::object());  // somebody else's file: start anew
+  json summary = parse_object(read_file(file)).value_or(json::object());  // somebody else's file: start anew
   summary.update(values);
   summary.update({{"machine", machine_name()},
                   {"threads", num_threads()},

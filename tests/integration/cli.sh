@@ -225,7 +225,8 @@ odd() { mkdir -p odd; cat > "odd/$1"; }
 for numbers in "100000000000000000 1 100000000000000016 2" "1 1e300 1 1e300" "9223372036854775807 0 1 0"; do
   read -r e1 l1 e2 l2 <<< "$numbers"
   for pair in "$e1 $l1" "$e2 $l2"; do
-    echo "{\"kind\":\"epoch\",\"epoch\":${pair% *},\"lr\":${pair#* },\"train_loss\":${pair#* },\"train_accuracy\":1,\"test_loss\":1,\"test_accuracy\":1}"
+    echo "{\"kind\":\"epoch\",\"epoch\":${pair% *},\"lr\":${pair#* },\"train_loss\":${pair#* }," \
+      "\"train_accuracy\":1,\"test_loss\":1,\"test_accuracy\":1}"
   done | odd metrics.jsonl
   (ulimit -v 1000000; timeout 60 "$exe" report --out odd > out.txt) || fail "report of epochs $e1 and $e2 with $l1 and $l2"
 done
