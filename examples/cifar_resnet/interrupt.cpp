@@ -1,31 +1,37 @@
 #include "examples/cifar_resnet/interrupt.h"
 
+#include <atomic>
+#include <cstdint>
 #include <ctime>
 #include <iterator>
 
 namespace cifar_resnet {
 namespace {
 
-volatile std::sig_atomic_t interrupted = 0;  // the signal
-volatile std::time_t interrupted_at = 0;     // seconds
+constexpr int64_t kSecondAfter = 100;  // milliseconds
 
-std::time_t now() {
+std::atomic<int> interrupted = 0;         // the signal
+std::atomic<int64_t> interrupted_at = 0;  // in milliseconds
+
+int64_t now() {
   timespec t{};
   clock_gettime(CLOCK_MONOTONIC, &t);
-  return t.tv_sec;
+  return int64_t{t.tv_sec} * 1000 + t.tv_nsec / 1'000'000;
 }
 
 // timeout(1) and terminals may send one request as two signals, to the process and to its group: only one that comes
 // later is a second request.
 void on_signal(int signal) {
   if (!interrupted) {
-    interrupted = signal;
     interrupted_at = now();
-  } else if (now() > interrupted_at) {
+    interrupted = signal;
+  } else if (now() - interrupted_at > kSecondAfter) {
     std::signal(signal, SIG_DFL);
     std::raise(signal);  // delivered when this function returns
   }
 }
+static_assert(std::atomic<int>::is_always_lock_free &&
+              std::atomic<int64_t>::is_always_lock_free);  // as a handler needs
 
 }  // namespace
 
