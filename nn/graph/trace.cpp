@@ -35,14 +35,14 @@ class GraphTracer final : public Tracer {
     node.op = op;
     node.attrs = attrs;
     for (const Tensor& t : inputs) node.inputs.push_back(t ? id_of(op, t) : kAbsent);
-    node.name = unique_name(node);
+    node.name = parameter_path(node);
     // Dropout records itself only when it drops.
     const AttrValue* training = node.find("training");
     if (op == "dropout" || (training && *training == AttrValue(int64_t{1})))
       throw ValueError(
-          message("trace: ", op, " at ", node.name,
+          message("trace: ", op, node.name.empty() ? "" : " at " + node.name,
                   " is training; switch the network to evaluation (ParamStore::train(false)) before tracing it"));
-    node.output = make_value(node.name, output);
+    node.output = make_value({}, output);
     graph_.nodes.push_back(std::move(node));
   }
 
@@ -54,7 +54,10 @@ class GraphTracer final : public Tracer {
             message("trace: the result ", t ? to_string(t) : "(undefined)", " was not made by a recorded op"));
       graph_.outputs.push_back(it->second);
     }
+    name_nodes();
     Graph g = graph::eliminate_dead_code(std::move(graph_));
+    for (graph::Value& v : g.values)
+      if (v.constant) v.constant = v.constant.clone().set_name(v.name);
     g.validate();
     return g;
   }
@@ -80,24 +83,36 @@ class GraphTracer final : public Tracer {
     return id;
   }
 
-  // "layer1.0.conv1" from a parameter "layer1.0.conv1.weight", else "relu_1". A module called again gets "_2".
-  std::string unique_name(const graph::Node& node) {
-    std::string base;
+  // "layer1.0.conv1" for a node with the parameter "layer1.0.conv1.weight"; empty if it has none.
+  std::string parameter_path(const graph::Node& node) const {
     for (const int id : node.inputs)
-      if (base.empty() && graph_.is_constant(id)) {
+      if (graph_.is_constant(id)) {
         const std::string& path = graph_.values[size_t(id)].name;
-        if (const size_t dot = path.rfind('.'); dot != std::string::npos) base = path.substr(0, dot);
+        if (const size_t dot = path.rfind('.'); dot > 0 && dot != std::string::npos) return path.substr(0, dot);
       }
-    if (base.empty()) return message(node.op, '_', ++count_[node.op]);
-    const int n = ++count_[base];
-    return n == 1 ? base : message(base, '_', n);
+    return {};
+  }
+
+  // The first node of a path is called like it. A module called again gets "_2", a node without parameters its op and a
+  // number; both pass over names that are taken.
+  void name_nodes() {
+    std::unordered_set<std::string> taken;
+    for (const graph::Node& n : graph_.nodes) taken.insert(n.name);
+    std::unordered_map<std::string, int> count;
+    for (graph::Node& n : graph_.nodes) {
+      const std::string base = n.name.empty() ? n.op : n.name;
+      if (const int number = ++count[base]; n.name.empty() || number > 1) {
+        n.name = message(base, '_', number);
+        while (!taken.insert(n.name).second) n.name = message(base, '_', ++count[base]);
+      }
+      graph_.values[size_t(n.output)].name = n.name;
+    }
   }
 
   Graph graph_;
   std::unordered_map<const void*, int> ids_;
   std::vector<Tensor> alive_;  // so that no id is given to a second tensor
   std::unordered_set<const Storage*> activations_;
-  std::unordered_map<std::string, int> count_;
   int unnamed_ = 0;
 };
 

@@ -68,6 +68,31 @@ TEST_CASE("a layer called twice makes two nodes that share their parameters") {
   CHECK(g.nodes[0].inputs[1] == g.nodes[1].inputs[1]);
 }
 
+TEST_CASE("made-up names pass over those of layers") {
+  Layers l(1);
+  const auto c = l.linear("c", 4, 4), c2 = l.linear("c_2", 4, 4), add1 = l.linear("add_1", 4, 4);
+  const auto relu = l.linear("relu", 4, 4);
+  const Graph g =
+      nn::trace([&](const Tensor& x) { return mininn::relu(relu(add1(c2(c(c(x))) + x))); }, Tensor::zeros({1, 4}));
+  std::vector<std::string> names;
+  for (const nn::graph::Node& n : g.nodes) {
+    names.push_back(n.name);
+    CHECK(g.values[size_t(n.output)].name == n.name);
+  }
+  CHECK(names == std::vector<std::string>{"c", "c_3", "c_2", "add_2", "add_1", "relu", "relu_2"});
+}
+
+TEST_CASE("a graph is the network of the moment it was traced") {
+  nn::ParamStore params;
+  nn::Linear fc(params.root() / "fc", {.in = 3, .out = 2});
+  const Tensor x = Layers(2).input({4, 3});
+  const Graph g = nn::trace(fc, x);
+  const Tensor before = fc(x);
+  for (Tensor p : params.all()) p.fill(0.5);
+  CHECK(max_difference(run(g, x), before) == 0);
+  CHECK(max_difference(fc(x), before) > 0);
+}
+
 TEST_CASE("modules can be traced, and tracing leaves no gradient behind") {
   nn::ParamStore params;
   nn::Linear fc(params.root() / "fc", {.in = 3, .out = 2});
