@@ -1,5 +1,6 @@
 #include "nn/graph/executor.h"
 
+#include <algorithm>
 #include <optional>
 #include <string_view>
 #include <unordered_map>
@@ -44,16 +45,26 @@ Pool2dOptions pool_options(const Node& n) {
 
 std::vector<int> ints(const std::vector<int64_t>& v) { return {v.begin(), v.end()}; }
 
-// The traced output shape for another batch size: the first dimension grows with the number of input elements.
+const Shape& traced(const Call& c, int id) { return c.graph.values[size_t(id)].shape; }
+
+// The traced output shape for another batch size, if the traced call says where that goes: into the first size.
 Shape rebatched(const Call& c, const Tensor& x) {
-  const Value& traced_in = c.graph.values[size_t(c.node.inputs[0])];
-  Shape shape = c.graph.values[size_t(c.node.output)].shape;
-  const int64_t before = numel(traced_in.shape), now = x.numel();
-  if (before == now || shape.rank() == 0) return shape;
-  if (before == 0 || shape[0] * now % before != 0)
-    throw ShapeError(message(c.node.op, " at ", c.node.name, ": traced as ", traced_in.shape, " -> ", shape,
-                             ", cannot take ", x.shape()));
-  shape[0] = shape[0] * now / before;
+  const Shape& before = traced(c, c.node.inputs[0]);
+  Shape shape = traced(c, c.node.output);
+  if (x.shape() == before) return shape;
+  Shape grown = before;
+  grown[0] = x.size(0);
+  // reshape(x, {2, -1}) grows in its second size, unless the 2 is the batch.
+  const auto grows_elsewhere = [&] {
+    if (c.node.op != "reshape" || shape[0] == before[0]) return false;
+    const auto& sizes = c.node.list("shape");
+    return std::find(sizes.begin() + 1, sizes.end(), -1) != sizes.end();
+  };
+  if (shape.rank() == 0 || before[0] == 0 || grown != x.shape() || grows_elsewhere() ||
+      shape[0] * x.size(0) % before[0] != 0)
+    throw ShapeError(
+        message(c.node.op, " at ", c.node.name, ": traced as ", before, " -> ", shape, ", cannot take ", x.shape()));
+  shape[0] = shape[0] * x.size(0) / before[0];
   return shape;
 }
 
@@ -63,8 +74,8 @@ Tensor run_batch_norm(const Call& c) {
 }
 
 Tensor run_expand(const Call& c) {
-  const Shape& before = c.graph.values[size_t(c.node.inputs[0])].shape;
-  Shape shape = c.graph.values[size_t(c.node.output)].shape;
+  const Shape& before = traced(c, c.node.inputs[0]);
+  Shape shape = traced(c, c.node.output);
   if (before.rank() == shape.rank() && before.rank() > 0 && before[0] == shape[0]) shape[0] = c[0].size(0);
   return expand(c[0], shape);
 }
@@ -131,6 +142,48 @@ void check_input(const Graph& g, size_t i, const Tensor& t) {
                              " with any first size, not ", t ? message(name(t.dtype()), t.shape()) : "undefined"));
 }
 
+// The first size of the inputs: that of the traced example and that of a run.
+struct Batch {
+  int64_t traced = 1, now = 1;
+};
+
+Batch batch_of(const Graph& g, std::span<const Tensor> inputs) {
+  Batch b;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Shape& shape = g.values[size_t(g.inputs[i])].shape;
+    if (inputs[i].shape() == shape) continue;
+    if (b.now != b.traced && b.now * shape[0] != b.traced * inputs[i].size(0))
+      throw ShapeError(message("run: one input has ", b.now, " rows instead of ", b.traced, ", another ",
+                               inputs[i].size(0), " instead of ", shape[0]));
+    b = {shape[0], inputs[i].size(0)};
+  }
+  return b;
+}
+
+// Throws unless the result of a node is right for another batch than the traced one. Most ops have no sizes of their
+// own; in those that have, and in constants, the traced batch may be hidden.
+void check_batch(const Call& c, const Batch& b, const Tensor& y) {
+  constexpr std::string_view kSized[] = {"reshape", "flatten", "expand", "slice", "pad"};
+  constexpr std::string_view kReduces[] = {"sum", "mean", "amax", "argmax", "matmul"};
+  const auto is_one_of = [&](const auto& ops) { return std::ranges::find(ops, c.node.op) != std::end(ops); };
+  bool grows = is_one_of(kSized);
+  for (size_t i = 0; i < c.in.size() && !is_one_of(kReduces); ++i)
+    grows = grows || (c.in[i] && c.in[i].shape() != traced(c, c.node.inputs[i]));
+  if (!grows) return;
+  const Shape& before = traced(c, c.node.output);
+  int grown = 0;
+  bool like_batch = y.rank() == before.rank();
+  for (int d = 0; like_batch && d < y.rank(); ++d)
+    if (y.size(d) != before[d]) {
+      ++grown;
+      like_batch = y.size(d) * b.traced == before[d] * b.now;
+    }
+  if (!like_batch || grown != 1)
+    throw ShapeError(message("run: ", c.node.op, " at ", c.node.name, " gives ", y.shape(), " for ", b.now,
+                             " rows and ", before, " for the ", b.traced,
+                             " it was traced with: it does not grow with the batch"));
+}
+
 OpFn find_op(const Node& n) {
   static const OpTable table = make_table();
   const auto op = table.find(n.op);
@@ -152,6 +205,7 @@ std::vector<Tensor> run_nodes(const Graph& g, std::span<const Tensor> inputs, co
     values[size_t(g.inputs[i])] = inputs[i];
     if (observe) observe(g.inputs[i], inputs[i]);
   }
+  const Batch batch = batch_of(g, inputs);
   std::vector<Tensor> args;
   for (size_t i = 0; i < g.nodes.size(); ++i) {
     const Node& n = g.nodes[i];
@@ -161,7 +215,9 @@ std::vector<Tensor> run_nodes(const Graph& g, std::span<const Tensor> inputs, co
       if (id != kAbsent && --uses[size_t(id)] == 0) values[size_t(id)] = {};
     }
     Tensor& y = values[size_t(n.output)];
-    y = compute(i, Call{g, n, args});
+    const Call call{g, n, args};
+    y = compute(i, call);
+    if (batch.now != batch.traced) check_batch(call, batch, y);
     if (observe) observe(n.output, y);
   }
   std::vector<Tensor> outputs;

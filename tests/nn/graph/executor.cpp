@@ -111,6 +111,115 @@ TEST_CASE("running refuses wrong inputs and unknown ops by name") {
   CHECK_THROWS_WITH(run(g, Tensor::zeros(net.input)), Contains("frobnicate") && Contains(g.nodes[2].name));
 }
 
+TEST_CASE("a run with another batch gives what the function gives, or an error that names the node") {
+  Layers l(1);
+  const Tensor zeros = Tensor::zeros({1, 4}), rows = l.normal("rows", {2, 4}, 0, 1);
+  const std::vector<std::pair<const char*, Layers::Fn>> cases{
+      {"slice_1", [](const Tensor& x) { return slice(x, 0, 0, x.size(0)); }},
+      {"slice_1", [](const Tensor& x) { return slice(x, 0, 0, 1); }},
+      {"slice_1",
+       [](const Tensor& x) {
+         return relu(slice(permute(x, {1, 0}), 1, 0, x.size(0)));
+       }},
+      {"reshape_1",
+       [](const Tensor& x) {
+         return reshape(x, {2, -1});
+       }},
+      {"reshape_1",
+       [](const Tensor& x) {
+         return reshape(x, {4, -1});
+       }},
+      {"reshape_1",
+       [](const Tensor& x) {
+         return reshape(x, {x.size(0) * 2, 2});
+       }},
+      {"reshape_1",
+       [](const Tensor& x) {
+         return reshape(permute(x, {1, 0}), {4, x.size(0), 1});
+       }},
+      {"flatten_1", [](const Tensor& x) { return flatten(x, 0); }},
+      {"expand_1",
+       [](const Tensor& x) {
+         return expand(mean(x, {0}, true), {x.size(0), 4});
+       }},
+      {"expand_1",
+       [](const Tensor& x) {
+         return expand(x, {5, x.size(0), 4});
+       }},
+      {"expand_1",
+       [](const Tensor& x) {
+         return expand(x, {4, 4});
+       }},
+      {"cat_1",
+       [&](const Tensor& x) {
+         return cat({x, zeros}, 0);
+       }},
+      {"cat_1",
+       [&](const Tensor& x) {
+         return cat({x, Tensor::zeros({x.size(0), 3})}, 1);
+       }},
+      {"cat_1",
+       [](const Tensor& x) {
+         return cat({x, relu(x)}, 0);
+       }},
+      {"pad_1",
+       [](const Tensor& x) {
+         return pad(x, {{0, 4 - x.size(0)}, {0, 0}});
+       }},
+      {"add_1", [&](const Tensor& x) { return x + slice(rows, 0, 0, std::min<int64_t>(x.size(0), 2)); }},
+      {"", [](const Tensor& x) { return mean(x, {0}); }},
+      {"",
+       [](const Tensor& x) {
+         return sum(x, {0, 1});
+       }},
+      {"",
+       [](const Tensor& x) {
+         return permute(relu(permute(x, {1, 0})), {1, 0});
+       }},
+      {"",
+       [](const Tensor& x) {
+         return matmul(permute(x, {1, 0}), x);
+       }},
+  };
+  for (const int64_t traced : {1, 2, 3})
+    for (const int64_t n : {1, 2, 4})
+      for (size_t i = 0; i < cases.size(); ++i) {
+        INFO("case " << i << ", traced with " << traced << " rows, run with " << n);
+        const auto& [name, fn] = cases[i];
+        if (traced == 2 && i == 3) continue;   // a 2 that could be the batch
+        if (traced == 1 && i == 15) continue;  // one row, broadcast to all
+        const Tensor x = l.input({n, 4});
+        Graph g;
+        Tensor expected;
+        try {
+          g = nn::trace(fn, l.input({traced, 4}));
+          expected = fn(x);
+        } catch (const ShapeError&) {
+          continue;  // the function itself cannot
+        }
+        try {
+          const Tensor y = run(g, x);
+          CHECK(max_difference(y, expected) == 0);
+        } catch (const ShapeError& e) {
+          CHECK(std::string(name) != "");
+          CHECK(n != traced);
+          const std::string op(name, std::string_view(name).find('_'));
+          CHECK_THAT(std::string(e.what()), Contains(name) || Contains(op + ":"));  // the op's own error
+        }
+      }
+}
+
+TEST_CASE("inputs grow together") {
+  const std::vector<Tensor> examples{Tensor::zeros({1, 3}), Tensor::zeros({2, 3})};
+  const Graph g = nn::trace(
+      [](std::span<const Tensor> x) {
+        return std::vector<Tensor>{relu(x[0]), relu(x[1])};
+      },
+      examples);
+  CHECK(run(g, std::vector<Tensor>{Tensor::zeros({3, 3}), Tensor::zeros({6, 3})})[1].size(0) == 6);
+  CHECK_THROWS_AS(run(g, std::vector<Tensor>{Tensor::zeros({3, 3}), Tensor::zeros({4, 3})}), ShapeError);
+}
+
 TEST_CASE("a compiled graph gives the bits of run() for any batch") {
   const uint64_t seed = test_seed();
   INFO("seed " << seed);
@@ -131,10 +240,12 @@ TEST_CASE("a compiled graph gives the bits of run() for any batch") {
 
 TEST_CASE("a compiled graph packs constant weights and reads computed ones") {
   const Tensor x = Tensor::full({2, 3, 6, 6}, 1.0);
-  Tensor w = Tensor::full({4, 3, 3, 3}, 1.0);
   const auto first = [](const Tensor& y) { return y.to_vector()[0]; };
+  const Tensor ones = Tensor::full({4, 3, 3, 3}, 1.0);
+  const Graph g = nn::trace([&](const Tensor& t) { return conv2d(t, ones, {}); }, x);
+  Tensor w = g.values[size_t(g.nodes[0].inputs[1])].constant;
   const PackedConv2d packed(x.shape(), w, {}, false, false);
-  const CompiledGraph constant(nn::trace([&](const Tensor& t) { return conv2d(t, w, {}); }, x), 2);
+  const CompiledGraph constant(g, 2);
   CHECK(first(constant(x)) == 27);
   w.fill(2.0);  // against the rules, and it shows whether packed weights are used
   CHECK(first(constant(x)) == first(packed(x)));
