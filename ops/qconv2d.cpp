@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <limits>
+#include <span>
 
 #include "ops/qlayout.h"
 
@@ -74,15 +74,12 @@ void check_values(const QConv2d& a) {
   const auto* bias = a.bias.as<int32_t>();
   const int64_t x_max = std::max(a.x_zero, 255 - a.x_zero);
   for (int64_t o = 0; o < g.oc; ++o) {
-    int64_t sum = 0;
-    for (int64_t i = o * k; i < (o + 1) * k; ++i) {
-      if (w[i] == -128) throw ValueError(message("qconv2d: weight ", i, " is -128; codes are -127..127"));
-      sum += std::abs(int{w[i]});
-    }
+    const std::span<const int8_t> row(w + o * k, size_t(k));
+    if (const auto bad = std::ranges::find(row, int8_t(-128)); bad != row.end())
+      throw ValueError(message("qconv2d: weight ", bad - row.begin() + o * k, " is -128; codes are -127..127"));
     int64_t bias_max = 0;
     for (int64_t c = 0; c < classes; ++c) bias_max = std::max(bias_max, std::abs(int64_t{bias[c * g.oc + o]}));
-    if (sum * x_max + bias_max > std::numeric_limits<int32_t>::max())
-      throw ValueError(message("qconv2d: the accumulator of output channel ", o, " can leave 32 bits"));
+    check_accumulator("qconv2d", o, row, x_max, bias_max);
     if (!std::isfinite(a.multiplier.as<float>()[o]))
       throw ValueError(message("qconv2d: multiplier ", o, " is not finite"));
   }

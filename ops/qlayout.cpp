@@ -1,6 +1,9 @@
 #include "ops/qlayout.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <limits>
 
 namespace mininn {
 
@@ -28,6 +31,13 @@ void check_code_range(const char* op, int32_t zero, int32_t lo, int32_t hi) {
 
 void check_scale(const char* op, const char* what, float scale) {
   if (!std::isfinite(scale) || scale <= 0) throw ValueError(message(op, ": ", what, " must be positive, not ", scale));
+}
+
+void check_accumulator(const char* op, int64_t o, std::span<const int8_t> w, int64_t x_max, int64_t bias_max) {
+  int64_t sum = 0;
+  for (const int8_t v : w) sum += std::abs(int{v});
+  if (sum > (std::numeric_limits<int32_t>::max() - bias_max) / std::max<int64_t>(x_max, 1))
+    throw ValueError(message(op, ": the accumulator of output channel ", o, " can leave 32 bits"));
 }
 
 Tensor empty_codes(const Shape& nchw, int64_t pixel_stride, Device device) {

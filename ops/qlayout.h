@@ -1,6 +1,8 @@
 // How int8 activations lie in memory: pixel by pixel, as ops/qconv2d.h describes.
 #pragma once
 
+#include <span>
+
 #include "core/tensor.h"
 
 namespace mininn {
@@ -22,6 +24,10 @@ void check_code_range(const char* op, int32_t zero, int32_t lo, int32_t hi);
 
 // Throws ValueError naming `op` and `what` unless `scale` is finite and positive.
 void check_scale(const char* op, const char* what, float scale);
+
+// Throws ValueError naming `op` and output channel `o` unless its accumulator stays within int32:
+// x_max * sum |w| + bias_max < 2^31.
+void check_accumulator(const char* op, int64_t o, std::span<const int8_t> w, int64_t x_max, int64_t bias_max);
 
 // Uninitialised u8 codes [N,C,H,W], pixel-strided. `pixel_stride` 0 means the smallest. Throws ShapeError for a rank
 // other than 4 or a pixel stride that is too small or no multiple of 4.

@@ -1,9 +1,9 @@
 #include "ops/qlinear.h"
 
-#include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <limits>
+
+#include "ops/qlayout.h"
 
 namespace mininn {
 
@@ -33,11 +33,7 @@ void check_qlinear(const QLinear& a) {
   if (a.x_max < (codes ? 255 : 0)) throw ValueError(message("qlinear: x_max ", a.x_max, " is too small"));
   const auto* w = a.w.as<int8_t>();
   for (int64_t i = 0; i < o; ++i) {
-    int64_t sum = 0;
-    for (int64_t j = 0; j < k; ++j) sum += std::abs(int{w[i * k + j]});
-    const int64_t bias = std::abs(int64_t{a.bias.as<int32_t>()[i]});
-    if (sum > (std::numeric_limits<int32_t>::max() - bias) / std::max(a.x_max, 1))
-      throw ValueError(message("qlinear: the accumulator of output ", i, " can leave 32 bits"));
+    check_accumulator("qlinear", i, {w + i * k, size_t(k)}, a.x_max, std::abs(int64_t{a.bias.as<int32_t>()[i]}));
     if (!std::isfinite(a.multiplier.as<float>()[i]))
       throw ValueError(message("qlinear: multiplier ", i, " is not finite"));
   }
