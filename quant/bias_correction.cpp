@@ -87,6 +87,7 @@ Int8Model until(const Int8Model& m, size_t last) {
   Int8Model part = m;
   part.steps.resize(last + 1);
   part.output = part.steps[last].output;
+  part.values.resize(size_t(part.output) + 1);  // steps make values in order
   part.values[size_t(part.output)].kind = Int8Value::Kind::real;
   part.flat_output = false;
   return part;
@@ -110,8 +111,9 @@ Tensor shifted(const Int8Step& s, const Tensor& bias, const std::vector<double>&
 Int8Model correct_bias(Int8Model model, const nn::graph::Graph& g, const std::function<void(const BatchFn&)>& replay) {
   const nn::graph::Graph visible = with_visible_sums(g);
   std::unordered_map<std::string, int> output_of;  // per node
-  for (const nn::graph::Node& n : visible.nodes) output_of[n.name] = n.output;
-  std::unordered_map<int, ChannelSums> exact;  // per value of the graph
+  for (const nn::graph::Node& n : visible.nodes)
+    if (n.op != "relu") output_of[n.name] = n.output;  // names of added ones may be taken
+  std::unordered_map<int, ChannelSums> exact;          // per value of the graph
   for (const Int8Step& s : model.steps)
     if (auto units = bias_units(model, s); !units.empty()) exact.emplace(output_of.at(s.name), std::move(units));
   replay([&](const Tensor& x, const Tensor& quantized) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -76,6 +77,11 @@ json to_json(const Int8Step& s, std::vector<std::pair<std::string, Tensor>>& ten
                         [&](const Int8Add& a) {
                           j["kind"] = "add";
                           j["clamp"] = {a.lo, a.hi};
+                        },
+                        [&](const RealUnary& u) {
+                          j["kind"] = "unary";
+                          j["function"] = u.op;
+                          j["value"] = u.value;
                         }},
              s.body);
   return j;
@@ -102,9 +108,14 @@ int small(const json& j, const char* what) {
   return int(v);
 }
 
-float real(const json& j, const char* what) {
+double number(const json& j, const char* what) {
   if (!j.is_number()) throw ValueError(message("'", what, "' is no number"));
-  return j.get<float>();
+  return j.get<double>();
+}
+float real(const json& j, const char* what) {
+  const double v = number(j, what);
+  if (std::abs(v) > double(std::numeric_limits<float>::max())) throw ValueError(message("'", what, "' is ", v));
+  return float(v);
 }
 
 std::string text_at(const json& j, const char* key) {
@@ -194,6 +205,8 @@ class StepReader {
       Int8Add a;
       std::tie(a.lo, a.hi) = clamp(j);
       s.body = a;
+    } else if (kind == "unary") {
+      s.body = RealUnary{text_at(j, "function"), number(at(j, "value"), "value")};
     } else {
       throw ValueError(message("step ", s.name, " is of unknown kind '", kind, "'"));
     }
@@ -263,6 +276,13 @@ std::string int8_content_hash(const nn::SafeTensors& file) {
 
 void save_int8(const std::filesystem::path& path, const Int8Model& m) {
   nn::SafeTensors file;
+  const auto dump = [&](const json& j) {
+    try {
+      return j.dump();
+    } catch (const json::exception&) {
+      throw FileError(message("int8 file ", path.string(), ": a name or a note is no UTF-8 text"));
+    }
+  };
   json steps = json::array(), values = json::array();
   for (const Int8Value& v : m.values) values.push_back(to_json(v));
   for (const Int8Step& s : m.steps) steps.push_back(to_json(s, file.tensors));
@@ -275,7 +295,7 @@ void save_int8(const std::filesystem::path& path, const Int8Model& m) {
          {"normalization", nullptr},
          {"calibration", json(m.calibration)}};
   if (m.normalization) j["normalization"] = {{"mean", m.normalization->mean}, {"std", m.normalization->std}};
-  file.metadata = {{"format", kFormat}, {"format_version", kVersion}, {"network", j.dump()}};
+  file.metadata = {{"format", kFormat}, {"format_version", kVersion}, {"network", dump(j)}};
   file.metadata["sha256"] = int8_content_hash(file);
   file.write(path);
 }

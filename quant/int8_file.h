@@ -2,7 +2,8 @@
 //
 //   tensors    <step>.weight s8, <step>.weight_scale f32, <step>.bias i32, <step>.table u8
 //   metadata   "format" = "mininn.int8", "format_version" = "1"
-//              "network" = JSON: values, steps, input, output, normalisation, calibration
+//              "network" = JSON: values, steps, input, output, normalisation, calibration; a step of a kind that the
+//              reader does not know is an error
 //              "sha256" of the network JSON and of every tensor's name and bytes
 #pragma once
 
@@ -18,8 +19,8 @@ namespace mininn::quant {
 
 void save_int8(const std::filesystem::path& path, const Int8Model& model);
 
-// The file is untrusted: sizes, references, ranges, codes and the hash are checked before anything is used. Throws
-// FileError naming the file and the item.
+// The file is untrusted: sizes, references, ranges, codes and the hash are checked before anything is used, and the
+// work that it describes is limited (docs/int8.md). Throws FileError naming the file and the item.
 Int8Model load_int8(const std::filesystem::path& path);
 
 // True for a safetensors file that save_int8 wrote (by its metadata). Throws FileError if it is no safetensors file.

@@ -2,16 +2,23 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <unordered_set>
 
 #include "ops/qlayout.h"
 #include "quant/overloaded.h"
+#include "quant/real_steps.h"
 
 namespace mininn::quant {
 namespace {
 
-constexpr int64_t kMaxSide = 1 << 20;        // of a value, kernel, stride, ...
-constexpr int64_t kMaxValueBytes = 1 << 28;  // of one image's codes
+// A small file may describe much work: these limits (docs/int8.md) are on what loading and one image may cost.
+constexpr int64_t kMaxSide = 1 << 20;             // of a value, kernel, stride, ...
+constexpr int64_t kMaxValue = 1 << 26;            // codes of one image in a value
+constexpr int64_t kMaxValues = int64_t(1) << 32;  // in all values together
+constexpr int64_t kMaxMacs = int64_t(1) << 40;    // multiply-accumulates for one image
+constexpr size_t kMaxSteps = 1 << 13;
+constexpr int64_t kMaxSum = std::numeric_limits<int32_t>::max() / 255;  // pixels whose codes may be added up
 
 template <class... Parts>
 [[noreturn]] void fail(const Parts&... parts) {
@@ -33,9 +40,35 @@ void check_tensor(const std::string& where, const char* what, const Tensor& t, D
                              t ? message(name(t.dtype()), t.shape()) : "missing"));
 }
 
-void check_scales(const std::string& where, const Tensor& scale) {
-  for (const float s : scale.data<float>())
+// `x_scale` times a weight scale over `y_scale` is what accumulators are multiplied by.
+void check_scales(const std::string& where, double x_scale, const Tensor& scale, double y_scale) {
+  for (const float s : scale.data<float>()) {
     if (!std::isfinite(s) || s <= 0) fail(where, ": a weight scale is ", s);
+    if (!std::isfinite(float(x_scale * double(s) / y_scale)))
+      fail(where, ": the scales ", x_scale, ", ", s, " and ", y_scale, " give no multiplier");
+  }
+}
+
+void check_ratio(const std::string& where, float x_scale, double y_scale) {
+  const float ratio = float(double(x_scale) / y_scale);
+  if (!std::isfinite(ratio) || ratio <= 0)
+    fail(where, ": the scales ", x_scale, " and ", y_scale, " are too far apart");
+}
+
+// |bias| of output o, the largest of all classes; `bias` is [O] or [classes,O].
+int64_t largest_bias(const Tensor& bias, size_t o, size_t outputs) {
+  const auto v = bias.data<int32_t>();
+  int64_t top = 0;
+  for (size_t i = o; i < v.size(); i += outputs) top = std::max(top, std::abs(int64_t{v[i]}));
+  return top;
+}
+
+void check_accumulators(const std::string& where, const Tensor& weight, const Tensor& bias, int64_t x_max) {
+  const size_t outputs = size_t(weight.size(0)), k = size_t(weight.numel()) / outputs;
+  const std::string who = "int8 net: " + where;
+  for (size_t o = 0; o < outputs; ++o)
+    check_accumulator(who.c_str(), int64_t(o), weight.data<int8_t>().subspan(o * k, k), x_max,
+                      largest_bias(bias, o, outputs));
 }
 
 void check_codes_weight(const std::string& where, const Tensor& weight) {
@@ -48,21 +81,19 @@ void check_clamp(const std::string& where, int32_t lo, int32_t hi, int32_t zero)
     fail(where, ": clamps codes to ", lo, "..", hi, " around zero ", zero);
 }
 
+int64_t codes_per_image(const Int8Value& v) { return v.h * v.w * min_pixel_stride(v.c); }
+
 void check_value(const Int8Value& v) {
   const std::string where = message("value ", v.name);
   check_side(where, "c", v.c, 1);
   check_side(where, "h", v.h, 1);
   check_side(where, "w", v.w, 1);
-  if (v.h * v.w > kMaxValueBytes / 4 || v.h * v.w * min_pixel_stride(v.c) > kMaxValueBytes / 4)
+  if (v.h * v.w > kMaxValue || codes_per_image(v) > kMaxValue)
     fail(where, " is too large: [", v.c, ",", v.h, ",", v.w, "]");
+  if (v.kind == Int8Value::Kind::sums && v.h * v.w > kMaxSum)
+    fail(where, ": sums over ", v.h * v.w, " pixels do not fit 32 bits");
   if (!std::isfinite(v.q.scale) || v.q.scale <= 0) fail(where, " has scale ", v.q.scale);
   if (v.q.zero_point < 0 || v.q.zero_point > 255) fail(where, " has zero point ", v.q.zero_point);
-}
-
-void check_window(const std::string& where, const QPoolWindow& w) {
-  check_pair(where, "kernel", w.kernel, 1);
-  check_pair(where, "stride", w.stride, 1);
-  check_pair(where, "padding", w.padding, 0);
 }
 
 class StepChecker {
@@ -83,11 +114,15 @@ class StepChecker {
     check_tensor(where_, "weight_scale", c.weight_scale, DType::f32, {g.oc});
     const bool bordered = c.bias && c.bias.rank() == 2 && c.bias.size(0) > 1;
     check_tensor(where_, "bias", c.bias, DType::i32, {bordered ? border_classes(g).count() : 1, g.oc});
-    check_scales(where_, c.weight_scale);
+    const double y_scale = is_real() ? 1 : double(out().q.scale);
+    check_scales(where_, double(in(0).q.scale), c.weight_scale, y_scale);
     check_codes_weight(where_, c.weight);
-    if (out().kind == Int8Value::Kind::codes) check_clamp(where_, c.lo, c.hi, out().q.zero_point);
-    if (s_.inputs.size() == 2) check_same(in(1), out());
-    if (out().kind == Int8Value::Kind::sums) fail(where_, ": makes sums");
+    check_accumulators(where_, c.weight, c.bias, std::max(in(0).q.zero_point, 255 - in(0).q.zero_point));
+    if (!is_real()) check_clamp(where_, c.lo, c.hi, out().q.zero_point);
+    if (s_.inputs.size() == 2) {
+      check_same(in(1), out());
+      check_ratio(where_, in(1).q.scale, y_scale);
+    }
   }
   void operator()(const Int8Linear& l) const {
     if (s_.inputs.size() != 1 || in(0).kind != Int8Value::Kind::sums || out().kind != Int8Value::Kind::real)
@@ -96,17 +131,20 @@ class StepChecker {
     check_tensor(where_, "weight", l.weight, DType::i8, {out().c, in(0).c});
     check_tensor(where_, "weight_scale", l.weight_scale, DType::f32, {out().c});
     check_tensor(where_, "bias", l.bias, DType::i32, {out().c});
-    check_scales(where_, l.weight_scale);
+    const int64_t pixels = in(0).h * in(0).w;
+    check_scales(where_, double(in(0).q.scale) / double(pixels), l.weight_scale, 1);
     check_codes_weight(where_, l.weight);
+    check_accumulators(where_, l.weight, l.bias, 255 * pixels);
   }
   void operator()(const Int8MaxPool& p) const {
     expect(1);
-    check_window(where_, p.window);
-    if (!(in(0).q == out().q)) fail(where_, ": max pooling must keep scale and zero point");
+    check_window(p.window);
+    if (!is_real() && !(in(0).q == out().q)) fail(where_, ": max pooling must keep scale and zero point");
   }
   void operator()(const Int8AvgPool& p) const {
     expect(1);
-    check_window(where_, p.window);
+    check_window(p.window);
+    if (!is_real()) check_ratio(where_, in(0).q.scale, double(out().q.scale));
   }
   void operator()(const Int8GlobalSum&) const {
     if (s_.inputs.size() != 1 || in(0).kind != Int8Value::Kind::codes || out().kind != Int8Value::Kind::sums)
@@ -116,6 +154,7 @@ class StepChecker {
   }
   void operator()(const Int8Lut& l) const {
     expect(1);
+    if (is_real()) fail(where_, ": a table makes codes");
     check_same(in(0), out());
     check_tensor(where_, "table", l.table, DType::u8, {256});
   }
@@ -123,20 +162,47 @@ class StepChecker {
     expect(2);
     check_same(in(0), out());
     check_same(in(1), out());
+    if (is_real()) return;
     check_clamp(where_, a.lo, a.hi, out().q.zero_point);
+    for (const size_t i : {0, 1}) check_ratio(where_, in(i).q.scale, double(out().q.scale));
+  }
+  void operator()(const RealUnary& u) const {
+    expect(1);
+    if (!is_real()) fail(where_, ": its output must be real numbers");
+    check_same(in(0), out());
+    if (!real_function(u.op)) fail(where_, ": there is no elementwise op '", u.op, "'");
+    if (!std::isfinite(u.value)) fail(where_, ": its number is ", u.value);
   }
 
  private:
   const Int8Value& in(size_t i) const { return m_.values[size_t(s_.inputs[i])]; }
   const Int8Value& out() const { return m_.values[size_t(s_.output)]; }
 
-  // n inputs, all codes; the output is codes too, except a convolution's.
+  bool is_real() const { return out().kind == Int8Value::Kind::real; }
+
+  // n inputs, all codes, or also real numbers where a step that is no convolution makes such; the output is no sums.
   void expect(size_t n) const {
     if (s_.inputs.size() != n) fail(where_, " has ", s_.inputs.size(), " inputs, not ", n);
+    const bool takes_real = is_real() && !std::holds_alternative<Int8Conv>(s_.body);
     for (size_t i = 0; i < n; ++i)
-      if (in(i).kind != Int8Value::Kind::codes) fail(where_, ": input ", i, " is no codes");
-    if (!std::holds_alternative<Int8Conv>(s_.body) && out().kind != Int8Value::Kind::codes)
-      fail(where_, ": its output must be codes");
+      if (in(i).kind != Int8Value::Kind::codes && !(takes_real && in(i).kind == Int8Value::Kind::real))
+        fail(where_, ": input ", i, " is no codes");
+    if (out().kind == Int8Value::Kind::sums) fail(where_, ": its output must be codes or real numbers");
+  }
+  // Every window holds a pixel, and as many as the output has fit in.
+  void check_window(const QPoolWindow& w) const {
+    check_pair(where_, "kernel", w.kernel, 1);
+    check_pair(where_, "stride", w.stride, 1);
+    check_pair(where_, "padding", w.padding, 0);
+    if (w.kernel.h * w.kernel.w > kMaxSum)
+      fail(where_, ": sums over ", w.kernel.h * w.kernel.w, " pixels do not fit 32 bits");
+    const auto windows = [&](int64_t size, int64_t kernel, int64_t stride, int64_t padding) {
+      if (padding >= kernel || size + 2 * padding < kernel)
+        fail(where_, ": a kernel of ", kernel, " with padding ", padding, " does not fit a size of ", size);
+      return (size + 2 * padding - kernel) / stride + 1;
+    };
+    check_shape(in(0).c, windows(in(0).h, w.kernel.h, w.stride.h, w.padding.h),
+                windows(in(0).w, w.kernel.w, w.stride.w, w.padding.w));
   }
   void check_shape(int64_t c, int64_t h, int64_t w) const {
     if (out().c != c || out().h != h || out().w != w)
@@ -162,18 +228,28 @@ int64_t Int8Step::weight_count() const {
       body);
 }
 
+void ImageNormalization::check(int64_t channels) const {
+  if (int64_t(mean.size()) != channels || int64_t(std.size()) != channels)
+    throw ValueError(message("image normalisation: ", channels, " channels need as many means and deviations, not ",
+                             mean.size(), " and ", std.size()));
+  for (size_t c = 0; c < mean.size(); ++c)
+    if (!std::isfinite(mean[c]) || !std::isfinite(std[c]) || std[c] <= 0)
+      throw ValueError(message("image normalisation: channel ", c, " has mean ", mean[c], " and deviation ", std[c],
+                               "; finite numbers are needed, the deviation positive"));
+}
+
 void Int8Model::validate() const {
   if (values.empty() || values[0].kind != Int8Value::Kind::codes) fail("the input must be codes");
-  for (const Int8Value& v : values) check_value(v);
+  if (steps.size() > kMaxSteps) fail(steps.size(), " steps are more than ", kMaxSteps);
+  int64_t numbers = 0, products = 0;
+  for (const Int8Value& v : values) {
+    check_value(v);
+    numbers += codes_per_image(v);
+  }
+  if (numbers > kMaxValues) fail("the values of one image are more than ", kMaxValues, " numbers");
   if (flat_input && (values[0].h != 1 || values[0].w != 1)) fail("a flat input has no height and width");
   if (normalization) {
-    const auto& [mean, std] = *normalization;
-    if (int64_t(mean.size()) != values[0].c || mean.size() != std.size())
-      fail("the input has ", values[0].c, " channels, its normalisation ", mean.size(), " means and ", std.size(),
-           " deviations");
-    for (size_t c = 0; c < mean.size(); ++c)
-      if (!std::isfinite(mean[c]) || !std::isfinite(std[c]) || std[c] <= 0)
-        fail("channel ", c, " is normalised by mean ", mean[c], " and deviation ", std[c]);
+    normalization->check(values[0].c);
     if (!(values[0].q == QParams{})) fail("bytes of an image have scale 1 and zero point 0");
   }
   std::vector<bool> made(values.size(), false);
@@ -184,16 +260,23 @@ void Int8Model::validate() const {
     for (const int id : s.inputs)
       if (id < 0 || size_t(id) >= values.size() || !made[size_t(id)])
         fail("step ", s.name, " reads value ", id, ", which nothing made before");
+    const auto first = s.inputs.begin() + (!s.inputs.empty() && std::holds_alternative<Int8Conv>(s.body) ? 1 : 0);
+    if (normalization && std::find(first, s.inputs.end(), 0) != s.inputs.end())
+      fail("step ", s.name, " reads the image's bytes, which only layers with the normalisation in their weights may");
     if (s.output < 0 || size_t(s.output) >= values.size() || made[size_t(s.output)])
       fail("step ", s.name, " makes value ", s.output, ", which does not exist or is made already");
     made[size_t(s.output)] = true;
     std::visit(StepChecker(*this, s), s.body);
-    if (values[size_t(s.output)].kind == Int8Value::Kind::real && s.output != output)
-      fail("step ", s.name, " makes real numbers, but is not the last");
+    products += macs(*this, s);
+    if (products > kMaxMacs) fail("one image takes more than ", kMaxMacs, " multiply-accumulates");
   }
+  for (size_t i = 0; i < values.size(); ++i)
+    if (!made[i]) fail("no step makes value ", values[i].name);
   if (output < 0 || size_t(output) >= values.size() || !made[size_t(output)]) fail("nothing makes the output");
   const Int8Value& out = values[size_t(output)];
   if (out.kind == Int8Value::Kind::sums) fail("the output must not be sums");
+  if (flat_output && (out.h != 1 || out.w != 1))
+    fail("a flat output has no height and width, ", out.name, " is [", out.c, ",", out.h, ",", out.w, "]");
   if (graph_macs < 0) fail("graph_macs is ", graph_macs);
 }
 
@@ -209,25 +292,27 @@ int64_t macs(const Int8Model& m, const Int8Step& s) {
 }
 
 BorderClasses border_classes(const Conv2dGeometry& g) {
+  using Taps = BorderClasses::Taps;
   // Classes along one axis, in order of appearance; returns each output position's class.
   const auto classify = [](int64_t out, int64_t in, int64_t k, int64_t stride, int64_t pad, int64_t dil,
-                           std::vector<std::vector<bool>>& classes) {
+                           std::vector<Taps>& classes) {
     std::vector<int32_t> of;
+    std::map<Taps, int32_t> known;
     for (int64_t o = 0; o < out; ++o) {
-      std::vector<bool> taps;
-      for (int64_t t = 0; t < k; ++t) {
-        const int64_t i = o * stride - pad + t * dil;
-        taps.push_back(i >= 0 && i < in);
-      }
-      const auto at = std::find(classes.begin(), classes.end(), taps);
-      of.push_back(int32_t(at - classes.begin()));
-      if (at == classes.end()) classes.push_back(std::move(taps));
+      const int64_t first = o * stride - pad;  // where tap 0 lies
+      const int64_t begin = first < 0 ? (dil - 1 - first) / dil : 0;
+      const int64_t end = first < in ? std::min(k, (in - 1 - first) / dil + 1) : 0;
+      const Taps taps = begin < end ? Taps{begin, end} : Taps{};
+      const auto [at, is_new] = known.try_emplace(taps, int32_t(classes.size()));
+      if (is_new) classes.push_back(taps);
+      of.push_back(at->second);
     }
     return of;
   };
   BorderClasses b;
   b.row = classify(g.oh, g.ih, g.kh, g.stride_h, g.pad_h, g.dil_h, b.row_taps);
   b.col = classify(g.ow, g.iw, g.kw, g.stride_w, g.pad_w, g.dil_w, b.col_taps);
+  if (b.count() > std::numeric_limits<int32_t>::max()) fail("a convolution has ", b.count(), " classes of borders");
   for (int32_t& r : b.row) r *= int32_t(b.col_taps.size());
   return b;
 }

@@ -1,6 +1,7 @@
 // An int8 network as plain data: what the quantizer makes, what a file holds, what Int8Net runs.
 #pragma once
 
+#include <compare>
 #include <limits>
 #include <map>
 #include <optional>
@@ -18,6 +19,9 @@ namespace mininn::quant {
 // How a float network's input is made from an image's bytes: (byte / 255 - mean[c]) / std[c].
 struct ImageNormalization {
   std::vector<float> mean, std;
+
+  // Throws ValueError unless there are a finite mean and a finite, positive deviation for each of `channels`.
+  void check(int64_t channels) const;
 };
 
 // What flows between two steps, for one image.
@@ -25,12 +29,12 @@ struct Int8Value {
   enum class Kind {
     codes,  // u8 [N,C,H,W], pixel-strided (ops/qlayout.h)
     sums,   // i32 [N,C]: codes of a map added up (QGlobalSum); `q` is that of the codes
-    real    // f32, the network's result
+    real    // f32 [N,C,H,W], channels-last: what the last layers make, and what follows up to the network's result
   };
   std::string name;
   Kind kind = Kind::codes;
   int64_t c = 0, h = 1, w = 1;
-  QParams q;
+  QParams q = {};
 
   Shape shape(int64_t n) const { return {n, c, h, w}; }
 };
@@ -48,6 +52,7 @@ struct Int8Linear {     // sums -> real
   Tensor weight_scale;  // f32 [O]
   Tensor bias;          // i32 [O], with -x_zero * sum of weights in it
 };
+// Pooling and addition turn codes into codes, or codes and real numbers into real numbers.
 struct Int8MaxPool {
   QPoolWindow window;
 };
@@ -63,12 +68,17 @@ struct Int8Add {  // inputs a, b
   int32_t lo = 0, hi = 255;
 };
 
+struct RealUnary {  // codes or real -> real
+  std::string op;   // of ops/elementwise.h: a unary op, or one with a number
+  double value = 0;
+};
+
 struct Int8Step {
   std::string name;         // the graph node's, unique
   std::string op;           // for people: "conv2d+add+relu"
   std::vector<int> inputs;  // positions in Int8Model::values
   int output = 0;
-  std::variant<Int8Conv, Int8Linear, Int8MaxPool, Int8AvgPool, Int8GlobalSum, Int8Lut, Int8Add> body;
+  std::variant<Int8Conv, Int8Linear, Int8MaxPool, Int8AvgPool, Int8GlobalSum, Int8Lut, Int8Add, RealUnary> body;
 
   // Signal to noise against the float network in dB, measured by the calibrator and not kept in files; NaN if unknown.
   // Local: with this step's inputs taken from the float network; total: with those of the int8 network.
@@ -89,7 +99,8 @@ struct Int8Model {
   std::map<std::string, std::string> calibration;   // how the scales came about
 
   // Throws ValueError or ShapeError naming the step or value unless everything fits together: references, shapes,
-  // dtypes, ranges. Nothing else in this folder trusts a model before this.
+  // dtypes, ranges, sums within 32 bits. Nothing else in this folder trusts a model before this. The limits on sizes
+  // and work are in docs/int8.md.
   void validate() const;
 };
 
@@ -101,10 +112,16 @@ int64_t macs(const Int8Model& m, const Int8Step& s);
 // Output pixels of a convolution, classed by which kernel taps fall on padding. A stem with folded normalisation has
 // one bias per class, because padding is 0 after normalisation, which no byte stands for.
 struct BorderClasses {
-  std::vector<std::vector<bool>> row_taps, col_taps;  // per row (column) class: which kernel rows (columns) are inside
+  struct Taps {  // kernel rows (columns) begin .. end - 1; both 0 if there are none
+    int64_t begin = 0, end = 0;
+    bool contain(int64_t tap) const { return begin <= tap && tap < end; }
+    auto operator<=>(const Taps&) const = default;
+  };
+  std::vector<Taps> row_taps, col_taps;  // per row (column) class: which kernel rows (columns) are inside
   std::vector<int32_t> row, col;  // pixel (oh, ow) has class row[oh] + col[ow]: row class * col_taps.size() + col class
   int64_t count() const { return int64_t(row_taps.size() * col_taps.size()); }
 };
+// Throws ValueError for 2^31 classes or more.
 BorderClasses border_classes(const Conv2dGeometry& g);
 
 }  // namespace mininn::quant

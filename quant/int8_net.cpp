@@ -10,6 +10,7 @@
 #include "core/kernel.h"
 #include "core/parallel.h"
 #include "core/random.h"
+#include "ops/layout.h"
 #include "ops/qadd.h"
 #include "ops/qconv2d.h"
 #include "ops/qlayout.h"
@@ -19,13 +20,16 @@
 #include "ops/quantize.h"
 #include "quant/overloaded.h"
 #include "quant/qtensor.h"
+#include "quant/real_steps.h"
 #include "quant/tuner.h"
 
 namespace mininn::quant {
 namespace {
 
 constexpr size_t kAlign = 64;
-constexpr int64_t kSmallBatch = 4;  // up to here kernels for one image
+constexpr int64_t kSmallBatch = 4;      // up to here kernels for one image
+constexpr int64_t kMaxBatch = 1 << 16;  // images that go through together
+constexpr int64_t kMaxArena = 1 << 30;  // bytes of activations, unless one image takes more
 const Device kCpu = Device::cpu();
 
 size_t image_bytes(const Int8Value& v) {
@@ -95,11 +99,12 @@ struct Buffers {
   const std::vector<size_t>& offset;
   std::byte* base;
   int64_t n;
-  std::byte* result = nullptr;  // where a real output goes, unless null
+  std::byte* result = nullptr;  // where a real result goes, unless null
 
   View operator()(int id) const {
     const Int8Value& v = model.values[size_t(id)];
-    std::byte* p = result && v.kind == Int8Value::Kind::real ? result : base + offset[size_t(id)] * size_t(n);
+    const bool is_result = result && id == model.output && v.kind == Int8Value::Kind::real;
+    std::byte* p = is_result ? result : base + offset[size_t(id)] * size_t(n);
     const Shape shape = v.shape(n);
     switch (v.kind) {
       case Int8Value::Kind::codes: return {p, shape, pixel_strides(shape, min_pixel_stride(v.c)), DType::u8};
@@ -180,7 +185,8 @@ class Binder {
 
   BoundStep operator()(const Int8Conv& c) const {
     const bool codes = y_.kind == Int8Value::Kind::codes;
-    const auto border = std::make_shared<const BorderClasses>(border_classes(geometry(sample_.model, s_, c, 1)));
+    const auto border = std::make_shared<const BorderClasses>(
+        c.bias.size(0) > 1 ? border_classes(geometry(sample_.model, s_, c, 1)) : BorderClasses());
     const Tensor multiplier = multipliers(double(x_.q.scale), c.weight_scale, codes ? double(y_.q.scale) : 1.0);
     const auto bind = [&s = s_, &c, multiplier, border](const Buffers& b) {
       return conv_args(s, c, multiplier, *border, b);
@@ -211,11 +217,19 @@ class Binder {
     });
   }
   BoundStep operator()(const Int8MaxPool& p) const {
+    if (y_.kind == Int8Value::Kind::real)
+      return real_step([&s = s_, &p, &x = x_](const Buffers& b) {
+        real_max_pool({b(s.inputs[0]), x.q}, p.window, b(s.output));
+      });
     return bind_step(qmax_pool2d_kernels(), check_qmax_pool2d, sample_, [&s = s_, &p](const Buffers& b) {
       return QMaxPool2d{b(s.inputs[0]), p.window, b(s.output)};
     });
   }
   BoundStep operator()(const Int8AvgPool& p) const {
+    if (y_.kind == Int8Value::Kind::real)
+      return real_step([&s = s_, &p, &x = x_](const Buffers& b) {
+        real_avg_pool({b(s.inputs[0]), x.q}, p.window, p.count_include_pad, b(s.output));
+      });
     return bind_step(qavg_pool2d_kernels(), check_qavg_pool2d, sample_,
                      [&s = s_, &p, &x = x_, &y = y_](const Buffers& b) {
                        QAvgPool2d a;
@@ -239,7 +253,16 @@ class Binder {
       return QLut{b(s.inputs[0]), l.table.view(), b(s.output)};
     });
   }
+  BoundStep operator()(const RealUnary& u) const {
+    return real_step([&s = s_, &x = x_, f = real_function(u.op), value = u.value](const Buffers& b) {
+      real_unary(f, value, {b(s.inputs[0]), x.q}, b(s.output));
+    });
+  }
   BoundStep operator()(const Int8Add& add) const {
+    if (y_.kind == Int8Value::Kind::real)
+      return real_step([&s = s_, &x = x_, &other = value(s_.inputs[1])](const Buffers& b) {
+        real_add({b(s.inputs[0]), x.q}, {b(s.inputs[1]), other.q}, b(s.output));
+      });
     return bind_step(qadd_kernels(), check_qadd, sample_,
                      [&s = s_, &add, &x = x_, &other = value(s_.inputs[1]), &y = y_](const Buffers& b) {
                        QAdd a;
@@ -259,6 +282,7 @@ class Binder {
 
  private:
   const Int8Value& value(int id) const { return sample_.model.values[size_t(id)]; }
+  static BoundStep real_step(std::function<void(const Buffers&)> run) { return {"own.real", {}, {}, std::move(run)}; }
 
   const Int8Step& s_;
   const Buffers& sample_;
@@ -337,10 +361,14 @@ struct Int8Net::Program {
 
   std::shared_ptr<const Int8Model> model;  // the steps refer to it
   Plan shared, separate;
+  int64_t slice;                    // images that go through together
   std::vector<BatchClass> classes;  // ascending
 
-  Program(std::shared_ptr<const Int8Model> m, int64_t slice)
-      : model(std::move(m)), shared(Plan::shared(*model)), separate(Plan::separate(*model)) {
+  Program(std::shared_ptr<const Int8Model> m, int64_t wanted_slice)
+      : model(std::move(m)),
+        shared(Plan::shared(*model)),
+        separate(Plan::separate(*model)),
+        slice(std::clamp<int64_t>(kMaxArena / int64_t(shared.bytes), 1, wanted_slice)) {
     classes.push_back({kSmallBatch, 1, {}});
     const auto add = [&](int64_t most, int64_t sample) {
       if (most > classes.back().most) classes.push_back({most, std::max(sample, kSmallBatch + 1), {}});
@@ -409,7 +437,8 @@ struct Int8Net::Program {
 };
 
 void Int8Net::check_settings(const Int8NetOptions& options) {
-  if (options.slice < 1) throw ValueError(message("int8 net: a slice of ", options.slice, " images"));
+  if (options.slice < 1 || options.slice > kMaxBatch)
+    throw ValueError(message("int8 net: a slice of ", options.slice, " images; 1 to ", kMaxBatch, " are possible"));
   // Each looks at its environment variable.
   num_threads();
   preference();
@@ -460,7 +489,7 @@ Tensor Int8Net::forward(const Tensor& x) const {
   Tensor y = m.flat_output ? Tensor::empty({n, out.c})
                            : Tensor::empty({n, out.c, out.h, out.w}, DType::f32, kCpu, MemoryFormat::channels_last);
   if (n == 0) return y;
-  const int64_t slices = (n + options_.slice - 1) / options_.slice, slice = (n + slices - 1) / slices;
+  const int64_t slices = (n + program_->slice - 1) / program_->slice, slice = (n + slices - 1) / slices;
   Tensor arena = Tensor::empty({int64_t(program_->shared.bytes) * slice + int64_t(kAlign)}, DType::u8);
   std::byte* const memory = arena.mutable_view().data;
   std::byte* const result = y.mutable_view().data;
@@ -517,9 +546,9 @@ Report Int8Net::report() const {
 Report Int8Net::profile(const Tensor& x, int repeats) const {
   using Clock = std::chrono::steady_clock;
   check_input(*model_, x);
-  if (x.size(0) < 1 || x.size(0) > options_.slice || repeats < 1)
+  if (x.size(0) < 1 || x.size(0) > program_->slice || repeats < 1)
     throw ValueError(message("int8 net: cannot profile ", repeats, " runs of ", x.size(0), " images; 1 to ",
-                             options_.slice, " go through together"));
+                             program_->slice, " go through together"));
   const int64_t n = x.size(0);
   Tensor memory = Tensor::empty({int64_t(program_->shared.bytes) * n + int64_t(kAlign)}, DType::u8);
   const Buffers b{*model_, program_->shared.offset, memory.mutable_view().data, n};
@@ -543,7 +572,7 @@ Report Int8Net::profile(const Tensor& x, int repeats) const {
 }
 
 Int8Stepper::Int8Stepper(const Int8Net& net, int64_t n) : net_(net), n_(n) {
-  if (n < 1) throw ValueError(message("int8 stepper: a batch of ", n));
+  if (n < 1 || n > kMaxBatch) throw ValueError(message("int8 stepper: a batch of ", n, ", not 1 to ", kMaxBatch));
   memory_ = Tensor::zeros({int64_t(net.program_->separate.bytes) * n + int64_t(kAlign)}, DType::u8);
 }
 
@@ -553,27 +582,41 @@ void Int8Stepper::set_input(const Tensor& x) {
   load_input({net_.model(), net_.program_->separate.offset, memory_.mutable_view().data, n_}, x, 0);
 }
 
-void Int8Stepper::set(int value, const Tensor& real) {
-  const Int8Value& v = net_.model().values[size_t(value)];
+const Int8Value& Int8Stepper::value(int id) const {
+  const auto& values = net_.model().values;
+  if (id < 0 || size_t(id) >= values.size())
+    throw ValueError(message("int8 stepper: there is no value ", id, " among ", values.size()));
+  return values[size_t(id)];
+}
+
+void Int8Stepper::set(int id, const Tensor& real) {
+  const Int8Value& v = value(id);
   const Shape shape = v.shape(n_);
-  if (v.kind != Int8Value::Kind::codes || real.numel() != numel(shape))
+  if (v.kind == Int8Value::Kind::sums || real.numel() != numel(shape))
     throw ShapeError(message("int8 stepper: ", v.name, ' ', shape, " cannot be set to ", real.shape()));
+  if (real.dtype() != DType::f32 || real.device() != kCpu)
+    throw DTypeError(message("int8 stepper: ", v.name, " can be set to f32 on the CPU, not to ", name(real.dtype())));
   const CView all = real.view();
   if (all.shape != shape && !all.contiguous())
     throw ShapeError(message("int8 stepper: ", real.shape(), " must be contiguous to stand for ", shape));
   const Buffers b{net_.model(), net_.program_->separate.offset, memory_.mutable_view().data, n_};
   const CView x(all.data, shape, all.shape == shape ? all.strides : contiguous_strides(shape), all.dtype);
-  quantize_kernels().run({x, v.q, b(value)}, kCpu);
+  if (v.kind == Int8Value::Kind::codes)
+    quantize_kernels().run({x, v.q, b(id)}, kCpu);
+  else
+    copy_kernels().run({x, b(id)}, kCpu);
 }
 
 void Int8Stepper::run(size_t step) {
   const Buffers b{net_.model(), net_.program_->separate.offset, memory_.mutable_view().data, n_};
-  net_.program_->steps(n_)[step].run(b);
+  const auto& steps = net_.program_->steps(n_);
+  if (step >= steps.size()) throw ValueError(message("int8 stepper: there is no step ", step, " of ", steps.size()));
+  steps[step].run(b);
 }
 
-Tensor Int8Stepper::raw(int value) const {
-  const Int8Value& v = net_.model().values[size_t(value)];
-  const auto offset = int64_t(net_.program_->separate.offset[size_t(value)]) * n_;
+Tensor Int8Stepper::raw(int id) const {
+  const Int8Value& v = value(id);
+  const auto offset = int64_t(net_.program_->separate.offset[size_t(id)]) * n_;
   const Shape shape = v.shape(n_);
   if (v.kind == Int8Value::Kind::codes) {
     Tensor copy = Tensor::empty(shape, DType::u8);
@@ -588,9 +631,9 @@ Tensor Int8Stepper::raw(int value) const {
   return copy;
 }
 
-Tensor Int8Stepper::real(int value) const {
-  const Int8Value& v = net_.model().values[size_t(value)];
-  const Tensor codes = raw(value);
+Tensor Int8Stepper::real(int id) const {
+  const Int8Value& v = value(id);
+  const Tensor codes = raw(id);
   if (v.kind == Int8Value::Kind::real) return codes;
   const double count = v.kind == Int8Value::Kind::sums ? double(v.h * v.w) : 1;
   const Shape shape = v.kind == Int8Value::Kind::sums ? Shape{n_, v.c, 1, 1} : codes.shape();

@@ -16,7 +16,8 @@ namespace mininn::quant {
 struct Int8NetOptions {
   // Larger batches go through the network this many images at a time, so that activations stay in the cache. Kernels
   // are chosen, and weights packed, for batches of one (which run up to 4), a quarter of a slice (up to half a slice)
-  // and a slice, as far as these differ.
+  // and a slice, as far as these differ. 1 to 65,536; fewer go together where their activations would take more than
+  // 1 GB.
   int64_t slice = 32;
 };
 
@@ -24,7 +25,8 @@ struct Int8NetOptions {
 // immutable and cheap to copy; any number of threads may call forward() at once.
 class Int8Net {
  public:
-  // Throws ValueError or ShapeError if the model is inconsistent, KernelError if no kernel takes a step.
+  // Throws ValueError or ShapeError if the model is inconsistent or an option out of range, KernelError if no kernel
+  // takes a step.
   explicit Int8Net(Int8Model model, Int8NetOptions options = {});
 
   // [N,C,H,W] (or [N,C], as the graph was traced) -> the network's f32 output; any N. With an ImageNormalization x is
@@ -58,24 +60,28 @@ class Int8Net {
   std::shared_ptr<const Program> program_;
 };
 
-// Runs a net's steps one at a time with every value kept: for measuring errors and for tests.
+// Runs a net's steps one at a time with every value kept: for measuring errors and for tests. Throws ValueError for a
+// step or a value that does not exist.
 class Int8Stepper {
  public:
+  // For batches of n, 1 to 65,536.
   Int8Stepper(const Int8Net& net, int64_t n);
 
   // Feeds the network's input, as forward() takes it.
   void set_input(const Tensor& x);
-  // Overwrites a value of codes by real numbers, rounded to its grid; f32 [n,c,h,w], or any shape with as many
-  // elements.
-  void set(int value, const Tensor& real);
+  // Overwrites a value by real numbers, rounded to the grid of its codes if it has any; f32 [n,c,h,w], or any shape
+  // with as many elements. Throws ShapeError for sums.
+  void set(int id, const Tensor& real);
   void run(size_t step);
 
   // A value: u8 codes [n,c,h,w], i32 sums [n,c] or f32; a copy, contiguous.
-  Tensor raw(int value) const;
+  Tensor raw(int id) const;
   // What it stands for, f32 [n,c,h,w]; for sums the mean of each map, [n,c,1,1].
-  Tensor real(int value) const;
+  Tensor real(int id) const;
 
  private:
+  const Int8Value& value(int id) const;
+
   Int8Net net_;
   int64_t n_;
   Tensor memory_;  // every value in its own place

@@ -5,8 +5,8 @@
 #include <numeric>
 
 #include "core/error.h"
-#include "ops/elementwise.h"
 #include "quant/qtensor.h"
+#include "quant/real_steps.h"
 
 namespace mininn::quant {
 namespace {
@@ -15,8 +15,10 @@ using nn::graph::Graph;
 using nn::graph::kAbsent;
 using nn::graph::Node;
 
-// Accumulators start at the bias: it may take up this many units, far below 2^31, and still has 24 bits of its own.
-constexpr double kMaxBias = 1 << 24;
+// Accumulators start at the bias. It may take up what the products leave of an int32, up to kMaxBias units; what needs
+// more makes the weights coarser. Fewer than kLeastRoom are too few.
+constexpr double kMaxBias = 1 << 30, kLeastRoom = 1 << 24;
+constexpr double kMaxAccumulator = 2147483647;
 
 [[noreturn]] void unsupported(const Node& n, const std::string& why = {}) {
   throw KernelError(message("cannot quantize op ", n.op, " at node ", n.name, why.empty() ? "" : ": ", why));
@@ -37,6 +39,7 @@ class Lowering {
         ranges_(ranges),
         options_(options),
         uses_(nn::graph::use_counts(g)),
+        real_(g.values.size(), false),
         value_of_(g.values.size(), kAbsent),
         done_(g.nodes.size(), false) {}
 
@@ -44,7 +47,10 @@ class Lowering {
     if (g_.inputs.size() != 1 || g_.outputs.size() != 1)
       throw KernelError(message("cannot quantize a graph with ", g_.inputs.size(), " inputs and ", g_.outputs.size(),
                                 " outputs: one of each is needed"));
+    if (ranges_.size() != g_.values.size())
+      throw ValueError(message("lower: ", ranges_.size(), " ranges for ", g_.values.size(), " values"));
     add_input();
+    find_real_values();
     for (size_t i = 0; i < g_.nodes.size(); ++i)
       if (!done_[i]) lower_node(g_.nodes[i]);
     const int out = g_.outputs[0];
@@ -70,14 +76,42 @@ class Lowering {
     if (v.dtype != DType::f32 || (v.shape.rank() != 2 && v.shape.rank() != 4))
       throw KernelError(
           message("cannot quantize an input ", name(v.dtype), v.shape, ": f32 [N,C] or [N,C,H,W] is needed"));
+    if (options_.input) {
+      if (v.shape.rank() != 4)
+        throw KernelError(
+            message("cannot quantize an input ", v.shape, " with an ImageNormalization: no image [N,C,H,W]"));
+      options_.input->check(v.shape[1]);
+    }
     out_.model.flat_input = v.shape.rank() == 2;
     out_.model.normalization = options_.input;
     add_codes(g_.inputs[0]);
     if (options_.input) out_.model.values[0].q = {};
   }
 
+  // Values from which nothing but elementwise ops, sums, pooling and reshapes leads to the result stay real numbers: a
+  // result is never quantized.
+  void find_real_values() {
+    real_[size_t(g_.outputs[0])] = uses_[size_t(g_.outputs[0])] == 1;
+    for (auto n = g_.nodes.rbegin(); n != g_.nodes.rend(); ++n)
+      if (real_[size_t(n->output)] && n->op != "conv2d_fused" && n->op != "linear")
+        for (const int id : n->inputs)
+          if (id != kAbsent && uses_[size_t(id)] == 1) real_[size_t(id)] = true;
+  }
+  bool is_real(int id) const { return real_[size_t(id)]; }
+
   // A value of codes for graph value `id`, on the grid of its observed range.
   int add_codes(int id) { return add_value(id, Int8Value::Kind::codes, affine_u8(range(id).lo, range(id).hi)); }
+  // One of codes, or of real numbers where they stay such.
+  int add_result(int id) { return is_real(id) ? add_value(id, Int8Value::Kind::real, {}) : add_codes(id); }
+  // The same with the sizes of `like`: those of a flattened map are what they were.
+  int add_result(int id, Int8Value like) {
+    const int y = add_result(id);
+    Int8Value& v = out_.model.values[size_t(y)];
+    v.c = like.c;
+    v.h = like.h;
+    v.w = like.w;
+    return y;
+  }
 
   int add_value(int id, Int8Value::Kind kind, const QParams& q) {
     const nn::graph::Value& v = g_.values[size_t(id)];
@@ -99,11 +133,11 @@ class Lowering {
       if (std::find(n.inputs.begin(), n.inputs.end(), id) != n.inputs.end()) return &n;
     return nullptr;
   }
-  bool is_output(int id) const { return id == g_.outputs[0]; }
   void mark_done(const Node& n) { done_[size_t(&n - g_.nodes.data())] = true; }
 
-  // Takes a relu or relu6 that alone reads value `id` into the step that makes it.
+  // Takes a relu or relu6 that alone reads value `id` into the step that makes it. Real numbers have no codes to clamp.
   Activation absorb_activation(int id) {
+    if (is_real(id)) return {id, ""};
     const Node* next = only_consumer(id);
     if (!next || (next->op != "relu" && next->op != "relu6")) return {id, ""};
     mark_done(*next);
@@ -116,15 +150,15 @@ class Lowering {
     if (a.bounded) hi = int32_t(std::clamp(std::nearbyint(6 / double(q.scale)) + q.zero_point, double(lo), 255.0));
   }
 
-  // The codes behind a node's input, or an error that names the node.
-  int codes(const Node& n, size_t input) {
+  // The value behind a node's input, or an error that names the node.
+  int value_at(const Node& n, size_t input) {
     if (input >= n.inputs.size() || n.inputs[input] == kAbsent || value_of_[size_t(n.inputs[input])] == kAbsent)
       unsupported(n, message("input ", input, " is a constant or missing"));
     return value_of_[size_t(n.inputs[input])];
   }
   // The same for ops that only a convolution may precede when the input is a raw image.
-  int real_codes(const Node& n, size_t input) {
-    const int id = codes(n, input);
+  int number_at(const Node& n, size_t input) {
+    const int id = value_at(n, input);
     if (id == 0 && options_.input)
       unsupported(n, "with an ImageNormalization the image may only go into convolutions and linear layers");
     return id;
@@ -153,6 +187,16 @@ class Lowering {
 
   // --- weights ---
 
+  // What the codes of each output's weights add up to, signs left out, on the finest grid that holds them.
+  std::vector<double> code_sums(const std::vector<double>& w, const Shape& shape) const {
+    const size_t outputs = size_t(shape[0]);
+    const QWeights q = quantize_weights(w, shape, std::vector<double>(outputs), options_.per_channel);
+    const auto codes = q.codes.data<int8_t>();
+    std::vector<double> sums(outputs);
+    for (size_t i = 0; i < codes.size(); ++i) sums[i / (codes.size() / outputs)] += std::abs(int{codes[i]});
+    return sums;
+  }
+
   // Quantizes weight w [O, C/groups, kh, kw] behind codes `x` and makes the bias, per border class if the geometry's
   // input is a normalised image.
   Weights quantize(const Node& n, std::vector<double> w, const Shape& shape, const std::vector<double>& b,
@@ -162,19 +206,24 @@ class Lowering {
     const auto mean = [&](size_t o, size_t c) {  // in bytes, of the input channel that weight [o,c] reads
       return 255.0 * double(options_.input->mean[o / size_t(g.ocg()) * icg + c]);
     };
-    std::vector<double> least(oc);
+    std::vector<double> least(oc);  // what the bias may be, as a real number; below the least scale
     for (size_t o = 0; o < oc; ++o) {
-      double largest = std::abs(b[o]);
+      double& largest = least[o] = std::abs(b[o]);
       for (size_t c = 0; c < icg && image; ++c)
         for (size_t t = 0; t < taps; ++t) {
           double& v = w[(o * icg + c) * taps + t];
           v /= 255.0 * double(options_.input->std[o / size_t(g.ocg()) * icg + c]);
           largest += std::abs(v * mean(o, c));
         }
-      least[o] = largest / (double(x.q.scale) * kMaxBias);
     }
     Weights out;
     try {
+      const std::vector<double> sums = code_sums(w, shape);
+      for (size_t o = 0; o < oc; ++o) {
+        const double room = kMaxAccumulator - 255 * sums[o];
+        if (room < kLeastRoom) unsupported(n, message("the sums of output channel ", o, " can leave 32 bits"));
+        least[o] /= double(x.q.scale) * std::min(room, kMaxBias);
+      }
       out.q = quantize_weights(w, shape, least, options_.per_channel);
     } catch (const ValueError& e) {
       throw ValueError(message("quantizing ", n.name, ": ", e.what()));
@@ -194,13 +243,17 @@ class Lowering {
           double units = b[o] / (double(x.q.scale) * out.q.scale[o]);
           for (size_t c = 0; c < icg && image; ++c)
             for (size_t t = 0; t < taps; ++t)
-              if (rows[t / size_t(g.kw)] && cols[t % size_t(g.kw)])
+              if (rows.contain(int64_t(t) / g.kw) && cols.contain(int64_t(t) % g.kw))
                 units -= double(codes[(o * icg + c) * taps + t]) * mean(o, c);
-          bias[row * oc + o] = int32_t(std::nearbyint(units));
+          bias[row * oc + o] = int32_t(std::clamp(std::nearbyint(units), -kMaxAccumulator, kMaxAccumulator));
         }
         ++row;
       }
     return out;
+  }
+
+  static double largest(auto first, auto last) {
+    return std::accumulate(first, last, 0.0, [](double top, double v) { return std::max(top, std::abs(v)); });
   }
 
   std::vector<double> constant(const Node& n, size_t input, size_t count) const {
@@ -216,7 +269,7 @@ class Lowering {
   // --- ops ---
 
   void lower_conv(const Node& n) {
-    const int x = codes(n, 0);
+    const int x = value_at(n, 0);
     if (!g_.is_constant(n.inputs[1])) unsupported(n, "its weight is no constant");
     const nn::graph::Value& weight = g_.values[size_t(n.inputs[1])];
     Int8Conv conv;
@@ -224,42 +277,62 @@ class Lowering {
     const bool relu = n.integer("relu") != 0;
     std::vector<int> inputs{x};
     const bool residual = n.inputs[3] != kAbsent;
-    if (residual) inputs.push_back(real_codes(n, 3));
+    if (residual) inputs.push_back(number_at(n, 3));
     emit_conv(n, std::move(conv), constant(n, 1, 0), weight.shape, constant(n, 2, size_t(weight.shape[0])),
               std::move(inputs), relu, message("conv2d", residual ? "+add" : ""));
   }
 
   void lower_linear(const Node& n) {
-    const int x = codes(n, 0);
+    const int x = value_at(n, 0);
     const Int8Value& in = out_.model.values[size_t(x)];
     const Shape& w = g_.values[size_t(n.inputs[1])].shape;
     // A linear layer on a flattened map is a convolution whose kernel covers the map: [O, C*H*W] is [O,C,H,W].
-    if (w[1] != in.c * in.h * in.w) unsupported(n, "its input is no flattened activation");
+    if (g_.values[size_t(n.inputs[0])].shape.rank() != 2 || w[1] != in.c * in.h * in.w)
+      unsupported(n, "its input is no flattened activation");
     emit_conv(n, {}, constant(n, 1, 0), {w[0], in.c, in.h, in.w}, constant(n, 2, size_t(w[0])), {x}, false, "linear");
   }
 
   void emit_conv(const Node& n, Int8Conv conv, std::vector<double> w, const Shape& shape, const std::vector<double>& b,
                  std::vector<int> inputs, bool relu, std::string op) {
-    Activation act = relu ? Activation{n.output, "+relu", true} : absorb_activation(n.output);
-    const bool real = is_output(act.output) && uses_[size_t(act.output)] == 1 && !act.relu;
+    const bool real = is_real(n.output);
+    Activation act = relu && !real ? Activation{n.output, "+relu", true} : absorb_activation(n.output);
     const Int8Value& x = out_.model.values[size_t(inputs[0])];
     const Conv2dGeometry g = Conv2dGeometry::make(n.name.c_str(), x.shape(1), shape, conv.options);
     Weights weights = quantize(n, std::move(w), shape, b, x, g);
     conv.weight = weights.q.codes;
     conv.weight_scale = weights.scale;
     conv.bias = weights.bias;
-    const int y = real ? add_value(act.output, Int8Value::Kind::real, {}) : add_codes(act.output);
+    const int y = add_result(act.output);
     set_clamp(act, out_.model.values[size_t(y)].q, conv.lo, conv.hi);
     out_.model.graph_macs += g.macs();
     add_step(n.name, op + act.suffix, std::move(inputs), y, std::move(conv));
+    if (real && relu) {
+      out_.model.values[size_t(y)].name += ".sum";
+      out_.source[size_t(y)] = kAbsent;
+      add_step(unused_name(n.name + ".relu"), "relu", {y}, add_value(n.output, Int8Value::Kind::real, {}),
+               RealUnary{"relu"});
+    }
+  }
+
+  // `name`, with a number behind it if a node is called so.
+  std::string unused_name(const std::string& name) const {
+    std::string unused = name;
+    const auto taken = [&] {
+      return std::any_of(g_.nodes.begin(), g_.nodes.end(), [&](const Node& n) { return n.name == unused; });
+    };
+    for (int number = 2; taken(); ++number) unused = message(name, '_', number);
+    return unused;
   }
 
   void lower_add(const Node& n) {
-    const int a = real_codes(n, 0), b = real_codes(n, 1);
+    const int a = number_at(n, 0), b = number_at(n, 1);
     const auto& shape = [&](size_t i) { return g_.values[size_t(n.inputs[i])].shape; };
     if (shape(0) != shape(1)) unsupported(n, message("it broadcasts ", shape(0), " and ", shape(1)));
+    const Int8Value &left = out_.model.values[size_t(a)], &right = out_.model.values[size_t(b)];
+    if (left.c != right.c || left.h != right.h || left.w != right.w)
+      unsupported(n, "it adds a flattened map and another vector, which lie in memory in different orders");
     const Activation act = absorb_activation(n.output);
-    const int y = add_codes(act.output);
+    const int y = add_result(act.output, left);
     Int8Add add;
     set_clamp(act, out_.model.values[size_t(y)].q, add.lo, add.hi);
     add_step(n.name, message("add", act.suffix), {a, b}, y, add);
@@ -268,14 +341,15 @@ class Lowering {
   static QPoolWindow window(const Node& n) { return {n.pair("kernel"), n.pair("stride"), n.pair("padding")}; }
 
   void lower_max_pool(const Node& n) {
-    const int x = real_codes(n, 0);
-    const QParams q = out_.model.values[size_t(x)].q;
-    add_step(n.name, "max_pool2d", {x}, add_value(n.output, Int8Value::Kind::codes, q), Int8MaxPool{window(n)});
+    const int x = number_at(n, 0);
+    const QParams q = is_real(n.output) ? QParams() : out_.model.values[size_t(x)].q;
+    const auto kind = is_real(n.output) ? Int8Value::Kind::real : Int8Value::Kind::codes;
+    add_step(n.name, "max_pool2d", {x}, add_value(n.output, kind, q), Int8MaxPool{window(n)});
   }
 
   void lower_average_pool(const Node& n) {
-    const int x = real_codes(n, 0);
-    add_step(n.name, "avg_pool2d", {x}, add_codes(n.output),
+    const int x = number_at(n, 0);
+    add_step(n.name, "avg_pool2d", {x}, add_result(n.output),
              Int8AvgPool{window(n), n.integer("count_include_pad") != 0});
   }
 
@@ -294,31 +368,37 @@ class Lowering {
   }
 
   void lower_global_average(const Node& n) {
-    const int x = real_codes(n, 0);
+    const int x = number_at(n, 0);
     if (const Node* fc = final_linear(n); fc && lower_sum_and_linear(n, *fc, x)) return;
     const Int8Value& in = out_.model.values[size_t(x)];
     const QPoolWindow whole{{in.h, in.w}, {in.h, in.w}, 0};
-    add_step(n.name, "global_avg_pool2d", {x}, add_codes(n.output), Int8AvgPool{whole, true});
+    add_step(n.name, "global_avg_pool2d", {x}, add_result(n.output), Int8AvgPool{whole, true});
   }
 
-  // The linear layer that ends the network right behind a global average, or null.
+  // The linear layer right behind a global average whose result stays real, or null.
   const Node* final_linear(const Node& pool) const {
     const Node* next = only_consumer(pool.output);
     while (next && (next->op == "flatten" || next->op == "reshape")) next = only_consumer(next->output);
-    return next && next->op == "linear" && is_output(next->output) ? next : nullptr;
+    return next && next->op == "linear" && is_real(next->output) ? next : nullptr;
   }
 
-  // Exact: no rounding between the map and the logits. False if the sums could overflow.
+  // Exact: no rounding between the map and the logits. False where the sums of large maps would leave no room in an
+  // int32 for weights that are about as fine as those behind a rounded average.
   bool lower_sum_and_linear(const Node& pool, const Node& fc, int x) {
     const Int8Value in = out_.model.values[size_t(x)];
     const Shape& shape = g_.values[size_t(fc.inputs[1])].shape;
     if (shape[1] != in.c) return false;
     const int64_t pixels = in.h * in.w, outputs = shape[0];
     const double unit = double(in.q.scale) / double(pixels);
-    const std::vector<double> b = constant(fc, 2, size_t(outputs));
+    const std::vector<double> b = constant(fc, 2, size_t(outputs)), w = constant(fc, 1, 0);
     std::vector<double> least;
-    for (const double v : b) least.push_back(std::abs(v) / (unit * kMaxBias));
-    const QWeights q = quantize_weights(constant(fc, 1, 0), shape, least, options_.per_channel);
+    for (int64_t o = 0; o < outputs; ++o) {
+      least.push_back(std::abs(b[size_t(o)]) / (unit * kMaxBias));
+      const auto first = w.begin() + (options_.per_channel ? o * in.c : 0);
+      const double top = largest(first, options_.per_channel ? first + in.c : w.end());
+      if (top > 0 && least.back() > top / 64) return false;
+    }
+    const QWeights q = quantize_weights(w, shape, least, options_.per_channel);
 
     Int8Linear linear{q.codes, Tensor::from(std::vector<float>(q.scale.begin(), q.scale.end()), {outputs}),
                       Tensor::empty({outputs}, DType::i32)};
@@ -352,7 +432,7 @@ class Lowering {
 
   // Reshapes that leave every element where it is in [N,C,H,W] order and only rename the shape.
   void lower_reshape(const Node& n) {
-    const int x = codes(n, 0);
+    const int x = value_at(n, 0);
     const Shape &before = g_.values[size_t(n.inputs[0])].shape, &after = g_.values[size_t(n.output)].shape;
     const Int8Value& v = out_.model.values[size_t(x)];
     const bool flat = after.rank() == 2 && after[1] == v.c * v.h * v.w;
@@ -362,38 +442,31 @@ class Lowering {
   }
 
   bool lower_elementwise(const Node& n) {
-    bool known = false;
-    const auto tabulate = [&](auto f) {
-      known = true;
-      const int x = real_codes(n, 0);
-      const int y = add_value(n.output, Int8Value::Kind::codes, affine_u8(range(n.output).lo, range(n.output).hi));
-      Int8Value& out = out_.model.values[size_t(y)];
-      const Int8Value& in = out_.model.values[size_t(x)];
-      out.c = in.c;  // the input may be a flattened map, whose codes stay where they are
-      out.h = in.h;
-      out.w = in.w;
-      Int8Lut lut{Tensor::empty({256}, DType::u8)};
-      const auto table = lut.table.mutable_data<uint8_t>();
-      for (int code = 0; code < 256; ++code) {
-        const double v = f(double(in.q.scale) * (code - in.q.zero_point));
-        const double q = std::nearbyint(v / double(out.q.scale)) + out.q.zero_point;
-        table[size_t(code)] = std::isnan(q) ? uint8_t(out.q.zero_point) : uint8_t(std::clamp(q, 0.0, 255.0));
-      }
-      add_step(n.name, n.op, {x}, y, std::move(lut));
-    };
-    for_each_type(UnaryOps(), [&]<class Op>() {
-      if (n.op == Op::op) tabulate([](double v) { return Op::f(v); });
-    });
-    for_each_type(ScalarOps(), [&]<class Op>() {
-      if (n.op == Op::op) tabulate([s = n.number("value")](double v) { return Op::f(v, s); });
-    });
-    return known;
+    const RealFunction f = real_function(n.op);
+    if (!f) return false;
+    const double number = n.find("value") ? n.number("value") : 0;
+    const int x = number_at(n, 0), y = add_result(n.output, out_.model.values[size_t(x)]);
+    if (is_real(n.output)) {
+      add_step(n.name, n.op, {x}, y, RealUnary{n.op, number});
+      return true;
+    }
+    const QParams in = out_.model.values[size_t(x)].q, out = out_.model.values[size_t(y)].q;
+    Int8Lut lut{Tensor::empty({256}, DType::u8)};
+    const auto table = lut.table.mutable_data<uint8_t>();
+    for (int code = 0; code < 256; ++code) {
+      const double v = f(double(in.scale) * (code - in.zero_point), number);
+      const double q = std::nearbyint(v / double(out.scale)) + out.zero_point;
+      table[size_t(code)] = std::isnan(q) ? uint8_t(out.zero_point) : uint8_t(std::clamp(q, 0.0, 255.0));
+    }
+    add_step(n.name, n.op, {x}, y, std::move(lut));
+    return true;
   }
 
   const Graph& g_;
   const std::vector<Range>& ranges_;
   const LowerOptions& options_;
   std::vector<int> uses_;
+  std::vector<bool> real_;     // graph values that stay real numbers
   std::vector<int> value_of_;  // of each graph value
   std::vector<bool> done_;     // nodes that an earlier step took in
   Lowered out_;

@@ -17,12 +17,17 @@ struct LowerOptions {
 
 struct Lowered {
   Int8Model model;
-  std::vector<int> source;  // for each value of the model, the value of the graph it stands for
+  // For each value of the model, the value of the graph it stands for; kAbsent for a sum before its activation
+  // function.
+  std::vector<int> source;
 };
 
 // `g` is what nn::graph::optimize() made; ranges[v] is the range of value v. Supported: conv2d, linear, add, max,
 // average and global average pooling, every unary elementwise op, flatten and reshapes that only drop or add sizes
-// of 1. Throws KernelError naming the op and the node for everything else: nothing is ever left in float silently.
+// of 1. What stands between the last layers and the result works on real numbers. Throws KernelError naming the op and
+// the node for everything else (nothing is ever left in float silently) and for a layer whose sums could leave 32 bits,
+// which depends on its weights alone; ValueError for constants that are not finite and a normalisation that does not
+// fit.
 Lowered lower(const nn::graph::Graph& g, const std::vector<Range>& ranges, const LowerOptions& options);
 
 }  // namespace mininn::quant

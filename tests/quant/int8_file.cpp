@@ -76,6 +76,48 @@ TEST_CASE("the itemised sizes add up to the file's") {
   CHECK(tensors == net.report().int8_bytes());
 }
 
+TEST_CASE("a net with real numbers before its result survives its file") {
+  const Scratch file;
+  Layers l(1);
+  const auto conv = l.conv("conv", 3, 5, 1);
+  const TestNet net{
+      "end", {2, 3, 4, 4}, [&](const Tensor& x) { return flatten(global_avg_pool2d(relu(conv(x)) * 0.3)); }};
+  const Int8Net saved = calibrated(net, 1, false).compile();
+  saved.save(file.path);
+  const std::string bytes = file.read();
+  const Int8Net loaded = Int8Net::load(file.path);
+  const Tensor x = random_input(net, 3, false, 2);
+  CHECK(loaded(x).to_vector() == saved(x).to_vector());
+  loaded.save(file.path);
+  CHECK(file.read() == bytes);
+}
+
+TEST_CASE("notes that are no text are refused") {
+  const Scratch file;
+  Int8Model m = small_net().model();
+  m.calibration["note"] = "\xff";
+  CHECK_THROWS_AS(save_int8(file.path, m), FileError);
+}
+
+TEST_CASE("a wide kernel with much padding loads at once") {
+  const Scratch file;
+  const int64_t k = 5000;
+  Int8Model m;
+  m.values = {{.name = "x", .c = 1}, {.name = "y", .c = 1, .w = k + 2}};
+  m.output = 1;
+  m.steps.resize(1);
+  m.steps[0].name = "conv";
+  m.steps[0].inputs = {0};
+  m.steps[0].output = 1;
+  m.steps[0].body = Int8Conv{{.padding = {0, k}},
+                             Tensor::full({1, 1, 1, k}, 1, DType::i8),
+                             Tensor::full({1}, 1),
+                             Tensor::zeros({1, 1}, DType::i32)};
+  save_int8(file.path, m);
+  // Telling the taps of each pixel apart one by one would take minutes.
+  CHECK(Int8Net::load(file.path)(Tensor::full({1, 1, 1, 1}, 3)).to_vector()[1] == 3);
+}
+
 TEST_CASE("int8 files are told from others") {
   const Scratch file;
   small_net().save(file.path);
@@ -203,6 +245,15 @@ TEST_CASE("refusals name the file and the item") {
   CHECK_THAT(complaint([](auto&, Json& j) { j["steps"][0]["inputs"][0] = 77; }), Contains("step conv1 reads value 77"));
   CHECK_THAT(complaint([](auto& f, Json&) { f.tensors.pop_back(); }), Contains("is missing"));
   CHECK_THAT(complaint([](auto&, Json& j) { j.erase("output"); }), Contains("'output' is missing"));
+  CHECK_THAT(complaint([](auto& f, Json& j) {  // a map that is said to be flat
+               j["steps"].erase(7);
+               j["steps"].erase(6);
+               j["values"].erase(8);
+               j["values"].erase(7);
+               j["output"] = 6;
+               std::erase_if(f.tensors, [](const auto& t) { return t.first.starts_with("fc."); });
+             }),
+             Contains("a flat output has no height and width"));
   CHECK_THAT(complaint([](auto& f, Json&) {
                for (auto& [name, t] : f.tensors)
                  if (name == "conv1.bias") t.fill(2147483647.0);

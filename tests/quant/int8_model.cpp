@@ -1,5 +1,7 @@
 #include "quant/int8_model.h"
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "tests/quant/compiled_nets.h"
@@ -15,8 +17,8 @@ TEST_CASE("border classes tell apart which taps fall on padding") {
   CHECK(b.count() == 9);
   CHECK(b.row == std::vector<int32_t>{0, 3, 3, 3, 6});
   CHECK(b.col == std::vector<int32_t>{0, 1, 1, 2});
-  CHECK(b.row_taps[0] == std::vector<bool>{false, true, true});
-  CHECK(b.col_taps[2] == std::vector<bool>{true, true, false});
+  CHECK(b.row_taps[0] == BorderClasses::Taps{1, 3});
+  CHECK(b.col_taps[2] == BorderClasses::Taps{0, 2});
 }
 
 TEST_CASE("border classes with stride, dilation and wide padding") {
@@ -27,9 +29,46 @@ TEST_CASE("border classes with stride, dilation and wide padding") {
   for (int64_t oh = 0; oh < g.oh; ++oh)
     for (int64_t t = 0; t < 3; ++t) {
       const int64_t ih = oh * 2 - 1 + t * 2;
-      CHECK(b.row_taps[size_t(b.row[size_t(oh)])][size_t(t)] == (ih >= 0 && ih < 9));
+      CHECK(b.row_taps[size_t(b.row[size_t(oh)])].contain(t) == (ih >= 0 && ih < 9));
     }
   CHECK(border_classes(Conv2dGeometry::make("t", {1, 1, 4, 4}, {1, 1, 1, 1}, {})).count() == 1);
+}
+
+TEST_CASE("border classes are those of a comparison tap by tap, for any geometry") {
+  for (const int64_t in : {1, 4, 9})
+    for (const int64_t k : {1, 2, 5})
+      for (const int64_t stride : {1, 2, 3})
+        for (const int64_t pad : {0, 1, 4, 7})
+          for (const int64_t dil : {1, 2, 3}) {
+            if (in + 2 * pad < dil * (k - 1) + 1) continue;
+            INFO(in << " k" << k << " s" << stride << " p" << pad << " d" << dil);
+            const auto g = Conv2dGeometry::make("t", {1, 1, in, 1}, {1, 1, k, 1},
+                                                {.stride = {stride, 1}, .padding = {pad, 0}, .dilation = {dil, 1}});
+            const BorderClasses b = border_classes(g);
+            std::vector<std::vector<bool>> seen;
+            std::vector<int32_t> row;
+            for (int64_t o = 0; o < g.oh; ++o) {
+              std::vector<bool> taps;
+              for (int64_t t = 0; t < k; ++t) {
+                const int64_t i = o * stride - pad + t * dil;
+                taps.push_back(i >= 0 && i < in);
+                CHECK(b.row_taps[size_t(b.row[size_t(o)])].contain(t) == taps.back());
+              }
+              const auto at = std::find(seen.begin(), seen.end(), taps);
+              row.push_back(int32_t(at - seen.begin()));
+              if (at == seen.end()) seen.push_back(taps);
+            }
+            CHECK(b.row == row);
+          }
+}
+
+TEST_CASE("huge kernels and paddings have their classes at once") {
+  const int64_t side = 100'000;
+  const BorderClasses b = border_classes(
+      Conv2dGeometry::make("t", {1, 1, 1, 1}, {1, 1, 1, side}, {.padding = {0, side}, .dilation = {1, 1}}));
+  CHECK(b.count() == side + 1);  // one tap or none
+  CHECK_THROWS_AS(border_classes(Conv2dGeometry::make("t", {1, 1, 1, 1}, {1, 1, side, side}, {.padding = side})),
+                  ValueError);
 }
 
 TEST_CASE("a model that is inconsistent does not validate") {
@@ -79,6 +118,91 @@ TEST_CASE("a model that is inconsistent does not validate") {
   breaks([&](Int8Model& m) { conv(m, 0).lo = 7; });  // above the zero point
   breaks([&](Int8Model& m) { std::get<Int8Linear>(m.steps.back().body).weight = Tensor::zeros({10, 17}, DType::i8); });
   breaks([](Int8Model& m) { m.steps.back().body = Int8MaxPool{}; });
+  breaks([](Int8Model& m) { m.values.push_back({.name = "made by nobody", .c = 1}); });
+  breaks([](Int8Model& m) { m.values.back().kind = Int8Value::Kind::codes; });
+  breaks([&](Int8Model& m) { conv(m, 0).bias = with(conv(m, 0).bias, INT32_MAX, 3); });
+  breaks([&](Int8Model& m) {
+    Tensor& bias = std::get<Int8Linear>(m.steps.back().body).bias;
+    bias = with(bias, INT32_MIN, 3);
+  });
+  breaks([&](Int8Model& m) {  // 3e38 * 3e38
+    m.values[1].q.scale = 3e38f;
+    conv(m, 1).weight_scale = Tensor::full({8}, 3e38);
+  });
+  breaks([](Int8Model& m) { m.steps.resize(m.steps.size() + (1 << 13)); });
+}
+
+namespace {
+
+// One step on [3,h,w] codes.
+Int8Model single(int64_t h, int64_t w, auto body, Int8Value y) {
+  Int8Model m;
+  m.values = {{.name = "x", .c = 3, .h = h, .w = w}, std::move(y)};
+  Int8Step s;
+  s.name = "step";
+  s.inputs = {0};
+  s.output = 1;
+  s.body = std::move(body);
+  m.steps = {std::move(s)};
+  m.output = 1;
+  return m;
+}
+Int8Value codes(int64_t h, int64_t w) { return {.name = "y", .c = 3, .h = h, .w = w}; }
+Int8Value reals(int64_t h, int64_t w) { return {.name = "y", .kind = Int8Value::Kind::real, .c = 3, .h = h, .w = w}; }
+
+Int8Conv depthwise(int64_t kh, int64_t kw, const Conv2dOptions& o) {
+  return {o, Tensor::full({3, 1, kh, kw}, 1, DType::i8), Tensor::full({3}, 1), Tensor::zeros({1, 3}, DType::i32)};
+}
+
+}  // namespace
+
+TEST_CASE("what forward() relies on is checked before") {
+  const auto good = [](const Int8Model& m) { CHECK_NOTHROW(m.validate()); };
+  const auto bad = [](const Int8Model& m) { CHECK_THROWS_AS(m.validate(), Error); };
+  good(single(9, 9, Int8MaxPool{{3, 2, 1}}, codes(5, 5)));
+  bad(single(9, 9, Int8MaxPool{{3, 2, 1}}, codes(5, 6)));
+  bad(single(9, 9, Int8MaxPool{{3, 2, 3}}, codes(7, 7)));  // windows of padding alone
+  bad(single(2, 9, Int8MaxPool{{5, 1, 1}}, codes(1, 5)));
+  bad(single(9, 9, Int8AvgPool{{3, 2, 1}}, codes(9, 9)));
+  good(single(9, 9, Int8AvgPool{{3, 2, 1}}, reals(5, 5)));
+  bad(single(9, 9, Int8AvgPool{{3, 2, 1}}, reals(5, 4)));
+  bad(single(4096, 4096, Int8AvgPool{{4096, 4096}}, codes(1, 1)));  // the sum of a window
+  good(single(2, 2, RealUnary{"relu"}, reals(2, 2)));
+  bad(single(2, 2, RealUnary{"relu"}, codes(2, 2)));
+  bad(single(2, 2, RealUnary{"relu"}, reals(2, 3)));
+  bad(single(2, 2, RealUnary{"cosh"}, reals(2, 2)));
+  bad(single(2, 2, RealUnary{"mul_scalar", NAN}, reals(2, 2)));
+  bad(single(2, 2, Int8Lut{Tensor::zeros({256}, DType::u8)}, reals(2, 2)));
+  Int8Value sums = codes(4096, 4096);
+  sums.kind = Int8Value::Kind::sums;
+  Int8Model m = single(4096, 4096, Int8GlobalSum{}, sums);
+  m.values.push_back(reals(1, 1));
+  m.steps.push_back(m.steps[0]);
+  m.steps[1].name = "fc";
+  m.steps[1].inputs = {1};
+  m.steps[1].output = m.output = 2;
+  m.steps[1].body = Int8Linear{Tensor::zeros({3, 3}, DType::i8), Tensor::full({3}, 1), Tensor::zeros({3}, DType::i32)};
+  bad(m);  // 255 * 4096 * 4096 is more than 2^31
+  for (const size_t i : {0, 1}) m.values[i].h = m.values[i].w = 64;
+  good(m);
+
+  Int8Model flat = single(2, 2, RealUnary{"relu"}, reals(2, 2));
+  flat.flat_output = true;
+  bad(flat);
+  Int8Model image = single(2, 2, Int8MaxPool{{2, 2}}, codes(1, 1));
+  image.normalization = ImageNormalization{{0, 0, 0}, {1, 1, 1}};
+  bad(image);  // its bytes are no numbers of the network
+}
+
+TEST_CASE("work that a small file may describe is limited") {
+  CHECK_NOTHROW(single(1, 1, depthwise(1, 1000, {.padding = {0, 1000}, .groups = 3}), codes(1, 1002)).validate());
+  CHECK_THROWS_AS(single(1, 1, depthwise(1, 1, {.padding = 4096, .groups = 3}), codes(8193, 8193)).validate(),
+                  ValueError);
+  // 2^24 pixels of 3 products each, with 2^17 taps.
+  CHECK_THROWS_AS(
+      single(1, 1 << 17, depthwise(1, 1 << 17, {.padding = {63, 1 << 16}, .groups = 3}), codes(127, (1 << 17) + 1))
+          .validate(),
+      ValueError);
 }
 
 TEST_CASE("multiply-accumulates and weights are counted per step") {

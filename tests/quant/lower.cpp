@@ -7,6 +7,7 @@
 #include "ops/reduce.h"
 #include "ops/softmax.h"
 #include "quant/int8_net.h"
+#include "quant/qtensor.h"
 #include "tests/quant/compiled_nets.h"
 #include "tests/support/catch.h"
 #include "tests/support/random_tensors.h"
@@ -56,9 +57,12 @@ TEST_CASE("a mean over the map is a global average however it is written") {
               return fc(flatten(avg_pool2d(t, {.kernel = {5, 6}})));
             },
             x)) == Ops{"global_sum", "linear"});
-  // A linear layer that does not end the network needs codes.
   CHECK(ops(lower_fn([&](const Tensor& t) { return relu(fc(flatten(global_avg_pool2d(t)))); }, x)) ==
-        Ops{"global_avg_pool2d", "linear+relu"});
+        Ops{"global_sum", "linear", "relu"});
+  // A linear layer behind which another one follows needs codes.
+  const auto last = l.linear("last", 4, 2);
+  CHECK(ops(lower_fn([&](const Tensor& t) { return last(relu(fc(flatten(global_avg_pool2d(t))))); }, x)) ==
+        Ops{"global_avg_pool2d", "linear+relu", "linear"});
 }
 
 TEST_CASE("what cannot be quantized is refused by op and node") {
@@ -82,6 +86,86 @@ TEST_CASE("what cannot be quantized is refused by op and node") {
   CHECK_THAT(refusal([](const Tensor& t) { return t; }), Contains("computes nothing"));
   CHECK_THAT(refusal([](const Tensor& t) { return relu(t); }, {.input = kImages}), Contains("ImageNormalization"));
   CHECK_THAT(refusal([&](const Tensor& t) { return conv(t) + t; }, {.input = kImages}), Contains("body.conv"));
+}
+
+TEST_CASE("behind the last layers numbers stay real") {
+  Layers l(1);
+  const auto a = l.conv("a", 3, 3, 3, {.padding = 1}), b = l.conv("a.relu", 3, 4, 1);
+  const Lowered r =
+      lower_fn([&](const Tensor& t) { return flatten(global_avg_pool2d(relu(b(relu(a(t)))))); }, {1, 3, 5, 6});
+  using Ops = std::vector<std::string>;
+  CHECK(ops(r) == Ops{"conv2d+relu", "conv2d", "relu", "global_avg_pool2d"});
+  std::vector<std::string> names;
+  for (const Int8Step& s : r.model.steps) names.push_back(s.name);
+  CHECK(names == Ops{"a", "a.relu", "a.relu.relu", "global_avg_pool2d_1"});
+  CHECK(r.source[2] == nn::graph::kAbsent);
+  const Lowered clash = lower_fn(
+      [&](const Tensor& t) {
+        return relu(a(relu(conv2d(b(t), Tensor::full({3, 4, 1, 1}, 1.0), {}))));
+      },
+      {1, 3, 5, 6});
+  CHECK(clash.model.steps.back().name == "a.relu_2");
+}
+
+TEST_CASE("flattened maps are added where they lie alike, else refused by name") {
+  Layers l(1);
+  const auto fc = l.linear("fc", 12, 12);
+  const Shape x{1, 3, 2, 2};
+  const auto end = l.linear("end", 12, 2);
+  CHECK_NOTHROW(lower_fn([&](const Tensor& t) { return end(flatten(t) + flatten(relu(t))); }, x));
+  CHECK_THROWS_WITH(lower_fn([&](const Tensor& t) { return end(flatten(t) + fc(flatten(t))); }, x),
+                    Contains("op add at node add_1") && Contains("flattened"));
+}
+
+TEST_CASE("a layer whose sums cannot stay in 32 bits is refused by name, whatever its input") {
+  const int64_t k = 1 << 17;
+  const Tensor w = Tensor::full({1, k}, 0.01).set_name("huge.weight");
+  const auto fc = [&](const Tensor& t) { return linear(t, w, {}); };
+  CHECK_THROWS_WITH(lower_fn(fc, {1, k}), Contains("op linear at node huge") && Contains("32 bits"));
+  // As the last layer behind a global average of a large map: no exact sums, but codes.
+  Layers l(1);
+  const auto small = l.linear("fc", 64, 3);
+  CHECK(ops(lower_fn([&](const Tensor& t) { return small(flatten(global_avg_pool2d(t))); }, {1, 64, 224, 224})) ==
+        std::vector<std::string>{"global_avg_pool2d", "linear"});
+}
+
+TEST_CASE("the layer behind a global average is precise for maps of every size") {
+  const uint64_t seed = test_seed();
+  INFO("seed " << seed);
+  constexpr int64_t kChannels = 16;
+  Layers l(seed);
+  const Tensor w = l.normal("w", {8, kChannels}, 0, 0.25), b = Tensor::full({8}, 0.5);
+  const auto net = [&](const Tensor& t) { return linear(flatten(global_avg_pool2d(t)), w, b); };
+  Generator g(seed);
+  for (const int64_t side : {4, 32, 96, 224}) {
+    const int64_t n = 4;
+    const Int8Net compiled(lower_fn(net, {1, kChannels, side, side}).model);
+    Tensor x = Tensor::empty({n, kChannels, side, side});
+    const auto v = x.mutable_data<float>();
+    const size_t pixels = size_t(side * side);
+    for (size_t map = 0; map < size_t(n * kChannels); ++map) {
+      const int code = int(g.below(250));  // the mean is about this code of the grid -1 .. 3
+      for (size_t i = 0; i < pixels; ++i) v[map * pixels + i] = float((code + double(g.below(5)) - 64) * 4 / 255);
+    }
+    SignalToNoise error;
+    const auto exact = net(x).to_vector(), y = compiled(x).to_vector();
+    for (size_t i = 0; i < y.size(); ++i) error.add(exact[i], y[i]);
+    INFO(side << " x " << side << ": " << error.decibel() << " dB");
+    CHECK(error.decibel() > 40);
+  }
+}
+
+TEST_CASE("a large bias does not make weights coarse") {
+  Layers l(5);
+  const Tensor w = l.normal("w", {4, 30}, 0, 1), b = Tensor::full({4}, 1e4);
+  const auto fc = [&](const Tensor& x) { return linear(x, w, b); };
+  const Int8Model m = lower_fn(fc, {1, 30}).model;
+  const auto codes = std::get<Int8Conv>(m.steps[0].body).weight.data<int8_t>();
+  for (size_t o = 0; o < 4; ++o) {
+    int top = 0;
+    for (size_t k = 0; k < 30; ++k) top = std::max(top, std::abs(int{codes[o * 30 + k]}));
+    CHECK(top == 127);
+  }
 }
 
 TEST_CASE("the lossless stem is exact at every pixel, border included") {

@@ -38,6 +38,13 @@ class Simulator {
     return values_[size_t(s.inputs[input])][size_t(((n * v.c + c) * v.h + h) * v.w + w)];
   }
 
+  bool is_real(const quant::Int8Step& s) const { return out(s).kind == quant::Int8Value::Kind::real; }
+  // What element x of an input stands for.
+  double number(const quant::Int8Step& s, size_t input, double x) const {
+    const quant::Int8Value& v = in(s, input);
+    return v.kind == quant::Int8Value::Kind::real ? x : double(float(x - v.q.zero_point) * v.q.scale);
+  }
+
   static double code(float t, int32_t zero, int32_t lo, int32_t hi) {
     if (std::isnan(t)) return 0;
     return std::clamp(std::nearbyint(double(t)) + zero, double(lo), double(hi));
@@ -120,8 +127,11 @@ class Simulator {
   }
   void step(const quant::Int8Step& s, const quant::Int8MaxPool& p) {
     each(s, [&](int64_t n, int64_t c, int64_t h, int64_t w, double& result) {
-      result = 0;
-      window(s, p.window, h, w, [&](int64_t ih, int64_t iw) { result = std::max(result, at(s, 0, n, c, ih, iw)); });
+      result = is_real(s) ? -INFINITY : 0;
+      window(s, p.window, h, w, [&](int64_t ih, int64_t iw) {
+        const double v = at(s, 0, n, c, ih, iw);
+        result = std::max(result, is_real(s) ? number(s, 0, v) : v);
+      });
     });
   }
   void step(const quant::Int8Step& s, const quant::Int8AvgPool& p) {
@@ -129,10 +139,14 @@ class Simulator {
     each(s, [&](int64_t n, int64_t c, int64_t h, int64_t w, double& result) {
       double sum = 0, count = 0;
       window(s, p.window, h, w, [&](int64_t ih, int64_t iw) {
-        sum += at(s, 0, n, c, ih, iw) - x.zero_point;
+        sum += is_real(s) ? number(s, 0, at(s, 0, n, c, ih, iw)) : at(s, 0, n, c, ih, iw) - x.zero_point;
         ++count;
       });
       if (p.count_include_pad) count = double(p.window.kernel.h * p.window.kernel.w);
+      if (is_real(s)) {
+        result = double(float(sum / count));
+        return;
+      }
       const float scale = float(double(x.scale) / double(y.scale));
       result = code(float(sum) * (scale / float(count)), y.zero_point, 0, 255);
     });
@@ -148,9 +162,25 @@ class Simulator {
     for (size_t i = 0; i < values_[size_t(s.output)].size(); ++i)
       values_[size_t(s.output)][i] = l.table.data<uint8_t>()[size_t(values_[size_t(s.inputs[0])][i])];
   }
+  void step(const quant::Int8Step& s, const quant::RealUnary& u) {
+    for (size_t i = 0; i < values_[size_t(s.output)].size(); ++i) {
+      const double x = number(s, 0, values_[size_t(s.inputs[0])][i]);
+      double y = NAN;
+      if (u.op == "relu") y = std::max(x, 0.0);
+      if (u.op == "relu6") y = std::clamp(x, 0.0, 6.0);
+      if (u.op == "sigmoid") y = 1 / (1 + std::exp(-x));
+      if (u.op == "mul_scalar") y = x * u.value;
+      values_[size_t(s.output)][i] = double(float(y));
+    }
+  }
   void step(const quant::Int8Step& s, const quant::Int8Add& add) {
     const QParams &a = in(s, 0).q, &b = in(s, 1).q, &y = out(s).q;
     for (size_t i = 0; i < values_[size_t(s.output)].size(); ++i) {
+      if (is_real(s)) {
+        const auto term = [&](size_t k) { return float(number(s, k, values_[size_t(s.inputs[k])][i])); };
+        values_[size_t(s.output)][i] = double(term(0) + term(1));
+        continue;
+      }
       const float u = float(values_[size_t(s.inputs[0])][i] - a.zero_point);
       const float v = float(values_[size_t(s.inputs[1])][i] - b.zero_point);
       const float v_scale = float(double(b.scale) / double(y.scale));

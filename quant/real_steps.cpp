@@ -1,0 +1,72 @@
+#include "quant/real_steps.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "core/parallel.h"
+#include "ops/elementwise.h"
+
+namespace mininn::quant {
+namespace {
+
+// Sets every number of y to number(pixel, c).
+template <class Number>
+void fill(const View& y, int64_t cost, const Number& number) {
+  const int64_t c = y.shape[1], pixels = y.shape[0] * y.shape[2] * y.shape[3];
+  parallel_for(pixels, std::max<int64_t>(1, 32768 / (c * cost)), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      for (int64_t j = 0; j < c; ++j) y.as<float>()[i * c + j] = number(i, j);
+  });
+}
+
+// The same for windows: fold(sum, x) goes over a window's pixels, beginning at `start`; finish(sum, pixels) ends it.
+template <class Fold, class Finish>
+void pool(const RealOperand& x, const QPoolWindow& win, const View& y, double start, const Fold& fold,
+          const Finish& finish) {
+  const int64_t oh = y.shape[2], ow = y.shape[3], ih = x.x.shape[2], iw = x.x.shape[3];
+  fill(y, win.kernel.h * win.kernel.w, [&](int64_t pixel, int64_t c) {
+    const int64_t h = pixel / ow % oh * win.stride.h - win.padding.h, w = pixel % ow * win.stride.w - win.padding.w;
+    const int64_t h0 = std::max<int64_t>(h, 0), h1 = std::min(h + win.kernel.h, ih);
+    const int64_t w0 = std::max<int64_t>(w, 0), w1 = std::min(w + win.kernel.w, iw);
+    double sum = start;
+    for (int64_t i = h0; i < h1; ++i)
+      for (int64_t j = w0; j < w1; ++j) sum = fold(sum, double(x((pixel / (oh * ow) * ih + i) * iw + j, c)));
+    return float(finish(sum, (h1 - h0) * (w1 - w0)));
+  });
+}
+
+}  // namespace
+
+RealFunction real_function(std::string_view op) {
+  RealFunction found = nullptr;
+  for_each_type(UnaryOps(), [&]<class Op>() {
+    if (op == Op::op) found = [](double x, double) { return Op::f(x); };
+  });
+  for_each_type(ScalarOps(), [&]<class Op>() {
+    if (op == Op::op) found = [](double x, double value) { return Op::f(x, value); };
+  });
+  return found;
+}
+
+void real_unary(RealFunction f, double value, const RealOperand& x, const View& y) {
+  fill(y, 8, [&](int64_t pixel, int64_t c) { return float(f(double(x(pixel, c)), value)); });
+}
+
+void real_add(const RealOperand& a, const RealOperand& b, const View& y) {
+  fill(y, 1, [&](int64_t pixel, int64_t c) { return a(pixel, c) + b(pixel, c); });
+}
+
+void real_max_pool(const RealOperand& x, const QPoolWindow& window, const View& y) {
+  pool(
+      x, window, y, -std::numeric_limits<double>::infinity(), [](double top, double v) { return std::max(top, v); },
+      [](double top, int64_t) { return top; });
+}
+
+void real_avg_pool(const RealOperand& x, const QPoolWindow& window, bool count_include_pad, const View& y) {
+  const int64_t whole = window.kernel.h * window.kernel.w;
+  pool(
+      x, window, y, 0, [](double sum, double v) { return sum + v; },
+      [&](double sum, int64_t pixels) { return sum / double(count_include_pad ? whole : pixels); });
+}
+
+}  // namespace mininn::quant
