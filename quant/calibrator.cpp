@@ -37,9 +37,10 @@ Tensor contiguous_copy(const Tensor& x) {
 }
 
 void check_images(const char* who, const Tensor& x, DType dtype, const ImageNormalization& n) {
-  if (x.dtype() != dtype || x.rank() != 4 || size_t(x.size(1)) != n.mean.size() || n.mean.size() != n.std.size())
-    throw ShapeError(message(who, ": needs ", name(dtype), "[N,", n.mean.size(), ",H,W] and as many deviations, not ",
-                             name(x.dtype()), x.shape()));
+  n.check(int64_t(n.mean.size()));
+  if (x.dtype() != dtype || x.rank() != 4 || size_t(x.size(1)) != n.mean.size())
+    throw ShapeError(
+        message(who, ": needs ", name(dtype), "[N,", n.mean.size(), ",H,W], not ", name(x.dtype()), x.shape()));
 }
 
 }  // namespace
@@ -78,6 +79,7 @@ Tensor denormalize_images(const Tensor& normalized, const ImageNormalization& n)
 
 Calibrator::Calibrator(nn::graph::Graph graph, CalibratorOptions options)
     : graph_(nn::graph::optimize(std::move(graph))), options_(std::move(options)) {
+  if (options_.activations.kind == ObserverKind::percentile) percentile(options_.activations.percentile);  // in range
   if (options_.equalize) graph_ = quant::equalize(std::move(graph_));
   // A dry run on made-up ranges: what cannot be quantized is reported before any time goes into calibration.
   lower(graph_, std::vector<Range>(graph_.values.size(), Range{0, 1}), {options_.per_channel, options_.input});
@@ -186,6 +188,7 @@ void Calibrator::measure(Int8Model& model, const std::vector<int>& source) const
     std::vector<Tensor> exact(graph_.values.size());
     nn::graph::run(graph_, x, [&](int id, const Tensor& v) { exact[size_t(id)] = head(v, n); });
     const auto compare = [&](const Tensor& y, int value, SignalToNoise& sum) {
+      if (source[size_t(value)] == nn::graph::kAbsent) return;
       const Tensor reference = contiguous_copy(exact[size_t(source[size_t(value)])]), result = contiguous_copy(y);
       const auto r = reference.data<float>(), q = result.data<float>();
       for (size_t i = 0; i < r.size(); ++i) sum.add(double(r[i]), double(q[i]));
@@ -198,13 +201,14 @@ void Calibrator::measure(Int8Model& model, const std::vector<int>& source) const
       const int y = model.steps[i].output;
       isolated.run(i);
       compare(isolated.real(y), y, local[i]);
-      if (model.values[size_t(y)].kind == Int8Value::Kind::codes)
+      if (model.values[size_t(y)].kind != Int8Value::Kind::sums && source[size_t(y)] != nn::graph::kAbsent)
         isolated.set(y, contiguous_copy(exact[size_t(source[size_t(y)])]));
       chained.run(i);
       compare(chained.real(y), y, total[i]);
     }
   });
   for (size_t i = 0; i < model.steps.size(); ++i) {
+    if (source[size_t(model.steps[i].output)] == nn::graph::kAbsent) continue;
     model.steps[i].sqnr_local = local[i].decibel();
     model.steps[i].sqnr_total = total[i].decibel();
   }

@@ -33,7 +33,7 @@ struct CalibratorOptions {
 class Calibrator {
  public:
   // Optimizes the traced graph (nn::graph::optimize), and equalizes it if wanted. Throws KernelError if it cannot be
-  // quantized in full.
+  // quantized in full, ValueError for an option out of range and sizes beyond the limits (docs/int8.md).
   explicit Calibrator(nn::graph::Graph graph, CalibratorOptions options = {});
 
   // f32 as the float network takes it; with `input` given also raw u8 images, and f32 only if it stands for such (see
@@ -60,7 +60,8 @@ class Calibrator {
   int64_t images_ = 0;
 };
 
-// (bytes / 255 - mean) / std: the float network's input for raw u8 images [N,C,H,W].
+// (bytes / 255 - mean) / std: the float network's input for raw u8 images [N,C,H,W]. Both throw ValueError for a
+// normalisation without means and positive deviations, ShapeError for images of other channels.
 Tensor normalize_images(const Tensor& bytes, const ImageNormalization& n);
 // The way back, exactly. Throws ValueError unless every number stands for a byte (within a hundredth of one).
 Tensor denormalize_images(const Tensor& x, const ImageNormalization& n);

@@ -39,6 +39,9 @@ Tensor dequantize(const QTensor& x) {
 
 QWeights quantize_weights(const std::vector<double>& w, const Shape& shape, const std::vector<double>& least_scale,
                           bool per_channel) {
+  if (shape.rank() == 0 || int64_t(w.size()) != numel(shape) || int64_t(least_scale.size()) != shape[0])
+    throw ShapeError(message("quantize_weights: ", w.size(), " weights and ", least_scale.size(),
+                             " least scales do not fit ", shape));
   const size_t channels = size_t(shape[0]), size = channels ? w.size() / channels : 0;
   QWeights out{Tensor::empty(shape, DType::i8), std::vector<double>(channels)};
   for (size_t o = 0; o < channels; ++o) {

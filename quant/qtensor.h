@@ -34,7 +34,7 @@ struct QWeights {
 // channels unless `per_channel`. `least_scale[o]` bounds a scale from below: a channel of tiny weights and a large bias
 // needs a coarse one for its bias to fit the accumulator. A channel of zeros has scale 1, and none less than the
 // smallest normal float. Throws ValueError for weights that are not finite, and if the largest scale is no normal
-// float.
+// float, ShapeError for lists of another length.
 QWeights quantize_weights(const std::vector<double>& w, const Shape& shape, const std::vector<double>& least_scale,
                           bool per_channel);
 

@@ -139,6 +139,41 @@ TEST_CASE("an activation that overflows is named") {
   CHECK_THROWS_WITH(calib.compile(), Contains("exp_1"));
 }
 
+TEST_CASE("a normalisation must fit the images") {
+  const auto graph = nn::trace(residual(1).fn, Tensor::zeros(residual(1).input));
+  const auto input = [](std::vector<float> mean, std::vector<float> std) {
+    return CalibratorOptions{.input = ImageNormalization{std::move(mean), std::move(std)}};
+  };
+  CHECK_THROWS_WITH(Calibrator(graph, input({.5f}, {.5f})), Contains("3 channels need as many means and deviations"));
+  CHECK_THROWS_AS(Calibrator(graph, input({.5f, .5f, .5f}, {.5f, .5f})), ValueError);
+  for (const float bad : {0.0f, -1.0f, NAN, INFINITY})
+    CHECK_THROWS_WITH(Calibrator(graph, input({.5f, .5f, .5f}, {.5f, bad, .5f})), Contains("channel 1"));
+  CHECK_THROWS_AS(Calibrator(graph, input({.5f, NAN, .5f}, {.5f, .5f, .5f})), ValueError);
+  CHECK_THROWS_WITH(Calibrator(nn::trace(mlp(1).fn, Tensor::zeros({1, 20})), {.input = kImages}), Contains("no image"));
+  const Tensor images = random_images({1, 3, 2, 2}, 1);
+  CHECK_THROWS_AS(normalize_images(images, {{0, 0, 0}, {1, 0, 1}}), ValueError);
+  CHECK_THROWS_AS(normalize_images(images, {{0, 0, 0}, {1}}), ValueError);
+  CHECK_THROWS_AS(denormalize_images(Tensor::zeros({1, 3, 2, 2}), {{0, 0, 0}, {1, NAN, 1}}), ValueError);
+  CHECK_THROWS_AS(Calibrator(graph, {.activations = {ObserverKind::percentile, 200}}), ValueError);
+}
+
+TEST_CASE("what is calibrated is the network that was traced") {
+  const TestNet net = vgg(1);
+  const Tensor w = Layers(3).normal("w", {5, 5}, 0, 1);
+  const auto fn = [&](const Tensor& x) { return linear(relu(net.fn(x)), w, {}); };
+  const Tensor x = random_input(net, 16, false, 1);
+  const auto compile = [&](bool changed) {
+    Calibrator calib(nn::trace(fn, Tensor::zeros(net.input)));
+    const Tensor before = w.clone();
+    if (changed) Tensor(w).fill(7);
+    calib.observe(x);
+    const Int8Net compiled = calib.compile();
+    Tensor(w).copy_from(before);
+    return file_bytes(compiled);
+  };
+  CHECK(compile(true) == compile(false));
+}
+
 TEST_CASE("what cannot be quantized is refused before any calibration") {
   CHECK_THROWS_AS(Calibrator(nn::trace(
                       [](const Tensor& x) {

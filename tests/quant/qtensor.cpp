@@ -72,6 +72,8 @@ TEST_CASE("a channel's scale can be bounded from below; weights must be finite")
   CHECK(q.scale[0] == 0.5);
   CHECK(q.codes.to_vector() == std::vector<double>{2, 127});
   CHECK_THROWS_AS(quantize_weights({NAN, 1}, {2, 1}, {0, 0}, true), ValueError);
+  CHECK_THROWS_AS(quantize_weights({1, 1, 1}, {2, 1}, {0, 0}, true), ShapeError);
+  CHECK_THROWS_AS(quantize_weights({1, 1}, {2, 1}, {0}, true), ShapeError);
 }
 
 TEST_CASE("tiny and huge weights have scales of their own") {
