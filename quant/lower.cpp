@@ -60,7 +60,8 @@ class Lowering {
     const Shape& shape = g_.values[size_t(out)].shape;
     out_.model.flat_output = shape.rank() == 2;
     if (shape.rank() == 2 && v.h * v.w != 1)
-      throw KernelError("cannot quantize a graph whose result is a flattened map");
+      throw KernelError(message("cannot quantize a graph whose result, ", g_.values[size_t(out)].name, ' ', shape,
+                                ", is a flattened map"));
     out_.model.validate();
     return std::move(out_);
   }
