@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <utility>
 
 namespace mininn {
 
@@ -61,16 +60,16 @@ bool is_channels_last(const Shape& s, const Strides& st) {
 
 bool may_overlap_itself(const Shape& s, const Strides& st) {
   if (numel(s) == 0) return false;
-  std::array<std::pair<int64_t, int64_t>, kMaxRank> dims{};  // stride, size
-  size_t n = 0;
-  for (int d = 0; d < s.rank(); ++d)
-    if (s[d] > 1) dims[n++] = {std::abs(st[d]), s[d]};
-  std::sort(dims.begin(), dims.begin() + n);
   int64_t reach = 0;  // of the smaller strides together: the next one must step over it
-  for (size_t i = 0; i < n; ++i) {
-    const auto [stride, size] = dims[i];
-    if (stride <= reach) return true;
-    reach += stride * (size - 1);
+  bool done[kMaxRank] = {};
+  for (int round = 0; round < s.rank(); ++round) {
+    int next = -1;
+    for (int d = 0; d < s.rank(); ++d)
+      if (!done[d] && s[d] > 1 && (next < 0 || std::abs(st[d]) < std::abs(st[next]))) next = d;
+    if (next < 0) break;
+    if (std::abs(st[next]) <= reach) return true;
+    reach += std::abs(st[next]) * (s[next] - 1);
+    done[next] = true;
   }
   return false;
 }
