@@ -1,5 +1,7 @@
 #include "core/allocator.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstdint>
@@ -27,6 +29,13 @@ size_t size_class(size_t bytes) {
 
 class CachingAllocator final : public Allocator {
  public:
+  // fork() waits until no other thread is in here: the child would have a mutex that nobody unlocks.
+  CachingAllocator() {
+    static CachingAllocator* const self = this;
+    const auto unlock = [] { self->mutex_.unlock(); };
+    ::pthread_atfork([] { self->mutex_.lock(); }, unlock, unlock);
+  }
+
   void* allocate(size_t bytes) override {
     if (bytes > size_t(PTRDIFF_MAX)) throw ShapeError(message("no memory has ", bytes, " bytes"));
     const size_t size = size_class(bytes);

@@ -208,6 +208,8 @@ SafeTensors SafeTensors::read(const fs::path& path) {
                            " or the limit of ", kMaxHeader));
   std::string text(header_size, '\0');
   if (!take(text.data(), header_size)) bad_file(path, "cannot read the header");
+  if (const size_t zero = text.find('\0'); zero != text.npos)  // the parser would take it for the end
+    bad_file(path, message("byte ", 8 + zero, ": the header has a zero byte"));
   Header header;
   if (!nlohmann::json::sax_parse(text, &header)) bad_file(path, "bad header: " + header.problem);
 

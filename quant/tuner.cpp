@@ -1,7 +1,6 @@
 #include "quant/tuner.h"
 
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -363,27 +362,20 @@ void Tuner::save() {
   if (fresh_.empty() || file_.empty() || (fs::exists(file_, ignored) && !fs::is_regular_file(file_, ignored))) return;
   Known all = read(file_);
   for (const auto& [key, trials] : fresh_) all[key] = trials;
-  // Readers see the old file or the new one, never half of one.
-  const fs::path temporary = file_.string() + message(".", getpid());
-  fs::create_directories(file_.parent_path(), ignored);
   std::string text;
   for (const auto& [key, trials] : all) {
     text += key;
     for (const Trial& t : trials) text += message('\t', t.kernel, ' ', std::llround(t.ms * 1e6));
     text += '\n';
   }
-  File out = open_file(temporary, "wb");
-  if (!out || std::fwrite(text.data(), 1, text.size(), out.get()) != text.size() || std::fflush(out.get()) != 0) {
-    fs::remove(temporary, ignored);
-    return;
-  }
-  out.reset();
-  std::error_code failed;
-  fs::rename(temporary, file_, failed);
-  if (failed)
-    fs::remove(temporary, ignored);
-  else
+  try {
+    make_folder(file_.parent_path());
+    AtomicFile out(file_);
+    out.write(text.data(), text.size());
+    out.commit();
     fresh_.clear();
+  } catch (const FileError&) {
+  }
 }
 
 Tuner* process_tuner() {

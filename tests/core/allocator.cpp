@@ -1,11 +1,14 @@
 #include "core/allocator.h"
 
+#include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <thread>
 
 #include "core/error.h"
 #include "core/tensor.h"
 #include "tests/support/catch.h"
+#include "tests/support/fork.h"
 
 using namespace mininn;
 
@@ -50,4 +53,18 @@ TEST_CASE("the CPU allocator refuses sizes that no memory has") {
   CHECK_THROWS_AS(a.allocate(~size_t{0}), ShapeError);
   CHECK_THROWS_AS(a.allocate(size_t{1} << 63), ShapeError);
   CHECK_THROWS_AS(a.allocate(size_t{1} << 62), Error);
+}
+
+TEST_CASE("a child process can allocate, whatever other threads did at the fork()") {
+  Allocator& a = allocator(Device::cpu());
+  const auto round_trip = [&] { a.deallocate(a.allocate(1000), 1000); };
+  std::atomic<bool> done{false};
+  std::thread busy([&] {
+    while (!done) round_trip();
+  });
+  int wrong = 0;
+  for (int i = 0; i < 50; ++i) wrong += testing::in_forked_child([&] { return round_trip(), 1; }) != 1;
+  done = true;
+  busy.join();
+  CHECK(wrong == 0);
 }

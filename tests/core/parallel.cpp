@@ -1,8 +1,6 @@
 #include "core/parallel.h"
 
 #include <omp.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -18,6 +16,7 @@
 #include "core/error.h"
 #include "tests/support/catch.h"
 #include "tests/support/files.h"
+#include "tests/support/fork.h"
 
 using namespace mininn;
 
@@ -183,19 +182,6 @@ TEST_CASE("more threads than processors wait for each other without spinning") {
   for (const int v : a) REQUIRE(v == 20);
 }
 
-// What `body` returns in a child process that is a copy of this one; -1 if it never does.
-template <class Body>
-static int in_forked_child(const Body& body) {
-  const pid_t child = fork();
-  if (child == 0) {
-    alarm(20);
-    _exit(body());
-  }
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
 TEST_CASE("after fork() a thread that had used the pool works alone, and other threads as before") {
   const ThreadScope scope(2);
   parallel_for(2, 1, [](int64_t, int64_t) {});  // now there is a pool
@@ -205,14 +191,14 @@ TEST_CASE("after fork() a thread that had used the pool works alone, and other t
     parallel_region([&] { parallel_for(100, 1, [&](int64_t b, int64_t e) { sum += e - b; }); });
     return sum == 200;
   };
-  CHECK(in_forked_child([&] { return loops() ? 10 + num_threads() : 0; }) == 11);
+  CHECK(testing::in_forked_child([&] { return loops() ? 10 + num_threads() : 0; }) == 11);
 #ifndef __SANITIZE_THREAD__  // which refuses threads after fork()
   const auto in_another_thread = [&] {
     int result = 0;
     std::thread([&] { result = loops() ? 10 + num_threads() : 0; }).join();
     return result;
   };
-  CHECK(in_forked_child(in_another_thread) == 12);
+  CHECK(testing::in_forked_child(in_another_thread) == 12);
 #endif
   CHECK(loops());
 }

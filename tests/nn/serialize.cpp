@@ -177,6 +177,7 @@ TEST_CASE("headers that lie are refused by name") {
   check("7", 0, "a number where none may be");
   check("{" + a + "} x", 4, "no valid JSON at byte");
   check("{" + a, 4, "no valid JSON at byte");
+  check("{" + a + "}" + std::string(2, '\0'), 4, "the header has a zero byte");
   check("{\"\xff\":1}", 0, "no valid JSON at byte");
   check(R"({"a":)" + std::string(200000, '['), 0, "an array where none may be");
   check(R"({"a":{"b":)" + std::string(200000, '{'), 0, "unknown or repeated key \"b\"");

@@ -1,6 +1,7 @@
 #include "quant/int8_net.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <thread>
 
@@ -216,6 +217,24 @@ TEST_CASE("wrong inputs are refused with what is wanted") {
   }
   CHECK_THROWS_AS(stepper.set(0, Tensor::zeros({1, 3, 9, 9}, DType::f64)), DTypeError);
   CHECK_THROWS_AS(stepper.run(f32.model().steps.size()), ValueError);
+}
+
+TEST_CASE("another thread may change the number of threads while a net runs") {
+  const int threads = num_threads();
+  const TestNet net = residual(1);
+  const Tensor x = random_input(net, 11, false, 3);
+  const Int8Net compiled = calibrated(net, 2, false).compile();
+  const Tensor want = compiled(x);
+  std::atomic<bool> done{false};
+  std::thread other([&] {
+    for (int t = 1; !done; t = t % 4 + 1) set_num_threads(t);
+  });
+  int wrong = 0;
+  for (int i = 0; i < 100; ++i) wrong += !same_bits(compiled(x), want);
+  done = true;
+  other.join();
+  set_num_threads(threads);
+  CHECK(wrong == 0);
 }
 
 TEST_CASE("a result is never quantized, however the network ends") {
