@@ -38,8 +38,10 @@ done
 cmp whole/resnet18.safetensors killed/resnet18.safetensors || fail "the resumed run ended with other weights"
 
 say "interrupted with Ctrl-C in the middle of an epoch and resumed"
+set -m  # else a job in the background ignores SIGINT
 "$exe" train "${tiny[@]}" --out stopped > stopped.log 2> stopped.err &
 pid=$!
+set +m
 training stopped.log
 kill -INT $pid 2> /dev/null || true
 wait $pid || grep -q -- --resume stopped.err || fail "Ctrl-C gave no clear sentence: $(cat stopped.err)"
