@@ -14,8 +14,8 @@ struct Interrupted : mininn::Error {
 
 // While it lives, the first Ctrl-C (SIGINT), request to end (SIGTERM, of docker stop or Slurm) or closed terminal
 // (SIGHUP) makes throw_if_interrupted() throw, and a second one ends the program at once. (What comes within a tenth of
-// a second belongs to the first.) A signal that the program was started to ignore (nohup, a job in the background) stays
-// ignored. One at a time.
+// a second belongs to the first.) A signal that the program was started to ignore (nohup, a job in the background)
+// stays ignored. One at a time.
 class InterruptScope {
  public:
   InterruptScope();

@@ -26,7 +26,8 @@ struct Row {
 const std::vector<Row> kTable = {
     {"core/", {"core"}, {}},
     {"core/file.cpp", {"core"}, {"fcntl.h", "sys/file.h", "sys/stat.h", "unistd.h"}},
-    {"core/parallel.cpp", {"core"}, {"omp.h"}},
+    {"core/allocator.cpp", {"core"}, {"pthread.h"}},
+    {"core/parallel.cpp", {"core"}, {"omp.h", "pthread.h"}},
     {"ops/", {"core", "ops"}, {}},
     {"nn/", {"core", "ops", "nn"}, {}},
     {"nn/serialize.cpp", {"core", "ops", "nn"}, {"nlohmann/"}},
