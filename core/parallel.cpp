@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <mutex>
 #include <string_view>
+#include <thread>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -73,18 +74,25 @@ class Team {
 
  private:
   inline static std::atomic<unsigned> opened_{0};
-  static constexpr unsigned kFailed = ~0u;    // as a round: there will be no other
-  static constexpr uint64_t kSpin = 100'000;  // ticks of the time stamp counter, 25 to 50 microseconds
+  static constexpr unsigned kFailed = ~0u;         // as a round: there will be no other
+  static constexpr uint64_t kSpin = 100'000;       // ticks of the time stamp counter, 25 to 50 microseconds
+  static constexpr uint64_t kYield = 250'000'000;  // 50 to 125 milliseconds
 
-  // Spins, since the others are about to come. If they are not, other programs run in their place, or wait for this
-  // processor: then it yields a few times and sleeps.
+  // Spins, since the others are about to come. If they are not, other programs run in their place: it yields, which
+  // keeps its turn, for as long as such a program may take, and only then sleeps. Where not all threads have a
+  // processor they must make room for each other at once.
   void wait_while(unsigned now, int size) const {
     static const int processors = omp_get_num_procs();
-    if (size <= processors)
-      for (const uint64_t begin = __builtin_ia32_rdtsc(); __builtin_ia32_rdtsc() - begin < kSpin;) {
-        if (round_.load(std::memory_order_acquire) != now) return;
+    const auto waiting = [&] { return round_.load(std::memory_order_acquire) == now; };
+    const uint64_t begin = __builtin_ia32_rdtsc();
+    while (size <= processors && waiting()) {
+      const uint64_t waited = __builtin_ia32_rdtsc() - begin;
+      if (waited > kYield) break;
+      if (waited < kSpin)
         __builtin_ia32_pause();
-      }
+      else
+        std::this_thread::yield();
+    }
     round_.wait(now, std::memory_order_acquire);
   }
 
