@@ -45,10 +45,11 @@ void draw_photo(Canvas& c, const Box& b, std::span<const uint8_t> pixels) {
 }
 
 // The colours of matplotlib's viridis (Smith and van der Walt 2015), at nine places.
+// NaN looks like 0.
 Color viridis(double t) {
   static constexpr uint32_t kStops[] = {0x440154, 0x472d7b, 0x3b528b, 0x2c728e, 0x21918c,
                                         0x28ae80, 0x5ec962, 0xaddc30, 0xfde725};
-  const double at = std::clamp(t, 0.0, 1.0) * 8;
+  const double at = (t > 0 ? std::min(t, 1.0) : 0.0) * 8;
   const auto i = std::min(size_t(at), size_t{7});
   return mix(Color::hex(kStops[i]), Color::hex(kStops[i + 1]), at - double(i));
 }
