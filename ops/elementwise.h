@@ -261,7 +261,10 @@ struct Div {
   }
   template <class T>
   MININN_FN T db(T a, T b, T gy) {
-    return -(a / b) * (gy / b);  // of factors that overflow as late as the result
+    if constexpr (std::is_same_v<T, float>)  // f64 holds every product and quotient on the way
+      return T(-(double(gy) * double(a)) / (double(b) * double(b)));
+    else
+      return -(a / b) * (gy / b);  // of factors that overflow as late as the result
   }
 };
 

@@ -16,7 +16,8 @@ namespace {
 constexpr int64_t kMaxSide = 1 << 20;             // of a value, kernel, stride, ...
 constexpr int64_t kMaxValue = 1 << 26;            // codes of one image in a value
 constexpr int64_t kMaxValues = int64_t(1) << 32;  // in all values together
-constexpr int64_t kMaxMacs = int64_t(1) << 40;    // multiply-accumulates for one image
+constexpr int64_t kMaxMacs = int64_t(1) << 38;    // multiply-accumulates for one image
+constexpr int64_t kMaxReads = int64_t(1) << 33;   // of numbers for one image by a pool
 constexpr size_t kMaxSteps = 1 << 13;
 constexpr int64_t kMaxSum = std::numeric_limits<int32_t>::max() / 255;  // pixels whose codes may be added up
 
@@ -203,6 +204,8 @@ class StepChecker {
     };
     check_shape(in(0).c, windows(in(0).h, w.kernel.h, w.stride.h, w.padding.h),
                 windows(in(0).w, w.kernel.w, w.stride.w, w.padding.w));
+    if (out().c * out().h * out().w > kMaxReads / (w.kernel.h * w.kernel.w))
+      fail(where_, ": its windows hold more than ", kMaxReads, " numbers of one image");
   }
   void check_shape(int64_t c, int64_t h, int64_t w) const {
     if (out().c != c || out().h != h || out().w != w)

@@ -92,11 +92,15 @@ class Lowering {
   // Values from which nothing but elementwise ops, sums, pooling and reshapes leads to the result stay real numbers: a
   // result is never quantized.
   void find_real_values() {
-    real_[size_t(g_.outputs[0])] = uses_[size_t(g_.outputs[0])] == 1;
-    for (auto n = g_.nodes.rbegin(); n != g_.nodes.rend(); ++n)
-      if (real_[size_t(n->output)] && n->op != "conv2d_fused" && n->op != "linear")
-        for (const int id : n->inputs)
-          if (id != kAbsent && uses_[size_t(id)] == 1) real_[size_t(id)] = true;
+    std::vector<int> real_uses(uses_.size(), 0);
+    ++real_uses[size_t(g_.outputs[0])];
+    for (auto n = g_.nodes.rbegin(); n != g_.nodes.rend(); ++n) {
+      const auto y = size_t(n->output);
+      real_[y] = real_uses[y] == uses_[y];
+      if (!real_[y] || n->op == "conv2d_fused" || n->op == "linear") continue;
+      for (const int id : n->inputs)
+        if (id != kAbsent) ++real_uses[size_t(id)];
+    }
   }
   bool is_real(int id) const { return real_[size_t(id)]; }
 

@@ -44,6 +44,7 @@ QWeights quantize_weights(const std::vector<double>& w, const Shape& shape, cons
                              " least scales do not fit ", shape));
   const size_t channels = size_t(shape[0]), size = channels ? w.size() / channels : 0;
   QWeights out{Tensor::empty(shape, DType::i8), std::vector<double>(channels)};
+  double step = 0;  // that some weight needs
   for (size_t o = 0; o < channels; ++o) {
     double top = 0;
     for (size_t k = 0; k < size; ++k) {
@@ -51,11 +52,12 @@ QWeights quantize_weights(const std::vector<double>& w, const Shape& shape, cons
         throw ValueError(message("a weight of output channel ", o, " is not finite"));
       top = std::max(top, std::abs(w[o * size + k]));
     }
+    step = std::max(step, top / 127);
     out.scale[o] = std::max(top / 127, least_scale[o]);
   }
   if (channels == 0) return out;
   const double largest = *std::max_element(out.scale.begin(), out.scale.end());
-  if (largest > 0 && !std::isnormal(float(largest)))
+  if (!std::isfinite(float(largest)) || (step > 0 && !std::isnormal(float(largest))))
     throw ValueError(message("no s8 grid covers weights that need a step of ", largest, ": it is no normal float"));
   if (!per_channel) std::fill(out.scale.begin(), out.scale.end(), largest);
   const std::span<int8_t> codes = out.codes.mutable_data<int8_t>();

@@ -1,6 +1,7 @@
 #include "quant/real_steps.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "core/parallel.h"
@@ -58,7 +59,8 @@ void real_add(const RealOperand& a, const RealOperand& b, const View& y) {
 
 void real_max_pool(const RealOperand& x, const QPoolWindow& window, const View& y) {
   pool(
-      x, window, y, -std::numeric_limits<double>::infinity(), [](double top, double v) { return std::max(top, v); },
+      x, window, y, -std::numeric_limits<double>::infinity(),
+      [](double top, double v) { return std::isnan(top) || v <= top ? top : v; },
       [](double top, int64_t) { return top; });
 }
 

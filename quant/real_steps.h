@@ -30,7 +30,7 @@ struct RealOperand {
 // `y` is f32 channels-last, of the shape that the step says.
 void real_unary(RealFunction f, double value, const RealOperand& x, const View& y);
 void real_add(const RealOperand& a, const RealOperand& b, const View& y);
-// The largest number of each window; padding never wins.
+// The largest number of each window; padding never wins, NaN always does.
 void real_max_pool(const RealOperand& x, const QPoolWindow& window, const View& y);
 // The mean of each window: over kh * kw with count_include_pad, else over its pixels that are not padding.
 void real_avg_pool(const RealOperand& x, const QPoolWindow& window, bool count_include_pad, const View& y);

@@ -136,6 +136,7 @@ Refusal check_bwd_data(const Conv2dBwdData& a) {
 }
 Refusal check_bwd_weights(const Conv2dBwdWeights& a) {
   if (const Refusal r = refuse(a.g, a.gw.dtype)) return r;
+  if (a.g.n * a.g.oh * a.g.ow > 2 * kLongestSum) return {kSumTooLong};  // several threads share it
   return bwd_weights_program(a).refusal();
 }
 

@@ -62,6 +62,8 @@ Refusal check_fwd(const AvgPool2dFwd& a) {
 }
 Refusal check_bwd(const AvgPool2dBwd& a) {
   if (const Refusal r = refuse(a.g, a.gy.dtype)) return r;
+  if (a.gy.dtype == DType::bf16 && (a.g.kh > a.g.stride_h || a.g.kw > a.g.stride_w))
+    return {"adds the gradients of windows that overlap in bf16"};
   return program(a.g, a.gy.dtype, a.count_include_pad, true).refusal();
 }
 

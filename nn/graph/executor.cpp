@@ -54,11 +54,12 @@ Shape rebatched(const Call& c, const Tensor& x) {
   if (x.shape() == before) return shape;
   Shape grown = before;
   grown[0] = x.size(0);
-  // reshape(x, {2, -1}) grows in its second size, unless the 2 is the batch.
+  // reshape(x, {2, -1}) and reshape(x, {2, n}) grow in their second size, unless the 2 is the batch or so many of them.
   const auto grows_elsewhere = [&] {
-    if (c.node.op != "reshape" || shape[0] == before[0]) return false;
+    if (c.node.op != "reshape") return false;
     const auto& sizes = c.node.list("shape");
-    return std::find(sizes.begin() + 1, sizes.end(), -1) != sizes.end();
+    return sizes[0] != -1 && (shape[0] % before[0] != 0 ||
+                              (shape[0] != before[0] && std::find(sizes.begin() + 1, sizes.end(), -1) != sizes.end()));
   };
   if (shape.rank() == 0 || before[0] == 0 || grown != x.shape() || grows_elsewhere() ||
       shape[0] * x.size(0) % before[0] != 0)

@@ -56,8 +56,6 @@ class GraphTracer final : public Tracer {
     }
     name_nodes();
     Graph g = graph::eliminate_dead_code(std::move(graph_));
-    for (graph::Value& v : g.values)
-      if (v.constant) v.constant = v.constant.clone().set_name(v.name);
     g.validate();
     return g;
   }
@@ -66,20 +64,31 @@ class GraphTracer final : public Tracer {
   // An op whose function calls other ops on the way records last and wins: its inner calls are then dead code.
   int make_value(std::string name, const Tensor& t) {
     const int id = graph_.add_value({.name = std::move(name), .shape = t.shape(), .dtype = t.dtype(), .constant = {}});
-    ids_[t.id()] = id;
-    alive_.push_back(t);
+    remember(t, id);
     activations_.insert(t.storage().get());
     return id;
   }
 
+  void remember(const Tensor& t, int id) {
+    ids_[t.id()] = id;
+    versions_[t.id()] = t.storage()->version();
+    alive_.push_back(t);
+  }
+
+  // A constant is what it is now: a later write makes another one of it.
   int id_of(std::string_view op, const Tensor& t) {
-    if (const auto it = ids_.find(t.id()); it != ids_.end()) return it->second;
+    if (const auto it = ids_.find(t.id()); it != ids_.end()) {
+      if (versions_[t.id()] == t.storage()->version()) return it->second;
+      if (!graph_.is_constant(it->second))
+        throw ValueError(message("trace: ", op, " reads an activation ", name(t.dtype()), t.shape(),
+                                 " that was written to after the op that made it: writes are not recorded"));
+    }
     if (activations_.contains(t.storage().get()))
       throw ValueError(message("trace: ", op, " reads a tensor ", name(t.dtype()), t.shape(),
                                " that shares memory with an activation but was made by no recorded op"));
-    const int id = graph_.add_constant(t.name().empty() ? message("constant_", ++unnamed_) : t.name(), t);
-    ids_[t.id()] = id;
-    alive_.push_back(t);
+    const std::string name = t.name().empty() ? message("constant_", ++unnamed_) : t.name();
+    const int id = graph_.add_constant(name, t.clone().set_name(name));
+    remember(t, id);
     return id;
   }
 
@@ -111,7 +120,8 @@ class GraphTracer final : public Tracer {
 
   Graph graph_;
   std::unordered_map<const void*, int> ids_;
-  std::vector<Tensor> alive_;  // so that no id is given to a second tensor
+  std::unordered_map<const void*, uint64_t> versions_;  // of the storage when the tensor was first seen
+  std::vector<Tensor> alive_;                           // so that no id is given to a second tensor
   std::unordered_set<const Storage*> activations_;
   int unnamed_ = 0;
 };

@@ -306,7 +306,8 @@ TEST_CASE("values and gradients do not overflow or vanish where the result is a 
   // d(a/b)/da = 1/b and d(a/b)/db = -a/b^2, times gy.
   const struct {
     double a, b, gy;
-  } quotients[] = {{1e20, 1e20, 1}, {1e-30, 1e-30, 1}, {1, 1e-20, 1e-30}, {1e38, 1e20, 1e20}, {2, 1e-39, 1e-5}};
+  } quotients[] = {{1e20, 1e20, 1},    {1e-30, 1e-30, 1}, {1, 1e-20, 1e-30},
+                   {1e38, 1e20, 1e20}, {2, 1e-39, 1e-5},  {1e20, 1e-30, 0}};
   for (const auto& [a, b, gy] : quotients) {
     Tensor x = leaf(a), y = leaf(b);
     INFO(a << " / " << b << ", gradient " << gy);

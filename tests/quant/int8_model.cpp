@@ -203,6 +203,8 @@ TEST_CASE("work that a small file may describe is limited") {
       single(1, 1 << 17, depthwise(1, 1 << 17, {.padding = {63, 1 << 16}, .groups = 3}), codes(127, (1 << 17) + 1))
           .validate(),
       ValueError);
+  CHECK_THROWS_WITH(single(4095, 4095, Int8MaxPool{{2048, 1, 0}}, codes(2048, 2048)).validate(),
+                    Catch::Contains("windows hold more than"));
 }
 
 TEST_CASE("multiply-accumulates and weights are counted per step") {

@@ -57,6 +57,10 @@ std::vector<TestNet> all_nets(uint64_t seed) {
   nets.push_back({"linear_relu_end", {2, 3, 7, 8}, [=](const Tensor& x) {
                     return reshape(relu(fc(flatten(global_avg_pool2d(add(x))))), {x.size(0), 6, 1, 1});
                   }});
+  nets.push_back({"read_twice_end", {2, 3, 7, 8}, [=](const Tensor& x) {
+                    const Tensor y = fc(flatten(global_avg_pool2d(add(x))));
+                    return y + relu(y) + y;
+                  }});
   nets.push_back({"sum_end", {2, 3, 7, 8}, [=](const Tensor& x) {
                     const Tensor y = relu(add(x));
                     return relu(add(y) + y);

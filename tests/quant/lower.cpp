@@ -8,6 +8,7 @@
 #include "ops/softmax.h"
 #include "quant/int8_net.h"
 #include "quant/qtensor.h"
+#include "quant/real_steps.h"
 #include "tests/quant/compiled_nets.h"
 #include "tests/support/catch.h"
 #include "tests/support/random_tensors.h"
@@ -220,4 +221,19 @@ TEST_CASE("per-tensor weights share one scale") {
       const auto scale = c->weight_scale.data<float>();
       CHECK(std::equal(scale.begin() + 1, scale.end(), scale.begin()));
     }
+}
+
+TEST_CASE("NaN wins in a pool of real numbers") {
+  const float nan = std::nanf("");
+  const std::vector<float> numbers{1, nan, 2, 3, nan, nan};
+  const Tensor x = Tensor::from(numbers, {1, 1, 1, 6});
+  Tensor y = Tensor::zeros({1, 1, 1, 3});
+  const auto nhwc = [](const CView& v) { return CView(v.data, v.shape, channels_last_strides(v.shape), v.dtype); };
+  View out = y.mutable_view();
+  out.strides = channels_last_strides(out.shape);
+  real_max_pool({nhwc(x.view()), {}}, {{1, 2}, {1, 2}, 0}, out);
+  const std::vector<double> got = y.to_vector();
+  CHECK(std::isnan(got[0]));
+  CHECK(got[1] == 3);
+  CHECK(std::isnan(got[2]));
 }

@@ -100,3 +100,9 @@ TEST_CASE("signal to noise in decibel") {
   s.add(0, 1);
   CHECK(s.decibel() == Approx(20));
 }
+
+TEST_CASE("a channel without weights needs no grid, however small its bias") {
+  const QWeights q = quantize_weights({0, 0}, {2, 1}, {1e-51, 0}, true);
+  CHECK(q.codes.to_vector() == std::vector<double>{0, 0});
+  for (const double s : q.scale) CHECK(std::isnormal(float(s)));
+}

@@ -144,9 +144,28 @@ TEST_CASE("tracing refuses what a graph cannot say") {
   SECTION("an activation that went round the record") {
     CHECK_THROWS_WITH(nn::trace([](const Tensor& t) { return relu(exp(t).detach()); }, x), Contains("shares memory"));
   }
+  SECTION("an activation that was written to") {
+    const auto fn = [](const Tensor& t) {
+      Tensor y = exp(t);
+      y.fill(3);
+      return relu(y);
+    };
+    CHECK_THROWS_WITH(nn::trace(fn, x), Contains("was written to"));
+  }
   SECTION("a result that no op made") {
     CHECK_THROWS_AS(nn::trace([](const Tensor&) { return Tensor::zeros({1}); }, x), ValueError);
   }
+}
+
+TEST_CASE("a constant that is written to while tracing is two constants") {
+  const auto fn = [](const Tensor& t) {
+    Tensor s = Tensor::zeros({2});
+    const Tensor y = t + s;
+    s.fill(5);
+    return y + s;
+  };
+  const Tensor x = Tensor::from(std::vector<float>{1, 2}, {2});
+  CHECK(run(nn::trace(fn, x), x).to_vector() == fn(x).to_vector());
 }
 
 TEST_CASE("evaluating dropout leaves no trace") {
