@@ -95,6 +95,7 @@ AtomicFile::AtomicFile(const fs::path& path) : given_(path), target_(without_lin
       return;
     }
   if (!exists || S_ISREG(status.st_mode)) {
+    if (exists && ::access(path.c_str(), W_OK) != 0) fail("cannot be written");
     create_temporary();
     if (exists) ::fchmod(fd_, status.st_mode & 07777);
     return;

@@ -178,7 +178,7 @@ int64_t number_in(const std::filesystem::path& file, size_t word = 0) {
 
 int num_threads() {
   if (member.team) return member.size;
-  return lost_pool ? 1 : threads().load(std::memory_order_relaxed);
+  return lost_pool || omp_in_parallel() ? 1 : threads().load(std::memory_order_relaxed);
 }
 
 void set_num_threads(int n) {

@@ -9,7 +9,8 @@ namespace mininn {
 // Threads that kernels use, the calling one included. At first MININN_NUM_THREADS (ValueError unless it is a number
 // from 1 to 1024), else OMP_NUM_THREADS, else the processors that this process may use: those of its affinity, and no
 // more than its cgroup grants time for. Inside of a loop or region below, the threads that share it, whatever has been
-// set since it began. In a child process made by fork(), a thread that had used the pool works alone: 1.
+// set since it began; inside of the host's own OpenMP region 1. In a child process made by fork(), a thread that had
+// used the pool works alone: 1.
 int num_threads();
 // For all host threads. Throws ValueError unless 1 <= n <= 1024. More than there are processors is allowed, and slow.
 void set_num_threads(int n);

@@ -195,6 +195,23 @@ Tensor dense(const Tensor& t) {
 
 }  // namespace
 
+bool nested_deeper(std::string_view json, int depth) {
+  int open = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < json.size(); ++i) {
+    const char c = json[i];
+    if (c == '"') in_string = !in_string;
+    if (in_string) {
+      i += c == '\\';  // what is escaped means nothing
+    } else if (c == '[' || c == '{') {
+      if (++open > depth) return true;
+    } else if (c == ']' || c == '}') {
+      --open;
+    }
+  }
+  return false;
+}
+
 SafeTensors SafeTensors::read(const fs::path& path) {
   const File in = open_regular_file(path);
   const uint64_t file_size = mininn::file_size(in.get());

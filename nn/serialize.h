@@ -18,6 +18,10 @@
 
 namespace mininn::nn {
 
+// Whether a JSON text has brackets nested deeper than `depth`: asked before it is parsed, since a parser's stack grows
+// with them.
+bool nested_deeper(std::string_view json, int depth);
+
 // The content of one file. Tensors are on the CPU and contiguous after read(), in the order of their bytes.
 struct SafeTensors {
   std::map<std::string, std::string> metadata;

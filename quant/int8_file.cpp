@@ -17,7 +17,7 @@ using nlohmann::json;
 
 constexpr const char* kFormat = "mininn.int8";
 constexpr const char* kVersion = "1";
-constexpr size_t kMaxJson = 16 << 20;
+constexpr size_t kMaxJson = 4 << 20;  // in memory it takes thirty times as much
 constexpr int kMaxDepth = 8;
 
 // --- writing ---
@@ -239,10 +239,8 @@ class StepReader {
 
 Int8Model read_model(const nn::SafeTensors& file, const std::string& network) {
   if (network.size() > kMaxJson) throw ValueError("the network's description is too long");
-  const json j = json::parse(network, [](int depth, json::parse_event_t, json&) {
-    if (depth > kMaxDepth) throw ValueError("the network's description is nested too deeply");
-    return true;
-  });
+  if (nn::nested_deeper(network, kMaxDepth)) throw ValueError("the network's description is nested too deeply");
+  const json j = json::parse(network);
   Int8Model m;
   for (const json& v : array_at(j, "values")) m.values.push_back(read_value(v));
   StepReader reader(file);
@@ -315,8 +313,10 @@ Int8Model load_int8(const std::filesystem::path& path) {
   if (text("sha256") != int8_content_hash(file)) throw fail("its content does not match its sha256");
   try {
     return read_model(file, text("network"));
-  } catch (const json::exception& e) {
-    throw fail(message("metadata 'network': ", e.what()));
+  } catch (const json::parse_error& e) {
+    throw fail(message("metadata 'network' is no valid JSON at byte ", e.byte));
+  } catch (const json::exception&) {
+    throw fail("metadata 'network' holds a number that is too large");
   } catch (const Error& e) {
     throw fail(e.what());
   }

@@ -243,7 +243,8 @@ void ImageNormalization::check(int64_t channels) const {
 
 void Int8Model::validate() const {
   if (values.empty() || values[0].kind != Int8Value::Kind::codes) fail("the input must be codes");
-  if (steps.size() > kMaxSteps) fail(steps.size(), " steps are more than ", kMaxSteps);
+  if (steps.size() > kMaxSteps || values.size() > kMaxSteps + 1)
+    fail(steps.size(), " steps with ", values.size(), " values are more than ", kMaxSteps);
   int64_t numbers = 0, products = 0;
   for (const Int8Value& v : values) {
     check_value(v);

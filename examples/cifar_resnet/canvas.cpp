@@ -20,8 +20,12 @@ namespace cifar_resnet {
 namespace {
 
 constexpr double kPixelsPerPoint = 2;
-constexpr double kLargest = 16000;  // points in each direction; Cairo's limit is 32767 pixels
-constexpr size_t kLongest = 200;    // bytes of a text that can be seen at all
+constexpr double kLongestSide = 16000,
+                 kLargestArea = 1 << 23;  // points in each direction and in all; 128 MiB of memory
+bool fits(double width, double height) {
+  return width <= kLongestSide && height <= kLongestSide && width * height <= kLargestArea;
+}
+constexpr size_t kLongest = 200;  // bytes of a text that can be seen at all
 
 // A range that can be divided by: finite, and not empty.
 Range drawable(Range r) {
@@ -46,11 +50,11 @@ Color mix(const Color& from, const Color& to, double t) {
 Canvas::Canvas(double width, double height)
     : width_(width),
       height_(height),
-      surface_(cairo_image_surface_create(CAIRO_FORMAT_RGB24, int(std::min(width, kLargest) * kPixelsPerPoint),
-                                          int(std::min(height, kLargest) * kPixelsPerPoint)),
+      surface_(cairo_image_surface_create(CAIRO_FORMAT_RGB24, fits(width, height) ? int(width * kPixelsPerPoint) : 1,
+                                          fits(width, height) ? int(height * kPixelsPerPoint) : 1),
                &cairo_surface_destroy),
       cr_(cairo_create(surface_.get()), &cairo_destroy) {
-  if (width > kLargest || height > kLargest)
+  if (!fits(width, height))
     throw mininn::ValueError(mininn::message("a picture of ", width, " x ", height, " points is too large"));
   if (cairo_status(cr_.get()) != CAIRO_STATUS_SUCCESS)
     throw mininn::Error(mininn::message("cairo: a picture of ", width, " x ", height,

@@ -1,6 +1,7 @@
 #include "examples/cifar_resnet/json_fields.h"
 
 #include "core/error.h"
+#include "nn/serialize.h"
 
 namespace cifar_resnet {
 
@@ -11,6 +12,7 @@ using nlohmann::json;
 namespace {
 
 constexpr int kMaxDepth = 32;
+constexpr size_t kMaxText = 4 << 20;  // in memory it takes thirty times as much
 
 const json& at(const json& object, const char* key) {
   if (!object.is_object() || !object.contains(key)) throw ValueError(message('\'', key, "' is missing"));
@@ -32,15 +34,9 @@ std::string text(const json& v, const char* key) {
 }  // namespace
 
 std::optional<json> parse_object(const std::string& text) {
-  bool too_deep = false;
-  json value = json::parse(
-      text,
-      [&](int depth, json::parse_event_t, json&) {
-        too_deep |= depth > kMaxDepth;
-        return depth <= kMaxDepth;
-      },
-      false);
-  if (!value.is_object() || too_deep) return {};
+  if (text.size() > kMaxText || mininn::nn::nested_deeper(text, kMaxDepth)) return {};
+  json value = json::parse(text, nullptr, false);
+  if (!value.is_object()) return {};
   return value;
 }
 

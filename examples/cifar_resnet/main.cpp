@@ -1,6 +1,7 @@
 // The command line of the example: cifar_resnet train | eval | ptq | bench | report.
 #include <CLI/CLI.hpp>
 #include <cfloat>
+#include <csignal>
 #include <cstdio>
 
 #include "core/error.h"
@@ -149,6 +150,7 @@ int fail(const std::exception& e, int status) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // whoever reads the output may leave, the work goes on
   try {
     const int status = run(argc, argv);
     mininn::flush_standard_output();

@@ -15,9 +15,12 @@ inline CLI::Validator between(long double least, long double most) {
   const std::string range = mininn::message("in [", least, " - ", most, ']');
   return CLI::Validator(
       [=](std::string& text) {
+        // Decimal only: what CLI11 converts it with takes 010 for 8.
+        const bool octal = text.size() > 1 && text[0] == '0' && text[1] >= '0' && text[1] <= '9';
+        const bool decimal = text.find_first_not_of("0123456789+-.eE") == text.npos && !octal;
         char* end = nullptr;
         const long double v = std::strtold(text.c_str(), &end);
-        return v >= least && v <= most && *end == '\0' ? std::string() : text + " is no number " + range;
+        return decimal && v >= least && v <= most && *end == '\0' ? std::string() : text + " is no number " + range;
       },
       range);
 }

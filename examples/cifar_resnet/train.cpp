@@ -142,6 +142,9 @@ class Trainer {
       save();
       throw Interrupted(e.signal, message("interrupted after epoch ", state_.position.epoch, ", batch ",
                                           state_.position.batch, "; go on with --resume"));
+    } catch (const FileError&) {  // the network could not be written, but what it has learnt is not lost
+      save();
+      throw;
     }
     summarize();
   }
@@ -332,6 +335,8 @@ class Trainer {
     const EpochResult& last = state_.history.back();
     draw_maps();
     std::error_code error;
+    if (!std::filesystem::exists(model_file_, error))  // a finished run, resumed for its network
+      nn::save_safetensors(model_file_, net_->params, model_metadata());
     const bool regular = std::filesystem::is_regular_file(model_file_, error);  // it may have gone to a device
     update_summary(o_.out / "summary.json",
                    {{"train",

@@ -129,9 +129,10 @@ Image with_channels(Image image, int64_t channels) {
 }  // namespace
 
 Image read_image(const std::filesystem::path& path, int64_t channels) {
-  const std::string bytes = read_all(open_regular_file(path).get(), kMostBytes + 1);
+  const File file = open_regular_file(path);
   try {
-    if (bytes.size() > kMostBytes) throw FileError("the file is too large for an image");
+    if (file_size(file.get()) > kMostBytes) throw FileError("the file is too large for an image");
+    const std::string bytes = read_all(file.get(), kMostBytes);
     const bool pnm = bytes.starts_with("P5") || bytes.starts_with("P6");
     return with_channels(pnm ? parse_pnm(bytes) : decode_png(bytes), channels);
   } catch (const FileError& e) {

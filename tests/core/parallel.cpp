@@ -160,6 +160,20 @@ TEST_CASE("the host's own number of OpenMP threads stays as it is") {
   omp_set_num_threads(before);
 }
 
+#ifndef __SANITIZE_THREAD__  // which does not see how OpenMP hands `seen` over
+TEST_CASE("inside of the host's own OpenMP region there is one thread") {
+  const ThreadScope scope(2);
+  int seen[2] = {1, 1};
+#pragma omp parallel num_threads(2)
+  {
+    seen[omp_get_thread_num()] = num_threads();
+    parallel_region([] { parallel_for(10, 1, [](int64_t, int64_t) {}); });
+  }
+  CHECK(seen[0] == 1);
+  CHECK(seen[1] == 1);
+}
+#endif
+
 TEST_CASE("a thread that waits long for the others sleeps") {
   const ThreadScope scope(2);
   const auto cpu_seconds = [] { return double(std::clock()) / CLOCKS_PER_SEC; };

@@ -191,6 +191,15 @@ TEST_CASE("headers that lie are refused by name") {
   CHECK_THROWS_WITH(nn::SafeTensors::read(folder / "fifo"), Catch::Contains("fifo: is not a regular file"));
 }
 
+TEST_CASE("how deep brackets are nested is known without parsing") {
+  CHECK_FALSE(nn::nested_deeper("", 0));
+  CHECK_FALSE(nn::nested_deeper(R"({"a":[{},{},[]]})", 3));
+  CHECK(nn::nested_deeper(R"({"a":[{},{},[]]})", 2));
+  CHECK_FALSE(nn::nested_deeper(R"(["[[[", "\"[[", "\\"])", 1));
+  CHECK(nn::nested_deeper(R"(["\\", [1]])", 1));
+  CHECK(nn::nested_deeper(std::string(100000, '['), 99999));
+}
+
 TEST_CASE("a failed write leaves the old file and nothing else") {
   const TempFolder folder;
   sample().write(folder / "f");
