@@ -1,6 +1,7 @@
 #include "nn/batch_norm.h"
 
 #include <cmath>
+#include <limits>
 
 #include "core/error.h"
 #include "nn/init.h"
@@ -23,7 +24,10 @@ BatchNorm2d::BatchNorm2d(const Scope& scope, int64_t channels, const BatchNorm2d
 Tensor BatchNorm2d::forward(const Tensor& x) {
   const Tensor y = batch_norm(x, weight_, bias_, running_mean_, running_var_,
                               {.training = *mode_, .momentum = options_.momentum, .eps = options_.eps});
-  if (*mode_) ++num_batches_tracked_.mutable_data<int64_t>()[0];
+  if (*mode_) {
+    int64_t& batches = num_batches_tracked_.mutable_data<int64_t>()[0];
+    if (batches < std::numeric_limits<int64_t>::max()) ++batches;  // a file may have said anything
+  }
   return y;
 }
 

@@ -64,6 +64,8 @@ void Adam::load_state(const State& s) {
     } else if (what == "step") {
       if (t.dtype() != DType::i64 || t.numel() != 1)
         throw DTypeError(message("optim::Adam: the state ", name, " must be one i64"));
+      if (!(t.item() >= 0 && t.item() <= 0x1p53))
+        throw ValueError(message("optim::Adam: the state ", name, " is ", t.item(), ", no number of steps"));
       moments[i].step = convert<int64_t>(t.item());
     } else {
       throw ValueError(message("optim::Adam: this optimizer has no state \"", name, "\""));

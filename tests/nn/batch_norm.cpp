@@ -46,3 +46,12 @@ TEST_CASE("BatchNorm2d refuses no channels, no eps and numbers that are not fini
   CHECK_THROWS_AS(nn::BatchNorm2d(params.root() / "bn", 0), ValueError);
   CHECK_THROWS_AS(nn::BatchNorm2d(params.root() / "bn", 1, {.eps = 0}), ValueError);
 }
+
+TEST_CASE("BatchNorm2d counts batches as far as the counter goes") {
+  nn::ParamStore params;
+  nn::BatchNorm2d bn(params.root() / "bn", 3);
+  Tensor counter = params.find("bn.num_batches_tracked");
+  counter.mutable_data<int64_t>()[0] = std::numeric_limits<int64_t>::max() - 1;
+  for (int i = 0; i < 2; ++i) bn(Tensor::from<float>({1, 2, 3, 4, 5, 6}, {2, 3}));
+  CHECK(counter.data<int64_t>()[0] == std::numeric_limits<int64_t>::max());
+}

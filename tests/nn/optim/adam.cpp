@@ -1,6 +1,7 @@
 #include "nn/optim/adam.h"
 
 #include <cmath>
+#include <limits>
 
 #include "core/error.h"
 #include "core/random.h"
@@ -89,4 +90,19 @@ TEST_CASE("Adam refuses options out of range") {
   CHECK_THROWS_AS(optim::Adam({}, {.beta2 = -0.1}), ValueError);
   CHECK_THROWS_AS(optim::Adam({}, {.eps = -1}), ValueError);
   CHECK_THROWS_AS(optim::AdamW({}, {.weight_decay = -1}), ValueError);
+}
+
+TEST_CASE("Adam takes no number of steps that cannot have been made") {
+  Tensor p = Tensor::full({1}, 2);
+  p.set_requires_grad(true);
+  p.set_name("p");
+  p.set_grad(Tensor::zeros({1}));
+  optim::Adam adam({p});
+  adam.step(0.5);
+  for (const int64_t steps : {std::numeric_limits<int64_t>::max(), int64_t{-1}}) {
+    optim::State state = adam.state();
+    for (auto& [name, t] : state)
+      if (t.dtype() == DType::i64) t.mutable_data<int64_t>()[0] = steps;
+    CHECK_THROWS_AS(adam.load_state(state), ValueError);
+  }
 }
