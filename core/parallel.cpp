@@ -161,8 +161,8 @@ void run_team(int threads, detail::RegionFn fn, const void* body) {
   team.close();
 }
 
-// Whether this thread is one of several already, here or in the host's own OpenMP region.
-bool in_parallel() { return member.team || omp_in_parallel(); }
+// Threads of a team that this one may open: it opens none inside of another.
+int team_size() { return member.team ? 1 : num_threads(); }
 
 // The first number in a file, or -1: "max" too.
 int64_t number_in(const std::filesystem::path& file, size_t word = 0) {
@@ -195,16 +195,16 @@ OpenMpThreads::~OpenMpThreads() { omp_set_num_threads(previous_); }
 void detail::parallel_for(int64_t n, int64_t grain, RangeFn fn, const void* body) {
   if (n <= 0) return;
   if (member.team && !member.in_loop) return share_out(n, grain, fn, body);
-  const int threads = num_threads();
-  if (threads == 1 || n <= grain || n == 1 || in_parallel()) return fn(body, 0, n);
+  const int threads = team_size();
+  if (threads == 1 || n <= std::max<int64_t>(grain, 1)) return fn(body, 0, n);
   const auto loop = [&] { share_out(n, grain, fn, body); };
   run_team(
       threads, [](const void* l) { (*static_cast<decltype(loop)*>(l))(); }, &loop);
 }
 
 void detail::parallel_region(RegionFn fn, const void* body) {
-  const int threads = num_threads();
-  if (threads == 1 || in_parallel()) return fn(body);
+  const int threads = team_size();
+  if (threads == 1) return fn(body);
   run_team(threads, fn, body);
 }
 

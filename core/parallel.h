@@ -47,8 +47,8 @@ void parallel_for(int64_t n, int64_t grain, const Body& body) {
 }
 
 // Calls body() on every thread of the pool at once. Each parallel_for() that it makes is shared out among them and ends
-// in a barrier that spins for a moment before it sleeps: many short loops cost the start of one region. All threads
-// must make the same calls, so a body may write to shared memory inside of parallel_for() only. Inside a region or a
+// in a barrier that spins, then yields, then sleeps: many short loops cost the start of one region. All threads must
+// make the same calls, so a body may write to shared memory inside of parallel_for() only. Inside a region or a
 // parallel_for, body() runs as it is. An exception on one thread ends the region on all and is rethrown here.
 template <class Body>
 void parallel_region(const Body& body) {

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <initializer_list>
 #include <string>
-#include <vector>
 
 #include "ops/operands.h"
 
@@ -18,21 +17,17 @@ Tensor matching_grad(const char* op, const Tensor& param, const Tensor& grad, st
     throw ShapeError(message(op, ": the parameter ", param.shape(), " has gaps, its strides are ", param.strides()));
   detail::require(op, "the gradient", grad, param.dtype(), param.device());
   detail::require_shape(op, "the gradient", grad, param.shape());
+  bool grad_apart = !may_overlap(param.view(), grad.view());
   for (const Tensor& s : state) {
     detail::require(op, "the state", s, param.dtype(), param.device());
     detail::require_shape(op, "the state", s, param.shape());
     if (s.strides() != param.strides())
       throw ShapeError(message(op, ": the state's strides ", s.strides(), " differ from the parameter's ",
                                param.strides(), " for the shape ", param.shape()));
-  }
-  std::vector<Tensor> written(state);
-  written.push_back(param);
-  bool grad_apart = true;
-  for (size_t i = 0; i < written.size(); ++i) {
-    for (size_t j = 0; j < i; ++j)
-      if (may_overlap(written[i].view(), written[j].view()))
-        throw ValueError(message(op, ": the parameter and its state must not share memory"));
-    grad_apart = grad_apart && !may_overlap(written[i].view(), grad.view());
+    bool apart = !may_overlap(param.view(), s.view());
+    for (const Tensor* other = state.begin(); other != &s; ++other) apart &= !may_overlap(other->view(), s.view());
+    if (!apart) throw ValueError(message(op, ": the parameter and its state must not share memory"));
+    grad_apart &= !may_overlap(s.view(), grad.view());
   }
   return detail::dense(grad_apart ? grad : grad.clone(),
                        param.is_contiguous() ? MemoryFormat::contiguous : MemoryFormat::channels_last);

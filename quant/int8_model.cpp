@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <unordered_set>
 
+#include "ops/operands.h"
 #include "ops/qlayout.h"
 #include "quant/overloaded.h"
 #include "quant/real_steps.h"
@@ -198,9 +199,10 @@ class StepChecker {
     if (w.kernel.h * w.kernel.w > kMaxSum)
       fail(where_, ": sums over ", w.kernel.h * w.kernel.w, " pixels do not fit 32 bits");
     const auto windows = [&](int64_t size, int64_t kernel, int64_t stride, int64_t padding) {
-      if (padding >= kernel || size + 2 * padding < kernel)
+      const int64_t positions = detail::window_positions(where_.c_str(), size, padding, kernel, stride);
+      if (padding >= kernel || positions == 0)
         fail(where_, ": a kernel of ", kernel, " with padding ", padding, " does not fit a size of ", size);
-      return (size + 2 * padding - kernel) / stride + 1;
+      return positions;
     };
     check_shape(in(0).c, windows(in(0).h, w.kernel.h, w.stride.h, w.padding.h),
                 windows(in(0).w, w.kernel.w, w.stride.w, w.padding.w));

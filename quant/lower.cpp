@@ -347,9 +347,9 @@ class Lowering {
 
   void lower_max_pool(const Node& n) {
     const int x = number_at(n, 0);
-    const QParams q = is_real(n.output) ? QParams() : out_.model.values[size_t(x)].q;
-    const auto kind = is_real(n.output) ? Int8Value::Kind::real : Int8Value::Kind::codes;
-    add_step(n.name, "max_pool2d", {x}, add_value(n.output, kind, q), Int8MaxPool{window(n)});
+    const QParams q = out_.model.values[size_t(x)].q;  // kept: pooling makes no new codes
+    const int y = is_real(n.output) ? add_result(n.output) : add_value(n.output, Int8Value::Kind::codes, q);
+    add_step(n.name, "max_pool2d", {x}, y, Int8MaxPool{window(n)});
   }
 
   void lower_average_pool(const Node& n) {

@@ -20,8 +20,8 @@ namespace cifar_resnet {
 namespace {
 
 constexpr double kPixelsPerPoint = 2;
-constexpr double kLongestSide = 16000,
-                 kLargestArea = 1 << 23;  // points in each direction and in all; 128 MiB of memory
+constexpr double kLongestSide = 16000;    // points
+constexpr double kLargestArea = 1 << 23;  // square points: 128 MiB of memory
 bool fits(double width, double height) {
   return width <= kLongestSide && height <= kLongestSide && width * height <= kLargestArea;
 }

@@ -44,8 +44,7 @@ void draw_photo(Canvas& c, const Box& b, std::span<const uint8_t> pixels) {
   });
 }
 
-// The colours of matplotlib's viridis (Smith and van der Walt 2015), at nine places.
-// NaN looks like 0.
+// The colours of matplotlib's viridis (Smith and van der Walt 2015), at nine places. NaN looks like 0.
 Color viridis(double t) {
   static constexpr uint32_t kStops[] = {0x440154, 0x472d7b, 0x3b528b, 0x2c728e, 0x21918c,
                                         0x28ae80, 0x5ec962, 0xaddc30, 0xfde725};

@@ -25,8 +25,8 @@ class GraphTracer final : public Tracer {
   void record(std::string_view op, std::span<const Tensor> inputs, const Attrs& attrs, const Tensor& output) override {
     const auto varies = [&](const Tensor& t) {
       if (!t) return false;
-      const auto it = ids_.find(t.id());
-      return it == ids_.end() ? activations_.contains(t.storage().get()) : !graph_.is_constant(it->second);
+      const auto it = seen_.find(t.id());
+      return it == seen_.end() ? activations_.contains(t.storage().get()) : !graph_.is_constant(it->second.value);
     };
     // What depends on no input is a constant: remember nothing, and it is found as one where it is used.
     if (std::none_of(inputs.begin(), inputs.end(), varies)) return;
@@ -48,11 +48,11 @@ class GraphTracer final : public Tracer {
 
   Graph finish(std::span<const Tensor> results) {
     for (const Tensor& t : results) {
-      const auto it = t ? ids_.find(t.id()) : ids_.end();
-      if (it == ids_.end())
+      const auto it = t ? seen_.find(t.id()) : seen_.end();
+      if (it == seen_.end())
         throw ValueError(
             message("trace: the result ", t ? to_string(t) : "(undefined)", " was not made by a recorded op"));
-      graph_.outputs.push_back(it->second);
+      graph_.outputs.push_back(it->second.value);
     }
     name_nodes();
     Graph g = graph::eliminate_dead_code(std::move(graph_));
@@ -69,17 +69,13 @@ class GraphTracer final : public Tracer {
     return id;
   }
 
-  void remember(const Tensor& t, int id) {
-    ids_[t.id()] = id;
-    versions_[t.id()] = t.storage()->version();
-    alive_.push_back(t);
-  }
+  void remember(const Tensor& t, int id) { seen_[t.id()] = {id, t.storage()->version(), t}; }
 
   // A constant is what it is now: a later write makes another one of it.
   int id_of(std::string_view op, const Tensor& t) {
-    if (const auto it = ids_.find(t.id()); it != ids_.end()) {
-      if (versions_[t.id()] == t.storage()->version()) return it->second;
-      if (!graph_.is_constant(it->second))
+    if (const auto it = seen_.find(t.id()); it != seen_.end()) {
+      if (it->second.version == t.storage()->version()) return it->second.value;
+      if (!graph_.is_constant(it->second.value))
         throw ValueError(message("trace: ", op, " reads an activation ", name(t.dtype()), t.shape(),
                                  " that was written to after the op that made it: writes are not recorded"));
     }
@@ -118,10 +114,14 @@ class GraphTracer final : public Tracer {
     }
   }
 
+  struct Seen {
+    int value;
+    uint64_t version;  // of the storage
+    Tensor alive;      // so that no id is given to a second tensor
+  };
+
   Graph graph_;
-  std::unordered_map<const void*, int> ids_;
-  std::unordered_map<const void*, uint64_t> versions_;  // of the storage when the tensor was first seen
-  std::vector<Tensor> alive_;                           // so that no id is given to a second tensor
+  std::unordered_map<const void*, Seen> seen_;
   std::unordered_set<const Storage*> activations_;
   int unnamed_ = 0;
 };

@@ -11,8 +11,8 @@ namespace mininn::optim {
 Adam::Adam(std::vector<Tensor> params, const AdamOptions& o, bool decoupled)
     : Optimizer(std::move(params)), options_(o), decoupled_(decoupled), moments_(params_.size()) {
   const auto below_one = [](double beta) { return beta >= 0 && beta < 1; };
-  const auto usable = [](double v) { return v >= 0 && std::isfinite(v); };
-  if (!below_one(o.beta1) || !below_one(o.beta2) || !usable(o.eps) || !usable(o.weight_decay))
+  if (!below_one(o.beta1) || !below_one(o.beta2) || !finite_and_not_negative(o.eps) ||
+      !finite_and_not_negative(o.weight_decay))
     throw ValueError(message("optim::Adam: beta1 ", o.beta1, " and beta2 ", o.beta2, " must be in [0, 1), eps ", o.eps,
                              " and weight_decay ", o.weight_decay, " finite and not negative"));
 }

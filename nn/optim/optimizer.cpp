@@ -1,7 +1,6 @@
 #include "nn/optim/optimizer.h"
 
 #include <algorithm>
-#include <cmath>
 #include <set>
 
 #include "core/error.h"
@@ -24,7 +23,7 @@ void Optimizer::zero_grad() {
 }
 
 void Optimizer::check_lr(double lr) {
-  if (!(lr >= 0 && std::isfinite(lr)))
+  if (!finite_and_not_negative(lr))
     throw ValueError(message("optim: the learning rate is ", lr, ", it must be finite and not negative"));
 }
 

@@ -1,6 +1,7 @@
 // What optimizers share: the parameters, and state that a checkpoint saves and restores exactly.
 #pragma once
 
+#include <cmath>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,6 +11,9 @@
 namespace mininn::optim {
 
 using State = std::vector<std::pair<std::string, Tensor>>;
+
+// Whether it may be a rate, a factor or a decay.
+inline bool finite_and_not_negative(double v) { return v >= 0 && std::isfinite(v); }
 
 class Optimizer {
  public:

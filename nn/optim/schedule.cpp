@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "core/error.h"
+#include "nn/optim/optimizer.h"
 
 namespace mininn::optim {
 
@@ -18,7 +19,7 @@ double cosine(double start, double end, double t) {
 
 void check_rates(const char* schedule, std::initializer_list<double> rates) {
   for (const double v : rates)
-    if (!(v >= 0 && std::isfinite(v)))
+    if (!finite_and_not_negative(v))
       throw ValueError(
           message("optim::", schedule, ": a rate or factor is ", v, ", it must be finite and not negative"));
 }

@@ -1,7 +1,5 @@
 #include "nn/optim/sgd.h"
 
-#include <cmath>
-
 #include "core/error.h"
 #include "ops/optimizer.h"
 
@@ -10,7 +8,7 @@ namespace mininn::optim {
 Sgd::Sgd(std::vector<Tensor> params, const SgdOptions& o)
     : Optimizer(std::move(params)), options_(o), momentum_(params_.size()) {
   for (const double v : {o.momentum, o.dampening, o.weight_decay})
-    if (!(v >= 0 && std::isfinite(v)))
+    if (!finite_and_not_negative(v))
       throw ValueError(message("optim::Sgd: momentum ", o.momentum, ", dampening ", o.dampening, " and weight_decay ",
                                o.weight_decay, " must be finite and not negative"));
   if (o.nesterov && (o.momentum == 0 || o.dampening != 0))

@@ -72,11 +72,13 @@ std::string stored(const std::string& bytes) {
 // A small picture of any kind; the pixels are what they may be.
 std::string picture(int depth, int colour, int interlaced) {
   constexpr int kWidth = 5, kHeight = 4, kChannels[] = {1, 0, 3, 1, 2, 0, 4};
+  const auto row_bytes = size_t((kWidth * depth * kChannels[colour] + 7) / 8);
   std::string pixels;
-  for (int row = 0; row < 3 * kHeight;
-       ++row)  // more than enough: interlaced pictures have more rows, of several lengths
-    pixels += std::string(1, '\0') +
-              std::string(size_t((kWidth * depth * kChannels[colour] + 7) / 8), interlaced ? '\0' : char(row * 17));
+  // More rows than enough: interlaced pictures have more, of several lengths.
+  for (int row = 0; row < 3 * kHeight; ++row) {
+    pixels += '\0';
+    pixels.append(row_bytes, interlaced ? '\0' : char(row * 17));
+  }
   if (!interlaced) pixels.resize(pixels.size() / 3);
   std::vector<Chunk> c{header(kWidth, kHeight, depth, colour, interlaced)};
   if (colour == 3) c.push_back({"PLTE", std::string(size_t(3 << depth), 'p')});
