@@ -1,7 +1,7 @@
 // Batches of a dataset, made ahead of time by one background thread.
 //
-//   data::Loader batches(train_set, {.batch_size = 128, .drop_last = true, .augment = data::kCifar10Augment, .seed =
-//   1}); for (const auto& [x, y] : batches.epoch(e)) ...
+//   data::Loader batches(train_set, {.batch_size = 128, .augment = data::kCifar10Augment, .seed = 1});
+//   for (const auto& [x, y] : batches.epoch(e)) ...
 #pragma once
 
 #include <cstdint>

@@ -78,9 +78,9 @@ KernelTable<Conv2dFwd>& conv2d_fwd_kernels();
 KernelTable<Conv2dBwdData>& conv2d_bwd_data_kernels();
 KernelTable<Conv2dBwdWeights>& conv2d_bwd_weights_kernels();
 
-// [N,C,H,W] x [O,C/groups,kh,kw] (+ [O]) -> [N,O,oh,ow], channels-last; oh = (H + 2 pad - dil (kh - 1) - 1) / stride
-// + 1. `bias` may be undefined. f32, f64, bf16. Differentiable in x, w and bias. Throws ShapeError, DTypeError,
-// DeviceError.
+// [N,C,H,W] x [O,C/groups,kh,kw] (+ [O]) -> [N,O,oh,ow], channels-last.
+//   oh = (H + 2 pad - dil (kh - 1) - 1) / stride + 1
+// `bias` may be undefined. f32, f64, bf16. Differentiable in x, w and bias. Throws ShapeError, DTypeError, DeviceError.
 Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv2dOptions& o = {});
 
 // The inference form: act(conv2d(x, w, bias) + residual) in one pass. Not differentiable (throws AutogradError if a

@@ -8,9 +8,8 @@
 
 namespace mininn {
 
-//   t = fmaf(float(a - a_zero), a_scale, float(b - b_zero) * b_scale)     one IEEE multiplication, one fused
-//   multiply-add y = rne(min(max(t, lo - y_zero), hi - y_zero)) + y_zero               round half to even; ReLU is lo =
-//   y_zero
+//   t = fmaf(float(a - a_zero), a_scale, float(b - b_zero) * b_scale)   one IEEE multiplication, one fused multiply-add
+//   y = rne(min(max(t, lo - y_zero), hi - y_zero)) + y_zero             round half to even; ReLU is lo = y_zero
 struct QAdd {
   CView a, b;  // u8 [N,C,H,W], pixel-strided (ops/qlayout.h); the pixel strides may differ
   int32_t a_zero = 0, b_zero = 0;

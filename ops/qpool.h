@@ -9,8 +9,8 @@
 
 namespace mininn {
 
-// A pooling window; padding < kernel, so that every window holds at least one pixel. oh = (H + 2 pad - kernel) / stride
-// + 1.
+// A pooling window; padding < kernel, so that every window holds at least one pixel.
+//   oh = (H + 2 pad - kernel) / stride + 1
 struct QPoolWindow {
   Hw kernel = 1, stride = 1, padding = 0;
 };

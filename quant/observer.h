@@ -78,8 +78,8 @@ inline ObserverOptions histogram_mse() { return {ObserverKind::histogram_mse}; }
 // Throws ValueError unless 0 < p <= 100.
 ObserverOptions percentile(double p = 99.999);
 // The T whose quantized distribution diverges least from the true one (Migacz 2017, TensorRT's calibrator). A
-// divergence does not see how far away a clipped value lies: where the T costs 20 dB against the widest range, it is
-// that.
+// divergence does not see how far away a clipped value lies: where the T costs 20 dB against the widest range,
+// it is that.
 inline ObserverOptions kl() { return {ObserverKind::kl}; }
 
 std::string to_string(const ObserverOptions& o);
