@@ -12,9 +12,24 @@
 #include <vector>
 
 #include "core/error.h"
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 
 namespace mininn {
 namespace {
+
+// AddressSanitizer sees only what malloc() handed out: it is told which bytes of it belong to a tensor now.
+void show_to_sanitizer([[maybe_unused]] void* p, [[maybe_unused]] size_t bytes) {
+#ifdef __SANITIZE_ADDRESS__
+  ASAN_UNPOISON_MEMORY_REGION(p, bytes);
+#endif
+}
+void hide_from_sanitizer([[maybe_unused]] void* p, [[maybe_unused]] size_t bytes) {
+#ifdef __SANITIZE_ADDRESS__
+  ASAN_POISON_MEMORY_REGION(p, bytes);
+#endif
+}
 
 constexpr size_t kAlignment = 64;
 constexpr size_t kAlwaysCached = size_t{256} << 20;
@@ -54,6 +69,8 @@ class CachingAllocator final : public Allocator {
       }
       if (!p) throw Error(message("out of memory: ", bytes, " bytes wanted, ", stats_.live_bytes, " in use"));
     }
+    hide_from_sanitizer(p, size);
+    show_to_sanitizer(p, bytes);
     stats_.live_bytes += size;
     stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.live_bytes);
     return p;
@@ -61,6 +78,7 @@ class CachingAllocator final : public Allocator {
 
   void deallocate(void* p, size_t bytes) noexcept override {
     const size_t size = size_class(bytes);
+    hide_from_sanitizer(p, size);
     const std::lock_guard lock(mutex_);
     stats_.live_bytes -= size;
     // A program whose shapes keep changing must not hoard: never cache more than was once in use.
@@ -69,7 +87,7 @@ class CachingAllocator final : public Allocator {
       free_[size].push_back(p);
       stats_.cached_bytes += size;
     } catch (...) {
-      std::free(p);
+      free_block(p, size);
     }
   }
 
@@ -87,9 +105,14 @@ class CachingAllocator final : public Allocator {
   }
 
  private:
+  static void free_block(void* p, size_t size) noexcept {
+    show_to_sanitizer(p, size);
+    std::free(p);
+  }
+
   void release() noexcept {
     for (auto& [size, blocks] : free_) {
-      for (void* p : blocks) std::free(p);
+      for (void* p : blocks) free_block(p, size);
       stats_.cached_bytes -= size * blocks.size();
       blocks.clear();
     }

@@ -9,6 +9,9 @@
 #include "core/tensor.h"
 #include "tests/support/catch.h"
 #include "tests/support/fork.h"
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 
 using namespace mininn;
 
@@ -68,3 +71,16 @@ TEST_CASE("a child process can allocate, whatever other threads did at the fork(
   busy.join();
   CHECK(wrong == 0);
 }
+
+#ifdef __SANITIZE_ADDRESS__
+TEST_CASE("AddressSanitizer sees the end of a tensor's bytes, and what is kept for later") {
+  Allocator& a = allocator(Device::cpu());
+  for (const size_t bytes : {size_t{0}, size_t{1}, size_t{300}, size_t{70'001}}) {
+    char* const p = static_cast<char*>(a.allocate(bytes));
+    CHECK(__asan_region_is_poisoned(p, bytes) == nullptr);
+    CHECK(__asan_address_is_poisoned(p + bytes));
+    a.deallocate(p, bytes);
+    CHECK(__asan_address_is_poisoned(p));
+  }
+}
+#endif

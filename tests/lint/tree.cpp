@@ -26,7 +26,7 @@ struct Row {
 const std::vector<Row> kTable = {
     {"core/", {"core"}, {}},
     {"core/file.cpp", {"core"}, {"fcntl.h", "sys/file.h", "sys/stat.h", "unistd.h"}},
-    {"core/allocator.cpp", {"core"}, {"pthread.h"}},
+    {"core/allocator.cpp", {"core"}, {"pthread.h", "sanitizer/"}},
     {"core/parallel.cpp", {"core"}, {"omp.h", "pthread.h"}},
     {"ops/", {"core", "ops"}, {}},
     {"nn/", {"core", "ops", "nn"}, {}},
@@ -59,7 +59,7 @@ const std::vector<Row> kTable = {
     {"python/", {"core", "ops", "nn", "quant", "data"}, {"pybind11/"}},
     {"tests/",
      {"core", "ops", "nn", "quant", "data", "cpu_kernels", "cuda", "examples", "tests"},
-     {"catch2/", "Eigen/", "nlohmann/", "sys/", "elf.h", "fcntl.h", "unistd.h", "omp.h", "cuda"}},
+     {"catch2/", "Eigen/", "nlohmann/", "sanitizer/", "sys/", "elf.h", "fcntl.h", "unistd.h", "omp.h", "cuda"}},
     {"bench/",
      {"core", "ops", "nn", "quant", "data", "cpu_kernels", "cuda", "examples", "bench"},
      {"CLI/", "nlohmann/", "sys/", "unistd.h", "omp.h", "cuda", "oneapi/", "Eigen/"}},
