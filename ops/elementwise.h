@@ -132,28 +132,31 @@ struct Relu6 {  // min(max(x, 0), 6); NaN as for relu; gradient 0 at both ends
 
 struct Sigmoid {  // 1 / (1 + exp(-x)), with the exponential of a negative number only: it cannot overflow
   static constexpr const char* op = "sigmoid";
-  static constexpr Keeps keeps = Keeps::result;
+  static constexpr Keeps keeps = Keeps::input;
   template <class T>
   MININN_FN T f(T x) {
     const T e = std::exp(-std::abs(x));
     return (x < T(0) ? e : T(1)) / (T(1) + e);
   }
+  // sigmoid(x) sigmoid(-x): 1 - y cancels where y is near 1.
   template <class T>
-  MININN_FN T grad(T y, T gy) {
-    return gy * (y * (T(1) - y));
+  MININN_FN T grad(T x, T gy) {
+    return gy * f(x) * f(-x);
   }
 };
 
 struct Tanh {
   static constexpr const char* op = "tanh";
-  static constexpr Keeps keeps = Keeps::result;
+  static constexpr Keeps keeps = Keeps::input;
   template <class T>
   MININN_FN T f(T x) {
     return std::tanh(x);
   }
+  // 1 / cosh(x)^2, whose cosh cannot overflow this way: 1 - y^2 cancels where y is near 1.
   template <class T>
-  MININN_FN T grad(T y, T gy) {
-    return gy * (T(1) - y * y);
+  MININN_FN T grad(T x, T gy) {
+    const T e = std::exp(-std::abs(x)), sech = T(2) * e / (T(1) + e * e);
+    return gy * sech * sech;
   }
 };
 
@@ -187,8 +190,8 @@ struct Silu {  // x sigmoid(x)
   }
   template <class T>
   MININN_FN T grad(T x, T gy) {
-    const T s = Sigmoid::f(x);
-    return gy * (s == T(0) || s == T(1) ? s : s * (T(1) + x * (T(1) - s)));
+    const T s = Sigmoid::f(x), rest = Sigmoid::f(-x);  // 1 - s without its cancellation
+    return gy * (s == T(0) || rest == T(0) ? s : s * (T(1) + x * rest));
   }
 };
 

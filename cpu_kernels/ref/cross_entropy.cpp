@@ -19,13 +19,14 @@ void fwd(const CrossEntropyFwd& a) {
     const T* x = a.logits.as<T>() + i * a.c;
     T* p = a.probs.as<T>() + i * a.c;
     const int64_t label = a.labels.as<int64_t>()[i];
-    const double max = to_double(*std::max_element(x, x + a.c));
-    double sum = 0;
-    for (int64_t j = 0; j < a.c; ++j) sum += std::exp(to_double(x[j]) - max);
-    const double log_sum = std::log(sum);
+    const int64_t top = std::max_element(x, x + a.c) - x;
+    const double max = to_double(x[top]);
+    double others = 0;  // next to the largest, whose share is 1: small ones keep their digits
+    for (int64_t j = 0; j < a.c; ++j) others += j == top ? 0 : std::exp(to_double(x[j]) - max);
+    const double log_sum = std::log1p(others);
     for (int64_t j = 0; j < a.c; ++j) {
       const double v = to_double(x[j]) - max;
-      p[j] = from_double<T>(std::exp(v) / sum);
+      p[j] = from_double<T>(std::exp(v) / (1 + others));
       const double t = target(j, label, a.c, a.label_smoothing);
       if (t > 0) loss -= t * (v - log_sum);  // 0 * -inf is no loss
     }
@@ -36,11 +37,18 @@ void fwd(const CrossEntropyFwd& a) {
 template <class T>
 void bwd(const CrossEntropyBwd& a) {
   const double scale = to_double(a.gy.as<T>()[0]) / double(a.n);
-  for (int64_t i = 0; i < a.n; ++i)
+  for (int64_t i = 0; i < a.n; ++i) {
+    const int64_t label = a.labels.as<int64_t>()[i];
+    T* gx = a.gx.as<T>() + i * a.c;
+    double others = 0;  // probabilities and targets add up to 1: the label's p - t, which cancels, is what these leave
     for (int64_t j = 0; j < a.c; ++j) {
-      const double t = target(j, a.labels.as<int64_t>()[i], a.c, a.label_smoothing);
-      a.gx.as<T>()[i * a.c + j] = from_double<T>(scale * (to_double(a.probs.as<T>()[i * a.c + j]) - t));
+      if (j == label) continue;
+      const double d = to_double(a.probs.as<T>()[i * a.c + j]) - target(j, label, a.c, a.label_smoothing);
+      others += d;
+      gx[j] = from_double<T>(scale * d);
     }
+    gx[label] = from_double<T>(-scale * others);
+  }
 }
 
 Refusal check(DType t) {

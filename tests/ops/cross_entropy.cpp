@@ -58,3 +58,20 @@ TEST_CASE("cross entropy names the label that is out of range and what does not 
   CHECK_THROWS_AS(cross_entropy(Tensor::zeros({3, 4}, DType::bf16), labels({0, 1, 2})), DTypeError);
   CHECK_THROWS_AS(cross_entropy(logits, labels({0, 1, 2}), {.label_smoothing = 1}), ValueError);
 }
+
+TEST_CASE("cross entropy and its gradient keep their digits for predictions that are nearly certain") {
+  for (const double smoothing : {0.0, 1e-9})
+    for (const DType t : {DType::f32, DType::f64})
+      for (const double x : {2.0, 20.0, 40.0}) {
+        INFO(name(t) << ' ' << x << ", smoothing " << smoothing);
+        Tensor logits = Tensor::empty({1, 2}, t);
+        logits.copy_from(Tensor::from<double>({x, 0}, {1, 2}));
+        logits.set_requires_grad(true);
+        const Tensor loss = cross_entropy(logits, Tensor::from<int64_t>({0}, {1}), {.label_smoothing = smoothing});
+        loss.backward();
+        const double eps = t == DType::f32 ? 1e-6 : 1e-13, rest = std::exp(-x) / (1 + std::exp(-x));
+        CHECK(loss.item() == Approx(std::log1p(std::exp(-x)) + smoothing / 2 * x).epsilon(eps));
+        CHECK(logits.grad().to_vector()[0] == Approx(smoothing / 2 - rest).epsilon(eps));
+        CHECK(logits.grad().to_vector()[1] == Approx(rest - smoothing / 2).epsilon(eps));
+      }
+}

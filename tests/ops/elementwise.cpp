@@ -332,3 +332,23 @@ TEST_CASE("values and gradients do not overflow or vanish where the result is a 
     CHECK(std::isnan(op(Tensor::full({1}, kNan)).item()));
   }
 }
+
+TEST_CASE("gradients of sigmoid, tanh and silu keep their digits for large numbers") {
+  const auto check = [](auto op, double x, double expected) {
+    for (const DType t : {DType::f32, DType::f64}) {
+      INFO(name(t) << ' ' << x);
+      Tensor in = Tensor::full({}, x, t).set_requires_grad(true);
+      op(in).backward();
+      CHECK(in.grad().item() == Approx(expected).epsilon(t == DType::f32 ? 1e-6 : 1e-13));
+    }
+  };
+  for (const double x : {0.0, 0.5, 5.0, 20.0, 40.0}) {
+    const double e = std::exp(-x), s = 1 / (1 + e), rest = e / (1 + e);
+    for (const double sign : {1.0, -1.0}) {
+      check(unary<Sigmoid>, sign * x, s * rest);
+      check(unary<Tanh>, sign * x, 1 / (std::cosh(x) * std::cosh(x)));
+    }
+    check(unary<Silu>, x, s * (1 + x * rest));
+    check(unary<Silu>, -x, rest * (1 - x * s));
+  }
+}

@@ -48,3 +48,32 @@ TEST_CASE("softmax names what does not fit") {
   CHECK_THROWS_AS(log_softmax(Tensor::zeros({}), 0), ShapeError);
   CHECK_THROWS_AS(softmax(Tensor::zeros({2}, DType::i64), 0), DTypeError);
 }
+
+TEST_CASE("softmax and its gradients keep their digits where one probability is nearly 1") {
+  for (const DType t : {DType::f32, DType::f64})
+    for (const double x : {2.0, 20.0, 40.0}) {
+      INFO(name(t) << ' ' << x);
+      const double small = std::exp(-x) / (1 + std::exp(-x)), slope = small / (1 + std::exp(-x));
+      const double eps = t == DType::f32 ? 1e-6 : 1e-13;
+      const auto gradient = [&](auto op, double g0, double g1) {
+        Tensor in = Tensor::empty({2}, t);
+        in.copy_from(Tensor::from<double>({x, 0}, {2}));
+        in.set_requires_grad(true);
+        Tensor gy = Tensor::empty({2}, t);
+        gy.copy_from(Tensor::from<double>({g0, g1}, {2}));
+        op(in, 0).backward(gy);
+        return in.grad().to_vector();
+      };
+      for (const auto& [g0, g1] : {std::pair{1.0, 0.0}, {1.0, 3.0}}) {
+        const auto g = gradient(softmax, g0, g1);
+        CHECK(g[0] == Approx(slope * (g0 - g1)).epsilon(eps));
+        CHECK(g[1] == Approx(slope * (g1 - g0)).epsilon(eps));
+      }
+      const auto g = gradient(log_softmax, 1, 0);
+      CHECK(g[0] == Approx(small).epsilon(eps));
+      CHECK(g[1] == Approx(-small).epsilon(eps));
+      Tensor in = Tensor::empty({2}, t);
+      in.copy_from(Tensor::from<double>({x, 0}, {2}));
+      CHECK(log_softmax(in, 0).to_vector()[0] == Approx(-std::log1p(std::exp(-x))).epsilon(eps));
+    }
+}
