@@ -8,6 +8,8 @@ namespace {
 
 using dnnl::memory;
 
+constexpr int64_t kLongestMean = 64;  // pixels that are added up in one chain of f32, as by our own kernels
+
 struct Key {
   Pool2dGeometry g;
   int64_t dtype, count_include_pad, backward, threads;
@@ -57,7 +59,7 @@ Refusal refuse(const Pool2dGeometry& g, DType t) {
 
 Refusal check_fwd(const AvgPool2dFwd& a) {
   if (const Refusal r = refuse(a.g, a.x.dtype)) return r;
-  if (a.g.kh * a.g.kw > kLongestSum) return {kSumTooLong};
+  if (a.g.kh * a.g.kw > kLongestMean) return {kSumTooLong};
   return program(a.g, a.x.dtype, a.count_include_pad, false).refusal();
 }
 Refusal check_bwd(const AvgPool2dBwd& a) {

@@ -2,13 +2,14 @@
 // last full vector go one by one.
 //
 // The rows are cut into blocks of about 64 KiB, whose number depends on the sizes alone, and the blocks are shared out
-// to the threads. Sums are taken in f32 within a block and in double, in order, over the blocks, so results do not
-// depend on the number of threads. Each of the two passes over a map reads it once from memory.
+// to the threads. Sums are taken in short chains of f32 within a block and otherwise in double, in order, so results do
+// not depend on the number of threads. Each of the two passes over a map reads it once from memory.
 #include "cpu_kernels/own/batch_norm.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include "core/parallel.h"
 #include "cpu_kernels/own/cpu_features.h"
@@ -20,11 +21,11 @@ namespace {
 
 // One instruction set's loops over a block of rows; what they compute is said in batch_norm_rows.inl.
 struct Passes {
-  void (*moments)(const float* x, int64_t rows, int64_t c, float* mean, float* m2);
+  void (*moments)(const float* x, int64_t rows, int64_t c, double* mean, double* m2);
   void (*normalize)(const float* x, int64_t rows, int64_t c, const float* mean, const float* scale, const float* shift,
                     float* y);
-  void (*gradient_sums)(const float* x, const float* gy, int64_t rows, int64_t c, const float* mean, float* sum,
-                        float* product);
+  void (*gradient_sums)(const float* x, const float* gy, int64_t rows, int64_t c, const float* mean, double* sum,
+                        double* product);
   void (*input_gradient)(const float* x, const float* gy, int64_t rows, int64_t c, const float* mean,
                          const float* scale, const float* shift, const float* slope, float* gx);
 };
@@ -68,7 +69,7 @@ struct Blocks {
   Blocks(int64_t rows_, int64_t c_)
       : rows(rows_),
         c(c_),
-        per_block(std::clamp<int64_t>(16384 / std::max<int64_t>(c_, 1), 16, 4096)),  // 4096: sums keep their digits
+        per_block(std::clamp<int64_t>(16384 / std::max<int64_t>(c_, 1), 16, 4096)),
         count((rows_ + per_block - 1) / per_block) {}
 
   int64_t size(int64_t block) const { return std::min(per_block, rows - block * per_block); }
@@ -87,25 +88,25 @@ void train(const BatchNormTrain& a, const ExecContext&) {
   const Blocks blocks(a.rows, a.c);
   const int64_t c = a.c;
   const float* x = a.x.as<float>();
-  Scratch<float> floats((2 * blocks.count + 1) * c);
-  Scratch<double> doubles(2 * c);
-  float* means = floats.data();
-  float* m2s = means + blocks.count * c;
-  float* scale = m2s + blocks.count * c;
+  Scratch<float> floats(c);
+  Scratch<double> doubles(2 * (blocks.count + 1) * c);
+  float* scale = floats.data();
+  double* means = doubles.data();
+  double* m2s = means + blocks.count * c;
   blocks.for_each(
       [&](int64_t b, int64_t at, int64_t rows) { isa.moments(x + at, rows, c, means + b * c, m2s + b * c); });
 
   // Chan's combination of all blocks at once: M2 = sum(M2_b + n_b (mean_b - mean)^2).
-  double* mean = doubles.data();
+  double* mean = m2s + blocks.count * c;
   double* m2 = mean + c;
   std::fill_n(mean, 2 * c, 0.0);
   for (int64_t b = 0; b < blocks.count; ++b)
-    for (int64_t i = 0; i < c; ++i) mean[i] += double(blocks.size(b)) * double(means[b * c + i]);
+    for (int64_t i = 0; i < c; ++i) mean[i] += double(blocks.size(b)) * means[b * c + i];
   for (int64_t i = 0; i < c; ++i) mean[i] /= double(a.rows);
   for (int64_t b = 0; b < blocks.count; ++b)
     for (int64_t i = 0; i < c; ++i) {
-      const double d = double(means[b * c + i]) - mean[i];
-      m2[i] += double(m2s[b * c + i]) + double(blocks.size(b)) * d * d;
+      const double d = means[b * c + i] - mean[i];
+      m2[i] += m2s[b * c + i] + double(blocks.size(b)) * d * d;
     }
   const auto blend = [&](const View& running, int64_t i, double now) {
     float& r = running.as<float>()[i];
@@ -145,24 +146,24 @@ void bwd(const BatchNormBwd& a, const ExecContext&) {
   const float* x = a.x.as<float>();
   const float* gy = a.gy.as<float>();
   const float* mean = a.mean.as<float>();
-  Scratch<float> floats((2 * blocks.count + 3) * c);
-  Scratch<double> doubles(2 * c);
-  float* sums = floats.data();
-  float* products = sums + blocks.count * c;
-  float* scale = products + blocks.count * c;
+  Scratch<float> floats(3 * c);
+  Scratch<double> doubles(2 * (blocks.count + 1) * c);
+  double* sums = doubles.data();
+  double* products = sums + blocks.count * c;
+  float* scale = floats.data();
   float* shift = scale + c;
   float* slope = shift + c;
   blocks.for_each([&](int64_t b, int64_t at, int64_t rows) {
     isa.gradient_sums(x + at, gy + at, rows, c, mean, sums + b * c, products + b * c);
   });
 
-  double* sum = doubles.data();
+  double* sum = products + blocks.count * c;
   double* product = sum + c;
   std::fill_n(sum, 2 * c, 0.0);
   for (int64_t b = 0; b < blocks.count; ++b)
     for (int64_t i = 0; i < c; ++i) {
-      sum[i] += double(sums[b * c + i]);
-      product[i] += double(products[b * c + i]);
+      sum[i] += sums[b * c + i];
+      product[i] += products[b * c + i];
     }
   // With h = (x - mean) * rstd:  gx = gamma * rstd * (gy - mean(gy) - h * mean(gy * h))  while training.
   const double per_row = a.training ? 1 / double(a.rows) : 0;

@@ -5,25 +5,36 @@
 struct Moments {
   const float* x;
   int64_t rows, c;
-  float *mean, *m2;
+  double *mean, *m2;
 
   template <class V, class, int K>
   void strip(int64_t i) const {
     constexpr int64_t lanes = sizeof(V) / sizeof(float);
-    const float inv = 1.0f / float(rows);
-    V sum[K] = {}, d1[K] = {}, d2[K] = {};
-    for (int64_t r = 0; r < rows; ++r)
-      for (int k = 0; k < K; ++k) sum[k] += load<V>(x + r * c + i + k * lanes);
-    for (int k = 0; k < K; ++k) sum[k] *= inv;
-    for (int64_t r = 0; r < rows; ++r)
-      for (int k = 0; k < K; ++k) {
-        const V d = load<V>(x + r * c + i + k * lanes) - sum[k];
-        d1[k] += d;
-        d2[k] += d * d;
-      }
+    const double inv = 1.0 / double(rows);
+    Wide<V> sums[K] = {}, deviations[K] = {}, squares[K] = {};
+    for (int64_t first = 0; first < rows; first += kChain) {
+      const int64_t last = first + kChain < rows ? first + kChain : rows;
+      V sum[K] = {};
+      for (int64_t r = first; r < last; ++r)
+        for (int k = 0; k < K; ++k) sum[k] += load<V>(x + r * c + i + k * lanes);
+      for (int k = 0; k < K; ++k) sums[k] += widen(sum[k]);
+    }
+    V m[K];
+    for (int k = 0; k < K; ++k) m[k] = narrow(sums[k] * inv);
+    for (int64_t first = 0; first < rows; first += kChain) {
+      const int64_t last = first + kChain < rows ? first + kChain : rows;
+      V d1[K] = {}, d2[K] = {};
+      for (int64_t r = first; r < last; ++r)
+        for (int k = 0; k < K; ++k) {
+          const V d = load<V>(x + r * c + i + k * lanes) - m[k];
+          d1[k] += d;
+          d2[k] += d * d;
+        }
+      for (int k = 0; k < K; ++k) deviations[k] += widen(d1[k]), squares[k] += widen(d2[k]);
+    }
     for (int k = 0; k < K; ++k) {
-      store(mean + i + k * lanes, sum[k] + d1[k] * inv);
-      store(m2 + i + k * lanes, d2[k] - d1[k] * d1[k] * inv);
+      store(mean + i + k * lanes, widen(m[k]) + deviations[k] * inv);
+      store(m2 + i + k * lanes, squares[k] - deviations[k] * deviations[k] * inv);
     }
   }
 };
@@ -57,23 +68,29 @@ struct GradientSums {
   const float *x, *gy;
   int64_t rows, c;
   const float* mean;
-  float *sum, *product;
+  double *sum, *product;
 
   template <class V, class, int K>
   void strip(int64_t i) const {
     constexpr int64_t lanes = sizeof(V) / sizeof(float);
-    V m[K], s[K] = {}, p[K] = {};
+    V m[K];
     for (int k = 0; k < K; ++k) m[k] = load<V>(mean + i + k * lanes);
-    for (int64_t r = 0; r < rows; ++r)
-      for (int k = 0; k < K; ++k) {
-        const int64_t at = r * c + i + k * lanes;
-        const V g = load<V>(gy + at);
-        s[k] += g;
-        p[k] += g * (load<V>(x + at) - m[k]);
-      }
+    Wide<V> sums[K] = {}, products[K] = {};
+    for (int64_t first = 0; first < rows; first += kChain) {
+      const int64_t last = first + kChain < rows ? first + kChain : rows;
+      V s[K] = {}, p[K] = {};
+      for (int64_t r = first; r < last; ++r)
+        for (int k = 0; k < K; ++k) {
+          const int64_t at = r * c + i + k * lanes;
+          const V g = load<V>(gy + at);
+          s[k] += g;
+          p[k] += g * (load<V>(x + at) - m[k]);
+        }
+      for (int k = 0; k < K; ++k) sums[k] += widen(s[k]), products[k] += widen(p[k]);
+    }
     for (int k = 0; k < K; ++k) {
-      store(sum + i + k * lanes, s[k]);
-      store(product + i + k * lanes, p[k]);
+      store(sum + i + k * lanes, sums[k]);
+      store(product + i + k * lanes, products[k]);
     }
   }
 };
@@ -97,15 +114,15 @@ struct InputGradient {
   }
 };
 
-void moments(const float* x, int64_t rows, int64_t c, float* mean, float* m2) {
+void moments(const float* x, int64_t rows, int64_t c, double* mean, double* m2) {
   for_strips(c, Moments{x, rows, c, mean, m2});
 }
 void normalize(const float* x, int64_t rows, int64_t c, const float* mean, const float* scale, const float* shift,
                float* y) {
   for_strips(c, Normalize{x, rows, c, mean, scale, shift, y});
 }
-void gradient_sums(const float* x, const float* gy, int64_t rows, int64_t c, const float* mean, float* sum,
-                   float* product) {
+void gradient_sums(const float* x, const float* gy, int64_t rows, int64_t c, const float* mean, double* sum,
+                   double* product) {
   for_strips(c, GradientSums{x, gy, rows, c, mean, sum, product});
 }
 void input_gradient(const float* x, const float* gy, int64_t rows, int64_t c, const float* mean, const float* scale,

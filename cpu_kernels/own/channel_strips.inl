@@ -15,6 +15,17 @@ void store(T* p, V v) {
   __builtin_memcpy(p, &v, sizeof v);
 }
 
+// Sums keep their digits where at most kChain numbers are added up in f32, and these sums in double.
+constexpr int64_t kChain = 64;
+typedef double Doubles __attribute__((vector_size(8 * kLanes)));
+
+Doubles widen(Floats v) { return __builtin_convertvector(v, Doubles); }
+double widen(float v) { return double(v); }
+Floats narrow(Doubles v) { return __builtin_convertvector(v, Floats); }
+float narrow(double v) { return float(v); }
+template <class V>
+using Wide = std::conditional_t<sizeof(V) == sizeof(float), double, Doubles>;
+
 // Calls op.strip<V, I, K>(i) so that the strips of K vectors that start at channels i cover [0, c): wide ones, then
 // single vectors, then single channels.
 template <class Op>

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "core/parallel.h"
 #include "cpu_kernels/own/cpu_features.h"
@@ -35,8 +36,6 @@ struct Pixel {
   void (*max_fwd)(const Window& win, int64_t c, int64_t iw, const float* x, float* y, int32_t* index);
   void (*max_bwd)(const Window& win, int64_t c, int64_t iw, const float* gy, const int32_t* index, float* gx);
   void (*avg_fwd)(const Window& win, int64_t c, int64_t iw, float divisor, const float* x, float* y);
-  // y = (y + the window's sum) / divisor
-  void (*avg_add)(const Window& win, int64_t c, int64_t iw, float divisor, const float* x, float* y);
   void (*avg_bwd)(const Window& win, int64_t c, int64_t iw, float divisor, const float* gy, float* gx);
 };
 
@@ -110,27 +109,11 @@ void max_bwd(const MaxPool2dBwd& a, const ExecContext&) {
   });
 }
 
-constexpr int64_t kChain = 4096;  // pixels that are added up one after the other: more would lose digits
-
-// The mean of a window of more pixels than that, by parts.
-template <const Pixel& isa>
-void avg_large(const Window& win, int64_t c, int64_t iw, float divisor, const float* x, float* y) {
-  const int64_t columns = std::min(win.w1 - win.w0, kChain), rows = kChain / columns;
-  std::fill_n(y, c, 0.0f);
-  Window part = win;
-  for (int64_t h = win.h0; h < win.h1; h += rows)
-    for (int64_t w = win.w0; w < win.w1; w += columns) {
-      part.h0 = h, part.h1 = std::min(h + rows, win.h1), part.w0 = w, part.w1 = std::min(w + columns, win.w1);
-      const bool last = part.h1 == win.h1 && part.w1 == win.w1;
-      isa.avg_add(part, c, iw, last ? divisor : 1.0f, x, y);
-    }
-}
-
 template <const Pixel& isa>
 void avg_fwd(const AvgPool2dFwd& a, const ExecContext&) {
   for_pixels(a.g, [&](const Window& win, int64_t image, int64_t pixel) {
-    const auto run = win.pixels() <= kChain ? isa.avg_fwd : avg_large<isa>;
-    run(win, a.g.c, a.g.iw, win.divisor(a.g, a.count_include_pad), a.x.as<float>() + image, a.y.as<float>() + pixel);
+    isa.avg_fwd(win, a.g.c, a.g.iw, win.divisor(a.g, a.count_include_pad), a.x.as<float>() + image,
+                a.y.as<float>() + pixel);
   });
 }
 

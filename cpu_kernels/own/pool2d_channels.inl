@@ -55,8 +55,7 @@ struct MaxBackward {
   }
 };
 
-template <bool kAdd>  // to what y holds
-struct AvgForward {
+struct AvgForward {  // of up to kChain pixels
   const Window& win;
   int64_t c, iw;
   float divisor;
@@ -67,13 +66,37 @@ struct AvgForward {
   void strip(int64_t i) const {
     constexpr int64_t lanes = sizeof(V) / sizeof(float);
     V sum[K] = {};
-    for (int64_t h = win.h0; h < win.h1; ++h)
-      for (int64_t p = h * iw + win.w0; p < h * iw + win.w1; ++p)
+    add_up<V, K>(win, i, sum);
+    for (int k = 0; k < K; ++k) store(y + i + k * lanes, sum[k] / divisor);
+  }
+
+  // Adds a part of the window to `sum`.
+  template <class V, int K>
+  void add_up(const Window& part, int64_t i, V (&sum)[K]) const {
+    constexpr int64_t lanes = sizeof(V) / sizeof(float);
+    for (int64_t h = part.h0; h < part.h1; ++h)
+      for (int64_t p = h * iw + part.w0; p < h * iw + part.w1; ++p)
         for (int k = 0; k < K; ++k) sum[k] += load<V>(x + p * c + i + k * lanes);
-    for (int k = 0; k < K; ++k) {
-      float* out = y + i + k * lanes;
-      store(out, (kAdd ? load<V>(out) + sum[k] : sum[k]) / divisor);
+  }
+};
+
+struct AvgForwardLarge : AvgForward {
+  template <class V, class, int K>
+  void strip(int64_t i) const {
+    constexpr int64_t lanes = sizeof(V) / sizeof(float);
+    const int64_t width = win.w1 - win.w0, columns = width < kChain ? width : kChain, rows = kChain / columns;
+    Wide<V> total[K] = {};
+    Window part = win;
+    for (part.h0 = win.h0; part.h0 < win.h1; part.h0 = part.h1) {
+      part.h1 = part.h0 + rows < win.h1 ? part.h0 + rows : win.h1;
+      for (part.w0 = win.w0; part.w0 < win.w1; part.w0 = part.w1) {
+        part.w1 = part.w0 + columns < win.w1 ? part.w0 + columns : win.w1;
+        V sum[K] = {};
+        add_up<V, K>(part, i, sum);
+        for (int k = 0; k < K; ++k) total[k] += widen(sum[k]);
+      }
     }
+    for (int k = 0; k < K; ++k) store(y + i + k * lanes, narrow(total[k] / double(divisor)));
   }
 };
 
@@ -105,13 +128,13 @@ void max_bwd(const Window& win, int64_t c, int64_t iw, const float* gy, const in
   for_strips(c, MaxBackward{win, c, iw, gy, index, gx});
 }
 void avg_fwd(const Window& win, int64_t c, int64_t iw, float divisor, const float* x, float* y) {
-  for_strips(c, AvgForward<false>{win, c, iw, divisor, x, y});
-}
-void avg_add(const Window& win, int64_t c, int64_t iw, float divisor, const float* x, float* y) {
-  for_strips(c, AvgForward<true>{win, c, iw, divisor, x, y});
+  if (win.pixels() <= kChain)
+    for_strips(c, AvgForward{win, c, iw, divisor, x, y});
+  else
+    for_strips(c, AvgForwardLarge{{win, c, iw, divisor, x, y}});
 }
 void avg_bwd(const Window& win, int64_t c, int64_t iw, float divisor, const float* gy, float* gx) {
   for_strips(c, AvgBackward{win, c, iw, divisor, gy, gx});
 }
 
-constexpr Pixel kPixel{max_fwd, max_bwd, avg_fwd, avg_add, avg_bwd};
+constexpr Pixel kPixel{max_fwd, max_bwd, avg_fwd, avg_bwd};

@@ -253,6 +253,76 @@ TEST_CASE("batch norm keeps the variance of channels whose mean is large") {
   }
 }
 
+TEST_CASE("own batch norm kernels keep the digits of long sums") {
+  Generator g(testing::test_seed());
+  INFO("MININN_TEST_SEED=" << testing::test_seed());
+  for (const int64_t rows : {8 * 49, 224 * 224})
+    for (const int64_t c : {1, 37}) {
+      Tensor x = Tensor::empty({rows, c});
+      std::vector<double> exact(size_t(c), 0.0), exact_var(size_t(c), 0.0);
+      const auto values = x.mutable_data<float>();
+      for (size_t i = 0; i < values.size(); ++i) {
+        values[i] = float(1e6 + 2 * g.uniform() - 1);
+        exact[i % size_t(c)] += double(values[i]) / double(rows);
+      }
+      for (size_t i = 0; i < values.size(); ++i) {
+        const double d = double(values[i]) - exact[i % size_t(c)];
+        exact_var[i % size_t(c)] += d * d / double(rows);
+      }
+      const Tensor gamma = Tensor::full({c}, 1), beta = Tensor::zeros({c}), gy = Tensor::full({rows, c}, 0.1);
+      for (const auto& kernel : batch_norm_fwd_train_kernels().kernels(DeviceType::cpu)) {
+        Tensor y = Tensor::empty_like(x), mean = beta.clone(), rstd = beta.clone(), r_mean = beta.clone(),
+               r_var = beta.clone();
+        const BatchNormTrain args{rows,
+                                  c,
+                                  x.view(),
+                                  gamma.view(),
+                                  beta.view(),
+                                  kMomentum,
+                                  kEps,
+                                  y.mutable_view(),
+                                  mean.mutable_view(),
+                                  rstd.mutable_view(),
+                                  r_mean.mutable_view(),
+                                  r_var.mutable_view()};
+        if (kernel.check(args)) continue;
+        INFO(kernel.name << ' ' << rows << ' ' << c);
+        kernel.run(args, cpu());
+        const auto m = mean.to_vector(), r = rstd.to_vector();
+        double worst_mean = 0, worst_rstd = 0;
+        for (size_t i = 0; i < exact.size(); ++i) {
+          worst_mean = std::max(worst_mean, std::abs(m[i] / exact[i] - 1));
+          worst_rstd = std::max(worst_rstd, std::abs(r[i] * std::sqrt(exact_var[i] + kEps) - 1));
+        }
+        CHECK(worst_mean <= 0x1p-24);
+        CHECK(worst_rstd < 64 * 0x1p-24);
+      }
+      const Tensor mean = Tensor::full({c}, 1e6), rstd = gamma;
+      for (const auto& kernel : batch_norm_bwd_kernels().kernels(DeviceType::cpu)) {
+        if (!kernel.name.starts_with("own.")) continue;
+        Tensor ggamma = beta.clone(), gbeta = beta.clone();
+        const BatchNormBwd args{rows,
+                                c,
+                                x.view(),
+                                gy.view(),
+                                gamma.view(),
+                                mean.view(),
+                                rstd.view(),
+                                true,
+                                View(),
+                                ggamma.mutable_view(),
+                                gbeta.mutable_view()};
+        if (kernel.check(args)) continue;
+        INFO(kernel.name << ' ' << rows << ' ' << c);
+        kernel.run(args, cpu());
+        double worst = 0;
+        for (const double v : gbeta.to_vector())
+          worst = std::max(worst, std::abs(v / (double(0.1f) * double(rows)) - 1));
+        CHECK(worst < 64 * 0x1p-24);
+      }
+    }
+}
+
 TEST_CASE("batch norm does not depend on the number of threads") {
   Generator g(testing::test_seed());
   const Case k{5000, 48};

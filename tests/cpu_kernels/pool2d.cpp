@@ -132,17 +132,32 @@ TEST_CASE("every average pooling kernel agrees with plain loops") {
       }
 }
 
-TEST_CASE("the mean of a million pixels keeps its digits in every average pooling kernel") {
-  const auto g = Pool2dGeometry::make("test", {1, 1, 4, 1 << 18}, {.kernel = {4, 1 << 18}});
-  const Tensor x = Tensor::full(x_shape(g), 0.1);
-  for (const auto& kernel : avg_pool2d_fwd_kernels().kernels(DeviceType::cpu)) {
-    Tensor y = Tensor::zeros(y_shape(g));
-    const AvgPool2dFwd args{g, true, x.view(), y.mutable_view()};
-    if (kernel.check(args)) continue;
-    INFO(kernel.name);
-    kernel.run(args, cpu());
-    CHECK(y.item() == Approx(0.1).epsilon(2e-4));
-  }
+TEST_CASE("the mean of many pixels keeps its digits in every average pooling kernel") {
+  Generator random(testing::test_seed());
+  INFO("MININN_TEST_SEED=" << testing::test_seed());
+  for (const int64_t side : {7, 224, 4200})
+    for (const double base : {0.1, 1e6}) {
+      const int64_t c = side == 7 ? 37 : 1;
+      const auto g = Pool2dGeometry::make("test", {1, c, side, side}, {.kernel = side});
+      Tensor x = Tensor::empty(x_shape(g), DType::f32, Device::cpu(), kChannelsLast);
+      std::vector<double> expected(size_t(c), 0.0);
+      size_t i = 0;
+      for (float& v : x.mutable_data<float>()) {
+        v = float(base == 1e6 ? base + 2 * random.uniform() - 1 : base);
+        expected[i++ % size_t(c)] += double(v) / double(side * side);
+      }
+      for (const auto& kernel : avg_pool2d_fwd_kernels().kernels(DeviceType::cpu)) {
+        Tensor y = Tensor::zeros(y_shape(g));
+        const AvgPool2dFwd args{g, true, x.view(), y.mutable_view()};
+        if (kernel.check(args)) continue;
+        INFO(kernel.name << ' ' << side << ' ' << base);
+        kernel.run(args, cpu());
+        double worst = 0;
+        for (size_t k = 0; k < expected.size(); ++k)
+          worst = std::max(worst, std::abs(y.to_vector()[k] / expected[k] - 1));
+        CHECK(worst < 64 * 0x1p-24);  // chains of 64 additions in f32
+      }
+    }
 }
 
 }  // namespace
