@@ -31,17 +31,35 @@ double noise(const Histogram& h, const Range& r) {
   return sum;
 }
 
-// `chosen`, or the widest range if that makes less than 1/most of its squared error.
-Range guarded(const Histogram& h, const Range& chosen, double most) {
+// The same from the equal bins, whose values stand at position(bin), rounded on the very grid that the range gives.
+double grid_noise(const Histogram& h, const Range& r, const auto& position) {
+  const double step = (r.hi - r.lo) / 255, zero = std::nearbyint(-r.lo / step);
+  double sum = 0;
+  for (size_t i = 0; i < h.counts().size(); ++i) {
+    if (h.counts()[i] == 0) continue;
+    const double x = position(int(i));
+    const double code = std::clamp(std::nearbyint(x / step) + zero, 0.0, 255.0);
+    const double e = x - step * (code - zero);
+    sum += double(h.counts()[i]) * e * e;
+  }
+  return sum;
+}
+
+// `chosen`, or the widest range if that makes less than 1/most of its squared error; less than 1/most_on_grid where the
+// equal bins tell where values are.
+Range guarded(const Histogram& h, const Range& chosen, double most, double most_on_grid) {
   const Range widest{h.lo(), h.hi()};
-  return noise(h, chosen) > most * noise(h, widest) ? widest : chosen;
+  const auto mean = [&](int bin) { return h.mean(bin); };
+  const bool costly = noise(h, chosen) > most * noise(h, widest) ||
+                      grid_noise(h, chosen, mean) > most_on_grid * grid_noise(h, widest, mean);
+  return costly ? widest : chosen;
 }
 
 // Mean squared errors of all candidate ranges in constant time each, from prefix sums over the bins (values stand at
 // their bin's centre).
 class ErrorModel {
  public:
-  explicit ErrorModel(const Histogram& h) : h_(h) {
+  explicit ErrorModel(const Histogram& h) {
     const size_t bins = h.counts().size();
     n_.resize(bins + 1);
     x_.resize(bins + 1);
@@ -61,27 +79,12 @@ class ErrorModel {
            clip(last, int(n_.size()) - 1, hi);
   }
 
-  // The same by rounding every bin's centre on the very grid that the range gives.
-  double exact(double lo, double hi) const {
-    const double step = (hi - lo) / 255, zero = std::nearbyint(-lo / step);
-    double sum = 0;
-    for (size_t i = 0; i < h_.counts().size(); ++i) {
-      if (h_.counts()[i] == 0) continue;
-      const double c = h_.center(int(i));
-      const double code = std::clamp(std::nearbyint(c / step) + zero, 0.0, 255.0);
-      const double e = c - step * (code - zero);
-      sum += double(h_.counts()[i]) * e * e;
-    }
-    return sum;
-  }
-
  private:
   double clip(int first, int last, double to) const {
     const size_t a = size_t(first), b = size_t(last);
     return (xx_[b] - xx_[a]) - 2 * to * (x_[b] - x_[a]) + to * to * (n_[b] - n_[a]);
   }
 
-  const Histogram& h_;
   std::vector<double> n_, x_, xx_;
 };
 
@@ -110,9 +113,11 @@ Range mse_range(const Histogram& h) {
       if (hi > lo) consider(first, last, lo, hi);
     }
   best.push_back({0, h.lo(), h.hi()});  // clipping nothing is always a candidate
-  const auto least = std::min_element(best.begin(), best.end(), [&](const Candidate& a, const Candidate& b) {
-    return error.exact(a.lo, a.hi) < error.exact(b.lo, b.hi);
-  });
+  const auto exact = [&](const Candidate& c) {
+    return grid_noise(h, {c.lo, c.hi}, [&](int bin) { return h.center(bin); });
+  };
+  const auto least = std::min_element(best.begin(), best.end(),
+                                      [&](const Candidate& a, const Candidate& b) { return exact(a) < exact(b); });
   return {least->lo, least->hi};
 }
 
@@ -238,15 +243,16 @@ Histogram::Histogram(float lo, float hi, int bins) : lo_(std::min(lo, 0.0f)), hi
   if (!std::isfinite(lo) || !std::isfinite(hi) || bins < 1)
     throw ValueError(message("a histogram of ", bins, " bins over [", lo, ", ", hi, "]"));
   counts_.resize(size_t(bins));
+  places_.resize(size_t(bins));
   float_counts_.resize(kFloatBins);
 }
 
 void Histogram::observe(const Tensor& x) {
   const std::span<const float> v = x.data<float>();
-  const double scale = hi_ > lo_ ? 1 / bin_width() : 0, last = double(counts_.size() - 1);
+  const double scale = hi_ > lo_ ? 1 / bin_width() : 0, bins = double(counts_.size());
   std::mutex mutex;
   parallel_for(int64_t(v.size()), kGrain, [&](int64_t begin, int64_t end) {
-    std::vector<uint64_t> counts(counts_.size()), float_counts(kFloatBins);
+    std::vector<uint64_t> counts(counts_.size()), places(counts_.size()), float_counts(kFloatBins);
     uint64_t zeros = 0;
     for (int64_t i = begin; i < end; ++i) {
       const float f = v[size_t(i)];
@@ -254,12 +260,16 @@ void Histogram::observe(const Tensor& x) {
         ++zeros;
         continue;
       }
-      ++counts[size_t(std::clamp((double(f) - double(lo_)) * scale, 0.0, last))];
+      const double at = std::clamp((double(f) - double(lo_)) * scale, 0.0, bins);
+      const size_t bin = std::min(size_t(at), counts.size() - 1);
+      ++counts[bin];
+      places[bin] += uint64_t((at - double(bin)) * kPlaces + 0.5);
       ++float_counts[std::bit_cast<uint32_t>(f) >> 16];
     }
     const std::lock_guard lock(mutex);
     zeros_ += zeros;
     add(counts_, counts);
+    add(places_, places);
     add(float_counts_, float_counts);
   });
 }
@@ -268,8 +278,15 @@ void Histogram::merge(const Histogram& o) {
   if (lo_ != o.lo_ || hi_ != o.hi_ || counts_.size() != o.counts_.size())
     throw ValueError(message("histograms over [", lo_, ", ", hi_, "] and [", o.lo_, ", ", o.hi_, "] cannot be merged"));
   add(counts_, o.counts_);
+  add(places_, o.places_);
   add(float_counts_, o.float_counts_);
   zeros_ += o.zeros_;
+}
+
+double Histogram::mean(int bin) const {
+  const auto n = double(counts_[size_t(bin)]);
+  const double place = n > 0 ? double(places_[size_t(bin)]) / (n * kPlaces) : 0.5;
+  return double(lo_) + (bin + place) * bin_width();
 }
 
 uint64_t Histogram::total() const {
@@ -278,9 +295,16 @@ uint64_t Histogram::total() const {
   return n;
 }
 
+void ObserverOptions::check() const {
+  if (int(kind) < 0 || kind > ObserverKind::kl) throw ValueError(message("there is no observer ", int(kind)));
+  if (kind == ObserverKind::percentile && !(percentile > 0 && percentile <= 100))
+    throw ValueError(message("percentile ", percentile, " is not in (0, 100]"));
+}
+
 ObserverOptions percentile(double p) {
-  if (!(p > 0 && p <= 100)) throw ValueError(message("percentile ", p, " is not in (0, 100]"));
-  return {ObserverKind::percentile, p};
+  const ObserverOptions o{ObserverKind::percentile, p};
+  o.check();
+  return o;
 }
 
 std::string to_string(const ObserverOptions& o) {
@@ -309,12 +333,13 @@ ObserverOptions parse_observer(std::string_view text) {
 }
 
 Range choose_range(const Histogram& h, const ObserverOptions& o) {
+  o.check();
   if (h.total() == 0) return {0, 0};
   switch (o.kind) {
     case ObserverKind::minmax: return {h.lo(), h.hi()};
-    case ObserverKind::histogram_mse: return guarded(h, mse_range(h), 4);  // never where its bins are accurate
+    case ObserverKind::histogram_mse: return guarded(h, mse_range(h), 4, 1);  // 4: never where its bins are accurate
     case ObserverKind::percentile: return percentile_range(h, o.percentile);
-    case ObserverKind::kl: return guarded(h, kl_range(h), 100);
+    case ObserverKind::kl: return guarded(h, kl_range(h), 100, 100);
   }
   return {h.lo(), h.hi()};
 }

@@ -213,3 +213,55 @@ TEST_CASE("the names of observers do not depend on the locale") {
   CHECK(parse_observer("percentile:99.9").percentile == 99.9);
   CHECK_THROWS_AS(parse_observer("percentile:99,9"), ValueError);
 }
+
+TEST_CASE("no observer does worse than it says against the widest range, whatever the data") {
+  Generator g(test_seed());
+  INFO("seed " << test_seed());
+  const auto many = [&](auto value) {
+    std::vector<float> v(5000);
+    for (float& x : v) x = float(value());
+    return v;
+  };
+  const auto mode = [&] { return g.below(2) ? 1.0 : -1.0; };
+  std::vector<std::pair<const char*, std::vector<float>>> sets = {
+      {"constant", std::vector<float>(1000, 5.0f)},
+      {"a negative constant", std::vector<float>(1000, -0.37f)},
+      {"two values", {1, -3}},
+      {"two values far from zero", {99.8735f, 100.61f}},
+      {"many of two values", many([&] { return g.below(9) ? 1.0 : -3.0; })},
+      {"integers", many([&] { return double(g.below(256)); })},
+      {"a constant and noise", many([&] { return 5 + 1e-6 * g.normal(); })},
+      {"two modes", many(mode)},
+      {"two modes and little noise", many([&] { return mode() + 1e-5 * g.normal(); })},
+      {"two modes and noise", many([&] { return mode() + 1e-2 * g.normal(); })},
+      {"two modes and much noise", many([&] { return mode() + 0.2 * g.normal(); })},
+      {"one side", many([&] { return std::abs(g.normal()); })},
+      {"one side far from zero", many([&] { return 100 + g.normal(); })},
+      {"both sides", many([&] { return g.normal(); })},
+      {"even", many([&] { return g.uniform(); })},
+      {"heavy tails", many([&] { return std::exp(2 * g.normal()); })},
+  };
+  for (const size_t n : {size_t(3), size_t(100), size_t(5000)}) {
+    std::vector<float> v(n);
+    for (float& x : v) x = float(g.normal());
+    v[0] = 1000;
+    sets.emplace_back("an outlier", v);
+    for (float& x : v) x = std::abs(x);
+    sets.emplace_back("an outlier on one side", v);
+  }
+  for (const auto& [what, v] : sets) {
+    const Histogram h = histogram_of(v);
+    const double peak = std::max(-h.lo(), h.hi()), widest = error(v, {h.lo(), h.hi()});
+    INFO(what << ", " << v.size() << " values up to " << peak);
+    // The margin is what f32 cannot tell apart; a bin's mean does not say which of its values round up and which down.
+    CHECK(error(v, choose_range(h, histogram_mse())) <= 1.05 * widest + 1e-15 * peak * peak);
+    CHECK(error(v, choose_range(h, kl())) <= 105 * widest + 1e-15 * peak * peak);
+  }
+}
+
+TEST_CASE("numbers that are no observer are refused") {
+  Histogram h(0, 1);
+  h.observe(tensor({0.5f}));
+  CHECK_THROWS_WITH(choose_range(h, {ObserverKind(77)}), Contains("77"));
+  CHECK_THROWS_AS(choose_range(h, {ObserverKind::percentile, 101}), ValueError);
+}
