@@ -1,6 +1,7 @@
 // How an element changes its type: the one definition, for Tensor and for kernels.
 #pragma once
 
+#include <cmath>
 #include <limits>
 #include <type_traits>
 #include <utility>
@@ -43,6 +44,13 @@ void with_type(DType t, const Fn& fn) {
     case DType::i32: return fn(int32_t());
     case DType::i64: return fn(int64_t());
   }
+}
+
+// Whether `v` is a finite number that stays one in `t`: f32 and bf16 end at 3.4e38, integers saturate.
+inline bool stays_finite(double v, DType t) {
+  bool finite = std::isfinite(v);
+  with_type(t, [&]<class T>(T) { finite = finite && std::isfinite(convert<double>(convert<T>(v))); });
+  return finite;
 }
 
 }  // namespace mininn

@@ -18,7 +18,7 @@ std::array<DeviceBackend, kDeviceTypes>& backends() {
 
 const DeviceBackend& backend(DeviceType type) {
   detail::ensure_backends();
-  return backends()[size_t(type)];
+  return backends()[index_of(type)];
 }
 
 struct CurrentStreams {
@@ -34,7 +34,12 @@ void*& stream_slot(Device d) {
 
 }  // namespace
 
-void set_device_backend(DeviceType type, const DeviceBackend& b) { backends()[size_t(type)] = b; }
+void set_device_backend(DeviceType type, const DeviceBackend& b) { backends()[index_of(type)] = b; }
+
+size_t index_of(DeviceType type) {
+  if (int(type) >= kDeviceTypes) throw DeviceError(message("there is no device type ", int(type)));
+  return size_t(type);
+}
 
 int device_count(DeviceType type) {
   if (type == DeviceType::cpu) return 1;

@@ -1,6 +1,7 @@
 // Where a tensor's bytes live and where its ops run.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -24,6 +25,9 @@ struct Device {
   // here.
   static Device parse(std::string_view text);
 };
+
+// Its position in lists of one entry per type. Throws DeviceError for a number that is no type.
+size_t index_of(DeviceType type);
 
 // Number of usable devices of a type; 0 where the build has no backend for it.
 int device_count(DeviceType type);

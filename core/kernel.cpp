@@ -27,6 +27,12 @@ std::atomic<Preference>& current_preference() {
   return p;
 }
 
+Preference checked(Preference p) {
+  if (p != Preference::automatic && p != Preference::own && p != Preference::vendor)
+    throw ValueError(message("there is no preference ", int(p)));
+  return p;
+}
+
 thread_local std::optional<Preference> guarded;  // the innermost PreferenceGuard's
 
 // Innermost last. A guard is destroyed in the thread and in the reverse order of its making.
@@ -70,9 +76,9 @@ void check_known(std::string_view op, std::string_view kernels) {
 }  // namespace
 
 Preference preference() { return guarded ? *guarded : current_preference().load(std::memory_order_relaxed); }
-void set_preference(Preference p) { current_preference().store(p, std::memory_order_relaxed); }
+void set_preference(Preference p) { current_preference().store(checked(p), std::memory_order_relaxed); }
 
-PreferenceGuard::PreferenceGuard(Preference p) : previous_(std::exchange(guarded, p)) {}
+PreferenceGuard::PreferenceGuard(Preference p) : previous_(std::exchange(guarded, checked(p))) {}
 PreferenceGuard::~PreferenceGuard() { guarded = previous_; }
 
 ForceKernel::ForceKernel(std::string op, std::string kernel) {

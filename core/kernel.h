@@ -37,6 +37,7 @@ struct Kernel {
 // take part.
 enum class Preference { automatic, own, vendor };
 Preference preference();  // this thread's
+// Throws ValueError for a number that is no preference, and so does a guard.
 void set_preference(Preference p);
 
 // While alive, `p` is this thread's preference.
@@ -83,12 +84,12 @@ class KernelTable {
   const std::string& op() const { return op_; }
   void set(DeviceType d, std::vector<Kernel<Args>> kernels) {
     for (const auto& k : kernels) detail::add_kernel(op_, k.name);
-    lists_[size_t(d)] = std::move(kernels);
+    lists_[index_of(d)] = std::move(kernels);
   }
   // All candidates of a device, in the registered order: for tests and benchmarks.
   const std::vector<Kernel<Args>>& kernels(DeviceType d) const {
     detail::ensure_backends();
-    return lists_[size_t(d)];
+    return lists_[index_of(d)];
   }
 
   // The kernel that run() would take. A kernel may accept a call and yet be slower than those behind it: where

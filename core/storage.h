@@ -27,12 +27,17 @@ class Storage {
   uint64_t version() const { return version_.load(std::memory_order_relaxed); }
   void bump_version() { version_.fetch_add(1, std::memory_order_relaxed); }
 
+  // From now on tensors refuse to write here. To be called before the storage is shared.
+  void freeze() { frozen_ = true; }
+  bool frozen() const { return frozen_; }
+
  private:
   std::byte* data_;
   size_t bytes_;
   Device device_;
   std::shared_ptr<void> owner_;  // null: the device's allocator gave the memory
   std::atomic<uint64_t> version_{0};
+  bool frozen_ = false;
 };
 
 }  // namespace mininn

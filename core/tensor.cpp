@@ -1,6 +1,7 @@
 #include "core/tensor.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "core/allocator.h"
@@ -66,6 +67,9 @@ const Tensor::Impl& Tensor::impl() const {
 }
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device, MemoryFormat format) {
+  if (size_of(dtype) == 0) throw DTypeError(message("there is no dtype ", int(dtype)));
+  if (format != MemoryFormat::contiguous && format != MemoryFormat::channels_last)
+    throw ValueError(message("there is no memory format ", int(format)));
   const int64_t bytes = checked_mul("a tensor's bytes", mininn::numel(shape), int64_t(size_of(dtype)));
   auto impl = std::make_shared<Impl>();
   impl->storage = std::make_shared<Storage>(size_t(bytes), device);
@@ -116,6 +120,9 @@ CView Tensor::view() const {
 
 View Tensor::mutable_view() {
   const Impl& i = impl();
+  if (i.storage->frozen())
+    throw ValueError(
+        message("a frozen tensor ", mininn::name(i.dtype), i.shape, " was to be written; clone() it first"));
   i.storage->bump_version();
   return {i.storage->data() + i.offset * int64_t(size_of(i.dtype)), i.shape, i.strides, i.dtype};
 }
@@ -164,6 +171,13 @@ std::vector<double> Tensor::to_vector() const {
 Tensor Tensor::clone() const {
   Tensor t = empty_like(*this);
   t.copy_from(*this);
+  return t;
+}
+
+Tensor Tensor::frozen() const {
+  if (!impl_ || storage()->frozen()) return *this;
+  Tensor t = clone();
+  t.storage()->freeze();
   return t;
 }
 
@@ -248,6 +262,8 @@ void Tensor::copy_from(const Tensor& src) {
 }
 
 void Tensor::fill(double value) {
+  if (std::isfinite(value) && !stays_finite(value, dtype()))
+    throw ValueError(message("fill: ", value, " is beyond ", mininn::name(dtype())));
   if (device() != Device::cpu()) return copy_from(full(shape(), value, dtype()));
   const View v = mutable_view();
   with_type(v.dtype, [&]<class T>(T) {

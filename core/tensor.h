@@ -68,6 +68,9 @@ class Tensor {
 
   // A dense copy with its own storage and no autograd history.
   Tensor clone() const;
+  // The same for good: what would write to its elements, by whatever handle or view, throws ValueError. So a network
+  // can show its weights and be sure of them. A tensor that is frozen already gives itself, an undefined one too.
+  Tensor frozen() const;
   // The same elements without autograd history.
   Tensor detach() const;
   // Another look at the same storage; no history. `offset` is in elements from this tensor's first one, and means
@@ -79,7 +82,8 @@ class Tensor {
   // is converted (core/convert.h). Throws ShapeError if this tensor has several indices for one element (expand() makes
   // such views). Under autograd's radar: bumps the version.
   void copy_from(const Tensor& src);
-  // Sets every element to `value`, converted. On an expanded view too: all its indices get one value anyway.
+  // Sets every element to `value`, converted. On an expanded view too: all its indices get one value anyway. Throws
+  // ValueError for a finite number that a floating dtype could only hold as infinity.
   void fill(double value);
 
   // --- autograd (core/autograd.h) ---

@@ -158,3 +158,10 @@ TEST_CASE("of several forced kernels the first that accepts runs") {
   CHECK(run(table, 5) == "r");
   CHECK_THROWS_AS(run(table, 0), KernelError);
 }
+
+TEST_CASE("a number that is no preference is refused") {
+  const Preference before = preference();
+  CHECK_THROWS_AS(set_preference(Preference(7)), ValueError);
+  CHECK_THROWS_AS(PreferenceGuard(Preference(-1)), ValueError);
+  CHECK(preference() == before);
+}

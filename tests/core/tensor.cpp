@@ -161,3 +161,42 @@ TEST_CASE("full and copy_from saturate as cast does") {
   u.copy_from(Tensor::from<int64_t>({256, -1, 7}, {3}));
   CHECK(u.to_vector() == std::vector<double>{255, 0, 7});
 }
+
+TEST_CASE("a frozen tensor is a copy that no handle and no view can write to") {
+  Tensor source = Tensor::from<float>({1, 2, 3, 4}, {2, 2});
+  Tensor t = source.frozen();
+  source.fill(7);
+  const std::vector<double> values{1, 2, 3, 4};
+  Tensor view = t.as_strided({4}, {1}), handle = t, detached = t.detach();
+  CHECK_THROWS_WITH(t.fill(0), Catch::Contains("frozen") && Catch::Contains("f32[2,2]"));
+  CHECK_THROWS_AS(view.fill(0), ValueError);
+  CHECK_THROWS_AS(detached.copy_from(source), ValueError);
+  CHECK_THROWS_AS(handle.mutable_data<float>(), ValueError);
+  CHECK_THROWS_AS(t.mutable_view(), ValueError);
+  CHECK(t.to_vector() == values);
+  CHECK(t.frozen().id() == t.id());
+  CHECK(!Tensor().frozen());
+  Tensor copy = t.clone();
+  copy.fill(5);
+  CHECK(t.to_vector() == values);
+}
+
+TEST_CASE("fill refuses numbers that the dtype can only hold as infinity") {
+  const double inf = std::numeric_limits<double>::infinity();
+  for (const DType t : {DType::f32, DType::bf16}) {
+    CHECK_THROWS_WITH(Tensor::full({2}, 1e300, t), Catch::Contains("1e+300") && Catch::Contains(std::string(name(t))));
+    CHECK_THROWS_AS(Tensor::zeros({2}, t).fill(-1e39), ValueError);
+    CHECK(Tensor::full({}, -inf, t).item() == -inf);
+    CHECK(Tensor::full({}, 1e-300, t).item() == 0);
+  }
+  CHECK(Tensor::full({}, 1e300, DType::f64).item() == 1e300);
+  CHECK(Tensor::full({}, 1e300, DType::u8).item() == 255);
+}
+
+TEST_CASE("numbers that name no dtype, memory format or device type are refused") {
+  CHECK_THROWS_WITH(Tensor::empty({2}, DType(77)), Catch::Contains("77"));
+  CHECK_THROWS_AS(Tensor::empty({2}, DType(77)), DTypeError);
+  CHECK_THROWS_AS(Tensor::empty({1, 1, 1, 1}, DType::f32, Device::cpu(), MemoryFormat(9)), ValueError);
+  CHECK_THROWS_AS(Tensor::empty({2}, DType::f32, Device{DeviceType(7), 0}), DeviceError);
+  CHECK_THROWS_AS(device_count(DeviceType(7)), DeviceError);
+}
