@@ -79,10 +79,15 @@ Tensor denormalize_images(const Tensor& normalized, const ImageNormalization& n)
 
 Calibrator::Calibrator(nn::graph::Graph graph, CalibratorOptions options)
     : graph_(nn::graph::optimize(std::move(graph))), options_(std::move(options)) {
-  if (options_.activations.kind == ObserverKind::percentile) percentile(options_.activations.percentile);  // in range
+  options_.activations.check();
   if (options_.equalize) graph_ = quant::equalize(std::move(graph_));
-  // A dry run on made-up ranges: what cannot be quantized is reported before any time goes into calibration.
-  lower(graph_, std::vector<Range>(graph_.values.size(), Range{0, 1}), {options_.per_channel, options_.input});
+  graph_.freeze();
+  // A dry run on made-up ranges: what cannot be quantized, or kept in a file, is reported before any time goes into
+  // calibration.
+  Lowered dry =
+      lower(graph_, std::vector<Range>(graph_.values.size(), Range{0, 1}), {options_.per_channel, options_.input});
+  dry.model.calibration = options_.notes;
+  dry.model.validate();
 }
 
 void Calibrator::observe(const Tensor& x) {

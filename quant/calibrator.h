@@ -20,7 +20,7 @@ struct CalibratorOptions {
   // How the network's inputs are made from image bytes. Folded into the first layer, without any rounding of the input:
   // the int8 net then takes raw u8 images.
   std::optional<ImageNormalization> input = {};
-  std::map<std::string, std::string> notes = {};  // kept in the file: where the calibration data came from
+  std::map<std::string, std::string> notes = {};  // UTF-8; kept in the file: where the calibration data came from
 };
 
 //   quant::Calibrator calib(nn::trace(model, example), {.activations = quant::histogram_mse()});
@@ -32,8 +32,10 @@ struct CalibratorOptions {
 // order, or on the number of threads.
 class Calibrator {
  public:
-  // Optimizes the traced graph (nn::graph::optimize), and equalizes it if wanted. Throws KernelError if it cannot be
-  // quantized in full, ValueError for an option out of range and sizes beyond the limits (docs/int8.md).
+  // Optimizes the traced graph (nn::graph::optimize), and equalizes it if wanted. Copies its constants: what is written
+  // to the caller's tensors later changes nothing here. Throws KernelError if it cannot be
+  // quantized in full, ValueError for an option out of range, notes that are no UTF-8 text and sizes beyond the
+  // limits (docs/int8.md).
   explicit Calibrator(nn::graph::Graph graph, CalibratorOptions options = {});
 
   // f32 as the float network takes it; with `input` given also raw u8 images, and f32 only if it stands for such (see
@@ -45,6 +47,7 @@ class Calibrator {
   // library's own kernels are preferred while it runs: how a vendor's float kernels round depends on their version.
   Int8Net compile(Int8NetOptions options = {}) const;
 
+  // The float network, as optimized; its constants are frozen copies.
   const nn::graph::Graph& graph() const { return graph_; }
 
  private:

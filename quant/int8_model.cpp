@@ -27,6 +27,28 @@ template <class... Parts>
   throw ValueError(message("int8 net: ", parts...));
 }
 
+bool is_utf8(std::string_view text) {
+  for (size_t i = 0; i < text.size();) {
+    const auto byte = [&](size_t k) { return i + k < text.size() ? uint8_t(text[i + k]) : uint8_t(0); };
+    const uint8_t first = byte(0), second = byte(1);
+    size_t length = 1;
+    if (first >= 0x80) length = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    for (size_t k = 1; k < length; ++k)
+      if ((byte(k) & 0xc0) != 0x80) return false;
+    // Neither a continuation, nor what a shorter sequence says, nor surrogates, nor beyond U+10FFFF.
+    if ((first >= 0x80 && first < 0xc2) || (first == 0xe0 && second < 0xa0) || (first == 0xed && second >= 0xa0) ||
+        (first == 0xf0 && second < 0x90) || (first == 0xf4 && second >= 0x90) || first > 0xf4)
+      return false;
+    i += length;
+  }
+  return true;
+}
+
+// A file could not hold another text.
+void check_text(const char* what, std::string_view text) {
+  if (!is_utf8(text)) fail(what, " is no UTF-8 text");
+}
+
 void check_side(const std::string& where, const char* what, int64_t v, int64_t least) {
   if (v < least || v > kMaxSide) fail(where, ": ", what, " is ", v);
 }
@@ -86,7 +108,10 @@ void check_clamp(const std::string& where, int32_t lo, int32_t hi, int32_t zero)
 int64_t codes_per_image(const Int8Value& v) { return v.h * v.w * min_pixel_stride(v.c); }
 
 void check_value(const Int8Value& v) {
+  check_text("the name of a value", v.name);
   const std::string where = message("value ", v.name);
+  if (v.kind != Int8Value::Kind::codes && v.kind != Int8Value::Kind::sums && v.kind != Int8Value::Kind::real)
+    fail(where, " is of no kind: ", int(v.kind));
   check_side(where, "c", v.c, 1);
   check_side(where, "h", v.h, 1);
   check_side(where, "w", v.w, 1);
@@ -243,6 +268,19 @@ void ImageNormalization::check(int64_t channels) const {
                                "; finite numbers are needed, the deviation positive"));
 }
 
+void Int8Model::freeze() {
+  const auto freeze = [](Tensor& t) { t = t.frozen(); };
+  const auto freeze_weights = [&](auto& layer) {
+    freeze(layer.weight);
+    freeze(layer.weight_scale);
+    freeze(layer.bias);
+  };
+  for (Int8Step& s : steps)
+    std::visit(Overloaded{[&](Int8Conv& c) { freeze_weights(c); }, [&](Int8Linear& l) { freeze_weights(l); },
+                          [&](Int8Lut& l) { freeze(l.table); }, [](auto&) {}},
+               s.body);
+}
+
 void Int8Model::validate() const {
   if (values.empty() || values[0].kind != Int8Value::Kind::codes) fail("the input must be codes");
   if (steps.size() > kMaxSteps || values.size() > kMaxSteps + 1)
@@ -261,7 +299,13 @@ void Int8Model::validate() const {
   std::vector<bool> made(values.size(), false);
   made[0] = true;
   std::unordered_set<std::string_view> names;
+  for (const auto& [key, note] : calibration) {
+    check_text("the name of a note", key);
+    check_text("a note", note);
+  }
   for (const Int8Step& s : steps) {
+    check_text("the name of a step", s.name);
+    check_text("a step's op", s.op);
     if (s.name.empty() || !names.insert(s.name).second) fail("two steps are called '", s.name, "'");
     for (const int id : s.inputs)
       if (id < 0 || size_t(id) >= values.size() || !made[size_t(id)])

@@ -98,9 +98,12 @@ struct Int8Model {
   int64_t graph_macs = 0;                           // per image, of the float graph's convolutions and linear layers
   std::map<std::string, std::string> calibration;   // how the scales came about
 
+  // Makes all weights, scales, biases and tables frozen copies (Tensor::frozen).
+  void freeze();
+
   // Throws ValueError or ShapeError naming the step or value unless everything fits together: references, shapes,
-  // dtypes, ranges, sums within 32 bits. Nothing else in this folder trusts a model before this. The limits on sizes
-  // and work are in docs/int8.md.
+  // dtypes, ranges, sums within 32 bits, and names and notes are UTF-8 text. Nothing else in this folder trusts a model
+  // before this. The limits on sizes and work are in docs/int8.md.
   void validate() const;
 };
 

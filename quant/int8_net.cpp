@@ -448,6 +448,7 @@ void Int8Net::check_settings(const Int8NetOptions& options) {
 Int8Net::Int8Net(Int8Model model, Int8NetOptions options) : options_(options) {
   check_settings(options);
   model.validate();
+  model.freeze();
   model_ = std::make_shared<const Int8Model>(std::move(model));
   repack();
 }

@@ -22,7 +22,8 @@ struct Int8NetOptions {
 };
 
 // Kernels are chosen and weights packed when a net is made, so the first call is as fast as the others. A net is
-// immutable and cheap to copy; any number of threads may call forward() at once.
+// immutable, with weights of its own that nobody can write to, and cheap to copy; any number of threads may call
+// forward() at once.
 class Int8Net {
  public:
   // Throws ValueError or ShapeError if the model is inconsistent or an option out of range, KernelError if no kernel
@@ -46,6 +47,7 @@ class Int8Net {
   void save(const std::filesystem::path& path) const;
   static Int8Net load(const std::filesystem::path& path, Int8NetOptions options = {});
 
+  // Its tensors are frozen (Tensor::frozen).
   const Int8Model& model() const { return *model_; }
 
  private:

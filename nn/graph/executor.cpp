@@ -69,6 +69,14 @@ Shape rebatched(const Call& c, const Tensor& x) {
   return shape;
 }
 
+// An enum with a byte for its number. What that is none of, the op refuses.
+template <class Enum>
+Enum enum_of(const Call& c, std::string_view attr) {
+  const int64_t v = c.node.integer(attr);
+  if (v < 0 || v > 255) throw ValueError(message("node ", c.node.name, ": attribute '", attr, "' is ", v));
+  return Enum(v);
+}
+
 Tensor run_batch_norm(const Call& c) {
   Tensor mean = c[3], var = c[4];
   return batch_norm(c[0], c[1], c[2], mean, var, {.training = false, .eps = c.node.number("eps")});
@@ -109,7 +117,7 @@ OpTable make_table() {
       {"amax", [](const Call& c) { return amax(c[0], ints(c.node.list("dims")), c.node.integer("keepdim") != 0); }},
       {"argmax",
        [](const Call& c) { return argmax(c[0], int(c.node.integer("dim")), c.node.integer("keepdim") != 0); }},
-      {"cast", [](const Call& c) { return cast(c[0], DType(c.node.integer("dtype"))); }},
+      {"cast", [](const Call& c) { return cast(c[0], enum_of<DType>(c, "dtype")); }},
       {"reshape", [](const Call& c) { return reshape(c[0], rebatched(c, c[0])); }},
       {"flatten", [](const Call& c) { return reshape(c[0], rebatched(c, c[0])); }},
       {"permute", [](const Call& c) { return permute(c[0], ints(c.node.list("dims"))); }},
@@ -124,7 +132,7 @@ OpTable make_table() {
          return cat({c.in.begin(), c.in.end()}, int(c.node.integer("dim")));
        }},
       {"pad", run_pad},
-      {"contiguous", [](const Call& c) { return contiguous(c[0], MemoryFormat(c.node.integer("format"))); }},
+      {"contiguous", [](const Call& c) { return contiguous(c[0], enum_of<MemoryFormat>(c, "format")); }},
   };
   for_each_type(UnaryOps(), [&]<class Op>() { t[Op::op] = [](const Call& c) { return unary<Op>(c[0]); }; });
   for_each_type(BinaryOps(), [&]<class Op>() { t[Op::op] = [](const Call& c) { return binary<Op>(c[0], c[1]); }; });
@@ -272,6 +280,7 @@ struct CompiledGraph::Program {
 CompiledGraph::CompiledGraph(Graph g, int64_t batch) {
   if (batch < 1) throw ValueError(message("compile: a batch of ", batch));
   g.validate();
+  g.freeze();
   Program p;
   for (const Node& n : g.nodes) {
     p.ops.push_back(find_op(n));

@@ -25,8 +25,8 @@ std::vector<Tensor> run(const Graph& g, std::span<const Tensor> inputs, const Va
 Tensor run(const Graph& g, const Tensor& input, const ValueObserver& observe = {});
 
 // A graph made ready to answer often: the weights of its convolutions are packed here, once. Results are the same bits
-// as run()'s. The graph's constants must not change afterwards. Cheap to copy; any number of threads may call one at
-// once.
+// as run()'s. It has constants of its own: what is written to the graph's later changes nothing. Cheap to copy; any
+// number of threads may call one at once.
 class CompiledGraph {
  public:
   // Packs for the kernels that take batches of this size with the preference and the number of threads of this moment;

@@ -62,6 +62,10 @@ int Graph::add_constant(std::string name, const Tensor& t) {
   return add_value({.name = std::move(name), .shape = t.shape(), .dtype = t.dtype(), .constant = t});
 }
 
+void Graph::freeze() {
+  for (Value& v : values) v.constant = v.constant.frozen();
+}
+
 void Graph::validate() const {
   const auto fail = [](const auto&... parts) { throw ValueError(message("graph: ", parts...)); };
   const auto in_range = [&](int id) { return id >= 0 && size_t(id) < values.size(); };

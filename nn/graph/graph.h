@@ -47,6 +47,9 @@ struct Graph {
   int add_constant(std::string name, const Tensor& t);
   bool is_constant(int id) const { return id != kAbsent && bool(values[size_t(id)].constant); }
 
+  // Makes the constants frozen copies (Tensor::frozen): nobody who holds one of them can change this graph.
+  void freeze();
+
   // Throws ValueError naming the first node or value that breaks a rule: ids in range, inputs made earlier, every value
   // made once, node names unique, constants shaped as they say.
   void validate() const;

@@ -182,3 +182,63 @@ TEST_CASE("what cannot be quantized is refused before any calibration") {
                       Tensor::zeros({1, 3, 2, 2}))),
                   KernelError);
 }
+
+TEST_CASE("a compiled net is the network that was traced, whatever is written to tensors that others hold") {
+  for (const bool equalize : {false, true})
+    for (const TestNet& net : {residual(1), vgg(1), mlp(1)}) {
+      INFO(net.name);
+      const Tensor x = random_input(net, 24, false, 1);
+      nn::graph::Graph graph = nn::trace(net.fn, Tensor::zeros(net.input));
+      // Writes to a tensor, or is refused.
+      const auto write = [](Tensor t) {
+        if (!t) return;
+        try {
+          t.fill(1);
+        } catch (const ValueError&) {
+        }
+      };
+      const auto write_graph = [&](const nn::graph::Graph& g) {
+        for (const auto& v : g.values) write(v.constant);
+      };
+      const auto compiled = [&](bool written) {
+        Calibrator calib(graph, {.equalize = equalize});
+        if (written) write_graph(graph);
+        calib.observe(x);
+        if (written) write_graph(calib.graph());
+        return calib.compile();
+      };
+      const std::string expected = file_bytes(compiled(false));
+      const Int8Net int8 = compiled(true);
+      CHECK(file_bytes(int8) == expected);
+
+      const std::vector<double> y = int8(x).to_vector();
+      Int8Model model = int8.model();
+      for (const Int8Step& s : model.steps) {
+        if (const auto* c = std::get_if<Int8Conv>(&s.body))
+          for (const Tensor& t : {c->weight, c->weight_scale, c->bias}) write(t);
+        if (const auto* l = std::get_if<Int8Linear>(&s.body))
+          for (const Tensor& t : {l->weight, l->weight_scale, l->bias}) write(t);
+        if (const auto* l = std::get_if<Int8Lut>(&s.body)) write(l->table);
+      }
+      CHECK(int8(x).to_vector() == y);
+      CHECK(file_bytes(int8) == expected);
+    }
+}
+
+TEST_CASE("a net does not see what is written to the model that it was made of") {
+  Int8Model model = calibrated(residual(1), 1, false).compile().model();
+  auto& conv = std::get<Int8Conv>(model.steps.front().body);
+  conv.bias = conv.bias.clone();
+  const Int8Net net(model);
+  const Tensor x = random_input(residual(1), 2, false, 1);
+  const std::vector<double> y = net(x).to_vector();
+  conv.bias.fill(0);
+  CHECK(net(x).to_vector() == y);
+}
+
+TEST_CASE("what could not be kept in a file is refused before calibration") {
+  const auto graph = nn::trace(mlp(1).fn, Tensor::zeros({2, 20}));
+  CHECK_THROWS_WITH(Calibrator(graph, {.notes = {{"source", "\xff"}}}), Contains("UTF-8"));
+  CHECK_THROWS_AS(Calibrator(graph, {.notes = {{"\xc3", ""}}}), ValueError);
+  CHECK_THROWS_AS(Calibrator(graph, {.activations = {ObserverKind(77)}}), ValueError);
+}

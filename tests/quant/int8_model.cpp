@@ -87,6 +87,15 @@ TEST_CASE("a model that is inconsistent does not validate") {
   };
   breaks([](Int8Model& m) { m.values.clear(); });
   breaks([](Int8Model& m) { m.values[1].c = 0; });
+  breaks([](Int8Model& m) { m.values[1].kind = Int8Value::Kind(9); });
+  for (const char* bad :
+       {"\xff", "\x80", "\xc3", "\xc0\xaf", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "a\xe2\x82"}) {
+    breaks([&](Int8Model& m) { m.steps[0].name = bad; });
+    breaks([&](Int8Model& m) { m.steps[0].op = bad; });
+    breaks([&](Int8Model& m) { m.values[0].name = bad; });
+    breaks([&](Int8Model& m) { m.calibration["note"] = bad; });
+    breaks([&](Int8Model& m) { m.calibration[bad] = ""; });
+  }
   breaks([](Int8Model& m) { m.values[1].h = int64_t(1) << 40; });
   breaks([](Int8Model& m) { m.values[1].q.zero_point = 256; });
   breaks([](Int8Model& m) { m.values[1].q.scale = 0; });
