@@ -273,14 +273,13 @@ std::string int8_content_hash(const nn::SafeTensors& file) {
 }
 
 void save_int8(const std::filesystem::path& path, const Int8Model& m) {
+  const auto fail = [&](const auto&... why) { throw FileError(message("int8 file ", path.string(), ": ", why...)); };
+  try {
+    m.validate();  // or nobody could load it
+  } catch (const Error& e) {
+    fail(e.what());
+  }
   nn::SafeTensors file;
-  const auto dump = [&](const json& j) {
-    try {
-      return j.dump();
-    } catch (const json::exception&) {
-      throw FileError(message("int8 file ", path.string(), ": a name or a note is no UTF-8 text"));
-    }
-  };
   json steps = json::array(), values = json::array();
   for (const Int8Value& v : m.values) values.push_back(to_json(v));
   for (const Int8Step& s : m.steps) steps.push_back(to_json(s, file.tensors));
@@ -293,7 +292,10 @@ void save_int8(const std::filesystem::path& path, const Int8Model& m) {
          {"normalization", nullptr},
          {"calibration", json(m.calibration)}};
   if (m.normalization) j["normalization"] = {{"mean", m.normalization->mean}, {"std", m.normalization->std}};
-  file.metadata = {{"format", kFormat}, {"format_version", kVersion}, {"network", dump(j)}};
+  const std::string network = j.dump();
+  if (network.size() > kMaxJson)
+    fail("the network's description, notes included, would have ", network.size(), " bytes, more than ", kMaxJson);
+  file.metadata = {{"format", kFormat}, {"format_version", kVersion}, {"network", network}};
   file.metadata["sha256"] = int8_content_hash(file);
   file.write(path);
 }

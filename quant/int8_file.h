@@ -17,6 +17,8 @@
 
 namespace mininn::quant {
 
+// What it writes, load_int8() gives back. Throws FileError, before it touches any file, for a model that does not
+// validate and for a description (names and notes) beyond the limit.
 void save_int8(const std::filesystem::path& path, const Int8Model& model);
 
 // The file is untrusted: sizes, references, ranges, codes and the hash are checked before anything is used, and the

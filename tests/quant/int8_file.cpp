@@ -260,3 +260,47 @@ TEST_CASE("refusals name the file and the item") {
              }),
              Contains("conv1") && Contains("32 bits"));
 }
+
+TEST_CASE("what is saved can be loaded, and what cannot leaves the old file alone") {
+  const uint64_t seed = test_seed();
+  INFO("seed " << seed);
+  Generator g(seed);
+  const Scratch file;
+  const Int8Model good = small_net().model();
+  const std::string letters[] = {
+      "a",    "\"",   "\\",          "\n", std::string(1, '\0'), "\x7f", "\xc3\xa4", "\xf0\x9f\x98\x80",
+      "\xff", "\xc3", "\xed\xa0\x80"};
+  int saved = 0, refused = 0;
+  for (int i = 0; i < 60; ++i) {
+    Int8Model m = good;
+    // A few letters, or about as many as the description may have.
+    const auto& letter = letters[g.below(i % 2 ? 8 : std::size(letters))];
+    const size_t count = i % 3 ? g.below(20) : (size_t(4) << 20) / (letter.size() * (1 + g.below(6))) + g.below(9);
+    std::string note;
+    for (size_t k = 0; k < count; ++k) note += letter;
+    (i % 4 == 0 ? m.steps[0].name : i % 4 == 1 ? m.values[1].name : m.calibration["note"]) = note + "x";
+    file.write("old");
+    try {
+      save_int8(file.path, m);
+      ++saved;
+    } catch (const FileError&) {
+      ++refused;
+      CHECK(file.read() == "old");
+      continue;
+    }
+    const Int8Model back = load_int8(file.path);
+    CHECK(back.calibration == m.calibration);
+    CHECK(back.steps[0].name == m.steps[0].name);
+    CHECK(back.values[1].name == m.values[1].name);
+  }
+  CHECK(saved > 5);
+  CHECK(refused > 5);
+}
+
+TEST_CASE("notes that make the description too long are refused when they are saved") {
+  const Scratch file;
+  Int8Model m = small_net().model();
+  m.calibration["note"] = std::string(size_t(4) << 20, 'x');
+  CHECK_THROWS_WITH(save_int8(file.path, m), Contains("notes") && Contains("bytes"));
+  CHECK_FALSE(fs::exists(file.path));
+}
