@@ -11,9 +11,11 @@ namespace mininn::nn {
 
 BatchNorm2d::BatchNorm2d(const Scope& scope, int64_t channels, const BatchNorm2dOptions& o)
     : options_(o), mode_(scope.store().mode()) {
-  if (channels < 1 || !(o.eps > 0 && std::isfinite(o.eps)) || !(o.momentum >= 0 && o.momentum <= 1))
+  const DType dtype = scope.store().dtype();
+  const double eps = dtype == DType::f32 ? double(float(o.eps)) : o.eps;
+  if (channels < 1 || !(eps > 0 && std::isfinite(eps)) || !(o.momentum >= 0 && o.momentum <= 1))
     throw ValueError(message("nn::BatchNorm2d \"", scope.path(), "\": channels ", channels, " and eps ", o.eps,
-                             " must be positive and finite, momentum ", o.momentum, " in [0, 1]"));
+                             " must be positive and finite in ", name(dtype), ", momentum ", o.momentum, " in [0, 1]"));
   weight_ = scope.parameter("weight", {channels}, init::constant(o.gamma));
   bias_ = scope.parameter("bias", {channels}, init::constant(0));
   running_mean_ = scope.buffer("running_mean", {channels}, 0);

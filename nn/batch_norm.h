@@ -16,7 +16,8 @@ struct BatchNorm2dOptions {
 // Parameters "weight" and "bias"; buffers "running_mean", "running_var" and "num_batches_tracked" (i64), as in PyTorch.
 class BatchNorm2d final : public Module {
  public:
-  // Throws ValueError unless channels >= 1, eps > 0, 0 <= momentum <= 1 and gamma is finite.
+  // Throws ValueError unless channels >= 1, eps > 0, 0 <= momentum <= 1 and gamma is finite, eps and gamma as the
+  // parameters' dtype has them.
   BatchNorm2d(const Scope& scope, int64_t channels, const BatchNorm2dOptions& o = {});
   Tensor forward(const Tensor& x) override;
 

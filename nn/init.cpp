@@ -28,6 +28,10 @@ void require(const char* init, bool fits, std::initializer_list<double> numbers)
   if (!fits) throw ValueError(message("nn::init::", init, " makes no distribution of", list));
 }
 
+void require(const char* init, Fan f) {
+  if (f != Fan::in && f != Fan::out) throw ValueError(message("nn::init::", init, ": there is no fan ", int(f)));
+}
+
 // An Init whose distribution depends on the shape: `spread(shape)` is the standard deviation, or the bound.
 template <class Spread>
 Init normal_with(Spread spread) {
@@ -49,7 +53,7 @@ Init constant(double value) {
 }
 
 Init uniform(double low, double high) {
-  require("uniform", low <= high, {low, high});
+  require("uniform", low <= high && std::isfinite(high - low), {low, high});
   return [=](std::span<double> v, const Shape&, Generator& g) {
     for (double& x : v) x = low + (high - low) * g.uniform();
   };
@@ -63,11 +67,13 @@ Init normal(double mean, double stddev) {
 }
 
 Init kaiming_normal(Fan f, double gain) {
+  require("kaiming_normal", f);
   require("kaiming_normal", gain >= 0, {gain});
   return normal_with([=](const Shape& s) { return gain / std::sqrt(double(f == Fan::in ? fan_in(s) : fan_out(s))); });
 }
 
 Init kaiming_uniform(Fan f, double gain) {
+  require("kaiming_uniform", f);
   require("kaiming_uniform", gain >= 0, {gain});
   return uniform_with(
       [=](const Shape& s) { return gain * std::sqrt(3.0 / double(f == Fan::in ? fan_in(s) : fan_out(s))); });

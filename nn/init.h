@@ -1,7 +1,8 @@
 // Initial values of parameters.
 //
 // fan_in of a weight [O, I, ...] is I times the remaining sizes, fan_out is O times them. All throw ValueError for
-// numbers that are not finite, a negative deviation, gain or fan, and bounds in the wrong order.
+// numbers that are not finite, a negative deviation, gain or fan, and bounds in the wrong order or too far apart.
+// Values beyond the parameters' dtype are refused where a parameter is made of them (nn/scope.h).
 #pragma once
 
 #include "nn/scope.h"

@@ -1,5 +1,6 @@
 #include "nn/scope.h"
 
+#include "core/convert.h"
 #include "core/error.h"
 
 namespace mininn::nn {
@@ -78,6 +79,10 @@ Tensor Scope::parameter(std::string_view name, const Shape& shape, const Init& i
     std::vector<double> values = host_vector<double>(numel(shape));
     Generator g(store_->seed(), fnv1a(path));
     init(values, shape, g);
+    for (const double v : values)
+      if (!stays_finite(v, store_->dtype()))
+        throw ValueError(
+            message("nn::Scope: \"", path, "\" would begin at ", v, ", no finite ", mininn::name(store_->dtype())));
     empty.copy_from(Tensor::from(values, shape));
   });
   t = store_->adopt(path, t.to(store_->device()));

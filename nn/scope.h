@@ -80,8 +80,8 @@ class Scope {
   // The child scope `name`; dots make several levels ("downsample.0"). Throws ValueError for an empty name.
   Scope operator/(std::string_view name) const;
 
-  // Creates a parameter (it requires a gradient). Throws ValueError if the name is taken or `init` is empty, ShapeError
-  // or Error if there can be no such tensor.
+  // Creates a parameter (it requires a gradient). Throws ValueError if the name is taken, `init` is empty or makes a
+  // number that is not finite in the store's dtype, ShapeError or Error if there can be no such tensor.
   Tensor parameter(std::string_view name, const Shape& shape, const Init& init) const;
   // Creates state that is saved but not trained, filled with `value`.
   Tensor buffer(std::string_view name, const Shape& shape, double value) const;

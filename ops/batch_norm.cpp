@@ -58,10 +58,11 @@ Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tens
   const int64_t rows = x.rank() == 4 ? x.size(0) * x.size(2) * x.size(3) : x.size(0);
   if (o.training && rows < 2)
     throw ShapeError(message("batch_norm: training needs two values per channel or more, x is ", x.shape()));
-  if (!(o.momentum >= 0 && o.momentum <= 1) || !(o.eps >= 0 && std::isfinite(o.eps)))
-    throw ValueError(message("batch_norm: momentum ", o.momentum, " must be in [0, 1], and eps ", o.eps,
-                             " finite and not negative"));
   const DType statistics = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  const double eps = statistics == DType::f32 ? double(float(o.eps)) : o.eps;
+  if (!(o.momentum >= 0 && o.momentum <= 1) || !(o.eps >= 0 && std::isfinite(eps)) || (o.eps > 0 && eps == 0))
+    throw ValueError(message("batch_norm: momentum ", o.momentum, " must be in [0, 1], and eps ", o.eps,
+                             " not negative and representable in ", name(statistics)));
   const std::pair<const char*, const Tensor*> vectors[] = {
       {"gamma", &gamma}, {"beta", &beta}, {"running_mean", &running_mean}, {"running_var", &running_var}};
   for (const auto& [what, t] : vectors) {

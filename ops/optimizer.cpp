@@ -1,9 +1,9 @@
 #include "ops/optimizer.h"
 
-#include <cmath>
 #include <initializer_list>
 #include <string>
 
+#include "core/convert.h"
 #include "ops/operands.h"
 
 namespace mininn {
@@ -34,9 +34,9 @@ Tensor matching_grad(const char* op, const Tensor& param, const Tensor& grad, st
 }
 
 template <class... Coefficients>
-void require_finite(const char* op, Coefficients... c) {
-  if (!(std::isfinite(c) && ...))
-    throw ValueError(message(op, ": a coefficient is not finite:", (message(' ', c) + ...)));
+void require_finite(const char* op, DType t, Coefficients... c) {
+  if (!(stays_finite(c, t) && ...))
+    throw ValueError(message(op, ": a coefficient is not finite in ", name(t), ':', (message(' ', c) + ...)));
 }
 
 }  // namespace
@@ -52,7 +52,7 @@ KernelTable<AdamUpdate>& adam_update_kernels() {
 }
 
 void sgd_update(Tensor& param, const Tensor& grad, Tensor& buffer, SgdUpdate a) {
-  require_finite("sgd_update", a.lr, a.momentum, a.dampening, a.weight_decay);
+  require_finite("sgd_update", param.dtype(), a.lr, a.momentum, a.dampening, a.weight_decay);
   const Tensor g =
       buffer ? matching_grad("sgd_update", param, grad, {buffer}) : matching_grad("sgd_update", param, grad, {});
   a.n = param.numel();
@@ -65,7 +65,7 @@ void sgd_update(Tensor& param, const Tensor& grad, Tensor& buffer, SgdUpdate a) 
 }
 
 void adam_update(Tensor& param, const Tensor& grad, Tensor& m, Tensor& v, AdamUpdate a) {
-  require_finite("adam_update", a.l2, a.keep, a.beta1, a.beta2, a.eps, a.step_size, a.v_scale);
+  require_finite("adam_update", param.dtype(), a.l2, a.keep, a.beta1, a.beta2, a.eps, a.step_size, a.v_scale);
   const Tensor g = matching_grad("adam_update", param, grad, {m, v});
   a.n = param.numel();
   if (a.n == 0) return;

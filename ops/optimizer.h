@@ -46,8 +46,8 @@ KernelTable<AdamUpdate>& adam_update_kernels();
 
 // Runs an update whose coefficients `a` has: these functions fill in the rest. All tensors have one shape, dtype and
 // device; `param` and the state tensors lie without gaps in one order and apart from each other, `grad` anyhow.
-// `buffer` may be undefined. Throw ShapeError, DTypeError, DeviceError, ValueError (a coefficient that is not finite,
-// shared memory).
+// `buffer` may be undefined. Throw ShapeError, DTypeError, DeviceError, ValueError (a coefficient that is not finite in
+// that dtype, shared memory).
 void sgd_update(Tensor& param, const Tensor& grad, Tensor& buffer, SgdUpdate a);
 void adam_update(Tensor& param, const Tensor& grad, Tensor& m, Tensor& v, AdamUpdate a);
 

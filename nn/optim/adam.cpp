@@ -10,11 +10,12 @@ namespace mininn::optim {
 
 Adam::Adam(std::vector<Tensor> params, const AdamOptions& o, bool decoupled)
     : Optimizer(std::move(params)), options_(o), decoupled_(decoupled), moments_(params_.size()) {
-  const auto below_one = [](double beta) { return beta >= 0 && beta < 1; };
-  if (!below_one(o.beta1) || !below_one(o.beta2) || !finite_and_not_negative(o.eps) ||
-      !finite_and_not_negative(o.weight_decay))
-    throw ValueError(message("optim::Adam: beta1 ", o.beta1, " and beta2 ", o.beta2, " must be in [0, 1), eps ", o.eps,
-                             " and weight_decay ", o.weight_decay, " finite and not negative"));
+  const auto below_one = [&](double beta) { return beta >= 0 && rounded(beta) < 1; };
+  const bool vanishes = o.eps > 0 && rounded(o.eps) == 0;  // then 0 / 0 is met where eps was to prevent it
+  if (!below_one(o.beta1) || !below_one(o.beta2) || !usable(o.eps) || vanishes || !usable(o.weight_decay))
+    throw ValueError(message("optim::Adam: in the parameters' dtype beta1 ", o.beta1, " and beta2 ", o.beta2,
+                             " must be in [0, 1), eps ", o.eps, " and weight_decay ", o.weight_decay,
+                             " finite and not negative, and a positive eps not 0"));
 }
 
 void Adam::step(double lr) {

@@ -22,9 +22,15 @@ void Optimizer::zero_grad() {
   for (Tensor& p : params_) p.set_grad({});
 }
 
-void Optimizer::check_lr(double lr) {
-  if (!finite_and_not_negative(lr))
-    throw ValueError(message("optim: the learning rate is ", lr, ", it must be finite and not negative"));
+double Optimizer::rounded(double v) const {
+  const bool single = std::any_of(params_.begin(), params_.end(), [](auto& p) { return p.dtype() == DType::f32; });
+  return single ? double(float(v)) : v;
+}
+
+void Optimizer::check_lr(double lr) const {
+  if (!usable(lr))
+    throw ValueError(
+        message("optim: the learning rate is ", lr, ", it must be finite in the parameters' dtype and not negative"));
 }
 
 Tensor Optimizer::like_param(size_t i, const std::string& name, const Tensor& t) const {

@@ -12,9 +12,6 @@ namespace mininn::optim {
 
 using State = std::vector<std::pair<std::string, Tensor>>;
 
-// Whether it may be a rate, a factor or a decay.
-inline bool finite_and_not_negative(double v) { return v >= 0 && std::isfinite(v); }
-
 class Optimizer {
  public:
   // Keeps handles: updates are in place. Throws ValueError if two parameters have one name. Parameters without a name
@@ -25,7 +22,7 @@ class Optimizer {
   Optimizer& operator=(const Optimizer&) = delete;
 
   // Updates every parameter that has a gradient. `lr` may change from step to step (nn/optim/schedule.h). Throws
-  // ValueError if it is negative or not finite.
+  // ValueError if it is negative or not finite in the parameters' dtype.
   virtual void step(double lr) = 0;
   // Drops all gradients.
   void zero_grad();
@@ -38,7 +35,11 @@ class Optimizer {
   virtual void load_state(const State& s) = 0;
 
  protected:
-  static void check_lr(double lr);
+  // A coefficient as the parameters' dtype has it (f32 if one of them is).
+  double rounded(double v) const;
+  // Whether it may be a rate, a factor or a decay of the parameters.
+  bool usable(double v) const { return v >= 0 && std::isfinite(rounded(v)); }
+  void check_lr(double lr) const;
   // A copy of `t` beside parameter `i`, after checking that it has the parameter's shape and dtype.
   Tensor like_param(size_t i, const std::string& name, const Tensor& t) const;
   // Splits "<parameter>.<what>" into the parameter's position and what. Throws ValueError for an unknown parameter.

@@ -6,7 +6,6 @@
 #include <numbers>
 
 #include "core/error.h"
-#include "nn/optim/optimizer.h"
 
 namespace mininn::optim {
 
@@ -19,7 +18,7 @@ double cosine(double start, double end, double t) {
 
 void check_rates(const char* schedule, std::initializer_list<double> rates) {
   for (const double v : rates)
-    if (!finite_and_not_negative(v))
+    if (!(v >= 0 && std::isfinite(v)))
       throw ValueError(
           message("optim::", schedule, ": a rate or factor is ", v, ", it must be finite and not negative"));
 }

@@ -8,9 +8,9 @@ namespace mininn::optim {
 Sgd::Sgd(std::vector<Tensor> params, const SgdOptions& o)
     : Optimizer(std::move(params)), options_(o), momentum_(params_.size()) {
   for (const double v : {o.momentum, o.dampening, o.weight_decay})
-    if (!finite_and_not_negative(v))
+    if (!usable(v))
       throw ValueError(message("optim::Sgd: momentum ", o.momentum, ", dampening ", o.dampening, " and weight_decay ",
-                               o.weight_decay, " must be finite and not negative"));
+                               o.weight_decay, " must be finite in the parameters' dtype and not negative"));
   if (o.nesterov && (o.momentum == 0 || o.dampening != 0))
     throw ValueError("optim::Sgd: nesterov needs a momentum and no dampening");
 }

@@ -55,3 +55,13 @@ TEST_CASE("BatchNorm2d counts batches as far as the counter goes") {
   for (int i = 0; i < 2; ++i) bn(Tensor::from<float>({1, 2, 3, 4, 5, 6}, {2, 3}));
   CHECK(counter.data<int64_t>()[0] == std::numeric_limits<int64_t>::max());
 }
+
+TEST_CASE("BatchNorm2d refuses an eps and a gamma that vanish or overflow in its dtype") {
+  nn::ParamStore single, wide(Device::cpu(), 1, DType::f64);
+  int number = 0;
+  for (const nn::BatchNorm2dOptions& o : {nn::BatchNorm2dOptions{.eps = 1e-50}, {.eps = 1e39}, {.gamma = 1e300}}) {
+    const std::string name = "bn" + std::to_string(number++);
+    CHECK_THROWS_AS(nn::BatchNorm2d(single.root() / name, 1, o), ValueError);
+    CHECK_NOTHROW(nn::BatchNorm2d(wide.root() / name, 1, o));
+  }
+}

@@ -104,3 +104,24 @@ TEST_CASE("initialisations refuse numbers that make no distribution, and fans th
   CHECK_THROWS_AS(init::fan_in({1, big, big}), ShapeError);
   CHECK_THROWS_AS(init::fan_out({1, big, big}), ShapeError);
 }
+
+TEST_CASE("initial values are finite in the parameters' dtype") {
+  nn::ParamStore single, wide(Device::cpu(), 1, DType::f64);
+  for (const auto& [name, f] : {std::pair{"constant", init::constant(1e300)},
+                                {"uniform", init::uniform(1e39, 2e39)},
+                                {"normal", init::normal(1e300, 1)},
+                                {"kaiming", init::kaiming_uniform(init::Fan::in, 1e300)}}) {
+    INFO(name);
+    CHECK_THROWS_WITH(single.root().parameter(name, {2, 3}, f), Catch::Contains("\"" + std::string(name) + "\""));
+    CHECK_NOTHROW(wide.root().parameter(name, {2, 3}, f));
+  }
+  CHECK(single.all().empty());
+  CHECK_THROWS_AS(single.root().buffer("b", {2}, 1e300), ValueError);
+  CHECK_THROWS_AS(init::uniform(-1.7e308, 1.7e308), ValueError);
+  CHECK_THROWS_AS(wide.root().parameter("n", {50}, init::normal(1.7e308, 1.7e308)), ValueError);
+}
+
+TEST_CASE("a number that is no fan is refused") {
+  CHECK_THROWS_AS(init::kaiming_normal(init::Fan(7)), ValueError);
+  CHECK_THROWS_AS(init::kaiming_uniform(init::Fan(7)), ValueError);
+}

@@ -122,7 +122,8 @@ TEST_CASE("batch_norm refuses absurd options, and running tensors that share mem
   const Tensor x = Tensor::zeros({4, 3});
   Parameters p(3);
   for (const bool training : {true, false}) {
-    for (const double eps : {nan, inf, -1e-5}) CHECK_THROWS_AS(p(x, {.training = training, .eps = eps}), ValueError);
+    for (const double eps : {nan, inf, -1e-5, 1e-50, 1e39})
+      CHECK_THROWS_AS(p(x, {.training = training, .eps = eps}), ValueError);
     for (const double momentum : {nan, inf, -0.1, 1.5})
       CHECK_THROWS_AS(p(x, {.training = training, .momentum = momentum}), ValueError);
   }

@@ -149,3 +149,30 @@ TEST_CASE("optimizers refuse options and rates that are negative or not finite")
   }
   CHECK(p.item() == 2);
 }
+
+TEST_CASE("optimizers refuse coefficients that the parameters' dtype cannot hold") {
+  for (const DType t : {DType::f32, DType::f64}) {
+    Tensor p = Tensor::full({2}, 1, t).set_requires_grad(true);
+    p.set_grad(Tensor::full({2}, 1, t));
+    const auto refused = [&](const auto& make) {
+      bool threw = false;
+      try {
+        make();
+      } catch (const ValueError&) {
+        threw = true;
+      }
+      CHECK(threw == (t == DType::f32));
+    };
+    refused([&] { optim::Sgd({p}, {.momentum = 1e300}); });
+    refused([&] { optim::Sgd({p}, {.momentum = 0.9, .dampening = 1e300}); });
+    refused([&] { optim::Sgd({p}, {.weight_decay = 1e300}); });
+    refused([&] { optim::Adam({p}, {.eps = 1e-50}); });
+    refused([&] { optim::Adam({p}, {.eps = 1e300}); });
+    refused([&] { optim::Adam({p}, {.beta2 = 1 - 1e-12}); });
+    refused([&] { optim::Adam({p}, {.weight_decay = 1e39}); });
+    refused([&] { optim::Sgd({p}).step(1e39); });
+    refused([&] { optim::Adam({p}).step(3e38); });  // divided by 1 - beta1
+    CHECK_NOTHROW(optim::Adam({p}, {.eps = 0}));
+    CHECK_NOTHROW(optim::Sgd({p}).step(1e-60));
+  }
+}
