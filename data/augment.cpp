@@ -69,6 +69,10 @@ void check(const char* op, const AugmentOptions& o, int64_t height, int64_t widt
       o.cutout > 2 * kLargest)
     throw ValueError(message(op, ": crop padding ", o.crop_padding, " and cutout ", o.cutout, " do not fit images of ",
                              height, " x ", width));
+  if (o.flip != Flip::none && o.flip != Flip::random && o.flip != Flip::alternating)
+    throw ValueError(message(op, ": there is no flip ", int(o.flip)));
+  if (o.border != Border::black && o.border != Border::reflect)
+    throw ValueError(message(op, ": there is no border ", int(o.border)));
 }
 
 void check(const char* op, const Tensor& images, const AugmentOptions& o, const Normalization& norm) {

@@ -67,6 +67,7 @@ std::optional<fs::path> find_cifar10(const std::optional<fs::path>& given) {
 }
 
 Dataset load_cifar10(const fs::path& dir, Split split) {
+  check_split(split);
   const std::span<const Part> files = split == Split::train ? std::span(kTrainFiles) : std::span(&kTestFile, 1);
   const int64_t n = int64_t(files.size()) * kRecords;
   Dataset d{Tensor::empty({n, 3, 32, 32}, DType::u8),

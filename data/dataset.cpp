@@ -35,6 +35,10 @@ std::vector<std::vector<int64_t>> indices_by_class(const Dataset& d) {
 
 }  // namespace
 
+void check_split(Split split) {
+  if (split != Split::train && split != Split::test) throw ValueError(message("there is no split ", int(split)));
+}
+
 Dataset Dataset::subset(std::span<const int64_t> indices) const {
   check("subset", *this);
   const auto n = int64_t(indices.size());

@@ -12,6 +12,8 @@
 namespace mininn::data {
 
 enum class Split { train, test };
+// Throws ValueError for a number that is no split.
+void check_split(Split split);
 
 struct Dataset {
   Tensor images;                     // u8 [N,3,H,W], contiguous (R, G, B planes)

@@ -88,6 +88,7 @@ void draw(int label, Generator& g, uint8_t* planes) {
 }  // namespace
 
 Dataset synthetic(int64_t n, Split split, uint64_t seed) {
+  check_split(split);
   constexpr int64_t kMost = int64_t{1} << 32;  // more would be the other split's
   if (n < 1 || n > kMost) throw ValueError(message("synthetic: ", n, " images were asked for; there are 1 to ", kMost));
   Dataset d{Tensor::empty({n, 3, kSize, kSize}, DType::u8),

@@ -11,6 +11,10 @@ Conv2d::Conv2d(const Scope& scope, const Conv2dOptions& o)
     throw ValueError(message("nn::Conv2d \"", scope.path(), "\": in ", o.in, " and out ", o.out,
                              " must be positive multiples of groups ", o.groups, ", and the kernel ", o.kernel.h, "x",
                              o.kernel.w, " at least 1x1"));
+  if (const char* why = misfit(options_))
+    throw ValueError(message("nn::Conv2d \"", scope.path(), "\": stride [", o.stride.h, ",", o.stride.w, "], padding [",
+                             o.padding.h, ",", o.padding.w, "], dilation [", o.dilation.h, ",", o.dilation.w,
+                             "]: ", why));
   const Shape shape{o.out, o.in / o.groups, o.kernel.h, o.kernel.w};
   const Init standard = init::torch_default(init::fan_in(shape));
   weight_ = scope.parameter("weight", shape, o.weight_init ? o.weight_init : standard);

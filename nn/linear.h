@@ -12,7 +12,8 @@ struct LinearOptions {
   Init weight_init = {};  // empty: PyTorch's default
 };
 
-// y = x W^T + b: [N,in] -> [N,out]. Parameters "weight" [out,in] and "bias" [out].
+// y = x W^T + b: [N,in] -> [N,out]. Parameters "weight" [out,in] and "bias" [out]. Throws ValueError unless both sizes
+// are positive.
 class Linear final : public Module {
  public:
   using Options = LinearOptions;

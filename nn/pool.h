@@ -10,7 +10,8 @@ namespace mininn::nn {
 class MaxPool2d final : public Module {
  public:
   using Options = Pool2dOptions;
-  explicit MaxPool2d(const Pool2dOptions& o) : options_(o) {}
+  // Throws ValueError for options that make no pooling.
+  explicit MaxPool2d(const Pool2dOptions& o);
   Tensor forward(const Tensor& x) override;
 
  private:
@@ -21,7 +22,8 @@ class MaxPool2d final : public Module {
 class AvgPool2d final : public Module {
  public:
   using Options = Pool2dOptions;
-  explicit AvgPool2d(const Pool2dOptions& o) : options_(o) {}
+  // Throws ValueError for options that make no pooling.
+  explicit AvgPool2d(const Pool2dOptions& o);
   Tensor forward(const Tensor& x) override;
 
  private:

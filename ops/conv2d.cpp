@@ -83,6 +83,14 @@ void refuse_gradients(std::initializer_list<Tensor> operands) {
 
 }  // namespace
 
+const char* misfit(const Conv2dOptions& o) {
+  if (o.stride.h < 1 || o.stride.w < 1) return "the stride must be positive";
+  if (o.padding.h < 0 || o.padding.w < 0) return "the padding must not be negative";
+  if (o.dilation.h < 1 || o.dilation.w < 1) return "the dilation must be positive";
+  if (o.groups < 1) return "there must be groups";
+  return nullptr;
+}
+
 Conv2dGeometry Conv2dGeometry::make(const char* op, const Shape& x, const Shape& w, const Conv2dOptions& o) {
   const auto fail = [&](const auto&... why) {
     throw ShapeError(message(op, ": x ", x, ", w ", w, ", stride [", o.stride.h, ",", o.stride.w, "], padding [",
@@ -93,10 +101,8 @@ Conv2dGeometry Conv2dGeometry::make(const char* op, const Shape& x, const Shape&
   if (w.rank() != 4) fail("w must be [O,C/groups,kh,kw]");
   if (x[0] < 0 || x[1] < 1 || x[2] < 1 || x[3] < 1) fail("C, H and W of x must be positive");
   if (w[0] < 1 || w[1] < 1 || w[2] < 1 || w[3] < 1) fail("all sizes of w must be positive");
-  if (o.stride.h < 1 || o.stride.w < 1) fail("the stride must be positive");
-  if (o.padding.h < 0 || o.padding.w < 0) fail("the padding must not be negative");
-  if (o.dilation.h < 1 || o.dilation.w < 1) fail("the dilation must be positive");
-  if (o.groups < 1 || x[1] % o.groups || w[0] % o.groups) fail("groups must divide both numbers of channels");
+  if (const char* why = misfit(o)) fail(why);
+  if (x[1] % o.groups || w[0] % o.groups) fail("groups must divide both numbers of channels");
   if (x[1] / o.groups != w[1]) fail("w takes ", w[1], " input channels per group, x has ", x[1] / o.groups);
 
   Conv2dGeometry g;

@@ -24,6 +24,9 @@ struct Conv2dOptions {
   int64_t groups = 1;
 };
 
+// Why they make no convolution of whatever input; null if nothing is wrong.
+const char* misfit(const Conv2dOptions& o);
+
 // All sizes of one convolution.
 struct Conv2dGeometry {
   int64_t n = 0, ic = 0, ih = 0, iw = 0;  // input  [n, ic, ih, iw]

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/convert.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "ops/cast.h"
@@ -44,13 +45,17 @@ Tensor arange(double begin, double end, double step, DType dtype, Device device)
   if (!std::isfinite(begin) || !std::isfinite(end) || !std::isfinite(step) || step == 0)
     throw ValueError(message("arange: from ", begin, " to ", end, " in steps of ", step,
                              ": all must be finite, and the step not 0"));
-  const double count = std::max(0.0, std::ceil((end - begin) / step));
+  const double unit = std::isfinite(end - begin) ? 1 : 0.5;  // halves do not overflow
+  const double count = std::max(0.0, std::ceil((end * unit - begin * unit) / (step * unit)));
   if (!(count < 0x1p63))
     throw ShapeError(message("arange: from ", begin, " to ", end, " in steps of ", step, " are too many elements"));
   const auto n = int64_t(count);
   Tensor t = Tensor::empty({n}, DType::f64);
   const auto out = t.mutable_data<double>();
-  for (int64_t i = 0; i < n; ++i) out[size_t(i)] = begin + double(i) * step;
+  for (int64_t i = 0; i < n; ++i) out[size_t(i)] = (begin * unit + double(i) * (step * unit)) / unit;
+  for (int64_t i = 0; i < n; i += std::max<int64_t>(n - 1, 1))  // the first and the last
+    if (!stays_finite(out[size_t(i)], dtype))
+      throw ValueError(message("arange: ", out[size_t(i)], " is beyond ", name(dtype)));
   return cast(t, dtype).to(device);
 }
 

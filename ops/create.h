@@ -10,8 +10,8 @@ Tensor zeros(const Shape& shape, DType dtype = DType::f32, Device device = Devic
 Tensor ones(const Shape& shape, DType dtype = DType::f32, Device device = Device::cpu());
 Tensor full(const Shape& shape, double value, DType dtype = DType::f32, Device device = Device::cpu());
 
-// [n]: begin, begin + step, ... below end (above, for a negative step). Throws ValueError for step 0 or a number that
-// is not finite, ShapeError for more elements than int64 counts.
+// [n]: begin, begin + step, ... below end (above, for a negative step). Throws ValueError for step 0 and a number that
+// is not finite or not in `dtype`, ShapeError for more elements than int64 counts.
 Tensor arange(double begin, double end, double step = 1, DType dtype = DType::f32, Device device = Device::cpu());
 
 // [n,n] with ones on the diagonal.

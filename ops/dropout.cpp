@@ -35,10 +35,11 @@ Tensor dropout(const Tensor& x, double p, bool training, Generator& g) {
     throw DTypeError(message("dropout: needs a floating dtype, got ", name(x.dtype()), x.shape()));
   if (!training || p == 0) return x;
   Tensor y = Tensor::empty_like(x), mask = Tensor::empty(x.shape(), DType::u8, x.device());
-  const double scale = 1 / (1 - p);
-  dropout_kernels().run({x.view(), g.seed(), g.stream(), g.position(), uint32_t(p * 0x1p32), scale, y.mutable_view(),
-                         mask.mutable_view()},
-                        x.device());
+  const auto threshold = uint32_t(p * 0x1p32);
+  const double scale = 1 / (1 - double(threshold) / 0x1p32);  // keeps the mean for the p that the words give, too
+  dropout_kernels().run(
+      {x.view(), g.seed(), g.stream(), g.position(), threshold, scale, y.mutable_view(), mask.mutable_view()},
+      x.device());
   g.set_position(g.position() + uint64_t(x.numel()));
   const auto attrs = [p] { return Attrs{{"p", p}}; };
   return attach<DropoutBackward>(std::move(y), {x}, attrs, mask, scale);

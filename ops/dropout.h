@@ -15,7 +15,7 @@ struct DropoutArgs {
   CView x;
   uint64_t seed = 0, stream = 0, position = 0;
   uint32_t threshold = 0;  // p * 2^32
-  double scale = 1;        // 1 / (1 - p)
+  double scale = 1;        // 1 / (1 - threshold / 2^32)
   View y;
   View mask;  // u8, contiguous: 1 for kept
 };

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/autograd.h"
+#include "core/convert.h"
 #include "core/kernel.h"
 #include "core/tensor.h"
 
@@ -500,8 +501,10 @@ inline Tensor operator-(double s, const Tensor& x) { return add_scalar(neg(x), s
 inline Tensor operator*(const Tensor& x, double s) { return mul_scalar(x, s); }
 inline Tensor operator*(double s, const Tensor& x) { return mul_scalar(x, s); }
 inline Tensor operator/(const Tensor& x, double s) {
-  const bool reciprocal = std::abs(s) >= 0x1p-126 && std::abs(s) <= 0x1p126;  // is a normal float, too
-  return reciprocal ? mul_scalar(x, 1 / s) : div(x, Tensor::full({}, s, x.dtype(), x.device()));
+  const bool normal = std::abs(s) >= 0x1p-126 && std::abs(s) <= 0x1p126;  // and so is the reciprocal, as a float
+  return normal || (std::isfinite(s) && !stays_finite(s, x.dtype()))
+             ? mul_scalar(x, 1 / s)
+             : div(x, Tensor::full({}, s, x.dtype(), x.device()));
 }
 inline Tensor operator/(double s, const Tensor& x) { return div(Tensor::full({}, s, x.dtype(), x.device()), x); }
 

@@ -294,6 +294,8 @@ Tensor pad(const Tensor& x, const std::vector<std::pair<int64_t, int64_t>>& pads
 }
 
 Tensor contiguous(const Tensor& x, MemoryFormat format) {
+  if (format != MemoryFormat::contiguous && format != MemoryFormat::channels_last)
+    throw ValueError(message("contiguous: there is no memory format ", int(format)));
   if (format == MemoryFormat::channels_last ? x.is_channels_last() : x.is_contiguous()) return x;
   const Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device(), format);
   copy(x, y);

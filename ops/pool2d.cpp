@@ -67,6 +67,14 @@ Attrs pool_attrs(const Pool2dGeometry& g) {
 
 }  // namespace
 
+const char* misfit(const Pool2dOptions& o) {
+  if (o.kernel.h < 1 || o.kernel.w < 1) return "the kernel must be positive";
+  if (o.stride.h < 0 || o.stride.w < 0) return "the stride must not be negative";
+  if (o.padding.h < 0 || o.padding.w < 0 || o.padding.h > o.kernel.h / 2 || o.padding.w > o.kernel.w / 2)
+    return "the padding must be between 0 and half the kernel";
+  return nullptr;
+}
+
 Pool2dGeometry Pool2dGeometry::make(const char* op, const Shape& x, const Pool2dOptions& o) {
   const auto fail = [&](const char* why) {
     throw ShapeError(message(op, ": x ", x, ", kernel [", o.kernel.h, ",", o.kernel.w, "], stride [", o.stride.h, ",",
@@ -74,10 +82,7 @@ Pool2dGeometry Pool2dGeometry::make(const char* op, const Shape& x, const Pool2d
   };
   if (x.rank() != 4) fail("x must be [N,C,H,W]");
   if (x[0] < 0 || x[1] < 1 || x[2] < 1 || x[3] < 1) fail("C, H and W of x must be positive");
-  if (o.kernel.h < 1 || o.kernel.w < 1) fail("the kernel must be positive");
-  if (o.stride.h < 0 || o.stride.w < 0) fail("the stride must not be negative");
-  if (o.padding.h < 0 || o.padding.w < 0 || o.padding.h > o.kernel.h / 2 || o.padding.w > o.kernel.w / 2)
-    fail("the padding must be between 0 and half the kernel");
+  if (const char* why = misfit(o)) fail(why);
 
   Pool2dGeometry g;
   g.n = x[0], g.c = x[1], g.ih = x[2], g.iw = x[3];

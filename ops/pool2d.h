@@ -13,6 +13,9 @@ struct Pool2dOptions {
   Hw padding = 0;  // on each side; at most half the kernel, so every window holds at least one pixel
 };
 
+// Why they make no pooling of whatever input; null if nothing is wrong.
+const char* misfit(const Pool2dOptions& o);
+
 // All sizes of one pooling: [n, c, ih, iw] -> [n, c, oh, ow].
 struct Pool2dGeometry {
   int64_t n = 0, c = 0, ih = 0, iw = 0, oh = 0, ow = 0;

@@ -150,3 +150,8 @@ TEST_CASE("augment refuses what it cannot do") {
   CHECK_THROWS_AS(normalize(Tensor::zeros({2, 1, 8, 8}, DType::u8)), ShapeError);
   CHECK_THROWS_AS(normalize(Tensor::zeros({3, 8, 8}, DType::u8)), ShapeError);
 }
+
+TEST_CASE("numbers that are no flip or border are refused") {
+  CHECK_THROWS_AS(draw_augmentation({.flip = Flip(9)}, 4, 4, 1, 0, 0), ValueError);
+  CHECK_THROWS_AS(draw_augmentation({.border = Border(9)}, 4, 4, 1, 0, 0), ValueError);
+}

@@ -74,3 +74,5 @@ TEST_CASE("the synthetic task is neither trivial nor impossible") {
   CHECK(right > 26);  // chance is 20
   CHECK(right < 120);
 }
+
+TEST_CASE("a number that is no split is refused") { CHECK_THROWS_AS(synthetic(4, Split(9), 1), ValueError); }

@@ -41,6 +41,12 @@ TEST_CASE("nn::Conv2d refuses impossible sizes before it makes parameters") {
   CHECK_THROWS_AS(nn::Conv2d(params.root() / "c", {.in = 0, .out = 1}), ValueError);
   CHECK_THROWS_AS(nn::Conv2d(params.root() / "c", {.in = 3, .out = 4, .groups = 2}), ValueError);
   CHECK_THROWS_AS(nn::Conv2d(params.root() / "c", {.in = 1, .out = 1, .kernel = 0}), ValueError);
+  CHECK_THROWS_WITH(nn::Conv2d(params.root() / "c", {.in = 1, .out = 1, .padding = -1}),
+                    Catch::Contains("\"c\"") && Catch::Contains("padding"));
+  CHECK_THROWS_AS(nn::Conv2d(params.root() / "c", {.in = 1, .out = 1, .padding = {0, -1}}), ValueError);
+  CHECK_THROWS_AS(nn::Conv2d(params.root() / "c", {.in = 1, .out = 1, .stride = 0}), ValueError);
+  CHECK_THROWS_AS(nn::Conv2d(params.root() / "c", {.in = 1, .out = 1, .dilation = {1, 0}}), ValueError);
+  CHECK_THROWS_AS(nn::Conv2d(params.root() / "c", {.in = 1, .out = 1, .groups = 0}), ValueError);
   CHECK(params.all().empty());
 }
 

@@ -1,5 +1,6 @@
 #include "nn/pool.h"
 
+#include "core/error.h"
 #include "tests/support/catch.h"
 
 using namespace mininn;
@@ -15,4 +16,15 @@ TEST_CASE("pooling modules") {
   CHECK(nn::GlobalAvgPool2d()(x).shape() == Shape{1, 1, 1, 1});
   CHECK(nn::Flatten()(x).shape() == Shape{1, 9});
   CHECK(nn::Flatten(2)(x).shape() == Shape{1, 1, 9});
+}
+
+TEST_CASE("pooling modules refuse impossible windows when they are made") {
+  for (const Pool2dOptions& o : {Pool2dOptions{.kernel = 0},
+                                 {.kernel = {2, -1}},
+                                 {.stride = -1},
+                                 {.padding = -1},
+                                 {.kernel = 3, .padding = 2}}) {
+    CHECK_THROWS_AS(nn::MaxPool2d(o), ValueError);
+    CHECK_THROWS_AS(nn::AvgPool2d(o), ValueError);
+  }
 }

@@ -4,6 +4,9 @@
 #include <limits>
 
 #include "core/parallel.h"
+#include "ops/cast.h"
+#include "ops/elementwise.h"
+#include "ops/layout.h"
 #include "tests/support/catch.h"
 
 using namespace mininn;
@@ -94,4 +97,27 @@ TEST_CASE("eye refuses sizes that make no matrix") {
   CHECK_THROWS_AS(eye(-1), ShapeError);
   CHECK_THROWS_AS(eye(int64_t{1} << 31), ShapeError);
   CHECK_THROWS_AS(eye(std::numeric_limits<int64_t>::max()), ShapeError);
+}
+
+TEST_CASE("arange spans more than the largest number, and refuses what its dtype cannot hold") {
+  const auto v = arange(-1.7e308, 1.7e308, 1e308, DType::f64).to_vector();
+  const std::vector<double> expected{-1.7e308, -7e307, 3e307, 1.3e308};
+  REQUIRE(v.size() == expected.size());
+  for (size_t i = 0; i < v.size(); ++i) CHECK(v[i] / 1e308 == Approx(expected[i] / 1e308));
+  CHECK(arange(1.7e308, -1.7e308, -1e308, DType::f64).numel() == 4);
+  CHECK_THROWS_WITH(arange(-1.7e308, 1.7e308, 1e308), Catch::Contains("beyond f32"));
+  CHECK_THROWS_AS(arange(0, 1e300, 1e299), ValueError);
+  CHECK_THROWS_AS(arange(-1e39, 1, 1e39, DType::bf16), ValueError);
+}
+
+TEST_CASE("tensors are divided by numbers beyond their dtype") {
+  const Tensor x = full({2}, 1e38);
+  CHECK((x / 1e300).to_vector() == std::vector<double>{0, 0});
+  CHECK((x / 5e38).to_vector()[0] == Approx(0.2));
+  CHECK_THROWS_AS(1e300 / x, ValueError);
+}
+
+TEST_CASE("a number that is no memory format is refused") {
+  CHECK_THROWS_AS(contiguous(zeros({1, 2, 2, 2}), MemoryFormat(9)), ValueError);
+  CHECK_THROWS_AS(cast(zeros({2}), DType(77)), DTypeError);
 }

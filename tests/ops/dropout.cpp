@@ -23,7 +23,7 @@ TEST_CASE("dropout keeps the elements that the generator's words say, whatever t
         g.set_position(6);
         words.set_position(6);
         const Tensor y = dropout(x, p, true, g);
-        const double kept = full({}, 1 / (1 - p), t).item();
+        const double kept = full({}, 1 / (1 - std::floor(p * 0x1p32) * 0x1p-32), t).item();
         bool equal = true;
         for (const double v : y.to_vector()) equal = equal && v == (words.next_u32() < p * 0x1p32 ? 0 : kept);
         CHECK(equal);
@@ -63,4 +63,10 @@ TEST_CASE("dropout in evaluation, with p = 0 and out of range") {
   CHECK_THROWS_AS(dropout(x, 1, true, g), ValueError);
   CHECK_THROWS_AS(dropout(x, -0.1, true, g), ValueError);
   CHECK_THROWS_AS(dropout(ones({2}, DType::i32), 0.5, true, g), DTypeError);
+}
+
+TEST_CASE("dropout scales by the probability that its words can give") {
+  Generator g(4);
+  const Tensor x = ones({50}, DType::f64);
+  CHECK(dropout(x, 1e-10, true, g).to_vector() == x.to_vector());  // below 2^-32 nothing is dropped
 }
