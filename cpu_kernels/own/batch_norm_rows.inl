@@ -17,7 +17,7 @@ struct Moments {
       V sum[K] = {};
       for (int64_t r = first; r < last; ++r)
         for (int k = 0; k < K; ++k) sum[k] += load<V>(x + r * c + i + k * lanes);
-      for (int k = 0; k < K; ++k) sums[k] += widen(sum[k]);
+      for (int k = 0; k < K; ++k) add(sums[k], sum[k]);
     }
     V m[K];
     for (int k = 0; k < K; ++k) m[k] = narrow(sums[k] * inv);
@@ -30,11 +30,13 @@ struct Moments {
           d1[k] += d;
           d2[k] += d * d;
         }
-      for (int k = 0; k < K; ++k) deviations[k] += widen(d1[k]), squares[k] += widen(d2[k]);
+      for (int k = 0; k < K; ++k) add(deviations[k], d1[k]), add(squares[k], d2[k]);
     }
     for (int k = 0; k < K; ++k) {
-      store(mean + i + k * lanes, widen(m[k]) + deviations[k] * inv);
-      store(m2 + i + k * lanes, squares[k] - deviations[k] * deviations[k] * inv);
+      Wide<V> exact = deviations[k] * inv;
+      store(m2 + i + k * lanes, squares[k] - deviations[k] * exact);
+      add(exact, m[k]);
+      store(mean + i + k * lanes, exact);
     }
   }
 };
@@ -86,7 +88,7 @@ struct GradientSums {
           s[k] += g;
           p[k] += g * (load<V>(x + at) - m[k]);
         }
-      for (int k = 0; k < K; ++k) sums[k] += widen(s[k]), products[k] += widen(p[k]);
+      for (int k = 0; k < K; ++k) add(sums[k], s[k]), add(products[k], p[k]);
     }
     for (int k = 0; k < K; ++k) {
       store(sum + i + k * lanes, sums[k]);

@@ -11,7 +11,7 @@ V load(const T* p) {
   return v;
 }
 template <class V, class T>
-void store(T* p, V v) {
+void store(T* p, const V& v) {
   __builtin_memcpy(p, &v, sizeof v);
 }
 
@@ -19,9 +19,9 @@ void store(T* p, V v) {
 constexpr int64_t kChain = 64;
 typedef double Doubles __attribute__((vector_size(8 * kLanes)));
 
-Doubles widen(Floats v) { return __builtin_convertvector(v, Doubles); }
-double widen(float v) { return double(v); }
-Floats narrow(Doubles v) { return __builtin_convertvector(v, Floats); }
+void add(Doubles& sum, Floats v) { sum += __builtin_convertvector(v, Doubles); }
+void add(double& sum, float v) { sum += double(v); }
+Floats narrow(const Doubles& v) { return __builtin_convertvector(v, Floats); }
 float narrow(double v) { return float(v); }
 template <class V>
 using Wide = std::conditional_t<sizeof(V) == sizeof(float), double, Doubles>;

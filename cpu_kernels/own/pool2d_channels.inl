@@ -93,7 +93,7 @@ struct AvgForwardLarge : AvgForward {
         part.w1 = part.w0 + columns < win.w1 ? part.w0 + columns : win.w1;
         V sum[K] = {};
         add_up<V, K>(part, i, sum);
-        for (int k = 0; k < K; ++k) total[k] += widen(sum[k]);
+        for (int k = 0; k < K; ++k) add(total[k], sum[k]);
       }
     }
     for (int k = 0; k < K; ++k) store(y + i + k * lanes, narrow(total[k] / double(divisor)));
