@@ -74,14 +74,14 @@ Device Device::parse(std::string_view text) {
     const std::string_view number = text.substr(5);
     const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), d.index);
     if (error != std::errc() || end != number.data() + number.size() || d.index < 0)
-      throw ValueError(message("device '", text, "': after cuda: comes a number"));
+      throw ValueError(message("device '", excerpt(text), "': after cuda: comes a number"));
   } else if (text != "cuda") {
-    throw ValueError(message("device '", text, "' is none of auto, cpu, cuda, cuda:N"));
+    throw ValueError(message("device '", excerpt(text), "' is none of auto, cpu, cuda, cuda:N"));
   }
   if (const int n = device_count(DeviceType::cuda); d.index >= n)
-    throw DeviceError(n == 0
-                          ? message("device '", text, "': no CUDA device here (", n, " found, or built without CUDA)")
-                          : message("device '", text, "': only ", n, " CUDA devices here"));
+    throw DeviceError(
+        n == 0 ? message("device '", excerpt(text), "': no CUDA device here (", n, " found, or built without CUDA)")
+               : message("device '", excerpt(text), "': only ", n, " CUDA devices here"));
   return d;
 }
 

@@ -9,8 +9,10 @@
 
 namespace mininn {
 
+// Their messages hold parts of files and of command lines, and are shown on terminals: control characters other than
+// line ends are escaped, and of more than 4000 bytes the middle is left out.
 struct Error : std::runtime_error {
-  using std::runtime_error::runtime_error;
+  explicit Error(const std::string& what);
 };
 struct ShapeError : Error {  // sizes that do not fit together; the message names the op and all shapes
   using Error::Error;
@@ -59,5 +61,9 @@ std::string message(const Parts&... parts) {
   (detail::append(out, parts), ...);
   return out;
 }
+
+// A text of a file or of a command line, as a message shows it: control characters and line ends are escaped, and of
+// more than 100 bytes the middle is left out.
+std::string excerpt(std::string_view text);
 
 }  // namespace mininn

@@ -63,12 +63,14 @@ void check_known(std::string_view op, std::string_view kernels) {
   if (found == known.by_op.end()) {
     Names ops;
     for (const auto& [name, names] : known.by_op) ops.insert(name);
-    throw KernelError(message("no kernel of '", op, "' can be forced: there is no such op, but ", listed(ops)));
+    throw KernelError(
+        message("no kernel of '", excerpt(op), "' can be forced: there is no such op, but ", listed(ops)));
   }
   do {
     const std::string_view name = kernels.substr(0, kernels.find(','));
     if (!found->second.contains(name))
-      throw KernelError(message("'", name, "' cannot be forced: the kernels of ", op, " are ", listed(found->second)));
+      throw KernelError(
+          message("'", excerpt(name), "' cannot be forced: the kernels of ", op, " are ", listed(found->second)));
     kernels.remove_prefix(std::min(name.size() + 1, kernels.size()));
   } while (!kernels.empty());
 }

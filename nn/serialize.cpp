@@ -43,6 +43,8 @@ struct Entry {
   bool has_offsets = false;
 };
 
+std::string called(const std::string& tensor) { return message("tensor \"", excerpt(tensor), '"'); }
+
 // Takes exactly the JSON that a header may be and nothing else, event by event: no tree is built, nesting is at most
 // three levels, and repeated keys are seen (a parsed tree would hide them).
 class Header final : public nlohmann::json_sax<nlohmann::json> {
@@ -65,18 +67,18 @@ class Header final : public nlohmann::json_sax<nlohmann::json> {
     key_ = k;
     switch (where_) {
       case Where::top:
-        if (!names_.insert(k).second) return fail("\"" + k + "\" occurs twice");
+        if (!names_.insert(k).second) return fail(message('"', excerpt(k), "\" occurs twice"));
         where_ = Where::top_value;
         return true;
       case Where::metadata:
-        if (metadata.contains(k)) return fail("__metadata__ has \"" + k + "\" twice");
+        if (metadata.contains(k)) return fail(message("__metadata__ has \"", excerpt(k), "\" twice"));
         where_ = Where::metadata_value;
         return true;
       case Where::entry:
         if (k == "dtype" && !entry().dtype) return where_ = Where::dtype, true;
         if (k == "shape" && !entry().shape) return where_ = Where::shape, true;
         if (k == "data_offsets" && !entry().has_offsets) return where_ = Where::offsets, true;
-        return fail("tensor \"" + entry().name + "\" has an unknown or repeated key \"" + k + "\"");
+        return fail(tensor() + " has an unknown or repeated key \"" + excerpt(k) + "\"");
       default: return fail("a key where none may be");
     }
   }
@@ -86,7 +88,7 @@ class Header final : public nlohmann::json_sax<nlohmann::json> {
       case Where::top: where_ = Where::done; return true;
       case Where::entry:
         if (!entry().dtype || !entry().shape || !entry().has_offsets)
-          return fail("tensor \"" + entry().name + "\" lacks dtype, shape or data_offsets");
+          return fail(tensor() + " lacks dtype, shape or data_offsets");
         where_ = Where::top;
         return true;
       default: return fail("an object ends where none may");
@@ -101,7 +103,7 @@ class Header final : public nlohmann::json_sax<nlohmann::json> {
     if (where_ != Where::dtype) return fail("a string where none may be");
     for (const auto& d : kDTypes)
       if (d.name == s) entry().dtype = d.dtype;
-    if (!entry().dtype) return fail("tensor \"" + entry().name + "\" has the unsupported dtype \"" + s + "\"");
+    if (!entry().dtype) return fail(tensor() + " has the unsupported dtype \"" + excerpt(s) + "\"");
     where_ = Where::entry;
     return true;
   }
@@ -114,8 +116,7 @@ class Header final : public nlohmann::json_sax<nlohmann::json> {
   bool number_unsigned(uint64_t v) override {
     if (where_ != Where::shape_values && where_ != Where::offset_values) return fail("a number where none may be");
     if (v > uint64_t(std::numeric_limits<int64_t>::max())) return fail("a number is too large");
-    if (numbers_.size() == kMaxRank)
-      return fail(message("tensor \"", entry().name, "\" has a list of more than ", kMaxRank, " numbers"));
+    if (numbers_.size() == kMaxRank) return fail(message(tensor(), " has a list of more than ", kMaxRank, " numbers"));
     numbers_.push_back(int64_t(v));
     return true;
   }
@@ -123,7 +124,7 @@ class Header final : public nlohmann::json_sax<nlohmann::json> {
     if (where_ == Where::shape_values) {
       entry().shape = Shape(numbers_);
     } else {
-      if (numbers_.size() != 2) return fail("tensor \"" + entry().name + "\" has not two data_offsets");
+      if (numbers_.size() != 2) return fail(tensor() + " has not two data_offsets");
       entry().begin = uint64_t(numbers_[0]);
       entry().end = uint64_t(numbers_[1]);
       entry().has_offsets = true;
@@ -157,6 +158,7 @@ class Header final : public nlohmann::json_sax<nlohmann::json> {
   };
 
   Entry& entry() { return entries.back(); }
+  std::string tensor() { return called(entry().name); }
   bool fail(std::string what) {
     problem = std::move(what);
     return false;
@@ -237,7 +239,7 @@ SafeTensors SafeTensors::read(const fs::path& path) {
   const uint64_t data_begin = 8 + header_size, data_size = file_size - data_begin;
   uint64_t position = 0;
   for (const Entry& e : header.entries) {
-    const std::string tensor = "tensor \"" + e.name + "\"";
+    const std::string tensor = called(e.name);
     if (e.begin != position || e.end < e.begin || e.end > data_size)
       bad_file(path, message(tensor, " has the offsets [", e.begin, ",", e.end, "), expected to begin at ", position,
                              " and to end by ", data_size));
@@ -253,7 +255,7 @@ SafeTensors SafeTensors::read(const fs::path& path) {
   for (Entry& e : header.entries) {
     Tensor t = Tensor::empty(*e.shape, *e.dtype);
     if (e.end > e.begin && !take(t.mutable_view().data, e.end - e.begin))
-      bad_file(path, message("cannot read tensor \"", e.name, "\" at byte ", data_begin + e.begin));
+      bad_file(path, message("cannot read ", called(e.name), " at byte ", data_begin + e.begin));
     out.tensors.emplace_back(std::move(e.name), std::move(t));
   }
   return out;
@@ -365,7 +367,7 @@ void load_parameters(const SafeTensors& file, ParamStore& params, const LoadOpti
   std::map<std::string_view, const Tensor*> found;
   for (const auto& [name, t] : file.tensors) {
     found[name] = &t;
-    if (o.strict && !params.find(name)) problems.push_back(message("unexpected: ", name));
+    if (o.strict && !params.find(name)) problems.push_back(message("unexpected: ", excerpt(name)));
   }
   for (const Tensor& p : params.all()) {
     const auto it = found.find(p.name());

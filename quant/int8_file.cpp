@@ -120,7 +120,7 @@ float real(const json& j, const char* what) {
 
 std::string text_at(const json& j, const char* key) {
   const json& v = at(j, key);
-  if (!v.is_string()) throw ValueError(message("'", key, "' is no text"));
+  if (!v.is_string()) throw ValueError(message("'", excerpt(key), "' is no text"));
   return v.get<std::string>();
 }
 
@@ -164,7 +164,7 @@ Int8Value read_value(const json& j) {
   else if (kind == "real")
     v.kind = Int8Value::Kind::real;
   else
-    throw ValueError(message("value ", v.name, " is of unknown kind '", kind, "'"));
+    throw ValueError(message("value ", excerpt(v.name), " is of unknown kind '", excerpt(kind), "'"));
   v.c = integer_at(j, "c");
   v.h = integer_at(j, "h");
   v.w = integer_at(j, "w");
@@ -208,7 +208,7 @@ class StepReader {
     } else if (kind == "unary") {
       s.body = RealUnary{text_at(j, "function"), number(at(j, "value"), "value")};
     } else {
-      throw ValueError(message("step ", s.name, " is of unknown kind '", kind, "'"));
+      throw ValueError(message("step ", excerpt(s.name), " is of unknown kind '", excerpt(kind), "'"));
     }
     return s;
   }
@@ -223,7 +223,7 @@ class StepReader {
   Tensor tensor(const Int8Step& s, const char* what) {
     const std::string name = s.name + "." + what;
     Tensor t = file_.find(name);
-    if (!t) throw ValueError(message("tensor ", name, " is missing"));
+    if (!t) throw ValueError(message("tensor ", excerpt(name), " is missing"));
     ++used_;
     return t;
   }
@@ -309,9 +309,10 @@ Int8Model load_int8(const std::filesystem::path& path) {
   const auto fail = [&](const std::string& why) -> FileError {
     return FileError(message("int8 file ", path.string(), ": ", why));
   };
-  if (text("format") != kFormat) throw fail("it is no int8 network (metadata 'format' is '" + text("format") + "')");
+  if (text("format") != kFormat)
+    throw fail("it is no int8 network (metadata 'format' is '" + excerpt(text("format")) + "')");
   if (text("format_version") != kVersion)
-    throw fail("format version '" + text("format_version") + "' is unknown, this is version " + kVersion);
+    throw fail("format version '" + excerpt(text("format_version")) + "' is unknown, this is version " + kVersion);
   if (text("sha256") != int8_content_hash(file)) throw fail("its content does not match its sha256");
   try {
     return read_model(file, text("network"));
@@ -324,11 +325,12 @@ Int8Model load_int8(const std::filesystem::path& path) {
   }
 }
 
-bool is_int8_file(const std::filesystem::path& path) {
-  const auto metadata = nn::SafeTensors::read(path).metadata;
-  const auto it = metadata.find("format");
-  return it != metadata.end() && it->second == kFormat;
+bool is_int8(const nn::SafeTensors& file) {
+  const auto it = file.metadata.find("format");
+  return it != file.metadata.end() && it->second == kFormat;
 }
+
+bool is_int8_file(const std::filesystem::path& path) { return is_int8(nn::SafeTensors::read(path)); }
 
 std::vector<FileItem> int8_file_items(const std::filesystem::path& path) {
   const nn::SafeTensors file = nn::SafeTensors::read(path);

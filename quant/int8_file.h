@@ -26,6 +26,7 @@ void save_int8(const std::filesystem::path& path, const Int8Model& model);
 Int8Model load_int8(const std::filesystem::path& path);
 
 // True for a safetensors file that save_int8 wrote (by its metadata). Throws FileError if it is no safetensors file.
+bool is_int8(const nn::SafeTensors& file);
 bool is_int8_file(const std::filesystem::path& path);
 
 // What an int8 file consists of: every tensor and the header. The sizes add up to the file's.

@@ -125,7 +125,7 @@ void check_value(const Int8Value& v) {
 
 class StepChecker {
  public:
-  StepChecker(const Int8Model& m, const Int8Step& s) : m_(m), s_(s), where_(message("step ", s.name)) {}
+  StepChecker(const Int8Model& m, const Int8Step& s) : m_(m), s_(s), where_(message("step ", excerpt(s.name))) {}
 
   void operator()(const Int8Conv& c) const {
     expect(s_.inputs.size() == 2 ? 2 : 1);
@@ -197,7 +197,7 @@ class StepChecker {
     expect(1);
     if (!is_real()) fail(where_, ": its output must be real numbers");
     check_same(in(0), out());
-    if (!real_function(u.op)) fail(where_, ": there is no elementwise op '", u.op, "'");
+    if (!real_function(u.op)) fail(where_, ": there is no elementwise op '", excerpt(u.op), "'");
     if (!std::isfinite(u.value)) fail(where_, ": its number is ", u.value);
   }
 
@@ -306,7 +306,7 @@ void Int8Model::validate() const {
   for (const Int8Step& s : steps) {
     check_text("the name of a step", s.name);
     check_text("a step's op", s.op);
-    if (s.name.empty() || !names.insert(s.name).second) fail("two steps are called '", s.name, "'");
+    if (s.name.empty() || !names.insert(s.name).second) fail("two steps are called '", excerpt(s.name), "'");
     for (const int id : s.inputs)
       if (id < 0 || size_t(id) >= values.size() || !made[size_t(id)])
         fail("step ", s.name, " reads value ", id, ", which nothing made before");

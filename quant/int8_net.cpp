@@ -294,7 +294,7 @@ class Binder {
 // Lets errors about a step name it.
 template <class Fn>
 auto about(const Int8Step& s, Fn fn) {
-  const auto what = [&](const Error& e) { return message("int8 net: step ", s.name, ": ", e.what()); };
+  const auto what = [&](const Error& e) { return message("int8 net: step ", excerpt(s.name), ": ", e.what()); };
   try {
     return fn();
   } catch (const ShapeError& e) {

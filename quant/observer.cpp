@@ -329,7 +329,7 @@ ObserverOptions parse_observer(std::string_view text) {
     const auto [end, error] = std::from_chars(text.data() + kPrefix.size(), last, p);
     if (error == std::errc() && end == last) return percentile(p);
   }
-  throw ValueError(message("observer '", text, "' is none of minmax, mse, kl, percentile, percentile:P"));
+  throw ValueError(message("observer '", excerpt(text), "' is none of minmax, mse, kl, percentile, percentile:P"));
 }
 
 Range choose_range(const Histogram& h, const ObserverOptions& o) {

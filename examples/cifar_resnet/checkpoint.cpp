@@ -75,8 +75,8 @@ Checkpoint::Checkpoint(std::filesystem::path file) : file_(std::move(file)) {
   optimizer_ = content.extract(kOptimizer);
   model_.tensors = content.extract(kModel);
   if (!content.tensors.empty())
-    throw FileError(message(file_.string(), ": has a tensor \"", content.tensors[0].first, "\" of neither the network ",
-                            "nor its optimizer"));
+    throw FileError(message(file_.string(), ": has a tensor \"", excerpt(content.tensors[0].first),
+                            "\" of neither the network ", "nor its optimizer"));
 }
 
 void Checkpoint::restore(nn::ParamStore& params, optim::Optimizer& optimizer) const {
