@@ -1,13 +1,16 @@
 #include "core/file.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <utility>
 
@@ -24,16 +27,41 @@ namespace fs = std::filesystem;
   throw FileError(message(path.string(), ": ", what, ": ", std::strerror(errno)));
 }
 
-// Where a chain of links ends, also if there is nothing yet.
+fs::path folder_of(const fs::path& file) { return file.has_parent_path() ? file.parent_path() : fs::path("."); }
+
+// Where a chain of links ends, also if there is nothing yet. The links that /proc has for open files end it: they stand
+// for the files, whatever is at the paths that they show.
 fs::path without_links(fs::path path) {
+  struct statfs system;
   std::error_code error;
-  for (int i = 0; i < 40 && fs::is_symlink(path, error); ++i) path = path.parent_path() / fs::read_symlink(path, error);
+  for (int i = 0; i < 40 && fs::is_symlink(path, error); ++i) {
+    if (::statfs(folder_of(path).c_str(), &system) == 0 && system.f_type == PROC_SUPER_MAGIC) break;
+    path = path.parent_path() / fs::read_symlink(path, error);
+  }
   return path;
 }
 
-constexpr std::string_view kTemporary = ".mininn-";  // then a process, a number and ".tmp"
+// The descriptor of this process that such a link stands for (/dev/fd/3, /proc/self/fd/3, /dev/stdout), or -1.
+int descriptor_of(const fs::path& target) {
+  std::error_code error;
+  const fs::path folder = fs::canonical(folder_of(target), error);
+  if (error ||
+      (folder != fs::canonical("/proc/self/fd", error) && folder != fs::canonical("/proc/thread-self/fd", error)))
+    return -1;
+  const std::string name = target.filename();
+  int number = -1;
+  const auto [end, failure] = std::from_chars(name.data(), name.data() + name.size(), number);
+  return failure == std::errc() && end == name.data() + name.size() ? number : -1;
+}
 
-fs::path folder_of(const fs::path& file) { return file.has_parent_path() ? file.parent_path() : fs::path("."); }
+// Something is mounted there (a file that a container shares with its host): no other file can take the name.
+bool is_mount_point(const fs::path& path) {
+  struct statx status;
+  return ::statx(AT_FDCWD, path.c_str(), 0, STATX_BASIC_STATS, &status) == 0 &&
+         (status.stx_attributes & STATX_ATTR_MOUNT_ROOT);
+}
+
+constexpr std::string_view kTemporary = ".mininn-";  // then a process, a number and ".tmp"
 
 // Removes the temporary files of writers that were killed: those that nobody holds locked.
 void remove_stale(const fs::path& folder) {
@@ -46,6 +74,14 @@ void remove_stale(const fs::path& folder) {
     if (::flock(fd, LOCK_EX | LOCK_NB) == 0) ::unlink(it->path().c_str());
     ::close(fd);
   }
+}
+
+// Takes the lock of a file that has just been opened, where there are locks. False if another one holds it or if the
+// file is gone, removed by whoever held it.
+bool lock_existing(int fd) {
+  struct stat status;
+  const bool locked = ::flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+  return locked && ::fstat(fd, &status) == 0 && status.st_nlink > 0;
 }
 
 }  // namespace
@@ -83,42 +119,70 @@ std::string read_file(const fs::path& path) {
 }
 
 AtomicFile::AtomicFile(const fs::path& path) : given_(path), target_(without_links(path)) {
-  struct stat status, own;
-  const bool exists = ::stat(path.c_str(), &status) == 0;
-  if (!exists && errno != ENOENT) fail("cannot be written");
-  // This process's own output shares its position with the rest of it, even if it is a regular file.
-  for (const int output : {STDOUT_FILENO, STDERR_FILENO})
-    if (exists && !S_ISDIR(status.st_mode) && ::fstat(output, &own) == 0 && own.st_dev == status.st_dev &&
-        own.st_ino == status.st_ino) {
-      std::fflush(nullptr);
-      if ((fd_ = ::fcntl(output, F_DUPFD_CLOEXEC, 0)) < 0) fail("cannot be written");
-      return;
-    }
-  if (!exists || S_ISREG(status.st_mode)) {
-    if (exists && ::access(path.c_str(), W_OK) != 0) fail("cannot be written");
-    create_temporary();
-    if (exists) ::fchmod(fd_, status.st_mode & 07777);
+  if (const int own = descriptor_of(target_); own >= 0) {
+    share(own);
     return;
   }
+  struct stat status, output;
+  if (::stat(path.c_str(), &status) != 0) {
+    if (errno != ENOENT || !create_temporary()) fail("cannot be written");
+    return;
+  }
+  // This process's own output shares its position with the rest of it, even if it is a regular file.
+  for (const int own : {STDOUT_FILENO, STDERR_FILENO})
+    if (!S_ISDIR(status.st_mode) && ::fstat(own, &output) == 0 && output.st_dev == status.st_dev &&
+        output.st_ino == status.st_ino) {
+      share(own);
+      return;
+    }
+  const bool regular = S_ISREG(status.st_mode);
+  if (regular && ::access(path.c_str(), W_OK) != 0) fail("cannot be written");
+  if (regular && replace(status)) return;
   fd_ = ::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC);  // a FIFO that nobody reads must not be waited for
   if (fd_ < 0) fail("cannot be written");
   ::fcntl(fd_, F_SETFL, ::fcntl(fd_, F_GETFL) & ~O_NONBLOCK);
+  in_place_ = regular;
 }
 
-void AtomicFile::create_temporary() {
+void AtomicFile::share(int descriptor) {
+  std::fflush(nullptr);
+  const int flags = ::fcntl(descriptor, F_GETFL);
+  if (flags >= 0 && (flags & O_ACCMODE) == O_RDONLY) errno = EBADF;
+  if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY || (fd_ = ::fcntl(descriptor, F_DUPFD_CLOEXEC, 0)) < 0)
+    fail("cannot be written");
+}
+
+bool AtomicFile::replace(const struct stat& old) {
+  if (is_mount_point(target_)) return false;
+  if (!create_temporary()) {
+    const bool forbidden = errno == EACCES || errno == EPERM || errno == EROFS || errno == ENOENT;  // the last in /proc
+    if (!forbidden) fail("cannot be written");  // as on a full disk: the old file is not risked
+    return false;
+  }
+  struct stat own;
+  const bool same = ::fstat(fd_, &own) == 0 && own.st_uid == old.st_uid && own.st_gid == old.st_gid;
+  if (same || ::fchown(fd_, old.st_uid, old.st_gid) == 0) {
+    ::fchmod(fd_, old.st_mode & 07777);
+    return true;
+  }
+  ::unlink(std::exchange(temporary_, {}).c_str());
+  ::close(std::exchange(fd_, -1));
+  return false;
+}
+
+bool AtomicFile::create_temporary() {
   static std::atomic<unsigned> counter{0};
   const fs::path folder = folder_of(target_);
   remove_stale(folder);
   for (;;) {
-    temporary_ = (folder / message(kTemporary, ::getpid(), '-', counter++, ".tmp")).string();
-    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    const std::string name = (folder / message(kTemporary, ::getpid(), '-', counter++, ".tmp")).string();
+    fd_ = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd_ < 0 && errno == EEXIST) continue;
-    if (fd_ < 0) fail("cannot be written");
+    if (fd_ < 0) return false;
     // Locked, so that nobody takes it for a dead writer's; whoever came between has just removed it.
-    struct stat status;
-    const bool locked = ::flock(fd_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
-    if (locked && ::fstat(fd_, &status) == 0 && status.st_nlink > 0) return;
-    ::close(fd_);
+    temporary_ = name;
+    if (lock_existing(fd_)) return true;
+    ::close(std::exchange(fd_, -1));
   }
 }
 
@@ -130,18 +194,29 @@ AtomicFile::~AtomicFile() {
 void AtomicFile::fail(const std::string& what) const { fail_with_errno(given_, what.c_str()); }
 
 void AtomicFile::write(const void* data, size_t bytes) {
-  for (const char* p = static_cast<const char*>(data); bytes;) {
-    const ssize_t n = ::write(fd_, p, bytes);
+  if (in_place_)
+    pending_.append(static_cast<const char*>(data), bytes);
+  else
+    put(static_cast<const char*>(data), bytes);
+}
+
+void AtomicFile::put(const char* data, size_t bytes) {
+  while (bytes) {
+    const ssize_t n = ::write(fd_, data, bytes);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) fail(message("cannot write byte ", written_));
-    p += n;
+    data += n;
     bytes -= size_t(n);
     written_ += size_t(n);
   }
 }
 
 void AtomicFile::commit() {
-  if (::fsync(fd_) != 0 && !temporary_.empty()) fail("cannot flush it to the disk");
+  if (in_place_) {
+    if (::ftruncate(fd_, 0) != 0) fail("cannot be written");
+    put(pending_.data(), pending_.size());
+  }
+  if (::fsync(fd_) != 0 && (in_place_ || !temporary_.empty())) fail("cannot flush it to the disk");
   if (!temporary_.empty() && ::rename(temporary_.c_str(), target_.c_str()) != 0)
     fail("cannot rename the temporary file");
   const bool renamed = !std::exchange(temporary_, {}).empty();
@@ -154,9 +229,8 @@ void AtomicFile::commit() {
 }
 
 void require_writable(const fs::path& path) {
-  struct stat status;
-  const bool special = ::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode);
-  if (!special)
+  std::error_code error;
+  if (!fs::is_fifo(path, error) || descriptor_of(without_links(path)) >= 0)
     AtomicFile{path};                          // gone again, for it is not committed
   else if (::access(path.c_str(), W_OK) != 0)  // opening a FIFO would end its reader's wait
     fail_with_errno(path, "cannot be written");
@@ -179,6 +253,34 @@ FolderLock::FolderLock(const fs::path& folder) {
 }
 
 FolderLock::~FolderLock() { ::close(fd_); }
+
+FileLock::FileLock(const fs::path& file) {
+  const fs::path target = without_links(file);
+  std::error_code error;
+  if (fs::exists(target, error) && !fs::is_regular_file(target, error)) return;
+  name_ = (folder_of(target) / message(kTemporary, "lock-", target.filename().string(), ".tmp")).string();
+  while ((fd_ = ::open(name_.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666)) >= 0) {
+    if (lock_existing(fd_)) return;
+    struct stat status;
+    const bool held = ::fstat(fd_, &status) == 0 && status.st_nlink > 0;
+    ::close(fd_);
+    if (held) throw FileError(message(file.string(), ": another process is writing this file"));
+  }
+}
+
+FileLock::~FileLock() {
+  if (fd_ < 0) return;
+  ::unlink(name_.c_str());
+  ::close(fd_);
+}
+
+void occupy_standard_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (::fcntl(stream, F_GETFD) < 0) {
+      const int null = ::open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY);  // the lowest that is free
+      if (null != stream && null >= 0) ::close(null);
+    }
+}
 
 void flush_standard_output() {
   const bool flushed = std::fflush(stdout) == 0;

@@ -7,6 +7,8 @@
 #include <memory>
 #include <string>
 
+struct stat;
+
 namespace mininn {
 
 struct CloseFile {
@@ -33,8 +35,12 @@ std::string read_all(std::FILE* file, size_t most = SIZE_MAX);
 std::string read_file(const std::filesystem::path& path);
 
 // Writes a file that appears whole or not at all: the bytes go to a temporary file beside it, which commit() renames.
-// Without commit() an old file stays as it was. Links are followed, an old file's permissions are kept; what is no
-// regular file (a device, a FIFO, /dev/stdout) is written to as it is. All functions throw FileError.
+// Without commit() an old file stays as it was. Links are followed; an old file keeps its permissions, owner and group.
+//
+// Where that cannot be (a folder that may not be written, a file of somebody else or that is mounted by itself),
+// commit() writes over the old file: a process or machine that dies during that leaves a part. What is no regular file
+// (a device, a FIFO) and what stands for an open file of this process (/dev/stdout, /dev/fd/3) is written to directly,
+// without any of this. All functions throw FileError.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::filesystem::path& path);
@@ -47,11 +53,16 @@ class AtomicFile {
   void commit();
 
  private:
-  void create_temporary();
+  void share(int descriptor);            // writes go there
+  bool replace(const struct stat& old);  // false if the old file must be written over
+  bool create_temporary();               // false, with errno, if there can be none
+  void put(const char* data, size_t bytes);
   [[noreturn]] void fail(const std::string& what) const;
 
   std::filesystem::path given_, target_;  // as given, and without links
   std::string temporary_;                 // empty where the target is written to directly
+  bool in_place_ = false;                 // commit() writes `pending_` over an old file
+  std::string pending_;
   int fd_ = -1;
   size_t written_ = 0;
 };
@@ -74,6 +85,26 @@ class FolderLock {
  private:
   int fd_ = -1;
 };
+
+// Keeps a file that is written again and again to one writer: while this lives no second one can be made for the file,
+// by whatever link. It is a temporary file beside it that goes with this, or with the next AtomicFile in the folder if
+// the process is killed; where none can be made there is no lock. What is no regular file may have many writers. Throws
+// FileError.
+class FileLock {
+ public:
+  explicit FileLock(const std::filesystem::path& file);
+  ~FileLock();
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+
+ private:
+  std::string name_;
+  int fd_ = -1;
+};
+
+// For the begin of main(): a program started with closed standard streams (>&-) would get their numbers for the files
+// that it opens, and print into them. Afterwards printing fails, as it should.
+void occupy_standard_streams();
 
 // Throws FileError if not all that was printed has reached standard output (a full disk): at the end of main().
 void flush_standard_output();

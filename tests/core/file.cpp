@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "tests/support/catch.h"
 #include "tests/support/files.h"
+#include "tests/support/fork.h"
 
 using namespace mininn;
 using namespace mininn::testing;
@@ -24,6 +25,12 @@ void write_whole(const fs::path& path, const std::string& text) {
 
 size_t files_in(const fs::path& folder) {
   return size_t(std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
+}
+
+struct stat status_of(const fs::path& path) {
+  struct stat status {};
+  ::stat(path.c_str(), &status);
+  return status;
 }
 
 unsigned permissions(const fs::path& path) { return unsigned(fs::status(path).permissions()); }
@@ -113,6 +120,107 @@ TEST_CASE("writing to a process's own output goes between what it prints") {
   CHECK(read_file(folder / "out") == "before text after");
 }
 
+TEST_CASE("what stands for an open file is written through it") {
+  const TempFolder folder;
+  write_file(folder / "f", "old text that is longer");
+  const auto inode = status_of(folder / "f").st_ino;
+  const int fd = ::open((folder / "f").c_str(), O_WRONLY | O_TRUNC);
+  REQUIRE(fd >= 0);
+  const std::string number = std::to_string(fd);
+  fs::create_symlink("/dev/fd/" + number, folder / "link");
+  CHECK(::write(fd, "a", 1) == 1);
+  for (const fs::path& path :
+       {fs::path("/dev/fd/" + number), fs::path("/proc/self/fd/" + number), fs::path("/proc/thread-self/fd/" + number),
+        fs::path(message("/proc/", ::getpid(), "/fd/", number)), folder / "link"}) {
+    require_writable(path);
+    write_whole(path, "b");
+  }
+  CHECK(::write(fd, "c", 1) == 1);
+  ::close(fd);
+  CHECK(read_file(folder / "f") == "abbbbbc");
+  CHECK(status_of(folder / "f").st_ino == inode);
+  CHECK(files_in(folder.path) == 2);
+  CHECK_THROWS_WITH(require_writable(folder / "link"), Catch::Contains("link: cannot be written: Bad file descriptor"));
+
+  const int reading = ::open((folder / "f").c_str(), O_RDONLY);
+  CHECK_THROWS_WITH(require_writable("/dev/fd/" + std::to_string(reading)), Catch::Contains("Bad file descriptor"));
+  ::close(reading);
+  CHECK(read_file(folder / "f") == "abbbbbc");
+  write_whole(folder / "3", "a name like a descriptor's");
+  CHECK(read_file(folder / "3").starts_with("a name"));
+}
+
+TEST_CASE("a pipe that stands behind a descriptor is not closed by looking at it") {
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  const fs::path path = "/dev/fd/" + std::to_string(ends[1]);
+  require_writable(path);
+  write_whole(path, "text");
+  char text[8];
+  CHECK(::read(ends[0], text, sizeof text) == 4);
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
+TEST_CASE("a file that may be written is, even if its folder may not") {
+  const TempFolder folder;
+  fs::permissions(folder.path, fs::perms(0755));
+  fs::create_directory(folder / "closed");
+  write_file(folder / "closed/f", "old text that is longer");
+  fs::permissions(folder / "closed/f", fs::perms(0666));
+  fs::permissions(folder / "closed", fs::perms(0555));
+  const auto result = as_nobody([&] {
+    require_writable(folder / "closed/f");
+    AtomicFile(folder / "closed/f").write("no", 2);  // not committed
+    if (read_file(folder / "closed/f") != "old text that is longer") return 1;
+    write_whole(folder / "closed/f", "new");
+    if (read_file(folder / "closed/f") != "new") return 2;
+    try {
+      require_writable(folder / "closed/g");
+      return 3;
+    } catch (const FileError&) {
+      return 0;
+    }
+  });
+  fs::permissions(folder / "closed", fs::perms(0755));
+  if (!result) WARN("this root cannot become another user");
+  CHECK(result.value_or(0) == 0);
+}
+
+TEST_CASE("a file keeps its owner and group") {
+  const TempFolder folder;
+  fs::permissions(folder.path, fs::perms(0777));
+  const auto write_own = [&] {
+    write_whole(folder / "f", "old");
+    write_whole(folder / "f", "new");
+    return read_file(folder / "f") == "new" && files_in(folder.path) == 1 ? 0 : 1;
+  };
+  const auto result = as_nobody(write_own);
+  if (!result || ::geteuid() != 0) {
+    WARN("only root can give files to others");
+    return;
+  }
+  CHECK(*result == 0);
+  const auto nobody = status_of(folder / "f");
+  CHECK(nobody.st_uid == kNobody);
+  fs::permissions(folder / "f", fs::perms(0640));
+  write_whole(folder / "f", "by root");
+  CHECK(status_of(folder / "f").st_uid == kNobody);
+  CHECK(status_of(folder / "f").st_gid == kNobody);
+  CHECK(permissions(folder / "f") == 0640);
+  CHECK(status_of(folder / "f").st_ino != nobody.st_ino);
+
+  REQUIRE(::chown((folder / "f").c_str(), 0, 0) == 0);
+  fs::permissions(folder / "f", fs::perms(0666));
+  CHECK(as_nobody([&] {
+          write_whole(folder / "f", "by nobody");
+          return 0;
+        }) == 0);
+  CHECK(read_file(folder / "f") == "by nobody");
+  CHECK(status_of(folder / "f").st_uid == 0);
+  CHECK(files_in(folder.path) == 1);
+}
+
 TEST_CASE("temporary files of dead writers go, those of living ones stay") {
   const TempFolder folder;
   write_file(folder / ".mininn-1-0.tmp", "left behind");
@@ -168,4 +276,54 @@ TEST_CASE("a folder belongs to one process at a time") {
   write_file(folder / "f", "");
   CHECK_THROWS_WITH(FolderLock(folder / "f"), Catch::Contains("f: the folder cannot be"));
   CHECK_THROWS_WITH(FolderLock(folder / "f" / "g"), Catch::Contains("the folder cannot be made"));
+}
+
+TEST_CASE("a file belongs to one process at a time, whatever it is called") {
+  const TempFolder folder;
+  fs::create_symlink("f", folder / "link");
+  {
+    const FileLock lock(folder / "link");
+    CHECK_THROWS_WITH(FileLock(folder / "f"), Catch::Contains("f: another process is writing this file"));
+    CHECK_NOTHROW(FileLock(folder / "g"));
+    write_whole(folder / "f", "new");  // leaves the lock alone
+    CHECK_THROWS_AS(FileLock(folder / "f"), FileError);
+  }
+  CHECK(files_in(folder.path) == 2);
+  in_forked_child([&] {
+    new FileLock(folder / "f");  // what a killed process leaves
+    return 0;
+  });
+  CHECK(files_in(folder.path) == 3);
+  CHECK_NOTHROW(FileLock(folder / "f"));
+  CHECK(files_in(folder.path) == 2);
+  in_forked_child([&] {
+    new FileLock(folder / "f");
+    return 0;
+  });
+  write_whole(folder / "f", "new");
+  CHECK(files_in(folder.path) == 2);
+  const FileLock first("/dev/null");
+  CHECK_NOTHROW(FileLock("/dev/null"));
+  CHECK_NOTHROW(FileLock(folder / "none" / "f"));
+}
+
+TEST_CASE("a program with closed standard streams does not print into its files") {
+  const TempFolder folder;
+  const int result = in_forked_child([&] {
+    for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::close(stream);
+    occupy_standard_streams();
+    AtomicFile file(folder / "f");
+    file.write("text", 4);
+    std::printf("print");
+    try {
+      flush_standard_output();
+      return 1;
+    } catch (const FileError& e) {
+      if (std::string(e.what()) != "standard output cannot be written: Bad file descriptor") return 2;
+    }
+    file.commit();
+    return 0;
+  });
+  CHECK(result == 0);
+  CHECK(read_file(folder / "f") == "text");
 }
