@@ -1,5 +1,7 @@
 #include "data/loader.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
@@ -35,6 +37,12 @@ struct Loader::State {
     return all;
   }
 
+  // Number b of an epoch whose images come in this order.
+  Batch batch(std::span<const int64_t> order, int64_t b, int64_t epoch) const {
+    const int64_t begin = b * o.batch_size, count = std::min(o.batch_size, int64_t(order.size()) - begin);
+    return make(order.subspan(size_t(begin), size_t(count)), epoch);
+  }
+
   Batch make(std::span<const int64_t> indices, int64_t epoch) const {
     Batch b{augment(dataset.images, indices, o.augment, o.normalization, o.seed, epoch),
             Tensor::empty({int64_t(indices.size())}, DType::i64)};
@@ -47,7 +55,8 @@ struct Loader::State {
 
 // The thread that makes batches, and the queue between it and the iterator.
 struct Loader::Epoch::Producer {
-  Producer(std::shared_ptr<const State> s, int64_t e, int64_t first_batch) : state(std::move(s)), epoch(e) {
+  Producer(std::shared_ptr<const State> s, int64_t e, int64_t first_batch)
+      : state(std::move(s)), epoch(e), next(first_batch), process(::getpid()) {
     thread = std::thread([this, first_batch] { run(first_batch); });
   }
   ~Producer() {
@@ -63,11 +72,8 @@ struct Loader::Epoch::Producer {
     std::exception_ptr failure;
     try {
       const std::vector<int64_t> order = state->order(epoch);
-      const int64_t size = state->o.batch_size;
-      for (int64_t b = first_batch; b < state->batches(); ++b) {
-        const auto count = std::min(size, int64_t(order.size()) - b * size);
-        if (!push(state->make(std::span(order).subspan(size_t(b * size), size_t(count)), epoch))) return;
-      }
+      for (int64_t b = first_batch; b < state->batches(); ++b)
+        if (!push(state->batch(order, b, epoch))) return;
     } catch (...) {
       failure = std::current_exception();
     }
@@ -89,6 +95,7 @@ struct Loader::Epoch::Producer {
 
   // The next batch; undefined tensors after the last one. Batches made before an error are delivered first.
   Batch pop() {
+    if (!has_thread()) return next < state->batches() ? state->batch(state->order(epoch), next++, epoch) : Batch{};
     std::unique_lock lock(mutex);
     ready.wait(lock, [&] { return done || !queue.empty(); });
     if (queue.empty()) {
@@ -98,11 +105,15 @@ struct Loader::Epoch::Producer {
     Batch b = std::move(queue.front());
     queue.pop_front();
     room.notify_one();
+    ++next;
     return b;
   }
 
+  bool has_thread() const { return ::getpid() == process; }  // fork() copies all but that
+
   std::shared_ptr<const State> state;
-  int64_t epoch;
+  int64_t epoch, next;  // next: the batch that pop() gives
+  pid_t process;
   std::mutex mutex;
   std::condition_variable room, ready;  // there is room in the queue; there is something to take (or no more comes)
   std::deque<Batch> queue;
@@ -131,10 +142,16 @@ int64_t Loader::images() const { return std::min(batches() * state_->o.batch_siz
 Loader::Epoch Loader::epoch(int64_t e, int64_t first_batch) const {
   if (e < 0 || first_batch < 0)
     throw ValueError(message("Loader: epoch ", e, ", first batch ", first_batch, ": neither may be negative"));
-  return Epoch(std::make_unique<Epoch::Producer>(state_, e, first_batch));
+  return Epoch(std::unique_ptr<Epoch::Producer, Epoch::Stop>(new Epoch::Producer(state_, e, first_batch)));
 }
 
-Loader::Epoch::Epoch(std::unique_ptr<Producer> p) : producer_(std::move(p)) {}
+// After fork() the thread cannot be joined, and the mutex and the condition variables are as it left them: the child
+// leaves them alone.
+void Loader::Epoch::Stop::operator()(Producer* p) const {
+  if (p->has_thread()) delete p;
+}
+
+Loader::Epoch::Epoch(std::unique_ptr<Producer, Stop> p) : producer_(std::move(p)) {}
 Loader::Epoch::Epoch(Epoch&&) noexcept = default;
 Loader::Epoch& Loader::Epoch::operator=(Epoch&&) noexcept = default;
 Loader::Epoch::~Epoch() = default;

@@ -49,7 +49,8 @@ class Loader {
 };
 
 // A single-pass range of batches. Dropping it early stops its thread. What goes wrong in the thread is thrown by
-// begin() or by the iterator's ++.
+// begin() or by the iterator's ++. A child process made by fork() has no copy of the thread: there the iterator's ++
+// makes the batches, the same ones.
 class Loader::Epoch {
  public:
   class Iterator {
@@ -80,10 +81,13 @@ class Loader::Epoch {
  private:
   friend class Loader;
   struct Producer;
-  explicit Epoch(std::unique_ptr<Producer> p);
+  struct Stop {
+    void operator()(Producer* p) const;
+  };
+  explicit Epoch(std::unique_ptr<Producer, Stop> p);
   void advance();
 
-  std::unique_ptr<Producer> producer_;
+  std::unique_ptr<Producer, Stop> producer_;
   Batch current_;  // undefined tensors after the last one
 };
 

@@ -9,9 +9,11 @@
 #include "core/error.h"
 #include "tests/data/tiny_images.h"
 #include "tests/support/catch.h"
+#include "tests/support/fork.h"
 
 using namespace mininn;
 using namespace mininn::data;
+using mininn::testing::in_forked_child;
 
 namespace {
 
@@ -153,6 +155,26 @@ TEST_CASE("what fails in the thread is thrown to the reader") {
   auto epoch = loader.epoch(0);
   CHECK_THROWS_AS(epoch.begin(), ShapeError);
   { const auto never_read = loader.epoch(1); }
+}
+
+TEST_CASE("an epoch goes on in a forked child, with the same batches") {
+  const Loader loader(tiny_images(200), {.batch_size = 8, .normalization = kIdentity});
+  const auto whole = all_values(loader, 2);
+  for (const size_t before : {1, 3, 24, 25}) {
+    auto epoch = loader.epoch(2);
+    auto i = epoch.begin();
+    for (size_t b = 1; b < before; ++b) ++i;
+    if (before > 1) std::this_thread::sleep_for(std::chrono::milliseconds(5));  // the thread waits, or has ended
+    const int result = in_forked_child([&] {
+      size_t at = whole.size() / 25 * before;
+      for (++i; i != epoch.end(); ++i)
+        for (const double v : (*i).images.to_vector())
+          if (at == whole.size() || whole[at++] != v) return 1;
+      const auto dropped = std::move(epoch);
+      return at == whole.size() ? 0 : 2;
+    });
+    CHECK(result == 0);
+  }
 }
 
 TEST_CASE("a loader refuses options that make no sense") {
