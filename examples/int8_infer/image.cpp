@@ -35,12 +35,14 @@ using namespace mininn;
 
 namespace {
 
-constexpr int64_t kMostPixels = int64_t{1} << 25;
-constexpr size_t kMostBytes = 8 * size_t{kMostPixels} + 65536;  // of a file: more than an image of that size can have
+constexpr int64_t kMostBytes = int64_t{1} << 26;
+constexpr size_t kMostFile = size_t{kMostBytes} + (1 << 20);  // more than an image of so many bytes can have
 
-void check_size(int64_t height, int64_t width) {
-  if (height * width > kMostPixels)
-    throw FileError(message("it has ", height, " x ", width, " pixels; at most ", kMostPixels, " are read"));
+void check_size(int64_t height, int64_t width, int64_t pixel_bytes) {
+  const int64_t bytes = height * width * std::max<int64_t>(pixel_bytes, 3);  // grey may become three colours
+  if (bytes > kMostBytes)
+    throw FileError(
+        message("its ", height, " x ", width, " pixels take ", bytes, " bytes; at most ", kMostBytes, " are read"));
 }
 
 // One direction of the scaling: how `to` new pixels come out of the old ones in [begin, begin + size).
@@ -88,7 +90,7 @@ Image parse_pnm(const std::string& bytes) {
   image.width = number(1, STBI_MAX_DIMENSIONS);
   image.height = number(1, STBI_MAX_DIMENSIONS);
   number(255, 255);
-  check_size(image.height, image.width);
+  check_size(image.height, image.width, image.channels);
   const size_t begin = at + 1, size = size_t(image.height * image.width * image.channels);
   if (bytes.size() < begin || bytes.size() - begin < size) throw FileError("the file is too short for its image");
   image.pixels.assign(bytes.begin() + std::ptrdiff_t(begin), bytes.begin() + std::ptrdiff_t(begin + size));
@@ -100,9 +102,10 @@ Image decode_png(const std::string& bytes) {
   int width = 0, height = 0, channels = 0;
   largest_allocation = 65536;
   stbi_info_from_memory(data, int(bytes.size()), &width, &height, &channels);
-  check_size(height, width);
-  // Rows of 16-bit RGBA with a byte before each, and the compressed bytes; both grow by doubling.
-  largest_allocation += 2 * std::max(size_t(height) * (8 * size_t(width) + 1), bytes.size());
+  const int depth = stbi_is_16_bit_from_memory(data, int(bytes.size())) ? 2 : 1;
+  check_size(height, width, channels * depth);
+  // Rows of RGBA with a byte before each, and the compressed bytes; both grow by doubling.
+  largest_allocation += 2 * std::max(size_t(height) * (4 * size_t(depth) * size_t(width) + 1), bytes.size());
   const std::unique_ptr<uint8_t, void (*)(void*)> pixels(
       stbi_load_from_memory(data, int(bytes.size()), &width, &height, &channels, 3), stbi_image_free);
   if (!pixels) {
@@ -131,8 +134,8 @@ Image with_channels(Image image, int64_t channels) {
 Image read_image(const std::filesystem::path& path, int64_t channels) {
   const File file = open_regular_file(path);
   try {
-    if (file_size(file.get()) > kMostBytes) throw FileError("the file is too large for an image");
-    const std::string bytes = read_all(file.get(), kMostBytes);
+    if (file_size(file.get()) > kMostFile) throw FileError("the file is too large for an image");
+    const std::string bytes = read_all(file.get(), kMostFile);
     const bool pnm = bytes.starts_with("P5") || bytes.starts_with("P6");
     return with_channels(pnm ? parse_pnm(bytes) : decode_png(bytes), channels);
   } catch (const FileError& e) {

@@ -60,7 +60,8 @@ void classify(const char* model_file, const char* image_file) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
+  occupy_standard_streams();
+  if (argc != 3 || !*argv[1] || !*argv[2]) {
     std::fprintf(stderr, "usage: int8_infer MODEL.safetensors IMAGE.(png|ppm|pgm)\n");
     return 2;
   }

@@ -89,9 +89,10 @@ std::string png_chunk(const std::string& type, const std::string& data) {
   return big_endian(uint32_t(data.size())) + type + data + big_endian(crc32(type + data));
 }
 
-std::string png_file(int64_t height, int64_t width, const std::string& compressed) {
+std::string png_file(int64_t height, int64_t width, const std::string& compressed, char depth = 8) {
   return "\x89PNG\r\n\x1a\n" +
-         png_chunk("IHDR", big_endian(uint32_t(width)) + big_endian(uint32_t(height)) + std::string{8, 2, 0, 0, 0}) +
+         png_chunk("IHDR",
+                   big_endian(uint32_t(width)) + big_endian(uint32_t(height)) + std::string{depth, 2, 0, 0, 0}) +
          png_chunk("IDAT", compressed) + png_chunk("IEND", "");
 }
 
@@ -227,7 +228,8 @@ TEST_CASE("int8_infer refuses bad input in one sentence") {
   };
   refuses(f.classify(good.substr(0, good.size() - 1)), f.image);
   refuses(f.classify("P6 99999 99999 255\n"), f.image);
-  refuses(f.classify("P6 16000 16000 255\n"), "33554432");
+  refuses(f.classify("P6 16000 16000 255\n"), "16000 x 16000 pixels take 768000000 bytes; at most 67108864");
+  refuses(f.classify("P5 16000 16000 255\n"), "768000000");
   refuses(f.classify("P6 9 9 65535\n"), f.image);
   refuses(f.classify("P6"), f.image);
   refuses(f.classify("no picture"), f.image);
@@ -250,12 +252,14 @@ TEST_CASE("int8_infer refuses bad input in one sentence") {
   calibrated(mlp(1), 1, false).compile().save(flat);
   refuses(run(flat + " " + f.image), flat);
   CHECK(run("").status == 2);
+  CHECK(run("'' " + f.image).status == 2);
 }
 
 TEST_CASE("int8_infer takes no more memory than an image needs") {
   const Fixture f(residual(3));
   const std::string bomb = zeros(1'000'000);  // 258 MB
-  CHECK(f.classify(png_file(16384, 16384, bomb)).text.find("33554432") != std::string::npos);
+  CHECK(f.classify(png_file(16384, 16384, bomb)).text.find("67108864") != std::string::npos);
+  CHECK(f.classify(png_file(4096, 8192, bomb, 16)).text.find("201326592 bytes") != std::string::npos);
   CHECK(f.classify(png_file(1, 1, bomb)).status == 1);
   rusage usage{};
   ::getrusage(RUSAGE_CHILDREN, &usage);
