@@ -11,13 +11,17 @@ namespace mininn::testing {
 
 constexpr unsigned kNobody = 65534;  // a user and a group
 
-// What `body` returns, 0 to 255, in a child process that is a copy of this one; -1 if it never does.
+// What `body` returns, 0 to 253, in a child process that is a copy of this one; 254 if it throws; -1 if it never ends.
 template <class Body>
 int in_forked_child(const Body& body) {
   const pid_t child = ::fork();
   if (child == 0) {
     ::alarm(20);
-    ::_exit(body());
+    try {
+      ::_exit(body());
+    } catch (...) {
+      ::_exit(254);
+    }
   }
   int status = 0;
   ::waitpid(child, &status, 0);
