@@ -22,7 +22,7 @@
 #include "core/file.h"
 #include "core/parallel.h"
 #include "core/random.h"
-#include "examples/cifar_resnet/number_option.h"
+#include "examples/cifar_resnet/command_line.h"
 #include "ops/cast.h"
 #include "ops/conv2d.h"
 #include "ops/qconv2d.h"
@@ -431,11 +431,11 @@ int run(int argc, char** argv) {
   app.add_option("--shapes", o.shapes, "shape files")->delimiter(',')->capture_default_str();
   app.add_option("--batch", o.batches, "batch sizes")
       ->delimiter(',')
-      ->check(cifar_resnet::between(1, cifar_resnet::kMostBatch))
+      ->check(cifar_resnet::whole(1, cifar_resnet::kMostBatch))
       ->capture_default_str();
   app.add_option("--threads", o.threads, "numbers of threads")
       ->delimiter(',')
-      ->check(cifar_resnet::between(1, cifar_resnet::kMostThreads))
+      ->check(cifar_resnet::whole(1, cifar_resnet::kMostThreads))
       ->capture_default_str();
   app.add_option("--dtype", o.dtype, "of the floating ops")
       ->check(CLI::IsMember({"f32", "bf16"}))
@@ -444,8 +444,8 @@ int run(int argc, char** argv) {
   app.add_option("--seconds", o.seconds, "per candidate and layer")
       ->check(cifar_resnet::between(1e-9, 1e6))
       ->capture_default_str();
-  app.add_option("--json", o.json_path, "also write the rows to this file");
-  CLI11_PARSE(app, argc, argv);
+  app.add_option("--json", o.json_path, "also write the rows to this file")->check(cifar_resnet::path());
+  if (const auto status = cifar_resnet::parse(app, "bench_kernels", argc, argv)) return *status;
   if (!o.json_path.empty()) require_writable(o.json_path);
 
   json report = describe_machine(o.threads);
@@ -462,6 +462,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  occupy_standard_streams();
   try {
     const int status = run(argc, argv);
     flush_standard_output();

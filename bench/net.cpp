@@ -28,8 +28,8 @@
 #include "core/random.h"
 #include "data/augment.h"
 #include "data/synthetic.h"
+#include "examples/cifar_resnet/command_line.h"
 #include "examples/cifar_resnet/network.h"
-#include "examples/cifar_resnet/number_option.h"
 #include "nn/graph/executor.h"
 #include "nn/graph/trace.h"
 #include "quant/calibrator.h"
@@ -332,23 +332,24 @@ void serve(const std::vector<Net>& nets, int threads) {
 int run(int argc, char** argv) {
   Options o;
   CLI::App app("Times a whole network, int8 and fp32. Without files: ResNet-18 for 32x32 images with random weights.");
-  app.add_option("--int8", o.int8, "an int8 file [made from the fp32 network]");
-  app.add_option("--model", o.model, "an fp32 file of examples/cifar_resnet [random weights; none beside --int8]");
+  app.add_option("--int8", o.int8, "an int8 file [made from the fp32 network]")->check(cifar_resnet::path());
+  app.add_option("--model", o.model, "an fp32 file of examples/cifar_resnet [random weights; none beside --int8]")
+      ->check(cifar_resnet::path());
   app.add_option("--batch", o.batches, "batch sizes")
       ->delimiter(',')
-      ->check(cifar_resnet::between(1, cifar_resnet::kMostBatch))
+      ->check(cifar_resnet::whole(1, cifar_resnet::kMostBatch))
       ->capture_default_str();
   app.add_option("--threads", o.threads, "numbers of threads")
       ->delimiter(',')
-      ->check(cifar_resnet::between(1, cifar_resnet::kMostThreads))
+      ->check(cifar_resnet::whole(1, cifar_resnet::kMostThreads))
       ->capture_default_str();
   app.add_option("--seconds", o.seconds, "per network, batch size and number of threads")
       ->check(cifar_resnet::between(1e-9, 1e6))
       ->capture_default_str();
-  app.add_option("--json", o.json_path, "also write the rows to this file");
+  app.add_option("--json", o.json_path, "also write the rows to this file")->check(cifar_resnet::path());
   app.add_flag("--serve", o.serve, "answer requests from standard input, on the first number of threads")
       ->excludes("--json");
-  CLI11_PARSE(app, argc, argv);
+  if (const auto status = cifar_resnet::parse(app, "bench_net", argc, argv)) return *status;
   if (!o.json_path.empty()) require_writable(o.json_path);
 
   const NoGradGuard no_grad;
@@ -383,6 +384,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  occupy_standard_streams();
   try {
     const int status = run(argc, argv);
     flush_standard_output();

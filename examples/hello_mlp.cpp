@@ -54,5 +54,7 @@ int main() {
   int correct = 0;
   for (size_t i = 0; i < 1000; ++i) correct += predicted.data<int64_t>()[i] == y.data<int64_t>()[i];
   std::cout << "accuracy on 1000 new points: " << correct / 10.0 << "%\n" << std::flush;
-  return std::cout ? 0 : 1;
+  if (std::cout) return 0;
+  std::cerr << "hello_mlp: standard output cannot be written\n";
+  return 1;
 }

@@ -1,4 +1,5 @@
 // cifar_resnet eval: what a network file does on the test set.
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -9,6 +10,7 @@
 #include "examples/cifar_resnet/options.h"
 #include "examples/cifar_resnet/results.h"
 #include "ops/qconv2d.h"
+#include "quant/int8_file.h"
 
 namespace cifar_resnet {
 
@@ -17,12 +19,17 @@ using nlohmann::json;
 
 namespace {
 
-std::optional<ForceKernel> force(const std::string& text) {
-  if (text.empty()) return {};
-  const auto equals = text.find('=');
-  if (equals == std::string::npos || equals == 0 || equals + 1 == text.size())
-    throw ValueError(message("--kernel '", text, "': write op=kernel, e.g. qconv2d=own.direct.avx2"));
-  return std::optional<ForceKernel>(std::in_place, text.substr(0, equals), text.substr(equals + 1));
+void force(std::optional<ForceKernel>& forced, const std::string& text, const Path& model) {
+  const auto equals = std::min(text.find('='), text.size());
+  const std::string op = text.substr(0, equals), kernels = text.substr(std::min(equals + 1, text.size()));
+  const std::string between = ',' + kernels + ',';
+  if (op.empty() || between.find(",,") != between.npos)
+    throw ValueError(message("--kernel '", excerpt(text), "': write op=kernel, e.g. qconv2d=own.direct.avx2"));
+  forced.emplace(op, kernels);
+  const bool int8 = quant::is_int8_file(model);
+  if (op.starts_with('q') != int8)
+    throw ValueError(
+        message("--kernel: ", model.string(), " is an ", int8 ? "int8" : "fp32", " network, which runs no ", op));
 }
 
 }  // namespace
@@ -34,7 +41,8 @@ void list_int8_kernels() {
 void eval(const EvalOptions& o) {
   apply(o);
   if (!o.json.empty()) require_writable(o.json);
-  const auto forced = force(o.kernel);
+  std::optional<ForceKernel> forced;
+  if (o.kernel) force(forced, *o.kernel, o.model);
   const Classify classify = load_classifier(o.model);
   const data::Dataset test = open_data(o, data::Split::test, o.limit_test);
   const Evaluation e = evaluate(classify, test, o.batch_size, o.model.filename().string());

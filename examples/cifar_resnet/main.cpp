@@ -6,35 +6,36 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "examples/cifar_resnet/command_line.h"
 #include "examples/cifar_resnet/interrupt.h"
-#include "examples/cifar_resnet/number_option.h"
 #include "examples/cifar_resnet/options.h"
 
 namespace {
 
 using namespace cifar_resnet;
 
-constexpr long double kMostEpochs = 1e6;
+constexpr uint64_t kMostEpochs = 1'000'000;
 
 void add_common(CLI::App& app, CommonOptions& o) {
-  app.add_option("--data", o.data, "folder of the CIFAR-10 binary files, or 'synthetic'; else the usual places");
+  app.add_option("--data", o.data, "folder of the CIFAR-10 binary files, or 'synthetic'; else the usual places")
+      ->check(path());
   app.add_option("--device", o.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--backend", o.backend, "which kernels go first")
       ->check(CLI::IsMember({"auto", "own", "vendor"}))
       ->capture_default_str();
   app.add_option("--threads", o.threads, "CPU threads; 0 takes all cores")
-      ->check(between(0, kMostThreads))
+      ->check(whole(0, kMostThreads))
       ->capture_default_str();
-  app.add_option("--seed", o.seed, "of everything random")->check(between(0, UINT64_MAX))->capture_default_str();
+  app.add_option("--seed", o.seed, "of everything random")->check(whole(0, UINT64_MAX))->capture_default_str();
   app.add_option("--limit-test", o.limit_test, "use the first N test images; 0 for all")
-      ->check(between(0, kMostImages))
+      ->check(whole(0, kMostImages))
       ->capture_default_str();
 }
 
 void add_train(CLI::App& app, TrainOptions& o) {
   add_common(app, o);
-  app.add_option("--epochs", o.epochs)->check(between(1, kMostEpochs))->capture_default_str();
-  app.add_option("--batch-size", o.batch_size)->check(between(1, kMostBatch))->capture_default_str();
+  app.add_option("--epochs", o.epochs)->check(whole(1, kMostEpochs))->capture_default_str();
+  app.add_option("--batch-size", o.batch_size)->check(whole(1, kMostBatch))->capture_default_str();
   app.add_option("--lr", o.lr, "highest learning rate")->check(between(DBL_MIN, DBL_MAX))->capture_default_str();
   app.add_option("--momentum", o.momentum)->check(between(0, 1))->capture_default_str();
   app.add_option("--weight-decay", o.weight_decay)->check(between(0, DBL_MAX))->capture_default_str();
@@ -51,27 +52,27 @@ void add_train(CLI::App& app, TrainOptions& o) {
       ->check(between(0.015625, 16))
       ->capture_default_str();
   app.add_option("--early-stop", o.early_stop, "stop after N epochs without a better validation loss; 0: never")
-      ->check(between(0, kMostEpochs))
+      ->check(whole(0, kMostEpochs))
       ->capture_default_str();
   app.add_option("--val-split", o.val_split, "training images held out for validation (5000 with --early-stop)")
-      ->check(between(0, kMostImages))
+      ->check(whole(0, kMostImages))
       ->capture_default_str();
   app.add_option("--checkpoint-every", o.checkpoint_every, "epochs")
-      ->check(between(1, kMostEpochs))
+      ->check(whole(1, kMostEpochs))
       ->capture_default_str();
   app.add_flag("--resume", o.resume, "go on from OUT/checkpoint");
   app.add_option("--limit-train", o.limit_train, "use the first N training images; 0 for all")
-      ->check(between(0, kMostImages))
+      ->check(whole(0, kMostImages))
       ->capture_default_str();
-  app.add_option("--out", o.out, "folder for everything that is written")->capture_default_str();
-  app.add_option("--model", o.model, "where the network goes [OUT/resnet18.safetensors]");
+  app.add_option("--out", o.out, "folder for everything that is written")->check(path())->capture_default_str();
+  app.add_option("--model", o.model, "where the network goes [OUT/resnet18.safetensors]")->check(path());
 }
 
 void add_eval(CLI::App& app, EvalOptions& o) {
   add_common(app, o);
-  app.add_option("--model", o.model, "an fp32 or int8 file")->required();
-  app.add_option("--json", o.json, "write the figures there too");
-  app.add_option("--batch-size", o.batch_size)->check(between(1, kMostBatch))->capture_default_str();
+  app.add_option("--model", o.model, "an fp32 or int8 file")->check(path())->required();
+  app.add_option("--json", o.json, "write the figures there too")->check(path());
+  app.add_option("--batch-size", o.batch_size)->check(whole(1, kMostBatch))->capture_default_str();
   app.add_option(
       "--kernel", o.kernel,
       "force one kernel, or the first of several that takes a layer, e.g. qconv2d=own.winograd.avx2,own.direct.avx2");
@@ -79,9 +80,9 @@ void add_eval(CLI::App& app, EvalOptions& o) {
 
 void add_ptq(CLI::App& app, PtqOptions& o) {
   add_common(app, o);
-  app.add_option("--model", o.model, "the fp32 network")->capture_default_str();
+  app.add_option("--model", o.model, "the fp32 network")->check(path())->capture_default_str();
   app.add_option("--calib", o.calib, "training images to calibrate with, class-balanced")
-      ->check(between(1, kMostImages))
+      ->check(whole(1, kMostImages))
       ->capture_default_str();
   app.add_option("--observer", o.observer, "mse, minmax, kl, percentile or percentile:P")->capture_default_str();
   app.add_flag("--per-tensor", o.per_tensor, "one weight scale per layer instead of one per channel");
@@ -91,23 +92,20 @@ void add_ptq(CLI::App& app, PtqOptions& o) {
       ->check(between(-100, 100));
   app.add_option("--min-coverage", o.min_coverage, "fail if a smaller share of the MACs runs in int8")
       ->check(between(0, 1));
-  app.add_option("--out", o.out, "folder for everything that is written")->capture_default_str();
+  app.add_option("--out", o.out, "folder for everything that is written")->check(path())->capture_default_str();
 }
 
 void add_bench(CLI::App& app, BenchOptions& o) {
   add_common(app, o);
-  app.add_option("--model", o.model, "an fp32 file");
-  app.add_option("--int8", o.int8, "an int8 file");
-  app.add_option("--batch", o.batch, "batch sizes")
-      ->delimiter(',')
-      ->check(between(1, kMostBatch))
-      ->capture_default_str();
+  app.add_option("--model", o.model, "an fp32 file")->check(path());
+  app.add_option("--int8", o.int8, "an int8 file")->check(path());
+  app.add_option("--batch", o.batch, "batch sizes")->delimiter(',')->check(whole(1, kMostBatch))->capture_default_str();
   app.remove_option(app.get_option("--threads"));
   app.add_option("--threads", o.bench_threads, "numbers of threads")
       ->delimiter(',')
-      ->check(between(1, kMostThreads))
+      ->check(whole(1, kMostThreads))
       ->capture_default_str();
-  app.add_option("--json", o.json, "write the figures there too");
+  app.add_option("--json", o.json, "write the figures there too")->check(path());
 }
 
 int run(int argc, char** argv) {
@@ -125,12 +123,14 @@ int run(int argc, char** argv) {
   CLI::App* ptq_command = app.add_subcommand("ptq", "quantize a trained network to int8 and say what it cost");
   CLI::App* bench_command = app.add_subcommand("bench", "latency, throughput and memory, fp32 against int8");
   CLI::App* report_command = app.add_subcommand("report", "rebuild pictures and report.html from the logs");
-  report_command->add_option("--out", report_options.out, "the folder of results")->capture_default_str();
+  report_command->add_option("--out", report_options.out, "the folder of results")
+      ->check(path())
+      ->capture_default_str();
   add_train(*train_command, train_options);
   add_eval(*eval_command, eval_options);
   add_ptq(*ptq_command, ptq_options);
   add_bench(*bench_command, bench_options);
-  CLI11_PARSE(app, argc, argv);
+  if (const auto status = parse(app, "cifar_resnet", argc, argv)) return *status;
 
   if (*train_command) train(train_options);
   if (*eval_command) eval(eval_options);
@@ -150,6 +150,7 @@ int fail(const std::exception& e, int status) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  mininn::occupy_standard_streams();
   std::signal(SIGPIPE, SIG_IGN);  // whoever reads the output may leave, the work goes on
   try {
     const int status = run(argc, argv);

@@ -68,6 +68,8 @@ Fp32Network::Fp32Network(nn::ParamStore::Source values, int64_t base_channels)
 
 std::unique_ptr<Fp32Network> Fp32Network::load(const Path& file) {
   const auto content = nn::SafeTensors::read(file);
+  if (quant::is_int8(content))
+    throw FileError(message(file.string(), ": holds an int8 network, where an fp32 one is needed"));
   const Tensor stem = content.find("conv1.weight");
   if (!stem || stem.rank() != 4 || stem.size(0) < 1 || stem.size(0) > 4096)
     throw FileError(message(file.string(), ": holds no ResNet-18 (no 4-D tensor conv1.weight)"));

@@ -41,7 +41,7 @@ struct EvalOptions : CommonOptions {
   Path model;
   Path json;
   int64_t batch_size = 100;
-  std::string kernel;  // "op=kernel": force one kernel
+  std::optional<std::string> kernel;  // "op=kernel": force one kernel
 };
 
 struct PtqOptions : CommonOptions {

@@ -88,4 +88,5 @@ int main() {
   std::cout << "fp32 accuracy " << float_accuracy << ", int8 accuracy " << int8_accuracy << '\n' << int8.report();
   require(float_accuracy > 0.97, "the float network has learned the circle");
   require(int8_accuracy > float_accuracy - 0.02, "the int8 network agrees with it");
+  require(bool(std::cout.flush()), "what was printed has arrived");
 }

@@ -48,7 +48,7 @@ const std::vector<Row> kTable = {
     {"cuda/nccl/", {"core", "ops", "cuda"}, {"cuda", "nccl.h"}},
     {"examples/", {"core", "ops", "nn", "quant", "data", "examples"}, {"nlohmann/"}},
     {"examples/cifar_resnet/main.cpp", {"core", "ops", "nn", "quant", "data", "examples"}, {"CLI/"}},
-    {"examples/cifar_resnet/number_option.h", {"core"}, {"CLI/"}},
+    {"examples/cifar_resnet/command_line.h", {"core"}, {"CLI/"}},
     {"examples/cifar_resnet/serve.cpp", {"core", "ops", "nn", "quant", "data", "examples"}, {"nlohmann/", "httplib.h"}},
     {"examples/cifar_resnet/canvas.", {"core", "examples"}, {"cairo.h", "stb/"}},
     {"examples/cifar_resnet/figures.", {"core", "examples"}, {}},
