@@ -20,7 +20,7 @@ void check(const char* op, const Dataset& d) {
 // The images of each class, in order.
 std::vector<std::vector<int64_t>> indices_by_class(const Dataset& d) {
   check("class_balanced_indices", d);
-  if (d.classes.empty()) throw ValueError(message("class_balanced_indices: ", d.source, " has no classes"));
+  if (d.classes.empty()) throw ValueError(message(d.source, " has no classes"));
   std::vector<std::vector<int64_t>> by_class(d.classes.size());
   const auto labels = d.labels.data<int64_t>();
   for (int64_t i = 0; i < d.size(); ++i) {
@@ -70,7 +70,7 @@ Dataset Dataset::take(int64_t n) const {
 }
 
 std::vector<int64_t> class_balanced_indices(const Dataset& d, int64_t n, uint64_t seed) {
-  if (n < 1) throw ValueError(message("class_balanced_indices: ", n, " images were asked for; at least 1 is needed"));
+  if (n < 1) throw ValueError(message(n, " images were asked for; at least 1 is needed"));
   const auto by_class = indices_by_class(d);
   const auto classes = int64_t(by_class.size());
   std::vector<int64_t> chosen;
@@ -78,8 +78,8 @@ std::vector<int64_t> class_balanced_indices(const Dataset& d, int64_t n, uint64_
     const auto& members = by_class[size_t(c)];
     const int64_t want = n / classes + (c < n % classes);
     if (want > int64_t(members.size()))
-      throw ValueError(message("class_balanced_indices: ", n, " images need ", want, " of class ", d.classes[size_t(c)],
-                               ", but ", d.source, " has ", members.size()));
+      throw ValueError(message(n, " images need ", want, " of class ", d.classes[size_t(c)], ", but ", d.source,
+                               " has ", members.size()));
     Generator g(seed, uint64_t(c));  // a class's draw does not depend on the other classes
     const auto order = permutation(int64_t(members.size()), g);
     for (int64_t i = 0; i < want; ++i) chosen.push_back(members[size_t(order[size_t(i)])]);
@@ -90,7 +90,8 @@ std::vector<int64_t> class_balanced_indices(const Dataset& d, int64_t n, uint64_
 
 std::pair<Dataset, Dataset> hold_out(const Dataset& d, int64_t n, uint64_t seed) {
   check("hold_out", d);
-  if (n >= d.size()) throw ValueError(message("hold_out: ", n, " of ", d.size(), " images leave nothing to train on"));
+  if (n >= d.size())
+    throw ValueError(message("holding out ", n, " of ", d.size(), " images leaves nothing to train on"));
   const std::vector<int64_t> held = class_balanced_indices(d, n, seed);
   std::vector<int64_t> all(size_t(d.size())), rest;
   std::iota(all.begin(), all.end(), int64_t{0});

@@ -220,6 +220,14 @@ json layers_json(const quant::Report& report) {
   return layers;
 }
 
+std::vector<int64_t> calibration_images(const data::Dataset& train, const PtqOptions& o) {
+  try {
+    return data::class_balanced_indices(train, o.calib, o.seed);
+  } catch (const ValueError& e) {
+    throw ValueError(message("--calib ", o.calib, ": ", e.what()));
+  }
+}
+
 }  // namespace
 
 void ptq(const PtqOptions& o) {
@@ -230,13 +238,15 @@ void ptq(const PtqOptions& o) {
   const FolderLock folder(o.out);
   const Path int8_file = o.out / "resnet18_int8.safetensors";
   require_writable(int8_file);
-  for (const char* file : {"summary.json", "quantization_benchmarks.json", "report.html", "misclassified_examples.png",
-                           "quantization_effects.png", "layer_compression.png", "confusion_matrix_original.png",
-                           "confusion_matrix_quantized.png"})
+  read_if_there(int8_file);  // what is written is read again to be measured
+  for (const char* file :
+       {"summary.json", "quantization_benchmarks.json", "misclassified_examples.png", "quantization_effects.png",
+        "layer_compression.png", "confusion_matrix_original.png", "confusion_matrix_quantized.png"})
     require_writable(o.out / file);
+  require_report(o.out);
   const NoGradGuard no_grad;
 
-  const std::vector<int64_t> indices = data::class_balanced_indices(train, o.calib, o.seed);
+  const std::vector<int64_t> indices = calibration_images(train, o);
   const std::string indices_sha256 = Sha256().update(std::span<const int64_t>(indices)).hex();
   std::printf("calibrating with %lld training images (seed %llu, index SHA-256 %s)\n", (long long)o.calib,
               (unsigned long long)o.seed, indices_sha256.c_str());

@@ -16,6 +16,17 @@ using nlohmann::json;
 
 namespace {
 
+constexpr const char *kSummary = "summary.json", *kReport = "report.html";
+constexpr const char* kPictures[] = {"training_history",
+                                     "confusion_matrix_original",
+                                     "confusion_matrix_quantized",
+                                     "misclassified_examples",
+                                     "layer_compression",
+                                     "quantization_effects",
+                                     "feature_maps"};
+
+Path picture_file(const Path& out, const std::string& name) { return out / (name + ".png"); }
+
 // RFC 4648.
 std::string base64(const std::string& bytes) {
   constexpr char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -112,8 +123,14 @@ void draw_quantization(const Path& out, const QuantizationFigures& f) {
   }
 }
 
+void require_report(const Path& out) {
+  read_json(out / kSummary);
+  for (const char* name : kPictures) read_if_there(picture_file(out, name));
+  require_writable(out / kReport);
+}
+
 void write_report(const Path& out) {
-  const json summary = read_json(out / "summary.json").value_or(json::object());
+  const json summary = read_json(out / kSummary).value_or(json::object());
   std::ostringstream html;
   html << "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>mininn: ResNet-18 on "
           "CIFAR-10</title>\n"
@@ -121,25 +138,26 @@ void write_report(const Path& out) {
           "table{border-collapse:collapse;margin:1em 0}th,td{border-bottom:1px solid #e2e8f0;padding:.25em .8em;"
           "text-align:left}</style></head>\n<body><h1>ResNet-18 on CIFAR-10</h1>\n";
   number_table(html, summary);
-  for (const char* name : {"training_history", "confusion_matrix_original", "confusion_matrix_quantized",
-                           "misclassified_examples", "layer_compression", "quantization_effects", "feature_maps"}) {
-    const Path picture = out / (std::string(name) + ".png");
-    if (const std::string png = read_file(picture); !png.empty())
-      html << "<p><img alt=\"" << name << "\" src=\"data:image/png;base64," << base64(png) << "\"></p>\n";
-  }
+  for (const char* name : kPictures)
+    if (const auto png = read_if_there(picture_file(out, name)))
+      html << "<p><img alt=\"" << name << "\" src=\"data:image/png;base64," << base64(*png) << "\"></p>\n";
   if (const json layers = summary.value("layers", json()); layers.is_array()) layer_table(html, layers);
   html << "</body></html>\n";
-  write_text(out / "report.html", html.str());
+  write_text(out / kReport, html.str());
 }
 
 void report(const ReportOptions& o) {
-  const auto epochs = MetricsLog(o.out / "metrics.jsonl").epochs();
+  const Path metrics_file = o.out / "metrics.jsonl";
+  const auto epochs = MetricsLog(metrics_file).epochs();
   const Path benchmarks_file = o.out / "quantization_benchmarks.json";
   const auto benchmarks = read_json(benchmarks_file);
-  if (epochs.empty() && !benchmarks)
+  if (epochs.empty() && !benchmarks) {
+    if (read_if_there(metrics_file))
+      throw FileError(message(metrics_file.string(), ": has no line of a finished epoch"));
     throw FileError(
         message(o.out.string(), ": holds no results (neither metrics.jsonl nor quantization_benchmarks.json)"));
-  require_writable(o.out / "report.html");
+  }
+  require_report(o.out);
   try {
     if (benchmarks) draw_quantization(o.out, quantization_figures(*benchmarks));
   } catch (const ValueError& e) {

@@ -26,6 +26,9 @@ QuantizationFigures quantization_figures(const nlohmann::json& benchmarks);
 // confusion_matrix_*.png and layer_compression.png; nothing in a build without pictures.
 void draw_quantization(const Path& out, const QuantizationFigures& figures);
 
+// Throws FileError if write_report(out) could not read or write its files now: before long work, not after it.
+void require_report(const Path& out);
+
 // report.html: the numbers of summary.json and every picture of the folder in one file that opens offline. Throws
 // FileError.
 void write_report(const Path& out);

@@ -19,19 +19,19 @@ namespace {
 
 constexpr double kRounding = 1e-3;  // by which a loss, never negative, may fall below 0
 
-// The bytes of a file; no value if there is no such file.
-std::optional<std::string> read_if_there(const Path& file) {
-  std::error_code error;
-  if (!std::filesystem::exists(file, error) && !error) return {};
-  return read_all(open_regular_file(file).get());
-}
-
 Quality quality_at(const json& line, const std::string& name) {
   return {number_at(line, (name + "_loss").c_str(), -kRounding, DBL_MAX),
           number_at(line, (name + "_accuracy").c_str(), 0, 1)};
 }
 
 }  // namespace
+
+std::optional<std::string> read_if_there(const Path& file) {
+  std::error_code error;
+  if (!std::filesystem::exists(file, error) && !error) return {};
+  if (std::filesystem::is_character_file(file, error)) return {};
+  return read_all(open_regular_file(file).get());
+}
 
 void write_text(const Path& file, const std::string& text) {
   AtomicFile out(file);
@@ -50,7 +50,7 @@ std::optional<json> read_json(const Path& file) {
 }
 
 void update_summary(const Path& file, const json& values) {
-  json summary = parse_object(read_file(file)).value_or(json::object());  // somebody else's file: start anew
+  json summary = read_json(file).value_or(json::object());
   summary.update(values);
   summary.update({{"machine", machine_name()},
                   {"threads", num_threads()},
@@ -114,6 +114,7 @@ std::vector<EpochResult> MetricsLog::epochs() const {
   int64_t number = 1;
   for (std::string line; std::getline(in, line); ++number) {
     const auto value = parse_object(line);
+    if (!value && !in.eof()) throw FileError(message(file_.string(), ": line ", number, ": is no JSON object"));
     if (!value || !value->contains("kind") || value->at("kind") != "epoch") continue;
     try {
       out.push_back(epoch_result(*value));

@@ -10,16 +10,20 @@
 
 namespace cifar_resnet {
 
+// The bytes of a file; no value if there is no such file, or a device (/dev/null keeps nothing). Throws FileError.
+std::optional<std::string> read_if_there(const std::filesystem::path& file);
+
 // Writes `text`, whole or not at all. Throws FileError.
 void write_text(const std::filesystem::path& file, const std::string& text);
 
 // Writes `value` indented, whole or not at all. Throws FileError.
 void write_json(const std::filesystem::path& file, const nlohmann::json& value);
 
-// The JSON object in a file; no value if there is no such file. Throws FileError if it holds something else.
+// The same for the JSON object in a file. Throws FileError also if it holds something else.
 std::optional<nlohmann::json> read_json(const std::filesystem::path& file);
 
-// Sets these keys of a JSON object file, keeping its others; adds machine, threads, version and revision.
+// Sets these keys of a JSON object file, keeping its others; adds machine, threads, version and revision. Throws
+// FileError.
 void update_summary(const std::filesystem::path& file, const nlohmann::json& values);
 
 // What a finished epoch came to: an "epoch" line of the metrics, also kept in checkpoints.
@@ -40,8 +44,8 @@ class MetricsLog {
   void append(const nlohmann::json& line);
   // Drops the lines after `step`: what an interrupted run wrote beyond its checkpoint.
   void keep_until(int64_t step);
-  // The "epoch" lines; none if there is no such file. A line that is no JSON object (cut off) is passed over. Throws
-  // FileError naming the line for one that is damaged.
+  // The "epoch" lines; none if there is no such file. A last line that was cut off is passed over. Throws FileError
+  // naming the line for another one that is damaged.
   std::vector<EpochResult> epochs() const;
 
  private:

@@ -114,20 +114,24 @@ class Trainer {
         best_file_(model_file_.parent_path() / (model_file_.stem().string() + "_best.safetensors")),
         checkpoint_(o.out / "checkpoint" / "last.safetensors"),
         metrics_(o.out / "metrics.jsonl"),
-        folder_(o.out) {
-    if (o.val_split > 0) std::tie(train_set_, validation_) = data::hold_out(train_set_, o.val_split, o.seed);
+        folder_(o.out),
+        model_lock_(model_file_) {
+    hold_out_validation();
     loader_.emplace(train_set_, data::LoaderOptions{.batch_size = o.batch_size,
                                                     .drop_last = train_set_.size() >= o.batch_size,
                                                     .augment = recipe_.augment,
                                                     .seed = o.seed});
     total_steps_ = o.epochs * loader_->batches();
     make_folder(checkpoint_.parent_path());
-    for (const char* file :
-         {"metrics.jsonl", "summary.json", "report.html", "training_history.png", "feature_maps.png"})
+    for (const char* file : {"metrics.jsonl", "summary.json", "training_history.png", "feature_maps.png"})
       require_writable(o.out / file);
+    require_report(o.out);
     require_writable(checkpoint_);
     require_writable(model_file_);
-    if (validation_.images) require_writable(best_file_);
+    if (validation_.images) {
+      require_writable(best_file_);
+      best_lock_.emplace(best_file_);
+    }
   }
 
   void run() {
@@ -173,6 +177,16 @@ class Trainer {
                 (long long)net_->params.count(), to_string(device_).c_str(), num_threads(), o_.backend.c_str(),
                 (long long)train_set_.size(), train_set_.source.c_str());
     std::fflush(stdout);
+  }
+
+  void hold_out_validation() {
+    if (o_.val_split == 0) return;
+    try {
+      std::tie(train_set_, validation_) = data::hold_out(train_set_, o_.val_split, o_.seed);
+    } catch (const ValueError& e) {
+      throw ValueError(
+          message(o_.early_stop > 0 ? "--early-stop with " : "", "--val-split ", o_.val_split, ": ", e.what()));
+    }
   }
 
   // The default follows the number of epochs, which a resumed run may change; a warm-up that has begun must not.
@@ -361,6 +375,8 @@ class Trainer {
   Path model_file_, best_file_, checkpoint_;
   MetricsLog metrics_;
   FolderLock folder_;
+  FileLock model_lock_;  // it may be in a folder that is not ours alone
+  std::optional<FileLock> best_lock_;
   std::optional<data::Loader> loader_;
   int64_t total_steps_ = 0;
 

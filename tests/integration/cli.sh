@@ -65,11 +65,12 @@ done
 "$exe" train "${tiny[@]}" --out asked --resume > asked.log
 cmp whole/resnet18.safetensors asked/resnet18.safetensors || fail "the run resumed after SIGTERM ended with other weights"
 rm asked.log
-(trap '' INT; exec "$exe" train "${base[@]}" --epochs 1 --threads 2 --out ignoring > asked.log 2> asked.err) &
+(trap '' INT HUP; exec "$exe" train "${base[@]}" --epochs 1 --threads 2 --out ignoring > asked.log 2> asked.err) &
 pid=$!
 training asked.log
 kill -INT $pid 2> /dev/null || true
-wait $pid || fail "an ignored SIGINT ended the run: $(cat asked.err)"
+kill -HUP $pid 2> /dev/null || true  # under nohup(1)
+wait $pid || fail "an ignored signal ended the run: $(cat asked.err)"
 
 say "quantize"
 "$exe" ptq --data synthetic --limit-test 200 --calib 100 --model whole/resnet18.safetensors --out whole --threads 2 > ptq.log
@@ -120,22 +121,56 @@ refuses "truncated8.safetensors" "$exe" eval --model truncated8.safetensors --da
 mkdir broken
 head -c 1000 /dev/zero > broken/data_batch_1.bin
 refuses "data_batch_1.bin" "$exe" train --data broken
-for options in "--width nan" "--lr nan" "--lr inf" "--momentum nan" "--weight-decay nan" "--warmup nan" "--seed -1" \
-  "--seed 99999999999999999999" "--epochs 9223372036854775807" "--epochs 99999999999999999999" \
-  "--batch-size 9223372036854775807" "--limit-train -1" "--val-split 99999999999999999999" "--threads 1e9"; do
+for options in "--width nan" "--lr nan" "--lr inf" "--momentum nan" "--weight-decay nan" "--warmup nan"; do
   # shellcheck disable=SC2086
-  refuses "${options% *}: .* is no number" "$exe" train --data synthetic --out bad $options
+  refuses "${options% *}: '${options#* }' is no number in" "$exe" train --data synthetic --out bad $options
+done
+for options in "--seed -1" "--seed 99999999999999999999" "--epochs 9223372036854775807" "--epochs 99999999999999999999" \
+  "--epochs 1.5" "--epochs 1e3" "--epochs abc" "--epochs 0x10" "--batch-size 9223372036854775807" "--limit-train -1" \
+  "--val-split 99999999999999999999" "--threads 1e9"; do
+  # shellcheck disable=SC2086
+  refuses "${options% *}: '${options#* }' is no whole number in" "$exe" train --data synthetic --out bad $options
 done
 for options in "--max-drop nan" "--min-coverage nan" "--calib -5"; do
   # shellcheck disable=SC2086
-  refuses "${options% *}: .* is no number" "$exe" ptq --data synthetic --model whole/resnet18.safetensors --out bad $options
+  refuses "${options% *}: .* is no .*number" "$exe" ptq --data synthetic --model whole/resnet18.safetensors --out bad $options
 done
-refuses "batch: .* is no number" "$exe" bench --model whole/resnet18.safetensors --batch 1,99999999999
+refuses "batch: '99999999999' is no whole number" "$exe" bench --model whole/resnet18.safetensors --batch 1,99999999999
+for command in "train --data" "train --out" "train --model" "eval --model" "eval --json" "ptq --model" "ptq --out" \
+  "bench --model" "bench --int8" "bench --json" "report --out"; do
+  # shellcheck disable=SC2086
+  refuses "${command#* }: the path is empty" "$exe" $command ''
+done
+refuses "--val-split 640: holding out 640 of 640" "$exe" train "${tiny[@]}" --out bad --val-split 640
+refuses "--early-stop with --val-split 5000: " "$exe" train "${tiny[@]}" --out bad --early-stop 1
+refuses "--calib 60000: 60000 images need" "$exe" ptq --data synthetic --calib 60000 --model whole/resnet18.safetensors --out bad
+for kernel in "qconv2d=," "qconv2d=own.direct.scalar," "qconv2d" "=" ""; do
+  refuses "--kernel '$kernel': write op=kernel" "$exe" eval --data synthetic --model whole/resnet18_int8.safetensors --kernel "$kernel"
+done
+refuses "fp32 network, which runs no qconv2d" "$exe" eval --data synthetic --model whole/resnet18.safetensors --kernel qconv2d=own.direct.scalar
+refuses "int8 network, which runs no conv2d_fwd" "$exe" eval --data synthetic --model whole/resnet18_int8.safetensors --kernel conv2d_fwd=ref
+refuses "holds an int8 network" "$exe" ptq --data synthetic --model whole/resnet18_int8.safetensors --out bad
+refuses "holds an int8 network" "$exe" bench --model whole/resnet18_int8.safetensors
+
+say "messages are short, whatever was typed, and drive no terminal"
+long=$(head -c 100000 /dev/zero | tr '\0' a)
+for option in --epochs --lr --recipe --device --data --no-such-option ""; do
+  # shellcheck disable=SC2086
+  refuses "${option#--}" "$exe" train $option "$long"
+  [ "$(wc -c < err.txt)" -lt 400 ] || fail "$option with a long text gave $(wc -c < err.txt) bytes"
+done
+refuses 'a\\x1b\[31m' "$exe" eval --data synthetic --model $'a\e[31m'
+refuses 'a\\x1b\[31m' "$exe" train --device $'a\e[31m'
 refuses "made with backend" "$exe" train "${tiny[@]}" --out whole --resume --backend own
 refuses "made with threads" "$exe" train "${base[@]}" --epochs 3 --threads 1 --out whole --resume
 refuses "more than --epochs 2" "$exe" train "${base[@]}" --epochs 2 --threads 2 --out whole --resume
 mkfifo fifo
 refuses "fifo: is not a regular file" timeout 60 "$exe" eval --model fifo --data synthetic
+refuses "fifo: has no data_batch_1.bin" timeout 60 "$exe" train --data fifo --out bad
+mkdir pipes && mkfifo pipes/data_batch_1.bin
+refuses "data_batch_1.bin: is not a regular file" timeout 60 "$exe" train --data pipes --out bad
+MININN_CACHE_DIR=fifo timeout 60 "$exe" eval --data synthetic --limit-test 1 --model whole/resnet18_int8.safetensors > out.txt ||
+  fail "a FIFO in the place of the tuner's folder is a failure"
 
 say "a file is compared with the network before one is made"
 safetensors() {  # HEADER: the beginning of a file
@@ -198,19 +233,73 @@ touch target.json && chmod 600 target.json && ln -s target.json link.json
 "$exe" "${small[@]}" --json /dev/null > out.txt
 [ -c /dev/null ] || fail "eval --json replaced /dev/null"
 
-say "one writer for each folder"
+{
+  echo before >&3
+  "$exe" "${small[@]}" --json /dev/fd/3 > out.txt
+} 3> fd.json
+grep -q before fd.json && grep -q '"logits_sha256"' fd.json || fail "eval --json /dev/fd/3 left: $(cat fd.json)"
+if command -v setsid > out.txt; then
+  refuses "/dev/tty: cannot be written" setsid -w "$exe" "${small[@]}" --json /dev/tty
+  ! grep -q accuracy out.txt || fail "the missing terminal was noticed at the end"
+fi
+
+say "what will be read is read first"
+unprivileged() {  # COMMAND...: with permissions that count
+  if [ "$(id -u)" != 0 ]; then "$@"; else setpriv --reuid 65534 --regid 65534 --clear-groups "$@"; fi
+}
+short=("${tiny[@]:0:2}" --limit-train 64 --limit-test 10 --width 0.125 --epochs 1)
+quantize=(ptq --data synthetic --limit-test 10 --calib 10 --model whole/resnet18.safetensors)
+chmod 755 .
+mkdir -m 777 read
+tells_first() {  # PATTERN COMMAND...
+  refuses "$1" "${@:2}" --out read
+  ! grep -q accuracy out.txt || fail "${*:2} noticed it at the end: $(cat err.txt)"
+}
+echo '{"cut' > read/summary.json
+tells_first "summary.json: holds no JSON object" "$exe" train "${short[@]}"
+tells_first "summary.json: holds no JSON object" "$exe" "${quantize[@]}"
+if unprivileged test -x "$exe" 2> err.txt; then
+  echo '{}' > read/summary.json
+  chmod 222 read/summary.json
+  tells_first "summary.json: cannot be opened: Permission denied" unprivileged "$exe" train "${short[@]}"
+fi
+rm -rf read && mkdir -p read/summary.json
+tells_first "summary.json: " "$exe" train "${short[@]}"
+rmdir read/summary.json
+for file in misclassified_examples.png resnet18_int8.safetensors; do
+  mkfifo read/$file
+  tells_first "$file: is not a regular file" timeout 60 "$exe" "${quantize[@]}"
+  rm read/$file
+done
+ln -s /dev/null read/summary.json
+"$exe" train "${short[@]}" --out read > out.txt || fail "a summary that goes to /dev/null is a failure"
+
+say "one writer for each folder and for each network"
 if command -v flock > flock.txt; then
   refuses "whole: another process" flock -n whole "$exe" train "${tiny[@]}" --out whole
   refuses "whole: another process" flock -n whole "$exe" ptq --data synthetic --model whole/resnet18.safetensors --out whole
   flock -n whole "$exe" report --out whole > out.txt || fail "report needs no lock"
+  refuses "shared.safetensors: another process is writing" flock -n .mininn-lock-shared.safetensors.tmp "$exe" train "${short[@]}" --out read --model shared.safetensors
+  "$exe" train "${short[@]}" --out read --model shared.safetensors > out.txt
 fi
-[ -z "$(find whole killed stopped asked -name '*.tmp')" ] || fail "temporary files are left behind"
+for ended in "TERM 1 ${quantize[*]} --out read" "HUP 0.3 eval --data synthetic --model whole/resnet18.safetensors"; do
+  read -r signal seconds command <<< "$ended"
+  status=0
+  # shellcheck disable=SC2086
+  timeout --preserve-status -s "$signal" "$seconds" "$exe" $command > out.txt 2> err.txt || status=$?
+  [ $status = $((128 + $(kill -l "$signal"))) ] || fail "$command ended with $status after SIG$signal: $(cat err.txt)"
+done
+[ -z "$(find . -name '*.tmp')" ] || fail "temporary files are left behind"
 
 say "lost output is a failure"
 for options in "--help" kernels "${small[*]}" "report --out whole"; do
   # shellcheck disable=SC2086
   if "$exe" $options > /dev/full 2> err.txt; then fail "$options > /dev/full is no failure"; fi
+  if "$exe" $options >&- 2> err.txt; then fail "$options >&- is no failure"; fi
+  grep -q "standard output cannot be written" err.txt || fail "$options >&- said: $(cat err.txt)"
 done
+"$exe" "${small[@]}" --json closed.json >&- 2> err.txt || true
+grep -q "^{" closed.json && ! grep -q images: closed.json || fail "what was printed went to a file: $(cat closed.json)"
 
 say "more epochs than planned"
 "$exe" train "${base[@]}" --epochs 4 --threads 2 --out asked --resume > asked.log
@@ -235,6 +324,13 @@ for numbers in "100000000000000000 1 100000000000000016 2" "1 1e300 1 1e300" "92
 done
 echo '{"kind":"epoch","epoch":1,"train_loss":1,"train_accuracy":1}' | odd metrics.jsonl
 refuses "metrics.jsonl: line 1: 'test_loss'" "$exe" report --out odd
+good='{"kind":"epoch","epoch":1,"lr":1,"train_loss":1,"train_accuracy":1,"test_loss":1,"test_accuracy":1}'
+printf '%s\nnonsense\n%s\n' "$good" "$good" | odd metrics.jsonl
+refuses "metrics.jsonl: line 2: is no JSON object" "$exe" report --out odd
+printf '{"kind":"step","step":50}\n{"cut' | odd metrics.jsonl
+refuses "metrics.jsonl: has no line of a finished epoch" "$exe" report --out odd
+printf '%s\n{"cut' "$good" | odd metrics.jsonl
+"$exe" report --out odd > out.txt || fail "report does not take a last line that was cut off"
 rm odd/metrics.jsonl
 for json in '[1]' '{"confusion":7}' '{"confusion":{"classes":["a"],"fp32":[-1],"int8":[1]},"layers":[]}' \
   '{"confusion":{"classes":["a"],"fp32":[1],"int8":[1]},"layers":[{"name":"a","fp32_bytes":1e300,"int8_bytes":1}]}' \
