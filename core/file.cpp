@@ -1,10 +1,8 @@
 #include "core/file.h"
 
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,10 +30,11 @@ fs::path folder_of(const fs::path& file) { return file.has_parent_path() ? file.
 // Where a chain of links ends, also if there is nothing yet. The links that /proc has for open files end it: they stand
 // for the files, whatever is at the paths that they show.
 fs::path without_links(fs::path path) {
-  struct statfs system;
+  struct stat folder, proc;
   std::error_code error;
+  const bool has_proc = ::stat("/proc/self", &proc) == 0;
   for (int i = 0; i < 40 && fs::is_symlink(path, error); ++i) {
-    if (::statfs(folder_of(path).c_str(), &system) == 0 && system.f_type == PROC_SUPER_MAGIC) break;
+    if (has_proc && ::stat(folder_of(path).c_str(), &folder) == 0 && folder.st_dev == proc.st_dev) break;
     path = path.parent_path() / fs::read_symlink(path, error);
   }
   return path;

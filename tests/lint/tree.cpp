@@ -37,6 +37,7 @@ const std::vector<Row> kTable = {
     {"quant/int8_file.cpp", {"core", "ops", "nn", "quant"}, {"nlohmann/"}},
     {"quant/tuner.cpp", {"core", "ops", "nn", "quant"}, {"sys/resource.h"}},
     {"data/", {"core", "data"}, {}},
+    {"data/loader.cpp", {"core", "data"}, {"unistd.h"}},
     {"cpu_kernels/", {"core", "ops", "cpu_kernels"}, {}},
     {"cpu_kernels/own/", {"core", "ops", "cpu_kernels"}, {"immintrin.h", "cpuid.h", "sys/syscall.h", "unistd.h"}},
     {"cpu_kernels/onednn/", {"core", "ops", "cpu_kernels"}, {"oneapi/dnnl/"}},

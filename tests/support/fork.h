@@ -1,7 +1,7 @@
 // Code that runs in a child process.
 #pragma once
 
-#include <grp.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,7 +33,8 @@ template <class Body>
 std::optional<int> as_nobody(const Body& body) {
   constexpr int kStaysRoot = 255;
   const int result = in_forked_child([&] {
-    if (::geteuid() == 0 && (::setgroups(0, nullptr) != 0 || ::setgid(kNobody) != 0 || ::setuid(kNobody) != 0))
+    if (::geteuid() == 0 &&
+        (::syscall(SYS_setgroups, 0, nullptr) != 0 || ::setgid(kNobody) != 0 || ::setuid(kNobody) != 0))
       return kStaysRoot;
     return body();
   });
