@@ -83,28 +83,28 @@ V image(V v, int64_t n) {
 }
 
 // The same call on image `n` alone.
-Conv2dFwd one_image(Conv2dFwd a, int64_t n) {
+op::Conv2dFwd one_image(op::Conv2dFwd a, int64_t n) {
   a.g.n = 1;
   a.x = image(a.x, n);
   a.y = image(a.y, n);
   return a;
 }
-Conv2dBwdData one_image(Conv2dBwdData a, int64_t n) {
+op::Conv2dBwdData one_image(op::Conv2dBwdData a, int64_t n) {
   a.g.n = 1;
   a.gy = image(a.gy, n);
   a.gx = image(a.gx, n);
   return a;
 }
-QConv2d one_image(QConv2d a, int64_t n) {
+op::QConv2d one_image(op::QConv2d a, int64_t n) {
   a.g.n = 1;
   a.x = image(a.x, n);
   a.y = image(a.y, n);
   return a;
 }
 
-View& output(Conv2dFwd& a) { return a.y; }
-View& output(Conv2dBwdData& a) { return a.gx; }
-View& output(QConv2d& a) { return a.y; }
+View& output(op::Conv2dFwd& a) { return a.y; }
+View& output(op::Conv2dBwdData& a) { return a.gx; }
+View& output(op::QConv2d& a) { return a.y; }
 
 // One op on one layer: its arguments, and the tensors that they point into.
 template <class Args>
@@ -114,19 +114,19 @@ struct Problem {
   std::vector<Tensor> keep;
 };
 
-Problem<Conv2dFwd> make_problem(const KernelTable<Conv2dFwd>&, const Conv2dGeometry& g, DType t) {
+Problem<op::Conv2dFwd> make_problem(const KernelTable<op::Conv2dFwd>&, const Conv2dGeometry& g, DType t) {
   const Tensor x = random_image(x_shape(g), t), w = random_weights(w_shape(g), t);
   Tensor y = random_image(y_shape(g), t);
   return {{.g = g, .x = x.view(), .w = w.view(), .bias = {}, .residual = {}, .relu = false, .y = y.mutable_view()},
           y,
           {x, w}};
 }
-Problem<Conv2dBwdData> make_problem(const KernelTable<Conv2dBwdData>&, const Conv2dGeometry& g, DType t) {
+Problem<op::Conv2dBwdData> make_problem(const KernelTable<op::Conv2dBwdData>&, const Conv2dGeometry& g, DType t) {
   const Tensor gy = random_image(y_shape(g), t), w = random_weights(w_shape(g), t);
   Tensor gx = random_image(x_shape(g), t);
   return {{g, gy.view(), w.view(), gx.mutable_view()}, gx, {gy, w}};
 }
-Problem<Conv2dBwdWeights> make_problem(const KernelTable<Conv2dBwdWeights>&, const Conv2dGeometry& g, DType t) {
+Problem<op::Conv2dBwdWeights> make_problem(const KernelTable<op::Conv2dBwdWeights>&, const Conv2dGeometry& g, DType t) {
   const Tensor x = random_image(x_shape(g), t), gy = random_image(y_shape(g), t);
   Tensor gw = random_weights(w_shape(g), t);
   return {{g, x.view(), gy.view(), gw.mutable_view()}, gw, {x, gy}};
@@ -148,7 +148,7 @@ Tensor random_codes_of_weights(const Conv2dGeometry& g, Generator& random) {
 }
 
 // Codes behind a ReLU (zero point 0), and multipliers that spread the results over all output codes.
-Problem<QConv2d> make_problem(const KernelTable<QConv2d>&, const Conv2dGeometry& g, DType) {
+Problem<op::QConv2d> make_problem(const KernelTable<op::QConv2d>&, const Conv2dGeometry& g, DType) {
   Generator random(1);
   Tensor x = empty_codes(x_shape(g));
   std::byte* const bytes = x.mutable_view().data;
@@ -165,7 +165,7 @@ Problem<QConv2d> make_problem(const KernelTable<QConv2d>&, const Conv2dGeometry&
     multiplier.mutable_data<float>()[o] = float(100 / spread);
   }
   Tensor y = empty_codes(y_shape(g));
-  QConv2d a;
+  op::QConv2d a;
   a.g = g;
   a.x = x.view();
   a.w = w.view();
@@ -209,7 +209,7 @@ template <class Args>
 void run_kernel(const Kernel<Args>& k, Args& a) {
   k.run(a, {Device::cpu(), {}});
 }
-void run_kernel(const Kernel<QConv2d>& k, QConv2d& a) {
+void run_kernel(const Kernel<op::QConv2d>& k, op::QConv2d& a) {
   const Tensor packed = k.pack(a);
   a.packed = packed.view().data;
   k.run(a, {Device::cpu(), {}});
@@ -233,7 +233,7 @@ double error_of(const Kernel<Args>& reference, Args a) {
 
 // A weight gradient sums over all images, so here the reference computes all images for the first group, or without
 // groups for the first four output channels.
-double error_of(const Kernel<Conv2dBwdWeights>& reference, Conv2dBwdWeights a) {
+double error_of(const Kernel<op::Conv2dBwdWeights>& reference, op::Conv2dBwdWeights a) {
   const auto channels = [](CView v, int64_t c) {  // a dense copy of the first c channels
     Tensor t =
         Tensor::empty({v.shape[0], c, v.shape[2], v.shape[3]}, v.dtype, Device::cpu(), MemoryFormat::channels_last);
@@ -275,12 +275,12 @@ struct Totals {  // seconds per pass over the network's layers
 };
 
 template <class Args>
-constexpr bool kInteger = std::is_same_v<Args, QConv2d>;
+constexpr bool kInteger = std::is_same_v<Args, op::QConv2d>;
 
 // The last kernel of every list is the slow, obvious one.
 template <class Args>
 const Kernel<Args>& reference_of(const KernelTable<Args>& table) {
-  return table.kernels(DeviceType::cpu).back();
+  return table.candidates(DeviceType::cpu).back();
 }
 
 // A line of the table beside its times.
@@ -307,7 +307,7 @@ bool bench_layer(const KernelTable<Args>& table, const Layer& layer, int threads
     double error;
   };
   std::vector<Candidate> candidates;
-  for (const Kernel<Args>& k : table.kernels(DeviceType::cpu)) {
+  for (const Kernel<Args>& k : table.candidates(DeviceType::cpu)) {
     if (k.name == reference.name && k.name != chosen.name) continue;
     if (k.name.find(o.only) == std::string::npos && k.name != chosen.name) continue;
     if (k.check(problem.args)) continue;
@@ -375,7 +375,7 @@ bool bench_layer(const KernelTable<Args>& table, const Layer& layer, int threads
                   layer.name.c_str(), std::string(reference.name).c_str(), error, allowed);
       right = false;
     }
-    rows.push_back({{"op", table.op()},
+    rows.push_back({{"op", Args::op},
                     {"layer", layer.name},
                     {"batch", layer.g.n},
                     {"threads", threads},
@@ -395,22 +395,22 @@ bool bench_layer(const KernelTable<Args>& table, const Layer& layer, int threads
     std::printf(
         "WARNING: %s is what runs here, the slow reference: no faster kernel takes %s of %s "
         "(MININN_VERBOSE=dispatch says why)\n",
-        std::string(reference.name).c_str(), table.op().c_str(), layer.name.c_str());
+        std::string(reference.name).c_str(), std::string(Args::op).c_str(), layer.name.c_str());
   std::fflush(stdout);
   return right;
 }
 
 template <class Args>
 bool bench_table(const KernelTable<Args>& table, const Options& o, json& rows) {
-  if (std::find(o.ops.begin(), o.ops.end(), table.op()) == o.ops.end()) return true;
+  if (std::find(o.ops.begin(), o.ops.end(), Args::op) == o.ops.end()) return true;
   bool right = true;
   for (const std::string& shapes : o.shapes)
     for (const int threads : o.threads)
       for (const int64_t batch : o.batches) {
         set_num_threads(threads);
         const std::string type = kInteger<Args> ? "int8" : o.dtype;
-        std::printf("\n%s, %s, %s, batch %lld, %d thread%s\n", table.op().c_str(), type.c_str(), shapes.c_str(),
-                    static_cast<long long>(batch), threads, threads == 1 ? "" : "s");
+        std::printf("\n%s, %s, %s, batch %lld, %d thread%s\n", std::string(Args::op).c_str(), type.c_str(),
+                    shapes.c_str(), static_cast<long long>(batch), threads, threads == 1 ? "" : "s");
         std::printf("%-12s   %-26s %9s %9s %9s %8s %7s %8s  %s\n", "layer", "kernel (* = dispatched)", "ms", "p10",
                     "p90", kInteger<Args> ? "GMAC/s" : "GFLOP/s", "peak", "vendor", "error");
         Totals totals;
@@ -450,10 +450,10 @@ int run(int argc, char** argv) {
 
   json report = describe_machine(o.threads);
   json rows = json::array();
-  bool right = bench_table(conv2d_fwd_kernels(), o, rows);
-  right &= bench_table(conv2d_bwd_data_kernels(), o, rows);
-  right &= bench_table(conv2d_bwd_weights_kernels(), o, rows);
-  right &= bench_table(qconv2d_kernels(), o, rows);
+  bool right = bench_table(kernels<op::Conv2dFwd>(), o, rows);
+  right &= bench_table(kernels<op::Conv2dBwdData>(), o, rows);
+  right &= bench_table(kernels<op::Conv2dBwdWeights>(), o, rows);
+  right &= bench_table(kernels<op::QConv2d>(), o, rows);
   report["rows"] = rows;
   if (!o.json_path.empty()) write_report(o.json_path, report);
   return right ? 0 : 1;

@@ -21,7 +21,7 @@ using Type = memory::data_type;
 
 class Convolution final : public OneDnnFused {
  public:
-  explicit Convolution(const QConv2d& a) : stream_(engine_), g_(a.g) {
+  explicit Convolution(const op::QConv2d& a) : stream_(engine_), g_(a.g) {
     const OpenMpThreads pool(num_threads());
     const Conv2dGeometry& g = a.g;
     const bool grouped = g.groups > 1;
@@ -93,7 +93,7 @@ class Convolution final : public OneDnnFused {
 
 }  // namespace
 
-std::unique_ptr<OneDnnFused> OneDnnFused::make(const QConv2d& a) {
+std::unique_ptr<OneDnnFused> OneDnnFused::make(const op::QConv2d& a) {
   try {
     auto convolution = std::make_unique<Convolution>(a);
     if (convolution->reference()) return nullptr;
@@ -108,6 +108,6 @@ std::unique_ptr<OneDnnFused> OneDnnFused::make(const QConv2d& a) {
 
 #else
 
-std::unique_ptr<mininn::bench::OneDnnFused> mininn::bench::OneDnnFused::make(const QConv2d&) { return nullptr; }
+std::unique_ptr<mininn::bench::OneDnnFused> mininn::bench::OneDnnFused::make(const op::QConv2d&) { return nullptr; }
 
 #endif

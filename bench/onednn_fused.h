@@ -14,7 +14,7 @@ class OneDnnFused {
  public:
   // Null in a build without oneDNN, and where oneDNN has nothing but its reference code. `a` has no residual and one
   // row of bias.
-  static std::unique_ptr<OneDnnFused> make(const QConv2d& a);
+  static std::unique_ptr<OneDnnFused> make(const op::QConv2d& a);
   virtual ~OneDnnFused() = default;
   virtual void run() = 0;
   // How far the codes of the last run are from those in `y`, u8 [N,C,H,W] with the strides of QConv2d's y.

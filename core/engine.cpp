@@ -9,11 +9,6 @@
 
 namespace mininn {
 
-KernelTable<Accumulate>& accumulate_kernels() {
-  static KernelTable<Accumulate> table("accumulate");
-  return table;
-}
-
 namespace {
 
 struct Pending {
@@ -29,7 +24,7 @@ void add_into(Tensor& sum, bool& owned, const Tensor& g) {
   }
   const CView old = sum.view();
   Tensor y = owned ? sum : Tensor::empty_like(sum);
-  accumulate_kernels().run({old, g.view(), y.mutable_view()}, sum.device());
+  kernels<op::Accumulate>().run({old, g.view(), y.mutable_view()}, sum.device());
   sum = y;
   owned = true;
 }
@@ -42,7 +37,7 @@ void add_to_leaf(Tensor& leaf, Tensor g) {
     // Not in place where set_grad() gave an expanded view, or where g is another look at it.
     const bool in_place = !may_overlap_itself(grad.shape(), grad.strides()) && !may_overlap(grad.view(), g.view());
     Tensor sum = in_place ? grad : Tensor::empty_like(leaf);
-    accumulate_kernels().run({grad.view(), g.view(), sum.mutable_view()}, leaf.device());
+    kernels<op::Accumulate>().run({grad.view(), g.view(), sum.mutable_view()}, leaf.device());
     grad = std::move(sum);
   } else if (g.strides() == leaf.strides() && AutogradAccess::unique(g)) {
     grad = std::move(g);

@@ -76,18 +76,17 @@ void log_choice(std::string_view op, std::string_view kernel, const std::string&
 [[noreturn]] void throw_no_kernel(std::string_view op, Device d, const std::string& refusals);
 }  // namespace detail
 
+// Args is what a kernel gets of a call: shapes and views, and its kernels' name for ForceKernel and the log as
+// `static constexpr std::string_view op`.
 template <class Args>
 class KernelTable {
  public:
-  explicit KernelTable(std::string op) : op_(std::move(op)) {}
-
-  const std::string& op() const { return op_; }
-  void set(DeviceType d, std::vector<Kernel<Args>> kernels) {
-    for (const auto& k : kernels) detail::add_kernel(op_, k.name);
-    lists_[index_of(d)] = std::move(kernels);
+  void set(DeviceType d, std::vector<Kernel<Args>> candidates) {
+    for (const auto& k : candidates) detail::add_kernel(Args::op, k.name);
+    lists_[index_of(d)] = std::move(candidates);
   }
   // All candidates of a device, in the registered order: for tests and benchmarks.
-  const std::vector<Kernel<Args>>& kernels(DeviceType d) const {
+  const std::vector<Kernel<Args>>& candidates(DeviceType d) const {
     detail::ensure_backends();
     return lists_[index_of(d)];
   }
@@ -96,10 +95,10 @@ class KernelTable {
   // Kernel<Args> has a member `bool (*pays)(const Args&)`, it is passed over if that says so, unless forced. Throws
   // KernelError listing every refusal.
   const Kernel<Args>& select(const Args& a, Device d) const {
-    const std::string_view forced = detail::forced_kernel(op_);
+    const std::string_view forced = detail::forced_kernel(Args::op);
     const Kernel<Args>* k = forced.empty() ? first(a, d) : first_of(forced, a, d);
-    if (!k) detail::throw_no_kernel(op_, d, refusals(a, d));
-    if (detail::dispatch_verbose()) detail::log_choice(op_, k->name, refusals(a, d));
+    if (!k) detail::throw_no_kernel(Args::op, d, refusals(a, d));
+    if (detail::dispatch_verbose()) detail::log_choice(Args::op, k->name, refusals(a, d));
     return *k;
   }
 
@@ -109,7 +108,7 @@ class KernelTable {
   const Kernel<Args>* first(const Args& a, Device d) const {
     const Preference p = preference();
     for (const bool preferred : {true, false})
-      for (const auto& k : kernels(d.type)) {
+      for (const auto& k : candidates(d.type)) {
         if (detail::in_family(k.name, p) != preferred || k.check(a)) continue;
         if constexpr (requires { k.pays; })
           if (k.pays && !k.pays(a)) continue;
@@ -120,7 +119,7 @@ class KernelTable {
   const Kernel<Args>* first_of(std::string_view names, const Args& a, Device d) const {
     while (!names.empty()) {
       const std::string_view name = names.substr(0, names.find(','));
-      for (const auto& k : kernels(d.type))
+      for (const auto& k : candidates(d.type))
         if (k.name == name && !k.check(a)) return &k;
       names.remove_prefix(std::min(name.size() + 1, names.size()));
     }
@@ -128,13 +127,19 @@ class KernelTable {
   }
   std::string refusals(const Args& a, Device d) const {
     std::string out;
-    for (const auto& k : kernels(d.type))
+    for (const auto& k : candidates(d.type))
       if (const Refusal r = k.check(a)) out += message("\n  ", k.name, ": ", r.why);
     return out;
   }
 
-  std::string op_;
   std::vector<Kernel<Args>> lists_[kDeviceTypes];
 };
+
+// The table of the kernels that take Args.
+template <class Args>
+KernelTable<Args>& kernels() {
+  static KernelTable<Args> table;
+  return table;
+}
 
 }  // namespace mininn

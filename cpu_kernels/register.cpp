@@ -35,88 +35,90 @@ namespace {
 constexpr DeviceType kCpu = DeviceType::cpu;
 
 void register_elementwise() {
-  for_each_type(UnaryOps(), []<class Op>() {
-    if constexpr (VectorUnaryOps::contains<Op>) {
-      unary_kernels<Op>().set(kCpu, {own::unary_avx512.of<Op>(), own::unary_avx2.of<Op>(), ref::unary.of<Op>()});
-      unary_grad_kernels<Op>().set(
-          kCpu, {own::unary_grad_avx512.of<Op>(), own::unary_grad_avx2.of<Op>(), ref::unary_grad.of<Op>()});
+  op::for_each_functor(op::UnaryOps(), []<class F>() {
+    auto& fwd = kernels<op::UnaryFwd<F>>();
+    auto& bwd = kernels<op::UnaryBwd<F>>();
+    if constexpr (op::VectorUnaryOps::contains<F>) {
+      fwd.set(kCpu, {own::unary_fwd_avx512.of<F>(), own::unary_fwd_avx2.of<F>(), ref::unary_fwd.of<F>()});
+      bwd.set(kCpu, {own::unary_bwd_avx512.of<F>(), own::unary_bwd_avx2.of<F>(), ref::unary_bwd.of<F>()});
     } else {
-      unary_kernels<Op>().set(kCpu, {ref::unary.of<Op>()});
-      unary_grad_kernels<Op>().set(kCpu, {ref::unary_grad.of<Op>()});
+      fwd.set(kCpu, {ref::unary_fwd.of<F>()});
+      bwd.set(kCpu, {ref::unary_bwd.of<F>()});
     }
   });
-  for_each_type(BinaryOps(), []<class Op>() {
-    binary_kernels<Op>().set(kCpu, {own::binary_avx512.of<Op>(), own::binary_avx2.of<Op>(), ref::binary.of<Op>()});
-    if constexpr (Op::da_reads != kReadsNothing)
-      binary_grad_kernels<Op, 0>().set(
-          kCpu, {own::binary_grad_a_avx512.of<Op>(), own::binary_grad_a_avx2.of<Op>(), ref::binary_grad_a.of<Op>()});
-    if constexpr (Op::db_reads != kReadsNothing)
-      binary_grad_kernels<Op, 1>().set(
-          kCpu, {own::binary_grad_b_avx512.of<Op>(), own::binary_grad_b_avx2.of<Op>(), ref::binary_grad_b.of<Op>()});
+  op::for_each_functor(op::BinaryOps(), []<class F>() {
+    kernels<op::BinaryFwd<F>>().set(
+        kCpu, {own::binary_fwd_avx512.of<F>(), own::binary_fwd_avx2.of<F>(), ref::binary_fwd.of<F>()});
+    if constexpr (F::da_reads != op::kReadsNothing)
+      kernels<op::BinaryBwdA<F>>().set(
+          kCpu, {own::binary_bwd_a_avx512.of<F>(), own::binary_bwd_a_avx2.of<F>(), ref::binary_bwd_a.of<F>()});
+    if constexpr (F::db_reads != op::kReadsNothing)
+      kernels<op::BinaryBwdB<F>>().set(
+          kCpu, {own::binary_bwd_b_avx512.of<F>(), own::binary_bwd_b_avx2.of<F>(), ref::binary_bwd_b.of<F>()});
   });
-  for_each_type(ScalarOps(), []<class Op>() {
-    scalar_kernels<Op>().set(kCpu, {own::scalar_avx512.of<Op>(), own::scalar_avx2.of<Op>(), ref::scalar.of<Op>()});
+  op::for_each_functor(op::ScalarOps(), []<class F>() {
+    kernels<op::Scalar<F>>().set(kCpu, {own::scalar_avx512.of<F>(), own::scalar_avx2.of<F>(), ref::scalar.of<F>()});
   });
 }
 
 void register_layout_and_reductions() {
-  accumulate_kernels().set(kCpu, {ref::accumulate});
-  copy_kernels().set(kCpu, {ref::copy});
-  sum_kernels().set(kCpu, {ref::sum});
-  amax_kernels().set(kCpu, {ref::amax});
-  amax_grad_kernels().set(kCpu, {ref::amax_grad});
-  dropout_kernels().set(kCpu, {ref::dropout});
-  dropout_grad_kernels().set(kCpu, {ref::dropout_grad});
+  kernels<op::Accumulate>().set(kCpu, {ref::accumulate});
+  kernels<op::Copy>().set(kCpu, {ref::copy});
+  kernels<op::Sum>().set(kCpu, {ref::sum});
+  kernels<op::AmaxFwd>().set(kCpu, {ref::amax_fwd});
+  kernels<op::AmaxBwd>().set(kCpu, {ref::amax_bwd});
+  kernels<op::DropoutFwd>().set(kCpu, {ref::dropout_fwd});
+  kernels<op::DropoutBwd>().set(kCpu, {ref::dropout_bwd});
 }
 
 void register_layers() {
-  conv2d_fwd_kernels().set(kCpu,
-                           {own::conv2d_fwd_avx512, own::conv2d_fwd_avx2, ONEDNN_KERNEL(conv2d_fwd) ref::conv2d_fwd});
-  conv2d_bwd_data_kernels().set(kCpu, {own::conv2d_bwd_data_avx512, own::conv2d_bwd_data_avx2,
-                                       ONEDNN_KERNEL(conv2d_bwd_data) ref::conv2d_bwd_data});
-  conv2d_bwd_weights_kernels().set(kCpu, {own::conv2d_bwd_weights_avx512, own::conv2d_bwd_weights_avx2,
-                                          ONEDNN_KERNEL(conv2d_bwd_weights) ref::conv2d_bwd_weights});
-  matmul_kernels().set(kCpu,
-                       {ONEDNN_KERNEL(matmul) own::matmul_avx512, own::matmul_avx2, EIGEN_KERNEL(matmul) ref::matmul});
-  max_pool2d_fwd_kernels().set(kCpu, {own::max_pool2d_fwd_avx512, own::max_pool2d_fwd_avx2, ref::max_pool2d_fwd});
-  max_pool2d_bwd_kernels().set(kCpu, {own::max_pool2d_bwd_avx512, own::max_pool2d_bwd_avx2, ref::max_pool2d_bwd});
-  avg_pool2d_fwd_kernels().set(
+  kernels<op::Conv2dFwd>().set(
+      kCpu, {own::conv2d_fwd_avx512, own::conv2d_fwd_avx2, ONEDNN_KERNEL(conv2d_fwd) ref::conv2d_fwd});
+  kernels<op::Conv2dBwdData>().set(kCpu, {own::conv2d_bwd_data_avx512, own::conv2d_bwd_data_avx2,
+                                          ONEDNN_KERNEL(conv2d_bwd_data) ref::conv2d_bwd_data});
+  kernels<op::Conv2dBwdWeights>().set(kCpu, {own::conv2d_bwd_weights_avx512, own::conv2d_bwd_weights_avx2,
+                                             ONEDNN_KERNEL(conv2d_bwd_weights) ref::conv2d_bwd_weights});
+  kernels<op::Matmul>().set(
+      kCpu, {ONEDNN_KERNEL(matmul) own::matmul_avx512, own::matmul_avx2, EIGEN_KERNEL(matmul) ref::matmul});
+  kernels<op::MaxPool2dFwd>().set(kCpu, {own::max_pool2d_fwd_avx512, own::max_pool2d_fwd_avx2, ref::max_pool2d_fwd});
+  kernels<op::MaxPool2dBwd>().set(kCpu, {own::max_pool2d_bwd_avx512, own::max_pool2d_bwd_avx2, ref::max_pool2d_bwd});
+  kernels<op::AvgPool2dFwd>().set(
       kCpu, {own::avg_pool2d_fwd_avx512, own::avg_pool2d_fwd_avx2, ONEDNN_KERNEL(avg_pool2d_fwd) ref::avg_pool2d_fwd});
-  avg_pool2d_bwd_kernels().set(
+  kernels<op::AvgPool2dBwd>().set(
       kCpu, {own::avg_pool2d_bwd_avx512, own::avg_pool2d_bwd_avx2, ONEDNN_KERNEL(avg_pool2d_bwd) ref::avg_pool2d_bwd});
-  batch_norm_fwd_train_kernels().set(
+  kernels<op::BatchNormFwdTrain>().set(
       kCpu, {own::batch_norm_train_avx512, own::batch_norm_train_avx2, ref::batch_norm_fwd_train});
-  batch_norm_fwd_eval_kernels().set(kCpu, {own::batch_norm_eval_avx512, own::batch_norm_eval_avx2,
-                                           ONEDNN_KERNEL(batch_norm_fwd_eval) ref::batch_norm_fwd_eval});
-  batch_norm_bwd_kernels().set(
+  kernels<op::BatchNormFwdEval>().set(kCpu, {own::batch_norm_eval_avx512, own::batch_norm_eval_avx2,
+                                             ONEDNN_KERNEL(batch_norm_fwd_eval) ref::batch_norm_fwd_eval});
+  kernels<op::BatchNormBwd>().set(
       kCpu, {own::batch_norm_bwd_avx512, own::batch_norm_bwd_avx2, ONEDNN_KERNEL(batch_norm_bwd) ref::batch_norm_bwd});
-  softmax_fwd_kernels().set(kCpu, {ref::softmax_fwd});
-  softmax_bwd_kernels().set(kCpu, {ref::softmax_bwd});
-  cross_entropy_fwd_kernels().set(kCpu, {ref::cross_entropy_fwd});
-  cross_entropy_bwd_kernels().set(kCpu, {ref::cross_entropy_bwd});
+  kernels<op::SoftmaxFwd>().set(kCpu, {ref::softmax_fwd});
+  kernels<op::SoftmaxBwd>().set(kCpu, {ref::softmax_bwd});
+  kernels<op::CrossEntropyFwd>().set(kCpu, {ref::cross_entropy_fwd});
+  kernels<op::CrossEntropyBwd>().set(kCpu, {ref::cross_entropy_bwd});
 }
 
 void register_int8() {
-  qconv2d_kernels().set(
+  kernels<op::QConv2d>().set(
       kCpu,
       {own::qconv2d_depthwise_avx512vnni, own::qconv2d_direct_amx, own::qconv2d_winograd_avx512vnni,
        own::qconv2d_winograd_s8_avx512vnni, own::qconv2d_strips_avx512vnni, own::qconv2d_direct_avx512vnni,
        own::qconv2d_direct_avxvnni, own::qconv2d_depthwise_avx2, own::qconv2d_winograd_avx2,
        own::qconv2d_winograd_s8_avx2, own::qconv2d_direct_avx2, ONEDNN_KERNEL(qconv2d) own::qconv2d_direct_scalar});
-  qadd_kernels().set(kCpu, {own::qadd_avx512, own::qadd_avx2, own::qadd_scalar});
-  qmax_pool2d_kernels().set(kCpu, {own::qmax_pool2d_avx2, own::qmax_pool2d_scalar});
-  qavg_pool2d_kernels().set(kCpu, {own::qavg_pool2d_scalar});
-  qglobal_sum_kernels().set(kCpu, {own::qglobal_sum_avx2, own::qglobal_sum_scalar});
-  qlinear_kernels().set(kCpu, {own::qlinear_avx2, own::qlinear_scalar});
-  qlut_kernels().set(kCpu, {own::qlut_scalar});
-  quantize_kernels().set(kCpu, {own::quantize_avx2, own::quantize_scalar});
-  qpack_kernels().set(kCpu, {own::qpack_avx2, own::qpack_scalar});
-  dequantize_kernels().set(kCpu, {own::dequantize_scalar});
+  kernels<op::QAdd>().set(kCpu, {own::qadd_avx512, own::qadd_avx2, own::qadd_scalar});
+  kernels<op::QMaxPool2d>().set(kCpu, {own::qmax_pool2d_avx2, own::qmax_pool2d_scalar});
+  kernels<op::QAvgPool2d>().set(kCpu, {own::qavg_pool2d_scalar});
+  kernels<op::QGlobalSum>().set(kCpu, {own::qglobal_sum_avx2, own::qglobal_sum_scalar});
+  kernels<op::QLinear>().set(kCpu, {own::qlinear_avx2, own::qlinear_scalar});
+  kernels<op::QLut>().set(kCpu, {own::qlut_scalar});
+  kernels<op::Quantize>().set(kCpu, {own::quantize_avx2, own::quantize_scalar});
+  kernels<op::QPack>().set(kCpu, {own::qpack_avx2, own::qpack_scalar});
+  kernels<op::Dequantize>().set(kCpu, {own::dequantize_scalar});
 }
 
 void register_optimizers() {
-  sgd_update_kernels().set(kCpu, {own::sgd_update_avx2, ref::sgd_update});
-  adam_update_kernels().set(kCpu, {own::adam_update_avx2, ref::adam_update});
+  kernels<op::SgdUpdate>().set(kCpu, {own::sgd_update_avx2, ref::sgd_update});
+  kernels<op::AdamUpdate>().set(kCpu, {own::adam_update_avx2, ref::adam_update});
 }
 
 }  // namespace

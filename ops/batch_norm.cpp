@@ -25,7 +25,7 @@ struct BatchNormBackward {
     const Tensor gy_dense = detail::dense(gy, format_of(gy));
     Tensor gx = wants[0] ? Tensor::empty(gy.shape(), gy.dtype(), device, format_of(gy)) : Tensor();
     Tensor ggamma = Tensor::empty({c}, gamma.get().dtype(), device), gbeta = Tensor::empty_like(ggamma);
-    batch_norm_bwd_kernels().run(
+    kernels<op::BatchNormBwd>().run(
         {rows, c, x.get().view(), gy_dense.view(), gamma.get().view(), mean.get().view(), rstd.get().view(), training,
          gx ? gx.mutable_view() : View(), ggamma.mutable_view(), gbeta.mutable_view()},
         device);
@@ -34,19 +34,6 @@ struct BatchNormBackward {
 };
 
 }  // namespace
-
-KernelTable<BatchNormTrain>& batch_norm_fwd_train_kernels() {
-  static KernelTable<BatchNormTrain> table("batch_norm_fwd_train");
-  return table;
-}
-KernelTable<BatchNormEval>& batch_norm_fwd_eval_kernels() {
-  static KernelTable<BatchNormEval> table("batch_norm_fwd_eval");
-  return table;
-}
-KernelTable<BatchNormBwd>& batch_norm_bwd_kernels() {
-  static KernelTable<BatchNormBwd> table("batch_norm_bwd");
-  return table;
-}
 
 Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tensor& running_mean, Tensor& running_var,
                   const BatchNormOptions& o) {
@@ -80,14 +67,14 @@ Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tens
   Tensor mean = o.training ? Tensor::empty({c}, statistics, x.device()) : running_mean;
   Tensor rstd = Tensor::empty({c}, statistics, x.device());
   if (o.training)
-    batch_norm_fwd_train_kernels().run(
+    kernels<op::BatchNormFwdTrain>().run(
         {rows, c, x_dense.view(), gamma.view(), beta.view(), o.momentum, o.eps, y.mutable_view(), mean.mutable_view(),
          rstd.mutable_view(), running_mean.mutable_view(), running_var.mutable_view()},
         x.device());
   else
-    batch_norm_fwd_eval_kernels().run({rows, c, x_dense.view(), gamma.view(), beta.view(), running_mean.view(),
-                                       running_var.view(), o.eps, y.mutable_view(), rstd.mutable_view()},
-                                      x.device());
+    kernels<op::BatchNormFwdEval>().run({rows, c, x_dense.view(), gamma.view(), beta.view(), running_mean.view(),
+                                         running_var.view(), o.eps, y.mutable_view(), rstd.mutable_view()},
+                                        x.device());
   const auto attrs = [&] { return Attrs{{"eps", o.eps}, {"training", int64_t(o.training)}}; };
   return attach<BatchNormBackward>(std::move(y), {x, gamma, beta, running_mean, running_var}, attrs, rows, c, x_dense,
                                    gamma, mean, rstd, o.training);

@@ -12,9 +12,12 @@ struct BatchNormOptions {
   double eps = 1e-5;
 };
 
+namespace op {
+
 // What kernels get. x, y, gy and gx are [rows, c] matrices without gaps: an [N,C] tensor, or a channels-last image with
 // rows = N*H*W. They share one floating dtype; everything else is [c] contiguous, f64 if x is f64 and f32 otherwise.
-struct BatchNormTrain {
+struct BatchNormFwdTrain {
+  static constexpr std::string_view op = "batch_norm_fwd_train";
   int64_t rows = 0, c = 0;  // rows >= 2
   CView x, gamma, beta;
   double momentum = 0.1, eps = 1e-5;
@@ -22,7 +25,8 @@ struct BatchNormTrain {
   View mean, rstd;                 // of the batch; rstd = 1 / sqrt(biased variance + eps)
   View running_mean, running_var;  // updated in place: r += momentum * (new - r), new variance unbiased
 };
-struct BatchNormEval {
+struct BatchNormFwdEval {
+  static constexpr std::string_view op = "batch_norm_fwd_eval";
   int64_t rows = 0, c = 0;
   CView x, gamma, beta, mean, var;
   double eps = 1e-5;
@@ -30,15 +34,15 @@ struct BatchNormEval {
   View rstd;  // 1 / sqrt(var + eps), for backward
 };
 struct BatchNormBwd {
+  static constexpr std::string_view op = "batch_norm_bwd";
   int64_t rows = 0, c = 0;
   CView x, gy, gamma, mean, rstd;
   bool training = true;  // false: mean and rstd are constants
   View gx;               // absent if not wanted
   View ggamma, gbeta;
 };
-KernelTable<BatchNormTrain>& batch_norm_fwd_train_kernels();
-KernelTable<BatchNormEval>& batch_norm_fwd_eval_kernels();
-KernelTable<BatchNormBwd>& batch_norm_bwd_kernels();
+
+}  // namespace op
 
 // x normalised per channel, times gamma, plus beta; the result has the shape of x. While training, mean and variance
 // are the batch's and the running ones are updated in place (without gradient; unbiased variance, as in PyTorch);

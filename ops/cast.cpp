@@ -10,7 +10,7 @@ namespace {
 Tensor convert(const Tensor& x, DType dtype) {
   const bool nhwc = x.is_channels_last() && !x.is_contiguous();
   Tensor y = Tensor::empty(x.shape(), dtype, x.device(), nhwc ? MemoryFormat::channels_last : MemoryFormat::contiguous);
-  copy_kernels().run({x.view(), y.mutable_view()}, x.device());
+  kernels<op::Copy>().run({x.view(), y.mutable_view()}, x.device());
   return y;
 }
 

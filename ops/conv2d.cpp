@@ -26,11 +26,11 @@ struct Conv2dBackward {
     Grads grads(3);
     if (wants[0]) {
       grads[0] = Tensor::empty(x_shape(g), gy.dtype(), device, kChannelsLast);
-      conv2d_bwd_data_kernels().run({g, gy_dense.view(), w.get().view(), grads[0].mutable_view()}, device);
+      kernels<op::Conv2dBwdData>().run({g, gy_dense.view(), w.get().view(), grads[0].mutable_view()}, device);
     }
     if (wants[1]) {
       grads[1] = Tensor::empty(w_shape(g), gy.dtype(), device);
-      conv2d_bwd_weights_kernels().run({g, x.get().view(), gy_dense.view(), grads[1].mutable_view()}, device);
+      kernels<op::Conv2dBwdWeights>().run({g, x.get().view(), gy_dense.view(), grads[1].mutable_view()}, device);
     }
     if (wants[2]) grads[2] = sum(gy_dense, {0, 2, 3});
     return grads;
@@ -58,8 +58,8 @@ struct Operands {
   // `packed` belongs to the kernel called `packed_for`; undefined: no weights are packed.
   Tensor run(const Tensor& residual, bool relu, const Tensor& packed = {}, std::string_view packed_for = {}) const {
     Tensor y = Tensor::empty(y_shape(g), x.dtype(), x.device(), kChannelsLast);
-    Conv2dFwd a{g, x.view(), w.view(), optional_view(bias), optional_view(residual), relu, y.mutable_view()};
-    const Kernel<Conv2dFwd>& kernel = conv2d_fwd_kernels().select(a, x.device());
+    op::Conv2dFwd a{g, x.view(), w.view(), optional_view(bias), optional_view(residual), relu, y.mutable_view()};
+    const Kernel<op::Conv2dFwd>& kernel = kernels<op::Conv2dFwd>().select(a, x.device());
     if (packed && kernel.name == packed_for) a.packed = packed.view().data;
     kernel.run(a, {x.device(), current_stream(x.device())});
     return y;
@@ -122,19 +122,6 @@ Conv2dGeometry Conv2dGeometry::make(const char* op, const Shape& x, const Shape&
   return g;
 }
 
-KernelTable<Conv2dFwd>& conv2d_fwd_kernels() {
-  static KernelTable<Conv2dFwd> table("conv2d_fwd");
-  return table;
-}
-KernelTable<Conv2dBwdData>& conv2d_bwd_data_kernels() {
-  static KernelTable<Conv2dBwdData> table("conv2d_bwd_data");
-  return table;
-}
-KernelTable<Conv2dBwdWeights>& conv2d_bwd_weights_kernels() {
-  static KernelTable<Conv2dBwdWeights> table("conv2d_bwd_weights");
-  return table;
-}
-
 Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv2dOptions& o) {
   const Operands in("conv2d", x, w, bias, o);
   const auto attrs = [&] {
@@ -163,9 +150,9 @@ PackedConv2d::PackedConv2d(const Shape& x, const Tensor& w, const Tensor& bias, 
   w_ = in.w;
   bias_ = in.bias;
   Tensor y = unread(y_shape(in.g));
-  const Conv2dFwd a{in.g,  in.x.view(),     w_.view(), optional_view(bias_), residual ? y.view() : CView(),
-                    relu_, y.mutable_view()};
-  const Kernel<Conv2dFwd>& kernel = conv2d_fwd_kernels().select(a, w_.device());
+  const op::Conv2dFwd a{in.g,  in.x.view(),     w_.view(), optional_view(bias_), residual ? y.view() : CView(),
+                        relu_, y.mutable_view()};
+  const Kernel<op::Conv2dFwd>& kernel = kernels<op::Conv2dFwd>().select(a, w_.device());
   kernel_ = kernel.name;
   if (kernel.pack) packed_ = kernel.pack(a);
 }

@@ -43,11 +43,14 @@ struct Conv2dGeometry {
   bool operator==(const Conv2dGeometry&) const = default;
 };
 
+namespace op {
+
 // What kernels get. The ops pass x, y, gx, gy and residual channels-last without gaps, and w and gw contiguous OIHW;
 // bias is [oc] contiguous or absent. One floating dtype throughout.
 //
 // y = act(conv(x, w) + bias + residual); residual is absent, or shaped like y, and act is ReLU or nothing.
 struct Conv2dFwd {
+  static constexpr std::string_view op = "conv2d_fwd";
   Conv2dGeometry g;
   CView x, w, bias, residual;
   bool relu = false;
@@ -56,30 +59,31 @@ struct Conv2dFwd {
   const std::byte* packed = nullptr;
 };
 struct Conv2dBwdData {  // gx = d(sum(gy * y)) / dx
+  static constexpr std::string_view op = "conv2d_bwd_data";
   Conv2dGeometry g;
   CView gy, w;
   View gx;
 };
 struct Conv2dBwdWeights {  // gw = d(sum(gy * y)) / dw
+  static constexpr std::string_view op = "conv2d_bwd_weights";
   Conv2dGeometry g;
   CView x, gy;
   View gw;
 };
 
+}  // namespace op
+
 // A forward kernel may bring its own weight layout.
 template <>
-struct Kernel<Conv2dFwd> {
+struct Kernel<op::Conv2dFwd> {
   std::string_view name;
-  Refusal (*check)(const Conv2dFwd&);
-  void (*run)(const Conv2dFwd&, const ExecContext&);
+  Refusal (*check)(const op::Conv2dFwd&);
+  void (*run)(const op::Conv2dFwd&, const ExecContext&);
   // Bytes as run() wants them behind `packed`, from w; [size] u8, 64-byte aligned. Results are the same bits with them
   // and without. They serve any batch size and number of threads, but run() may then read w after all. Null: this
   // kernel packs nothing.
-  Tensor (*pack)(const Conv2dFwd&) = nullptr;
+  Tensor (*pack)(const op::Conv2dFwd&) = nullptr;
 };
-KernelTable<Conv2dFwd>& conv2d_fwd_kernels();
-KernelTable<Conv2dBwdData>& conv2d_bwd_data_kernels();
-KernelTable<Conv2dBwdWeights>& conv2d_bwd_weights_kernels();
 
 // [N,C,H,W] x [O,C/groups,kh,kw] (+ [O]) -> [N,O,oh,ow], channels-last.
 //   oh = (H + 2 pad - dil (kh - 1) - 1) / stride + 1

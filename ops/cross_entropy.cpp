@@ -14,7 +14,7 @@ struct CrossEntropyBackward {
   Grads backward(const Tensor& gy, const Wants&) const {
     const Tensor& p = probs.get();
     Tensor gx = Tensor::empty_like(p);
-    cross_entropy_bwd_kernels().run(
+    kernels<op::CrossEntropyBwd>().run(
         {p.size(0), p.size(1), label_smoothing, p.view(), labels.get().view(), gy.view(), gx.mutable_view()},
         p.device());
     return {gx, {}};
@@ -22,15 +22,6 @@ struct CrossEntropyBackward {
 };
 
 }  // namespace
-
-KernelTable<CrossEntropyFwd>& cross_entropy_fwd_kernels() {
-  static KernelTable<CrossEntropyFwd> table("cross_entropy_fwd");
-  return table;
-}
-KernelTable<CrossEntropyBwd>& cross_entropy_bwd_kernels() {
-  static KernelTable<CrossEntropyBwd> table("cross_entropy_bwd");
-  return table;
-}
 
 Tensor cross_entropy(const Tensor& logits, const Tensor& labels, const CrossEntropyOptions& o) {
   constexpr const char* op = CrossEntropyBackward::op;
@@ -53,7 +44,7 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels, const CrossEntr
         throw ValueError(message("cross_entropy: label ", i, " is ", values[i], ", outside [0, ", c, ")"));
   }
   Tensor probs = Tensor::empty({n, c}, logits.dtype(), device), loss = Tensor::empty({}, logits.dtype(), device);
-  cross_entropy_fwd_kernels().run(
+  kernels<op::CrossEntropyFwd>().run(
       {n, c, o.label_smoothing, logits_dense.view(), labels_dense.view(), probs.mutable_view(), loss.mutable_view()},
       device);
   const auto attrs = [&] { return Attrs{{"label_smoothing", o.label_smoothing}}; };

@@ -10,9 +10,12 @@ struct CrossEntropyOptions {
   double label_smoothing = 0;  // 0 <= s < 1: the target is (1 - s) * one_hot + s / C (Szegedy et al. 2016)
 };
 
+namespace op {
+
 // What kernels get: contiguous tensors, labels i64, everything else f32 or f64. Labels are in [0, c): checked on the
 // CPU; a device kernel, which cannot throw, makes the loss NaN for others.
 struct CrossEntropyFwd {
+  static constexpr std::string_view op = "cross_entropy_fwd";
   int64_t n = 0, c = 0;  // n >= 1
   double label_smoothing = 0;
   CView logits, labels;  // [n, c], [n]
@@ -20,13 +23,14 @@ struct CrossEntropyFwd {
   View loss;             // one element: the mean over n
 };
 struct CrossEntropyBwd {  // gx = gy * (probs - target) / n
+  static constexpr std::string_view op = "cross_entropy_bwd";
   int64_t n = 0, c = 0;
   double label_smoothing = 0;
   CView probs, labels, gy;  // gy has one element
   View gx;
 };
-KernelTable<CrossEntropyFwd>& cross_entropy_fwd_kernels();
-KernelTable<CrossEntropyBwd>& cross_entropy_bwd_kernels();
+
+}  // namespace op
 
 // Mean over the batch of -sum(target * log_softmax(logits)): [N,C], labels i64 [N] -> scalar. f32, f64. Differentiable
 // in the logits. Throws ShapeError, DTypeError, DeviceError, ValueError (a label outside [0, C), a bad smoothing).

@@ -4,16 +4,6 @@
 
 namespace mininn {
 
-KernelTable<DropoutArgs>& dropout_kernels() {
-  static KernelTable<DropoutArgs> table("dropout");
-  return table;
-}
-
-KernelTable<DropoutGradArgs>& dropout_grad_kernels() {
-  static KernelTable<DropoutGradArgs> table("dropout_grad");
-  return table;
-}
-
 namespace {
 
 struct DropoutBackward {
@@ -22,7 +12,7 @@ struct DropoutBackward {
   double scale;
   Grads backward(const Tensor& gy, const Wants&) const {
     Tensor gx = Tensor::empty_like(gy);
-    dropout_grad_kernels().run({gy.view(), mask.get().view(), scale, gx.mutable_view()}, gy.device());
+    kernels<op::DropoutBwd>().run({gy.view(), mask.get().view(), scale, gx.mutable_view()}, gy.device());
     return {gx};
   }
 };
@@ -37,7 +27,7 @@ Tensor dropout(const Tensor& x, double p, bool training, Generator& g) {
   Tensor y = Tensor::empty_like(x), mask = Tensor::empty(x.shape(), DType::u8, x.device());
   const auto threshold = uint32_t(p * 0x1p32);
   const double scale = 1 / (1 - double(threshold) / 0x1p32);  // keeps the mean for the p that the words give, too
-  dropout_kernels().run(
+  kernels<op::DropoutFwd>().run(
       {x.view(), g.seed(), g.stream(), g.position(), threshold, scale, y.mutable_view(), mask.mutable_view()},
       x.device());
   g.set_position(g.position() + uint64_t(x.numel()));

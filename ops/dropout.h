@@ -9,9 +9,12 @@
 
 namespace mininn {
 
+namespace op {
+
 // Element i (row-major, whatever the layout) draws word number position + i of the generator's sequence (core/random.h)
 // and is kept if that is at least `threshold`: the same elements on every device.
-struct DropoutArgs {
+struct DropoutFwd {
+  static constexpr std::string_view op = "dropout_fwd";
   CView x;
   uint64_t seed = 0, stream = 0, position = 0;
   uint32_t threshold = 0;  // p * 2^32
@@ -19,13 +22,14 @@ struct DropoutArgs {
   View y;
   View mask;  // u8, contiguous: 1 for kept
 };
-struct DropoutGradArgs {  // gx = scale * mask * gy
+struct DropoutBwd {  // gx = scale * mask * gy
+  static constexpr std::string_view op = "dropout_bwd";
   CView gy, mask;
   double scale = 1;
   View gx;
 };
-KernelTable<DropoutArgs>& dropout_kernels();
-KernelTable<DropoutGradArgs>& dropout_grad_kernels();
+
+}  // namespace op
 
 // Zeroes each element with probability p and scales the others; x itself if not training or p is 0. Floating dtypes,
 // differentiable. Throws ValueError unless 0 <= p < 1.

@@ -8,14 +8,9 @@
 
 namespace mininn {
 
-KernelTable<CopyArgs>& copy_kernels() {
-  static KernelTable<CopyArgs> table("copy");
-  return table;
-}
-
 namespace {
 
-void copy(const Tensor& x, Tensor y) { copy_kernels().run({x.view(), y.mutable_view()}, x.device()); }
+void copy(const Tensor& x, Tensor y) { kernels<op::Copy>().run({x.view(), y.mutable_view()}, x.device()); }
 
 MemoryFormat format_of(const Tensor& x) {
   return x.is_channels_last() && !x.is_contiguous() ? MemoryFormat::channels_last : MemoryFormat::contiguous;

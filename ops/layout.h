@@ -11,13 +11,17 @@
 
 namespace mininn {
 
+namespace op {
+
 // y = x element by element, whatever the strides; also converts the element type (see ops/cast.h). Same shapes; no
 // element of y may be addressed twice, and x and y may not overlap.
-struct CopyArgs {
+struct Copy {
+  static constexpr std::string_view op = "copy";
   CView x;
   View y;
 };
-KernelTable<CopyArgs>& copy_kernels();
+
+}  // namespace op
 
 // One size may be -1 and follows from the others. A view where the strides allow one, else a contiguous copy.
 Tensor reshape(const Tensor& x, const Shape& shape);

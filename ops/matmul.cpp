@@ -28,7 +28,7 @@ Tensor product(const Shape& shape, DType dtype, Device device, const CView& a, c
   Tensor y = Tensor::empty(shape, dtype, device);
   const int64_t batch = a.shape[0], m = a.shape[1], k = a.shape[2], n = b.shape[2];
   const View c(y.mutable_view().data, {batch, m, n}, {m * n, n, 1}, dtype);
-  matmul_kernels().run({batch, m, n, k, a, b, bias, c}, device);
+  kernels<op::Matmul>().run({batch, m, n, k, a, b, bias, c}, device);
   return y;
 }
 
@@ -64,11 +64,6 @@ struct LinearBackward {
 };
 
 }  // namespace
-
-KernelTable<Matmul>& matmul_kernels() {
-  static KernelTable<Matmul> table("matmul");
-  return table;
-}
 
 Tensor matmul(const Tensor& a, const Tensor& b) {
   const Shape& sa = a.shape();

@@ -48,7 +48,7 @@ inline void require_addressable(const char* op, int64_t n, int64_t c, Hw padded,
 inline Tensor dense(const Tensor& t, MemoryFormat format = MemoryFormat::contiguous) {
   if (format == MemoryFormat::channels_last ? t.is_channels_last() : t.is_contiguous()) return t;
   Tensor copy = Tensor::empty(t.shape(), t.dtype(), t.device(), format);
-  copy_kernels().run({t.view(), copy.mutable_view()}, t.device());
+  kernels<op::Copy>().run({t.view(), copy.mutable_view()}, t.device());
   return copy;
 }
 

@@ -41,17 +41,7 @@ void require_finite(const char* op, DType t, Coefficients... c) {
 
 }  // namespace
 
-KernelTable<SgdUpdate>& sgd_update_kernels() {
-  static KernelTable<SgdUpdate> table("sgd_update");
-  return table;
-}
-
-KernelTable<AdamUpdate>& adam_update_kernels() {
-  static KernelTable<AdamUpdate> table("adam_update");
-  return table;
-}
-
-void sgd_update(Tensor& param, const Tensor& grad, Tensor& buffer, SgdUpdate a) {
+void sgd_update(Tensor& param, const Tensor& grad, Tensor& buffer, op::SgdUpdate a) {
   require_finite("sgd_update", param.dtype(), a.lr, a.momentum, a.dampening, a.weight_decay);
   const Tensor g =
       buffer ? matching_grad("sgd_update", param, grad, {buffer}) : matching_grad("sgd_update", param, grad, {});
@@ -61,10 +51,10 @@ void sgd_update(Tensor& param, const Tensor& grad, Tensor& buffer, SgdUpdate a) 
   a.param = param.mutable_view();
   a.grad = g.view();
   a.buffer = buffer ? buffer.mutable_view() : View();
-  sgd_update_kernels().run(a, param.device());
+  kernels<op::SgdUpdate>().run(a, param.device());
 }
 
-void adam_update(Tensor& param, const Tensor& grad, Tensor& m, Tensor& v, AdamUpdate a) {
+void adam_update(Tensor& param, const Tensor& grad, Tensor& m, Tensor& v, op::AdamUpdate a) {
   require_finite("adam_update", param.dtype(), a.l2, a.keep, a.beta1, a.beta2, a.eps, a.step_size, a.v_scale);
   const Tensor g = matching_grad("adam_update", param, grad, {m, v});
   a.n = param.numel();
@@ -74,7 +64,7 @@ void adam_update(Tensor& param, const Tensor& grad, Tensor& m, Tensor& v, AdamUp
   a.grad = g.view();
   a.m = m.mutable_view();
   a.v = v.mutable_view();
-  adam_update_kernels().run(a, param.device());
+  kernels<op::AdamUpdate>().run(a, param.device());
 }
 
 }  // namespace mininn

@@ -8,6 +8,8 @@
 
 namespace mininn {
 
+namespace op {
+
 // What kernels get: arrays of n elements without gaps, all in the same order, f32 or f64. The coefficients are rounded
 // to the elements' type first; then each operation written here is rounded on its own, so kernels agree to the bit.
 //
@@ -16,6 +18,7 @@ namespace mininn {
 //   d = nesterov ? d + momentum * b : b                     only if there is a buffer b
 //   param -= lr * d
 struct SgdUpdate {
+  static constexpr std::string_view op = "sgd_update";
   int64_t n = 0;
   DType dtype = DType::f32;
   View param = {};
@@ -31,6 +34,7 @@ struct SgdUpdate {
 //   v = beta2 * v + (1 - beta2) * (d * d)
 //   param = keep * param - (step_size * m) / (sqrt(v) / v_scale + eps)
 struct AdamUpdate {
+  static constexpr std::string_view op = "adam_update";
   int64_t n = 0;
   DType dtype = DType::f32;
   View param = {};
@@ -41,14 +45,13 @@ struct AdamUpdate {
   double step_size = 0, v_scale = 1;  // at step t: lr / (1 - beta1^t) and sqrt(1 - beta2^t)
 };
 
-KernelTable<SgdUpdate>& sgd_update_kernels();
-KernelTable<AdamUpdate>& adam_update_kernels();
+}  // namespace op
 
 // Runs an update whose coefficients `a` has: these functions fill in the rest. All tensors have one shape, dtype and
 // device; `param` and the state tensors lie without gaps in one order and apart from each other, `grad` anyhow.
 // `buffer` may be undefined. Throw ShapeError, DTypeError, DeviceError, ValueError (a coefficient that is not finite in
 // that dtype, shared memory).
-void sgd_update(Tensor& param, const Tensor& grad, Tensor& buffer, SgdUpdate a);
-void adam_update(Tensor& param, const Tensor& grad, Tensor& m, Tensor& v, AdamUpdate a);
+void sgd_update(Tensor& param, const Tensor& grad, Tensor& buffer, op::SgdUpdate a);
+void adam_update(Tensor& param, const Tensor& grad, Tensor& m, Tensor& v, op::AdamUpdate a);
 
 }  // namespace mininn

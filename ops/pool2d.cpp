@@ -30,7 +30,7 @@ struct MaxPool2dBackward {
   Saved index;
 
   Grads backward(const Tensor& gy, const Wants&) const {
-    return run_backward(max_pool2d_bwd_kernels(), {.g = g, .gy = {}, .index = index.get().view(), .gx = {}}, gy);
+    return run_backward(kernels<op::MaxPool2dBwd>(), {.g = g, .gy = {}, .index = index.get().view(), .gx = {}}, gy);
   }
 };
 
@@ -40,7 +40,7 @@ struct AvgPool2dBackward {
   bool count_include_pad;
 
   Grads backward(const Tensor& gy, const Wants&) const {
-    return run_backward(avg_pool2d_bwd_kernels(), {g, count_include_pad, {}, {}}, gy);
+    return run_backward(kernels<op::AvgPool2dBwd>(), {g, count_include_pad, {}, {}}, gy);
   }
 };
 
@@ -49,14 +49,14 @@ struct GlobalAvgPool2dBackward {
   Pool2dGeometry g;
 
   Grads backward(const Tensor& gy, const Wants&) const {
-    return run_backward(avg_pool2d_bwd_kernels(), {g, true, {}, {}}, gy);
+    return run_backward(kernels<op::AvgPool2dBwd>(), {g, true, {}, {}}, gy);
   }
 };
 
 Tensor run_average(const Tensor& x, const Pool2dGeometry& g, bool count_include_pad) {
   const Tensor x_dense = detail::dense(x, kChannelsLast);
   Tensor y = Tensor::empty(y_shape(g), x.dtype(), x.device(), kChannelsLast);
-  avg_pool2d_fwd_kernels().run({g, count_include_pad, x_dense.view(), y.mutable_view()}, x.device());
+  kernels<op::AvgPool2dFwd>().run({g, count_include_pad, x_dense.view(), y.mutable_view()}, x.device());
   return y;
 }
 
@@ -96,23 +96,6 @@ Pool2dGeometry Pool2dGeometry::make(const char* op, const Shape& x, const Pool2d
   return g;
 }
 
-KernelTable<MaxPool2dFwd>& max_pool2d_fwd_kernels() {
-  static KernelTable<MaxPool2dFwd> table("max_pool2d_fwd");
-  return table;
-}
-KernelTable<MaxPool2dBwd>& max_pool2d_bwd_kernels() {
-  static KernelTable<MaxPool2dBwd> table("max_pool2d_bwd");
-  return table;
-}
-KernelTable<AvgPool2dFwd>& avg_pool2d_fwd_kernels() {
-  static KernelTable<AvgPool2dFwd> table("avg_pool2d_fwd");
-  return table;
-}
-KernelTable<AvgPool2dBwd>& avg_pool2d_bwd_kernels() {
-  static KernelTable<AvgPool2dBwd> table("avg_pool2d_bwd");
-  return table;
-}
-
 Tensor max_pool2d(const Tensor& x, const Pool2dOptions& o) {
   const auto g = Pool2dGeometry::make("max_pool2d", x.shape(), o);
   detail::require_floating("max_pool2d", "x", x);
@@ -124,8 +107,8 @@ Tensor max_pool2d(const Tensor& x, const Pool2dOptions& o) {
       throw ShapeError(message("max_pool2d: positions in a map of ", g.ih, " x ", g.iw, " do not fit 32 bits"));
     index = Tensor::empty(y_shape(g), DType::i32, x.device(), kChannelsLast);
   }
-  max_pool2d_fwd_kernels().run({g, x_dense.view(), y.mutable_view(), index ? index.mutable_view() : View()},
-                               x.device());
+  kernels<op::MaxPool2dFwd>().run({g, x_dense.view(), y.mutable_view(), index ? index.mutable_view() : View()},
+                                  x.device());
   return attach<MaxPool2dBackward>(
       std::move(y), {x}, [&] { return pool_attrs(g); }, g, index);
 }

@@ -26,34 +26,38 @@ struct Pool2dGeometry {
   bool operator==(const Pool2dGeometry&) const = default;
 };
 
+namespace op {
+
 // What kernels get: everything channels-last without gaps, one floating dtype, `index` i32.
 struct MaxPool2dFwd {
+  static constexpr std::string_view op = "max_pool2d_fwd";
   Pool2dGeometry g;
   CView x;
   View y;
   View index;  // ih * iw position of each maximum in its plane, the first one (row by row) among equals; or absent
 };
 struct MaxPool2dBwd {  // gx = sum of gy over the windows whose maximum a pixel is
+  static constexpr std::string_view op = "max_pool2d_bwd";
   Pool2dGeometry g;
   CView gy, index;
   View gx;
 };
 struct AvgPool2dFwd {
+  static constexpr std::string_view op = "avg_pool2d_fwd";
   Pool2dGeometry g;
   bool count_include_pad = true;  // divide by kh * kw, else by the number of pixels inside the map
   CView x;
   View y;
 };
 struct AvgPool2dBwd {
+  static constexpr std::string_view op = "avg_pool2d_bwd";
   Pool2dGeometry g;
   bool count_include_pad = true;
   CView gy;
   View gx;
 };
-KernelTable<MaxPool2dFwd>& max_pool2d_fwd_kernels();
-KernelTable<MaxPool2dBwd>& max_pool2d_bwd_kernels();
-KernelTable<AvgPool2dFwd>& avg_pool2d_fwd_kernels();
-KernelTable<AvgPool2dBwd>& avg_pool2d_bwd_kernels();
+
+}  // namespace op
 
 // [N,C,H,W] -> [N,C,oh,ow], channels-last; oh = (H + 2 pad - kernel) / stride + 1, rounded down. Padding counts as
 // -inf, NaN wins over every number. f32, f64, bf16. Differentiable. Throws ShapeError (also where a gradient is wanted

@@ -4,12 +4,7 @@
 
 namespace mininn {
 
-KernelTable<QAdd>& qadd_kernels() {
-  static KernelTable<QAdd> table("qadd");
-  return table;
-}
-
-void check_qadd(const QAdd& a) {
+void check_qadd(const op::QAdd& a) {
   check_codes("qadd", "a", a.a);
   check_codes("qadd", "b", a.b);
   check_codes("qadd", "y", a.y);

@@ -10,7 +10,7 @@
 namespace mininn {
 namespace {
 
-void check_dtypes(const QConv2d& a) {
+void check_dtypes(const op::QConv2d& a) {
   if (a.w.dtype != DType::i8 || a.bias.dtype != DType::i32 || a.multiplier.dtype != DType::f32)
     throw DTypeError(message("qconv2d: w, bias, multiplier must be i8, i32, f32, not ", name(a.w.dtype), ", ",
                              name(a.bias.dtype), ", ", name(a.multiplier.dtype)));
@@ -18,7 +18,7 @@ void check_dtypes(const QConv2d& a) {
     throw DTypeError(message("qconv2d: y must be u8 or f32, not ", name(a.y.dtype)));
 }
 
-void check_layout(const QConv2d& a) {
+void check_layout(const op::QConv2d& a) {
   check_dtypes(a);
   check_codes("qconv2d", "x", a.x);
   const Conv2dGeometry& g = a.g;
@@ -54,7 +54,7 @@ void check_layout(const QConv2d& a) {
 }
 
 // What kernels rely on beyond the layout: codes never -128 (its negation would overflow) and accumulators within int32.
-void check_values(const QConv2d& a) {
+void check_values(const op::QConv2d& a) {
   const Conv2dGeometry& g = a.g;
   const int64_t k = g.icg() * g.kh * g.kw, classes = a.bias.shape[0];
   if (a.row_class) {
@@ -87,20 +87,15 @@ void check_values(const QConv2d& a) {
 
 }  // namespace
 
-KernelTable<QConv2d>& qconv2d_kernels() {
-  static KernelTable<QConv2d> table("qconv2d");
-  return table;
-}
-
-void check_qconv2d(const QConv2d& a) {
+void check_qconv2d(const op::QConv2d& a) {
   check_layout(a);
   check_values(a);
 }
 
-void qconv2d(QConv2d a, Device d) {
+void qconv2d(op::QConv2d a, Device d) {
   check_layout(a);
   if (d.type == DeviceType::cpu) check_values(a);  // elsewhere the weights are out of the host's reach
-  const Kernel<QConv2d>& k = qconv2d_kernels().select(a, d);
+  const Kernel<op::QConv2d>& k = kernels<op::QConv2d>().select(a, d);
   const Tensor packed = k.pack(a);
   a.packed = packed.view().data;
   k.run(a, {d, current_stream(d)});

@@ -19,7 +19,10 @@
 
 namespace mininn {
 
+namespace op {
+
 struct QConv2d {
+  static constexpr std::string_view op = "qconv2d";
   Conv2dGeometry g;
   // u8 codes, logically [N,C,H,W], stored pixel by pixel: strides {H*W*p, 1, W*p, p} with a pixel stride p >= C that is
   // a multiple of 4. The p - C bytes behind a pixel are readable and mean nothing.
@@ -42,24 +45,25 @@ struct QConv2d {
   int32_t y_zero = 0, lo = 0, hi = 255;
 };
 
+}  // namespace op
+
 // An int8 kernel brings its own weight layout.
 template <>
-struct Kernel<QConv2d> {
+struct Kernel<op::QConv2d> {
   std::string_view name;  // "own.direct.avx512vnni"
-  Refusal (*check)(const QConv2d&);
-  void (*run)(const QConv2d&, const ExecContext&);
+  Refusal (*check)(const op::QConv2d&);
+  void (*run)(const op::QConv2d&, const ExecContext&);
   // Bytes as run() wants them behind `packed`, from w, bias and x_zero; [size] u8, 64-byte aligned. They serve any
   // batch.
-  Tensor (*pack)(const QConv2d&);
+  Tensor (*pack)(const op::QConv2d&);
   // Whether it is expected to beat the kernels behind it in the table, by a rule of thumb; null: always.
-  bool (*pays)(const QConv2d&) = nullptr;
+  bool (*pays)(const op::QConv2d&) = nullptr;
 };
-KernelTable<QConv2d>& qconv2d_kernels();
 
 // Checks everything the comment on QConv2d promises to kernels. Throws ShapeError, DTypeError or ValueError.
-void check_qconv2d(const QConv2d& a);
+void check_qconv2d(const op::QConv2d& a);
 
 // Checks, selects, packs and runs: for tests and one-off calls. A compiled net packs once (quant/int8_net.h).
-void qconv2d(QConv2d a, Device d = Device::cpu());
+void qconv2d(op::QConv2d a, Device d = Device::cpu());
 
 }  // namespace mininn

@@ -7,12 +7,7 @@
 
 namespace mininn {
 
-KernelTable<QLinear>& qlinear_kernels() {
-  static KernelTable<QLinear> table("qlinear");
-  return table;
-}
-
-void check_qlinear(const QLinear& a) {
+void check_qlinear(const op::QLinear& a) {
   const bool codes = a.x.dtype == DType::u8;
   if (!codes && a.x.dtype != DType::i32)
     throw DTypeError(message("qlinear: x must be u8 or i32, not ", name(a.x.dtype)));

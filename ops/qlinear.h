@@ -8,10 +8,13 @@
 
 namespace mininn {
 
+namespace op {
+
 //   acc[n,o] = sum_k x[n,k] * w[o,k] + bias[o]       int32, exact
 //   y[n,o]   = fl32(acc) * multiplier[o]             one IEEE multiplication
 // The input's zero point is already in the bias: bias[o] = rne(b[o] / (x_scale * w_scale[o])) - x_zero * sum_k w[o,k].
 struct QLinear {
+  static constexpr std::string_view op = "qlinear";
   CView x;              // [N,K]: i32 (what QGlobalSum gives) contiguous, or u8 with strides {p, 1}, p >= K
   int32_t x_max = 255;  // largest |x| that can occur; 255 * H * W behind a QGlobalSum
   CView w;              // s8 [O,K] contiguous
@@ -19,10 +22,11 @@ struct QLinear {
   CView multiplier;     // f32 [O]
   View y;               // f32 [N,O] contiguous
 };
-KernelTable<QLinear>& qlinear_kernels();
+
+}  // namespace op
 
 // Throws ShapeError, DTypeError or ValueError unless `a` is as described and no accumulator can leave int32:
 // x_max * sum_k |w[o,k]| + |bias[o]| < 2^31 for every o. Reads w and bias, which must be in host memory.
-void check_qlinear(const QLinear& a);
+void check_qlinear(const op::QLinear& a);
 
 }  // namespace mininn

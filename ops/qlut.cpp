@@ -4,12 +4,7 @@
 
 namespace mininn {
 
-KernelTable<QLut>& qlut_kernels() {
-  static KernelTable<QLut> table("qlut");
-  return table;
-}
-
-void check_qlut(const QLut& a) {
+void check_qlut(const op::QLut& a) {
   check_codes("qlut", "x", a.x);
   check_codes("qlut", "y", a.y);
   if (!(a.x.shape == a.y.shape)) throw ShapeError(message("qlut: shapes differ: ", a.x.shape, " -> ", a.y.shape));

@@ -6,15 +6,19 @@
 
 namespace mininn {
 
+namespace op {
+
 // y = table[x]
 struct QLut {
+  static constexpr std::string_view op = "qlut";
   CView x;      // u8 [N,C,H,W], pixel-strided (ops/qlayout.h)
   CView table;  // u8 [256]
   View y;       // u8, pixel-strided, shaped like x; only the C bytes of a pixel are written
 };
-KernelTable<QLut>& qlut_kernels();
+
+}  // namespace op
 
 // Throws ShapeError or DTypeError unless `a` is as described.
-void check_qlut(const QLut& a);
+void check_qlut(const op::QLut& a);
 
 }  // namespace mininn

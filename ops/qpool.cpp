@@ -32,24 +32,9 @@ void check_sum_fits(const char* op, int64_t pixels) {
 
 }  // namespace
 
-KernelTable<QMaxPool2d>& qmax_pool2d_kernels() {
-  static KernelTable<QMaxPool2d> table("qmax_pool2d");
-  return table;
-}
+void check_qmax_pool2d(const op::QMaxPool2d& a) { check_window("qmax_pool2d", a.x, a.window, a.y); }
 
-KernelTable<QAvgPool2d>& qavg_pool2d_kernels() {
-  static KernelTable<QAvgPool2d> table("qavg_pool2d");
-  return table;
-}
-
-KernelTable<QGlobalSum>& qglobal_sum_kernels() {
-  static KernelTable<QGlobalSum> table("qglobal_sum");
-  return table;
-}
-
-void check_qmax_pool2d(const QMaxPool2d& a) { check_window("qmax_pool2d", a.x, a.window, a.y); }
-
-void check_qavg_pool2d(const QAvgPool2d& a) {
+void check_qavg_pool2d(const op::QAvgPool2d& a) {
   check_window("qavg_pool2d", a.x, a.window, a.y);
   check_sum_fits("qavg_pool2d", checked_mul("qavg_pool2d", a.window.kernel.h, a.window.kernel.w));
   check_code_range("qavg_pool2d", a.x_zero, 0, 255);
@@ -57,7 +42,7 @@ void check_qavg_pool2d(const QAvgPool2d& a) {
   check_scale("qavg_pool2d", "scale", a.scale);
 }
 
-void check_qglobal_sum(const QGlobalSum& a) {
+void check_qglobal_sum(const op::QGlobalSum& a) {
   check_codes("qglobal_sum", "x", a.x);
   if (a.y.dtype != DType::i32) throw DTypeError(message("qglobal_sum: y must be i32, not ", name(a.y.dtype)));
   if (!(a.y.shape == Shape{a.x.shape[0], a.x.shape[1]}) || !a.y.contiguous())

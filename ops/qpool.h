@@ -15,8 +15,11 @@ struct QPoolWindow {
   Hw kernel = 1, stride = 1, padding = 0;
 };
 
+namespace op {
+
 // y = the largest code of the window; padding never wins. y has x's scale and zero point.
 struct QMaxPool2d {
+  static constexpr std::string_view op = "qmax_pool2d";
   CView x;
   QPoolWindow window;
   View y;
@@ -26,6 +29,7 @@ struct QMaxPool2d {
 //   y = rne(min(max(t, lo - y_zero), hi - y_zero)) + y_zero               round half to even
 // count is kh*kw with count_include_pad, else the number of the window's pixels that are not padding.
 struct QAvgPool2d {
+  static constexpr std::string_view op = "qavg_pool2d";
   CView x;
   int32_t x_zero = 0;
   QPoolWindow window;
@@ -38,17 +42,16 @@ struct QAvgPool2d {
 // Global average pooling without its rounding: y[n,c] = sum of all codes of the map, exactly. QLinear takes it as it
 // is; the 1/(H*W) goes into its multiplier and -x_zero*H*W*sum(w) into its bias.
 struct QGlobalSum {
+  static constexpr std::string_view op = "qglobal_sum";
   CView x;
   View y;  // i32 [N,C], contiguous
 };
 
-KernelTable<QMaxPool2d>& qmax_pool2d_kernels();
-KernelTable<QAvgPool2d>& qavg_pool2d_kernels();
-KernelTable<QGlobalSum>& qglobal_sum_kernels();
+}  // namespace op
 
 // Throw ShapeError, DTypeError or ValueError unless the arguments are as described.
-void check_qmax_pool2d(const QMaxPool2d& a);
-void check_qavg_pool2d(const QAvgPool2d& a);
-void check_qglobal_sum(const QGlobalSum& a);
+void check_qmax_pool2d(const op::QMaxPool2d& a);
+void check_qavg_pool2d(const op::QAvgPool2d& a);
+void check_qglobal_sum(const op::QGlobalSum& a);
 
 }  // namespace mininn

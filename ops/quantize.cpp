@@ -17,33 +17,18 @@ void check_qparams(const char* op, const QParams& q) {
 
 }  // namespace
 
-KernelTable<Quantize>& quantize_kernels() {
-  static KernelTable<Quantize> table("quantize");
-  return table;
-}
-
-KernelTable<QPack>& qpack_kernels() {
-  static KernelTable<QPack> table("qpack");
-  return table;
-}
-
-KernelTable<Dequantize>& dequantize_kernels() {
-  static KernelTable<Dequantize> table("dequantize");
-  return table;
-}
-
-void check_quantize(const Quantize& a) {
+void check_quantize(const op::Quantize& a) {
   check_codes("quantize", "y", a.y);
   check_operand("quantize", "x", a.x, DType::f32, a.y);
   check_qparams("quantize", a.q);
 }
 
-void check_qpack(const QPack& a) {
+void check_qpack(const op::QPack& a) {
   check_codes("qpack", "y", a.y);
   check_operand("qpack", "x", a.x, DType::u8, a.y);
 }
 
-void check_dequantize(const Dequantize& a) {
+void check_dequantize(const op::Dequantize& a) {
   check_codes("dequantize", "x", a.x);
   check_operand("dequantize", "y", a.y, DType::f32, a.x);
   check_qparams("dequantize", a.q);

@@ -7,9 +7,12 @@
 
 namespace mininn {
 
+namespace op {
+
 //   y = rne(min(max(x / scale, -zero_point), 255 - zero_point)) + zero_point    IEEE division, round half to even
 // NaN becomes code 0.
 struct Quantize {
+  static constexpr std::string_view op = "quantize";
   CView x;    // f32 [N,C,H,W], any strides
   QParams q;  // scale > 0, zero_point 0..255
   View y;     // u8 [N,C,H,W], pixel-strided (ops/qlayout.h); only the C bytes of a pixel are written
@@ -17,24 +20,24 @@ struct Quantize {
 
 // Copies codes (or the bytes of an image) into the pixel-strided layout, e.g. planar RGB to RGB0 pixels.
 struct QPack {
+  static constexpr std::string_view op = "qpack";
   CView x;  // u8 [N,C,H,W], any strides
   View y;   // u8 [N,C,H,W], pixel-strided; the bytes behind a pixel's C become 0
 };
 
 // y = float(x - zero_point) * scale
 struct Dequantize {
+  static constexpr std::string_view op = "dequantize";
   CView x;  // u8 [N,C,H,W], pixel-strided
   QParams q;
   View y;  // f32 [N,C,H,W], any strides
 };
 
-KernelTable<Quantize>& quantize_kernels();
-KernelTable<QPack>& qpack_kernels();
-KernelTable<Dequantize>& dequantize_kernels();
+}  // namespace op
 
 // Throw ShapeError, DTypeError or ValueError unless the arguments are as described.
-void check_quantize(const Quantize& a);
-void check_qpack(const QPack& a);
-void check_dequantize(const Dequantize& a);
+void check_quantize(const op::Quantize& a);
+void check_qpack(const op::QPack& a);
+void check_dequantize(const op::Dequantize& a);
 
 }  // namespace mininn

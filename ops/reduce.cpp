@@ -6,21 +6,6 @@
 
 namespace mininn {
 
-KernelTable<SumArgs>& sum_kernels() {
-  static KernelTable<SumArgs> table("sum");
-  return table;
-}
-
-KernelTable<MaxArgs>& amax_kernels() {
-  static KernelTable<MaxArgs> table("amax");
-  return table;
-}
-
-KernelTable<MaxGradArgs>& amax_grad_kernels() {
-  static KernelTable<MaxGradArgs> table("amax_grad");
-  return table;
-}
-
 namespace {
 
 // What a reduction of x gives with keepdim, and without.
@@ -53,7 +38,7 @@ Tensor with_shape(const Tensor& dense, const Shape& shape) {
 
 Tensor run_sum(const Tensor& x, const Shape& kept, double scale) {
   Tensor y = Tensor::empty(kept, x.dtype(), x.device());
-  sum_kernels().run({x.view(), scale, y.mutable_view()}, x.device());
+  kernels<op::Sum>().run({x.view(), scale, y.mutable_view()}, x.device());
   return y;
 }
 
@@ -74,9 +59,7 @@ struct MeanBackward {
   static constexpr const char* op = "mean";
   Shape kept, x;
   double scale;
-  Grads backward(const Tensor& gy, const Wants&) const {
-    return {spread(detail::run_scalar(scalar_kernels<MulScalar>(), gy, scale), kept, x)};
-  }
+  Grads backward(const Tensor& gy, const Wants&) const { return {spread(detail::times_constant(gy, scale), kept, x)}; }
 };
 
 struct AmaxBackward {
@@ -86,7 +69,7 @@ struct AmaxBackward {
   Grads backward(const Tensor& gy, const Wants&) const {
     Tensor gx = Tensor::empty(x, gy.dtype(), gy.device());
     const Tensor g = reshape(gy, index.get().shape());
-    amax_grad_kernels().run({g.view(), index.get().view(), gx.mutable_view()}, gy.device());
+    kernels<op::AmaxBwd>().run({g.view(), index.get().view(), gx.mutable_view()}, gy.device());
     return {gx};
   }
 };
@@ -118,7 +101,7 @@ Tensor amax(const Tensor& x, const std::vector<int>& dims, bool keepdim) {
   check_not_empty("amax", x, s);
   Tensor y = Tensor::empty(s.kept, x.dtype(), x.device());
   Tensor index = x.requires_grad() && grad_enabled() ? Tensor::empty(s.kept, DType::i64, x.device()) : Tensor();
-  amax_kernels().run({x.view(), y.mutable_view(), index ? index.mutable_view() : View()}, x.device());
+  kernels<op::AmaxFwd>().run({x.view(), y.mutable_view(), index ? index.mutable_view() : View()}, x.device());
   return attach<AmaxBackward>(
       with_shape(y, keepdim ? s.kept : s.dropped), {x}, [&] { return attrs_of(dims, keepdim); }, index, x.shape());
 }
@@ -127,7 +110,7 @@ Tensor argmax(const Tensor& x, int dim, bool keepdim) {
   const Shapes s = reduced_shapes("argmax", x, {dim});
   check_not_empty("argmax", x, s);
   Tensor index = Tensor::empty(s.kept, DType::i64, x.device());
-  amax_kernels().run({x.view(), View(), index.mutable_view()}, x.device());
+  kernels<op::AmaxFwd>().run({x.view(), View(), index.mutable_view()}, x.device());
   const Tensor y = with_shape(index, keepdim ? s.kept : s.dropped);
   if (active_tracer()) record("argmax", std::span(&x, 1), {{"dim", int64_t(dim)}, {"keepdim", int64_t(keepdim)}}, y);
   return y;

@@ -8,25 +8,29 @@
 
 namespace mininn {
 
+namespace op {
+
 // y has the rank of x, with size 1 along the reduced dimensions; same dtype.
-struct SumArgs {  // y = scale * sum(x), accumulated in double
+struct Sum {  // y = scale * sum(x), accumulated in double
+  static constexpr std::string_view op = "sum";
   CView x;
   double scale = 1;
   View y;
 };
-struct MaxArgs {
+struct AmaxFwd {
+  static constexpr std::string_view op = "amax_fwd";
   CView x;
   View y;      // the maximum; NaN if there is one. May be absent
   View index;  // i64, shaped like y: row-major position of the first maximum within the reduced dimensions. May be
                // absent
 };
-struct MaxGradArgs {  // gx = gy at each `index`, 0 elsewhere
+struct AmaxBwd {  // gx = gy at each `index`, 0 elsewhere
+  static constexpr std::string_view op = "amax_bwd";
   CView gy, index;
   View gx;
 };
-KernelTable<SumArgs>& sum_kernels();
-KernelTable<MaxArgs>& amax_kernels();
-KernelTable<MaxGradArgs>& amax_grad_kernels();
+
+}  // namespace op
 
 // Over `dims` (negative ones count from the end; none: over all). Reduced dimensions are dropped, or kept with size 1.
 // Differentiable; throw ShapeError for a bad or repeated dimension. The mean of nothing is NaN.

@@ -18,7 +18,8 @@ struct Extents {
 Tensor softmax_gradient(const Extents& e, bool log, const Tensor& y, const Tensor& gy) {
   const Tensor gy_dense = detail::dense(gy);
   Tensor gx = Tensor::empty(gy.shape(), gy.dtype(), gy.device());
-  softmax_bwd_kernels().run({e.outer, e.n, e.inner, log, y.view(), gy_dense.view(), gx.mutable_view()}, gy.device());
+  kernels<op::SoftmaxBwd>().run({e.outer, e.n, e.inner, log, y.view(), gy_dense.view(), gx.mutable_view()},
+                                gy.device());
   return gx;
 }
 
@@ -43,21 +44,12 @@ Tensor run(const Tensor& x, int dim, bool log) {
   const Extents e(x.shape(), dim);
   const Tensor x_dense = detail::dense(x);
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
-  softmax_fwd_kernels().run({e.outer, e.n, e.inner, log, x_dense.view(), y.mutable_view()}, x.device());
+  kernels<op::SoftmaxFwd>().run({e.outer, e.n, e.inner, log, x_dense.view(), y.mutable_view()}, x.device());
   const auto attrs = [&] { return Attrs{{"dim", int64_t(dim)}}; };
   return attach<Backward>(y, {x}, attrs, e, y);
 }
 
 }  // namespace
-
-KernelTable<SoftmaxFwd>& softmax_fwd_kernels() {
-  static KernelTable<SoftmaxFwd> table("softmax_fwd");
-  return table;
-}
-KernelTable<SoftmaxBwd>& softmax_bwd_kernels() {
-  static KernelTable<SoftmaxBwd> table("softmax_bwd");
-  return table;
-}
 
 Tensor softmax(const Tensor& x, int dim) { return run<SoftmaxBackward>(x, dim, false); }
 Tensor log_softmax(const Tensor& x, int dim) { return run<LogSoftmaxBackward>(x, dim, true); }

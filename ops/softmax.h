@@ -6,21 +6,25 @@
 
 namespace mininn {
 
+namespace op {
+
 // What kernels get: contiguous tensors seen as [outer, n, inner], normalised over n. f32, f64 or bf16.
 struct SoftmaxFwd {
+  static constexpr std::string_view op = "softmax_fwd";
   int64_t outer = 0, n = 0, inner = 0;
   bool log = false;
   CView x;
   View y;
 };
 struct SoftmaxBwd {  // gx = y * (gy - sum(gy * y)), or for the logarithm gy - exp(y) * sum(gy)
+  static constexpr std::string_view op = "softmax_bwd";
   int64_t outer = 0, n = 0, inner = 0;
   bool log = false;
   CView y, gy;
   View gx;
 };
-KernelTable<SoftmaxFwd>& softmax_fwd_kernels();
-KernelTable<SoftmaxBwd>& softmax_bwd_kernels();
+
+}  // namespace op
 
 // exp(x - max) / sum(exp(x - max)) along `dim` (negative dims count from the end); any rank from 1. f32, f64, bf16.
 // Differentiable. Throws ShapeError, DTypeError.

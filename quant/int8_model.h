@@ -69,7 +69,7 @@ struct Int8Add {  // inputs a, b
 };
 
 struct RealUnary {  // codes or real -> real
-  std::string op;   // of ops/elementwise.h: a unary op, or one with a number
+  std::string op;   // of ops/functors.h: a unary op, or one with a number
   double value = 0;
 };
 

@@ -134,11 +134,11 @@ BoundStep bind_step(const KernelTable<Args>& table, void (*check)(const Args&), 
           }};
 }
 
-QConv2d conv_args(const Int8Step& s, const Int8Conv& c, const Tensor& multiplier, const BorderClasses& border,
-                  const Buffers& b) {
+op::QConv2d conv_args(const Int8Step& s, const Int8Conv& c, const Tensor& multiplier, const BorderClasses& border,
+                      const Buffers& b) {
   const Int8Model& m = b.model;
   const Int8Value &x = m.values[size_t(s.inputs[0])], &y = m.values[size_t(s.output)];
-  QConv2d a;
+  op::QConv2d a;
   a.g = geometry(m, s, c, b.n);
   a.x = b(s.inputs[0]);
   a.x_zero = x.q.zero_point;
@@ -175,7 +175,7 @@ Tensor multipliers(double x_scale, const Tensor& weight_scale, double y_scale) {
 }
 
 // Chooses a convolution's kernel.
-using Choose = std::function<KernelChoice(const QConv2d&)>;
+using Choose = std::function<KernelChoice(const op::QConv2d&)>;
 
 // Makes a step for batches about as large as the one of `sample`. `others` are the same step for other batches.
 class Binder {
@@ -191,17 +191,17 @@ class Binder {
     const auto bind = [&s = s_, &c, multiplier, border](const Buffers& b) {
       return conv_args(s, c, multiplier, *border, b);
     };
-    const QConv2d args = bind(sample_);
+    const op::QConv2d args = bind(sample_);
     check_qconv2d(args);
     const KernelChoice choice = choose_(args);
-    const Kernel<QConv2d>& kernel = *choice.kernel;
+    const Kernel<op::QConv2d>& kernel = *choice.kernel;
     // Steps with the same kernel share its packed weights, except a vendor's, which may depend on the batch.
     const auto other = std::find_if(others_.begin(), others_.end(), [&](const BoundStep* o) {
       return o->kernel == kernel.name && detail::in_family(kernel.name, Preference::own);
     });
     const Tensor packed = other != others_.end() ? (*other)->packed : kernel.pack(args);
     return {std::string(kernel.name), choice, packed, [bind, packed, run = kernel.run](const Buffers& b) {
-              QConv2d a = bind(b);
+              op::QConv2d a = bind(b);
               a.packed = packed.view().data;
               run(a, {kCpu, current_stream(kCpu)});
             }};
@@ -209,20 +209,21 @@ class Binder {
   BoundStep operator()(const Int8Linear& l) const {
     const double pixels = double(x_.h * x_.w);
     const Tensor multiplier = multipliers(double(x_.q.scale) / pixels, l.weight_scale, 1.0);
-    return bind_step(qlinear_kernels(), check_qlinear, sample_, [&s = s_, &l, &x = x_, multiplier](const Buffers& b) {
-      const View y = b(s.output);
-      return QLinear{b(s.inputs[0]),    int32_t(255 * x.h * x.w),
-                     l.weight.view(),   l.bias.view(),
-                     multiplier.view(), View(y.data, {b.n, y.shape[1]}, {y.shape[1], 1}, DType::f32)};
-    });
+    return bind_step(
+        kernels<op::QLinear>(), check_qlinear, sample_, [&s = s_, &l, &x = x_, multiplier](const Buffers& b) {
+          const View y = b(s.output);
+          return op::QLinear{b(s.inputs[0]),    int32_t(255 * x.h * x.w),
+                             l.weight.view(),   l.bias.view(),
+                             multiplier.view(), View(y.data, {b.n, y.shape[1]}, {y.shape[1], 1}, DType::f32)};
+        });
   }
   BoundStep operator()(const Int8MaxPool& p) const {
     if (y_.kind == Int8Value::Kind::real)
       return real_step([&s = s_, &p, &x = x_](const Buffers& b) {
         real_max_pool({b(s.inputs[0]), x.q}, p.window, b(s.output));
       });
-    return bind_step(qmax_pool2d_kernels(), check_qmax_pool2d, sample_, [&s = s_, &p](const Buffers& b) {
-      return QMaxPool2d{b(s.inputs[0]), p.window, b(s.output)};
+    return bind_step(kernels<op::QMaxPool2d>(), check_qmax_pool2d, sample_, [&s = s_, &p](const Buffers& b) {
+      return op::QMaxPool2d{b(s.inputs[0]), p.window, b(s.output)};
     });
   }
   BoundStep operator()(const Int8AvgPool& p) const {
@@ -230,9 +231,9 @@ class Binder {
       return real_step([&s = s_, &p, &x = x_](const Buffers& b) {
         real_avg_pool({b(s.inputs[0]), x.q}, p.window, p.count_include_pad, b(s.output));
       });
-    return bind_step(qavg_pool2d_kernels(), check_qavg_pool2d, sample_,
+    return bind_step(kernels<op::QAvgPool2d>(), check_qavg_pool2d, sample_,
                      [&s = s_, &p, &x = x_, &y = y_](const Buffers& b) {
-                       QAvgPool2d a;
+                       op::QAvgPool2d a;
                        a.x = b(s.inputs[0]);
                        a.x_zero = x.q.zero_point;
                        a.window = p.window;
@@ -244,13 +245,13 @@ class Binder {
                      });
   }
   BoundStep operator()(const Int8GlobalSum&) const {
-    return bind_step(qglobal_sum_kernels(), check_qglobal_sum, sample_, [&s = s_](const Buffers& b) {
-      return QGlobalSum{b(s.inputs[0]), b(s.output)};
+    return bind_step(kernels<op::QGlobalSum>(), check_qglobal_sum, sample_, [&s = s_](const Buffers& b) {
+      return op::QGlobalSum{b(s.inputs[0]), b(s.output)};
     });
   }
   BoundStep operator()(const Int8Lut& l) const {
-    return bind_step(qlut_kernels(), check_qlut, sample_, [&s = s_, &l](const Buffers& b) {
-      return QLut{b(s.inputs[0]), l.table.view(), b(s.output)};
+    return bind_step(kernels<op::QLut>(), check_qlut, sample_, [&s = s_, &l](const Buffers& b) {
+      return op::QLut{b(s.inputs[0]), l.table.view(), b(s.output)};
     });
   }
   BoundStep operator()(const RealUnary& u) const {
@@ -263,9 +264,9 @@ class Binder {
       return real_step([&s = s_, &x = x_, &other = value(s_.inputs[1])](const Buffers& b) {
         real_add({b(s.inputs[0]), x.q}, {b(s.inputs[1]), other.q}, b(s.output));
       });
-    return bind_step(qadd_kernels(), check_qadd, sample_,
+    return bind_step(kernels<op::QAdd>(), check_qadd, sample_,
                      [&s = s_, &add, &x = x_, &other = value(s_.inputs[1]), &y = y_](const Buffers& b) {
-                       QAdd a;
+                       op::QAdd a;
                        a.a = b(s.inputs[0]);
                        a.b = b(s.inputs[1]);
                        a.a_zero = x.q.zero_point;
@@ -337,9 +338,9 @@ void with_input(const Buffers& b, const Tensor& x, int64_t begin, const Run& run
     run([&] { kernel.run(args, {kCpu, current_stream(kCpu)}); });
   };
   if (b.model.normalization)
-    use(qpack_kernels(), QPack{images, b(0)});
+    use(kernels<op::QPack>(), op::QPack{images, b(0)});
   else
-    use(quantize_kernels(), Quantize{images, b.model.values[0].q, b(0)});
+    use(kernels<op::Quantize>(), op::Quantize{images, b.model.values[0].q, b(0)});
 }
 void load_input(const Buffers& b, const Tensor& x, int64_t begin) {
   with_input(b, x, begin, [](const auto& load) { load(); });
@@ -410,8 +411,8 @@ struct Int8Net::Program {
     std::vector<KernelChoice> choices;
     for (const BoundStep& s : small) choices.push_back(s.choice);
     Tensor memory;
-    std::map<std::pair<size_t, const Kernel<QConv2d>*>, BoundStep> made;
-    const auto use = [&](size_t i, const Kernel<QConv2d>& kernel) {
+    std::map<std::pair<size_t, const Kernel<op::QConv2d>*>, BoundStep> made;
+    const auto use = [&](size_t i, const Kernel<op::QConv2d>& kernel) {
       // One shape after the other: the kernels that have lost for the shape before need not keep their weights.
       if (!made.empty() && choices[made.begin()->first.first].key != choices[i].key) made.clear();
       auto found = made.find({i, &kernel});
@@ -472,10 +473,10 @@ void Int8Net::repack() {
   };
   for (auto& c : p->classes)
     for (size_t i = 0; i < model_->steps.size(); ++i)
-      c.steps.push_back(bind(i, c.sample, [&](const QConv2d& a) { return choose_kernel(a, between); }));
+      c.steps.push_back(bind(i, c.sample, [&](const op::QConv2d& a) { return choose_kernel(a, between); }));
   if (Tuner* const tuner = process_tuner()) {
     p->tune_together(*tuner, [&](size_t i, const KernelChoice& chosen) {
-      return bind(i, 1, [&](const QConv2d&) { return chosen; });
+      return bind(i, 1, [&](const op::QConv2d&) { return chosen; });
     });
     tuner->save();
   }
@@ -498,7 +499,7 @@ Tensor Int8Net::forward(const Tensor& x) const {
     const Buffers b{m, program_->shared.offset, memory, std::min(slice, n - begin), result + begin * result_bytes};
     with_input(b, x, begin, [&](const auto& load) { program_->run(b, load); });
     if (out.kind == Int8Value::Kind::codes)
-      dequantize_kernels().run({b(m.output), out.q, real_view(b.result, out, b.n)}, kCpu);
+      kernels<op::Dequantize>().run({b(m.output), out.q, real_view(b.result, out, b.n)}, kCpu);
   }
   return y;
 }
@@ -603,9 +604,9 @@ void Int8Stepper::set(int id, const Tensor& real) {
   const Buffers b{net_.model(), net_.program_->separate.offset, memory_.mutable_view().data, n_};
   const CView x(all.data, shape, all.shape == shape ? all.strides : contiguous_strides(shape), all.dtype);
   if (v.kind == Int8Value::Kind::codes)
-    quantize_kernels().run({x, v.q, b(id)}, kCpu);
+    kernels<op::Quantize>().run({x, v.q, b(id)}, kCpu);
   else
-    copy_kernels().run({x, b(id)}, kCpu);
+    kernels<op::Copy>().run({x, b(id)}, kCpu);
 }
 
 void Int8Stepper::run(size_t step) {

@@ -23,17 +23,17 @@ QParams affine_u8(double lo, double hi) {
 
 QTensor quantize(const Tensor& x, const QParams& q) {
   QTensor y{empty_codes(x.shape()), q};
-  const Quantize a{x.view(), q, y.codes.mutable_view()};
+  const op::Quantize a{x.view(), q, y.codes.mutable_view()};
   check_quantize(a);
-  quantize_kernels().run(a, x.device());
+  kernels<op::Quantize>().run(a, x.device());
   return y;
 }
 
 Tensor dequantize(const QTensor& x) {
   Tensor y = Tensor::empty(x.codes.shape(), DType::f32, x.codes.device(), MemoryFormat::channels_last);
-  const Dequantize a{x.codes.view(), x.q, y.mutable_view()};
+  const op::Dequantize a{x.codes.view(), x.q, y.mutable_view()};
   check_dequantize(a);
-  dequantize_kernels().run(a, y.device());
+  kernels<op::Dequantize>().run(a, y.device());
   return y;
 }
 

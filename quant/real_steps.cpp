@@ -40,10 +40,10 @@ void pool(const RealOperand& x, const QPoolWindow& win, const View& y, double st
 
 RealFunction real_function(std::string_view op) {
   RealFunction found = nullptr;
-  for_each_type(UnaryOps(), [&]<class Op>() {
+  op::for_each_functor(op::UnaryOps(), [&]<class Op>() {
     if (op == Op::op) found = [](double x, double) { return Op::f(x); };
   });
-  for_each_type(ScalarOps(), [&]<class Op>() {
+  op::for_each_functor(op::ScalarOps(), [&]<class Op>() {
     if (op == Op::op) found = [](double x, double value) { return Op::f(x, value); };
   });
   return found;

@@ -12,7 +12,7 @@ namespace mininn::quant {
 
 // An elementwise op: y = f(x, value); most ignore `value`.
 using RealFunction = double (*)(double x, double value);
-// The unary or scalar op of ops/elementwise.h with this name; null if there is none.
+// The unary or scalar op of ops/functors.h with this name; null if there is none.
 RealFunction real_function(std::string_view op);
 
 // An operand [N,C,H,W]: real numbers, f32 channels-last, or codes, u8 pixel-strided (ops/qlayout.h).

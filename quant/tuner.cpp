@@ -54,7 +54,7 @@ std::vector<std::string> lines(const std::string& text) {
   return out;
 }
 
-std::string key_of(const QConv2d& a, const std::vector<const Kernel<QConv2d>*>& candidates, int64_t between) {
+std::string key_of(const op::QConv2d& a, const std::vector<const Kernel<op::QConv2d>*>& candidates, int64_t between) {
   static const std::string machine = cpu_name();
   const Conv2dGeometry& g = a.g;
   std::string key =
@@ -68,9 +68,9 @@ std::string key_of(const QConv2d& a, const std::vector<const Kernel<QConv2d>*>& 
 
 // The kernels worth measuring: all that accept, within the preferred family if any of it does, without the reference
 // at the list's end if there is another.
-std::vector<const Kernel<QConv2d>*> candidates_for(const QConv2d& a) {
-  std::vector<const Kernel<QConv2d>*> preferred, others;
-  const auto& list = qconv2d_kernels().kernels(DeviceType::cpu);
+std::vector<const Kernel<op::QConv2d>*> candidates_for(const op::QConv2d& a) {
+  std::vector<const Kernel<op::QConv2d>*> preferred, others;
+  const auto& list = kernels<op::QConv2d>().candidates(DeviceType::cpu);
   for (const auto& k : list)
     if (!k.check(a)) (detail::in_family(k.name, preference()) ? preferred : others).push_back(&k);
   auto& found = preferred.empty() ? others : preferred;
@@ -81,7 +81,7 @@ std::vector<const Kernel<QConv2d>*> candidates_for(const QConv2d& a) {
 // A copy of the call with memory of its own behind x, y and residual.
 class Rehearsal {
  public:
-  Rehearsal(const QConv2d& a, int64_t between) : a_(a), between_(Tensor::zeros({between}, DType::u8)) {
+  Rehearsal(const op::QConv2d& a, int64_t between) : a_(a), between_(Tensor::zeros({between}, DType::u8)) {
     Generator random(1);
     const auto codes = [&](const CView& v) {
       Tensor t = Tensor::empty({v.shape[0] * v.strides[0] + 64}, DType::u8);
@@ -98,8 +98,8 @@ class Rehearsal {
     a_.y.data = y_.mutable_view().data;
   }
 
-  Tensor pack(const Kernel<QConv2d>& k) const { return k.pack(a_); }
-  Reading time(const Kernel<QConv2d>& k, const Tensor& packed, const Stopwatch& stopwatch) {
+  Tensor pack(const Kernel<op::QConv2d>& k) const { return k.pack(a_); }
+  Reading time(const Kernel<op::QConv2d>& k, const Tensor& packed, const Stopwatch& stopwatch) {
     a_.packed = packed.view().data;
     read_between();
     return stopwatch([&] { k.run(a_, {Device::cpu(), {}}); });
@@ -123,7 +123,7 @@ class Rehearsal {
     sink_.store(sum, std::memory_order_relaxed);
   }
 
-  QConv2d a_;
+  op::QConv2d a_;
   Tensor between_, x_, y_, residual_;
   std::atomic<uint8_t> sink_;  // or the compiler would leave the reading out
 };
@@ -153,7 +153,7 @@ struct Measurement {
   bool settled = true;  // worth keeping
 };
 
-Measurement measure(const QConv2d& a, const std::vector<const Kernel<QConv2d>*>& candidates, int64_t between,
+Measurement measure(const op::QConv2d& a, const std::vector<const Kernel<op::QConv2d>*>& candidates, int64_t between,
                     const Stopwatch& stopwatch) {
   constexpr double kBudget = 20;   // milliseconds per candidate
   constexpr double kPatience = 2;  // budgets, where calls disagree
@@ -200,15 +200,15 @@ Measurement measure(const QConv2d& a, const std::vector<const Kernel<QConv2d>*>&
 }
 
 // One that exists.
-const Kernel<QConv2d>* kernel_named(const std::string& name) {
-  const auto& list = qconv2d_kernels().kernels(DeviceType::cpu);
+const Kernel<op::QConv2d>* kernel_named(const std::string& name) {
+  const auto& list = kernels<op::QConv2d>().candidates(DeviceType::cpu);
   return &*std::find_if(list.begin(), list.end(), [&](const auto& k) { return k.name == name; });
 }
 
 constexpr double kHopeless = 1.5;  // times as slow as the fastest alone: not tried in a network
 
 // Whether `trials` are what measure() gives for these candidates.
-bool measured_all(const std::vector<Trial>& trials, const std::vector<const Kernel<QConv2d>*>& candidates) {
+bool measured_all(const std::vector<Trial>& trials, const std::vector<const Kernel<op::QConv2d>*>& candidates) {
   std::multiset<std::string_view> measured, wanted;
   for (const Trial& t : trials) measured.insert(t.kernel);
   for (const auto* k : candidates) wanted.insert(k->name);
@@ -299,9 +299,9 @@ Tuner::Known Tuner::read(const fs::path& file) {
   return known;
 }
 
-KernelChoice Tuner::choose(const QConv2d& a, int64_t between) {
+KernelChoice Tuner::choose(const op::QConv2d& a, int64_t between) {
   const auto candidates = candidates_for(a);
-  if (candidates.size() < 2 || a.g.n == 0) return {&qconv2d_kernels().select(a, Device::cpu()), {}, {}};
+  if (candidates.size() < 2 || a.g.n == 0) return {&kernels<op::QConv2d>().select(a, Device::cpu()), {}, {}};
   const std::string key = key_of(a, candidates, between);
   const std::lock_guard lock(mutex_);  // also while measuring: two measurements at once would disturb each other
   std::vector<Trial>& trials = known_[key];
@@ -314,7 +314,7 @@ KernelChoice Tuner::choose(const QConv2d& a, int64_t between) {
 }
 
 void Tuner::choose_together(std::vector<KernelChoice>& layers,
-                            const std::function<void(size_t, const Kernel<QConv2d>&)>& use,
+                            const std::function<void(size_t, const Kernel<op::QConv2d>&)>& use,
                             const std::function<double()>& run_ms) {
   constexpr double kSmall = 0.02;          // of the layers' time together: what such layers do cannot be seen
   std::map<std::string, double> alone_ms;  // of all layers with a key
@@ -334,7 +334,7 @@ void Tuner::choose_together(std::vector<KernelChoice>& layers,
         !done.insert(c.key).second)
       continue;
     const auto install = [&](const std::string& name) {
-      const Kernel<QConv2d>* const kernel = kernel_named(name);
+      const Kernel<op::QConv2d>* const kernel = kernel_named(name);
       for (size_t i = 0; i < layers.size(); ++i)
         if (layers[i].key == c.key) use(i, *(layers[i].kernel = kernel));
     };
@@ -380,14 +380,14 @@ void Tuner::save() {
 }
 
 Tuner* process_tuner() {
-  if (!enabled() || !detail::forced_kernel(qconv2d_kernels().op()).empty()) return nullptr;
+  if (!enabled() || !detail::forced_kernel(op::QConv2d::op).empty()) return nullptr;
   static Tuner tuner(cache_file());
   return &tuner;
 }
 
-KernelChoice choose_kernel(const QConv2d& a, int64_t between) {
+KernelChoice choose_kernel(const op::QConv2d& a, int64_t between) {
   if (Tuner* const tuner = process_tuner()) return tuner->choose(a, between);
-  return {&qconv2d_kernels().select(a, Device::cpu()), {}, {}};
+  return {&kernels<op::QConv2d>().select(a, Device::cpu()), {}, {}};
 }
 
 }  // namespace mininn::quant

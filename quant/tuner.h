@@ -35,7 +35,7 @@ using Stopwatch = std::function<Reading(const std::function<void()>& call)>;
 Reading time_call(const std::function<void()>& call);
 
 struct KernelChoice {
-  const Kernel<QConv2d>* kernel = nullptr;
+  const Kernel<op::QConv2d>* kernel = nullptr;
   // Every candidate alone, fastest first; empty if nothing was measured. After choose_together() the choice may be
   // another one than the first.
   std::vector<Trial> trials;
@@ -54,7 +54,7 @@ class Tuner {
   // magnitude of `between`: the bytes that the rest of the network reads between two such calls, which push this
   // layer's weights out of the caches. A preferred family (set_preference) is respected. Throws KernelError if no
   // kernel takes the call.
-  KernelChoice choose(const QConv2d& a, int64_t between = 0);
+  KernelChoice choose(const op::QConv2d& a, int64_t between = 0);
 
   // Chooses again for the layers of one network, by the time of the network: weights that one layer's kernel spreads
   // out push those of the others from the caches, and no layer alone shows that. Layers with the same key change
@@ -62,7 +62,7 @@ class Tuner {
   // the fastest are left out. `layers` has a choice for each; use(i, kernel) puts another kernel into layer i, run_ms()
   // runs the network and says how long it took. The results are remembered for this network.
   void choose_together(std::vector<KernelChoice>& layers,
-                       const std::function<void(size_t, const Kernel<QConv2d>&)>& use,
+                       const std::function<void(size_t, const Kernel<op::QConv2d>&)>& use,
                        const std::function<double()>& run_ms);
 
   // Adds what has been measured since to the file; entries of other processes stay. A file that cannot be written, or
@@ -81,7 +81,7 @@ class Tuner {
 
 // The process's tuner and its file, as the environment says; without tuning, or with a forced kernel (ForceKernel), the
 // table's choice. Throws KernelError, or ValueError if MININN_TUNE is neither on nor off.
-KernelChoice choose_kernel(const QConv2d& a, int64_t between);
+KernelChoice choose_kernel(const op::QConv2d& a, int64_t between);
 // Null without tuning.
 Tuner* process_tuner();
 

@@ -6,6 +6,6 @@
 
 namespace mininn::cpu::eigen {
 
-extern const Kernel<Matmul> matmul;
+extern const Kernel<op::Matmul> matmul;
 
 }  // namespace mininn::cpu::eigen

@@ -32,7 +32,7 @@ void with_rows(const CView& v, int64_t i, int64_t r0, int64_t rows, const Fn& fn
 }
 
 template <class T>
-void product(const Matmul& mm) {
+void product(const op::Matmul& mm) {
   constexpr int64_t kSlice = 64;
   constexpr int64_t kChain = 8192;  // products: Eigen adds up a single row or column in one chain, which loses digits
   const int64_t slices = (mm.m + kSlice - 1) / kSlice;
@@ -55,7 +55,7 @@ void product(const Matmul& mm) {
   });
 }
 
-Refusal check(const Matmul& mm) {
+Refusal check(const op::Matmul& mm) {
   if (mm.a.dtype != DType::f32 && mm.a.dtype != DType::f64) return {"the dtype is not f32 or f64"};
   for (const CView& v : {mm.a, mm.b})
     if (!has_lines_along(v, 2) && !has_lines_along(v, 1)) return {"an operand is neither row-major nor column-major"};
@@ -63,10 +63,12 @@ Refusal check(const Matmul& mm) {
   return {};
 }
 
-void run(const Matmul& mm, const ExecContext&) { mm.a.dtype == DType::f32 ? product<float>(mm) : product<double>(mm); }
+void run(const op::Matmul& mm, const ExecContext&) {
+  mm.a.dtype == DType::f32 ? product<float>(mm) : product<double>(mm);
+}
 
 }  // namespace
 
-constinit const Kernel<Matmul> matmul{"eigen.gemm", check, run};
+constinit const Kernel<op::Matmul> matmul{"eigen.gemm", check, run};
 
 }  // namespace mininn::cpu::eigen

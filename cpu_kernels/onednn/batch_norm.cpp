@@ -62,13 +62,13 @@ Program make_bwd(const Key& k) {
            {DNNL_ARG_DIFF_SHIFT, channels(k), true}}};
 }
 
-Program& fwd_program(const BatchNormEval& a) {
+Program& fwd_program(const op::BatchNormFwdEval& a) {
   thread_local PlanCache<Key, Program> cache;
   const Key key{a.rows, a.c, int64_t(a.x.dtype), false, num_threads(), std::bit_cast<uint64_t>(a.eps)};
   return cache.get(key,
                    [&] { return program_or_refusal("batch_norm_fwd", key.threads, [&] { return make_fwd(key); }); });
 }
-Program& bwd_program(const BatchNormBwd& a) {
+Program& bwd_program(const op::BatchNormBwd& a) {
   thread_local PlanCache<Key, Program> cache;
   const Key key{a.rows, a.c, int64_t(a.x.dtype), a.training, num_threads(), 0};
   return cache.get(key,
@@ -81,23 +81,23 @@ Refusal refuse(int64_t rows, int64_t c, DType t) {
   return {};
 }
 
-Refusal check_eval(const BatchNormEval& a) {
+Refusal check_eval(const op::BatchNormFwdEval& a) {
   if (const Refusal r = refuse(a.rows, a.c, a.x.dtype)) return r;
   return fwd_program(a).refusal();
 }
-Refusal check_bwd(const BatchNormBwd& a) {
+Refusal check_bwd(const op::BatchNormBwd& a) {
   if (const Refusal r = refuse(a.rows, a.c, a.x.dtype)) return r;
   if (a.rows > kLongestSum) return {kSumTooLong};
   if (!a.gx) return {"always makes the gradient of x, which is not wanted here"};
   return bwd_program(a).refusal();
 }
 
-void run_eval(const BatchNormEval& a, const ExecContext&) {
+void run_eval(const op::BatchNormFwdEval& a, const ExecContext&) {
   fwd_program(a).run({a.x.data, a.gamma.data, a.beta.data, a.mean.data, a.var.data, a.y.data});
   for (int64_t i = 0; i < a.c; ++i) a.rstd.as<float>()[i] = float(1 / std::sqrt(double(a.var.as<float>()[i]) + a.eps));
 }
 
-void run_bwd(const BatchNormBwd& a, const ExecContext&) {
+void run_bwd(const op::BatchNormBwd& a, const ExecContext&) {
   thread_local std::vector<float> var;
   var.resize(size_t(a.c));
   for (size_t i = 0; i < var.size(); ++i) {
@@ -110,7 +110,7 @@ void run_bwd(const BatchNormBwd& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<BatchNormEval> batch_norm_fwd_eval{"onednn.auto", check_eval, run_eval};
-const Kernel<BatchNormBwd> batch_norm_bwd{"onednn.auto", check_bwd, run_bwd};
+const Kernel<op::BatchNormFwdEval> batch_norm_fwd_eval{"onednn.auto", check_eval, run_eval};
+const Kernel<op::BatchNormBwd> batch_norm_bwd{"onednn.auto", check_bwd, run_bwd};
 
 }  // namespace mininn::cpu::onednn

@@ -98,7 +98,7 @@ Program make_bwd_weights(const Key& k) {
           {{DNNL_ARG_SRC, d.src}, {DNNL_ARG_DIFF_DST, d.dst}, {DNNL_ARG_DIFF_WEIGHTS, d.weights, true}}};
 }
 
-Key fwd_key(const Conv2dFwd& a, bool packed) {
+Key fwd_key(const op::Conv2dFwd& a, bool packed) {
   return {a.g, int64_t(a.x.dtype), bool(a.bias), bool(a.residual), num_threads(), packed};
 }
 
@@ -106,13 +106,13 @@ Program& fwd_program(const Key& key) {
   thread_local PlanCache<Key, Program> cache;
   return cache.get(key, [&] { return program_or_refusal("conv2d_fwd", key.threads, [&] { return make_fwd(key); }); });
 }
-Program& bwd_data_program(const Conv2dBwdData& a) {
+Program& bwd_data_program(const op::Conv2dBwdData& a) {
   thread_local PlanCache<Key, Program> cache;
   const Key key{a.g, int64_t(a.gx.dtype), 0, 0, num_threads(), 0};
   return cache.get(
       key, [&] { return program_or_refusal("conv2d_bwd_data", key.threads, [&] { return make_bwd_data(key); }); });
 }
-Program& bwd_weights_program(const Conv2dBwdWeights& a) {
+Program& bwd_weights_program(const op::Conv2dBwdWeights& a) {
   thread_local PlanCache<Key, Program> cache;
   const Key key{a.g, int64_t(a.gw.dtype), 0, 0, num_threads(), 0};
   return cache.get(key, [&] {
@@ -126,21 +126,21 @@ Refusal refuse(const Conv2dGeometry& g, DType t) {
   return {};
 }
 
-Refusal check_fwd(const Conv2dFwd& a) {
+Refusal check_fwd(const op::Conv2dFwd& a) {
   if (const Refusal r = refuse(a.g, a.x.dtype)) return r;
   return fwd_program(fwd_key(a, false)).refusal();
 }
-Refusal check_bwd_data(const Conv2dBwdData& a) {
+Refusal check_bwd_data(const op::Conv2dBwdData& a) {
   if (const Refusal r = refuse(a.g, a.gx.dtype)) return r;
   return bwd_data_program(a).refusal();
 }
-Refusal check_bwd_weights(const Conv2dBwdWeights& a) {
+Refusal check_bwd_weights(const op::Conv2dBwdWeights& a) {
   if (const Refusal r = refuse(a.g, a.gw.dtype)) return r;
   if (a.g.n * a.g.oh * a.g.ow > 2 * kLongestSum) return {kSumTooLong};  // several threads share it
   return bwd_weights_program(a).refusal();
 }
 
-Tensor pack_fwd(const Conv2dFwd& a) {
+Tensor pack_fwd(const op::Conv2dFwd& a) {
   const Key key = fwd_key(a, true);
   const OpenMpThreads pool{int(key.threads)};
   return checked("conv2d_fwd pack", [&] {
@@ -154,7 +154,7 @@ Tensor pack_fwd(const Conv2dFwd& a) {
   });
 }
 
-void run_fwd(const Conv2dFwd& a, const ExecContext&) {
+void run_fwd(const op::Conv2dFwd& a, const ExecContext&) {
   Key key = fwd_key(a, true);
   const bool packed = a.packed && std::memcmp(a.packed, &key, sizeof key) == 0;
   key.packed = packed;
@@ -169,19 +169,19 @@ void run_fwd(const Conv2dFwd& a, const ExecContext&) {
   else
     p.run({a.x.data, w, a.y.data});
   // Not by oneDNN, whose ReLU makes NaN 0.
-  if (a.relu) unary_kernels<Relu>().run({a.y, a.y}, Device::cpu());
+  if (a.relu) kernels<op::UnaryFwd<op::Relu>>().run({a.y, a.y}, Device::cpu());
 }
-void run_bwd_data(const Conv2dBwdData& a, const ExecContext&) {
+void run_bwd_data(const op::Conv2dBwdData& a, const ExecContext&) {
   bwd_data_program(a).run({a.gy.data, a.w.data, a.gx.data});
 }
-void run_bwd_weights(const Conv2dBwdWeights& a, const ExecContext&) {
+void run_bwd_weights(const op::Conv2dBwdWeights& a, const ExecContext&) {
   bwd_weights_program(a).run({a.x.data, a.gy.data, a.gw.data});
 }
 
 }  // namespace
 
-const Kernel<Conv2dFwd> conv2d_fwd{"onednn.auto", check_fwd, run_fwd, pack_fwd};
-const Kernel<Conv2dBwdData> conv2d_bwd_data{"onednn.auto", check_bwd_data, run_bwd_data};
-const Kernel<Conv2dBwdWeights> conv2d_bwd_weights{"onednn.auto", check_bwd_weights, run_bwd_weights};
+const Kernel<op::Conv2dFwd> conv2d_fwd{"onednn.auto", check_fwd, run_fwd, pack_fwd};
+const Kernel<op::Conv2dBwdData> conv2d_bwd_data{"onednn.auto", check_bwd_data, run_bwd_data};
+const Kernel<op::Conv2dBwdWeights> conv2d_bwd_weights{"onednn.auto", check_bwd_weights, run_bwd_weights};
 
 }  // namespace mininn::cpu::onednn

@@ -32,7 +32,7 @@ Program make(const Key& k) {
   return {"matmul", desc, dnnl::matmul(desc), operands};
 }
 
-Program& program(const Matmul& a) {
+Program& program(const op::Matmul& a) {
   thread_local PlanCache<Key, Program> cache;
   Key key{a.batch, a.m, a.n, a.k, int64_t(a.c.dtype), bool(a.bias), num_threads(), {}, {}, {}};
   for (int d = 0; d < 3; ++d) {
@@ -50,7 +50,7 @@ bool rows_or_columns(const CView& v) {
          (v.strides[1] == 1 && (v.strides[2] >= rows || cols == 1));
 }
 
-Refusal check(const Matmul& a) {
+Refusal check(const op::Matmul& a) {
   if (a.c.dtype != DType::f32 && a.c.dtype != DType::bf16) return {"takes f32 and bf16 only"};
   if (a.batch * a.m * a.n * a.k == 0) return {"takes no empty matrices"};
   if (a.k > kLongestSum) return {kSumTooLong};
@@ -60,7 +60,7 @@ Refusal check(const Matmul& a) {
   return program(a).refusal();
 }
 
-void run(const Matmul& a, const ExecContext&) {
+void run(const op::Matmul& a, const ExecContext&) {
   Program& p = program(a);
   if (a.bias)
     p.run({a.a.data, a.b.data, a.c.data, a.bias.data});
@@ -70,6 +70,6 @@ void run(const Matmul& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<Matmul> matmul{"onednn.auto", check, run};
+const Kernel<op::Matmul> matmul{"onednn.auto", check, run};
 
 }  // namespace mininn::cpu::onednn

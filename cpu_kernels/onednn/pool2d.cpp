@@ -57,28 +57,28 @@ Refusal refuse(const Pool2dGeometry& g, DType t) {
   return {};
 }
 
-Refusal check_fwd(const AvgPool2dFwd& a) {
+Refusal check_fwd(const op::AvgPool2dFwd& a) {
   if (const Refusal r = refuse(a.g, a.x.dtype)) return r;
   if (a.g.kh * a.g.kw > kLongestMean) return {kSumTooLong};
   return program(a.g, a.x.dtype, a.count_include_pad, false).refusal();
 }
-Refusal check_bwd(const AvgPool2dBwd& a) {
+Refusal check_bwd(const op::AvgPool2dBwd& a) {
   if (const Refusal r = refuse(a.g, a.gy.dtype)) return r;
   if (a.gy.dtype == DType::bf16 && (a.g.kh > a.g.stride_h || a.g.kw > a.g.stride_w))
     return {"adds the gradients of windows that overlap in bf16"};
   return program(a.g, a.gy.dtype, a.count_include_pad, true).refusal();
 }
 
-void run_fwd(const AvgPool2dFwd& a, const ExecContext&) {
+void run_fwd(const op::AvgPool2dFwd& a, const ExecContext&) {
   program(a.g, a.x.dtype, a.count_include_pad, false).run({a.x.data, a.y.data});
 }
-void run_bwd(const AvgPool2dBwd& a, const ExecContext&) {
+void run_bwd(const op::AvgPool2dBwd& a, const ExecContext&) {
   program(a.g, a.gy.dtype, a.count_include_pad, true).run({a.gy.data, a.gx.data});
 }
 
 }  // namespace
 
-const Kernel<AvgPool2dFwd> avg_pool2d_fwd{"onednn.auto", check_fwd, run_fwd};
-const Kernel<AvgPool2dBwd> avg_pool2d_bwd{"onednn.auto", check_bwd, run_bwd};
+const Kernel<op::AvgPool2dFwd> avg_pool2d_fwd{"onednn.auto", check_fwd, run_fwd};
+const Kernel<op::AvgPool2dBwd> avg_pool2d_bwd{"onednn.auto", check_bwd, run_bwd};
 
 }  // namespace mininn::cpu::onednn

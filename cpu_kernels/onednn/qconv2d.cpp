@@ -79,21 +79,21 @@ Program make(const Key& k) {
   return {"qconv2d", desc, dnnl::convolution_forward(desc), operands};
 }
 
-Key key_of(const QConv2d& a, int64_t packed_batch) { return {a.g, a.x_zero, num_threads(), packed_batch}; }
+Key key_of(const op::QConv2d& a, int64_t packed_batch) { return {a.g, a.x_zero, num_threads(), packed_batch}; }
 
 Program& program(const Key& key) {
   thread_local PlanCache<Key, Program> cache;
   return cache.get(key, [&] { return program_or_refusal("qconv2d", key.threads, [&] { return make(key); }); });
 }
 
-Refusal check(const QConv2d& a) {
+Refusal check(const op::QConv2d& a) {
   const Conv2dGeometry& g = a.g;
   if (g.n * g.ic * g.ih * g.iw * g.oc * g.oh * g.ow == 0) return {"takes no empty tensors"};
   if (a.x.strides[3] != g.ic) return {"needs pixels without gaps: channels in multiples of 4"};
   return program(key_of(a, a.g.n)).refusal();
 }
 
-Tensor pack(const QConv2d& a) {
+Tensor pack(const op::QConv2d& a) {
   const Key key = key_of(a, a.g.n);
   const OpenMpThreads pool{int(key.threads)};
   return checked("qconv2d pack", [&] {
@@ -120,7 +120,7 @@ struct Pixel {
   const uint8_t* residual;  // null: none
   std::byte* y;
 };
-void finish(const QConv2d& a, const Pixel& p) {
+void finish(const op::QConv2d& a, const Pixel& p) {
   constexpr int64_t kBlock = 64;
   const float* multiplier = a.multiplier.as<float>();
   const float lo = float(a.lo - a.y_zero), hi = float(a.hi - a.y_zero);
@@ -145,7 +145,7 @@ void finish(const QConv2d& a, const Pixel& p) {
   }
 }
 
-void epilogue(const QConv2d& a, const int32_t* acc) {
+void epilogue(const op::QConv2d& a, const int32_t* acc) {
   const Conv2dGeometry& g = a.g;
   const int64_t y_pixel = a.y.dtype == DType::f32 ? g.oc * int64_t(sizeof(float)) : a.y.strides[3];
   parallel_for(g.n * g.oh * g.ow, std::max<int64_t>(1, 16384 / g.oc), [&](int64_t begin, int64_t end) {
@@ -157,7 +157,7 @@ void epilogue(const QConv2d& a, const int32_t* acc) {
   });
 }
 
-void run(const QConv2d& a, const ExecContext&) {
+void run(const op::QConv2d& a, const ExecContext&) {
   Header header;
   std::memcpy(&header, a.packed, sizeof header);
   const bool same_threads = header.threads == num_threads();
@@ -174,6 +174,6 @@ void run(const QConv2d& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<QConv2d> qconv2d{"onednn.s32", check, run, pack};
+const Kernel<op::QConv2d> qconv2d{"onednn.s32", check, run, pack};
 
 }  // namespace mininn::cpu::onednn

@@ -84,7 +84,7 @@ struct Blocks {
 };
 
 template <const Passes& isa>
-void train(const BatchNormTrain& a, const ExecContext&) {
+void train(const op::BatchNormFwdTrain& a, const ExecContext&) {
   const Blocks blocks(a.rows, a.c);
   const int64_t c = a.c;
   const float* x = a.x.as<float>();
@@ -126,7 +126,7 @@ void train(const BatchNormTrain& a, const ExecContext&) {
 }
 
 template <const Passes& isa>
-void eval(const BatchNormEval& a, const ExecContext&) {
+void eval(const op::BatchNormFwdEval& a, const ExecContext&) {
   Scratch<float> floats(a.c);
   float* scale = floats.data();
   for (int64_t i = 0; i < a.c; ++i) {
@@ -140,7 +140,7 @@ void eval(const BatchNormEval& a, const ExecContext&) {
 }
 
 template <const Passes& isa>
-void bwd(const BatchNormBwd& a, const ExecContext&) {
+void bwd(const op::BatchNormBwd& a, const ExecContext&) {
   const Blocks blocks(a.rows, a.c);
   const int64_t c = a.c;
   const float* x = a.x.as<float>();
@@ -191,17 +191,17 @@ Refusal check(const Args& a) {
 
 }  // namespace
 
-constinit const Kernel<BatchNormTrain> batch_norm_train_avx2{
-    "own.rows.avx2", check<&CpuFeatures::avx2_fma, BatchNormTrain>, train<avx2::kPasses>};
-constinit const Kernel<BatchNormEval> batch_norm_eval_avx2{
-    "own.rows.avx2", check<&CpuFeatures::avx2_fma, BatchNormEval>, eval<avx2::kPasses>};
-constinit const Kernel<BatchNormBwd> batch_norm_bwd_avx2{"own.rows.avx2", check<&CpuFeatures::avx2_fma, BatchNormBwd>,
-                                                         bwd<avx2::kPasses>};
-constinit const Kernel<BatchNormTrain> batch_norm_train_avx512{
-    "own.rows.avx512", check<&CpuFeatures::avx512, BatchNormTrain>, train<avx512::kPasses>};
-constinit const Kernel<BatchNormEval> batch_norm_eval_avx512{
-    "own.rows.avx512", check<&CpuFeatures::avx512, BatchNormEval>, eval<avx512::kPasses>};
-constinit const Kernel<BatchNormBwd> batch_norm_bwd_avx512{"own.rows.avx512", check<&CpuFeatures::avx512, BatchNormBwd>,
-                                                           bwd<avx512::kPasses>};
+constinit const Kernel<op::BatchNormFwdTrain> batch_norm_train_avx2{
+    "own.rows.avx2", check<&CpuFeatures::avx2_fma, op::BatchNormFwdTrain>, train<avx2::kPasses>};
+constinit const Kernel<op::BatchNormFwdEval> batch_norm_eval_avx2{
+    "own.rows.avx2", check<&CpuFeatures::avx2_fma, op::BatchNormFwdEval>, eval<avx2::kPasses>};
+constinit const Kernel<op::BatchNormBwd> batch_norm_bwd_avx2{
+    "own.rows.avx2", check<&CpuFeatures::avx2_fma, op::BatchNormBwd>, bwd<avx2::kPasses>};
+constinit const Kernel<op::BatchNormFwdTrain> batch_norm_train_avx512{
+    "own.rows.avx512", check<&CpuFeatures::avx512, op::BatchNormFwdTrain>, train<avx512::kPasses>};
+constinit const Kernel<op::BatchNormFwdEval> batch_norm_eval_avx512{
+    "own.rows.avx512", check<&CpuFeatures::avx512, op::BatchNormFwdEval>, eval<avx512::kPasses>};
+constinit const Kernel<op::BatchNormBwd> batch_norm_bwd_avx512{
+    "own.rows.avx512", check<&CpuFeatures::avx512, op::BatchNormBwd>, bwd<avx512::kPasses>};
 
 }  // namespace mininn::cpu::own

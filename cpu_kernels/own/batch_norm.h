@@ -6,8 +6,8 @@
 
 namespace mininn::cpu::own {
 
-extern const Kernel<BatchNormTrain> batch_norm_train_avx2, batch_norm_train_avx512;
-extern const Kernel<BatchNormEval> batch_norm_eval_avx2, batch_norm_eval_avx512;
-extern const Kernel<BatchNormBwd> batch_norm_bwd_avx2, batch_norm_bwd_avx512;
+extern const Kernel<op::BatchNormFwdTrain> batch_norm_train_avx2, batch_norm_train_avx512;
+extern const Kernel<op::BatchNormFwdEval> batch_norm_eval_avx2, batch_norm_eval_avx512;
+extern const Kernel<op::BatchNormBwd> batch_norm_bwd_avx2, batch_norm_bwd_avx512;
 
 }  // namespace mininn::cpu::own

@@ -148,7 +148,7 @@ MatrixLayout weight_layout(const Conv2dGeometry& g) {
 }
 
 // All groups, one after the other.
-Tensor pack_weights(const TilesF32& t, const Conv2dFwd& a) {
+Tensor pack_weights(const TilesF32& t, const op::Conv2dFwd& a) {
   const MatrixLayout layout = weight_layout(a.g);
   const int64_t size = layout.packed_size(t), group_size = a.g.ocg() * a.g.icg() * a.g.kh * a.g.kw;
   Tensor packed = Tensor::empty({a.g.groups * size * int64_t(sizeof(float))}, DType::u8);
@@ -158,7 +158,7 @@ Tensor pack_weights(const TilesF32& t, const Conv2dFwd& a) {
   return packed;
 }
 
-void forward(const TilesF32& t, const Conv2dFwd& a) {
+void forward(const TilesF32& t, const op::Conv2dFwd& a) {
   const Conv2dGeometry& g = a.g;
   const int64_t taps = g.kh * g.kw, icg = g.icg(), ocg = g.ocg();
   const MatrixLayout layout = weight_layout(g);
@@ -182,7 +182,7 @@ void forward(const TilesF32& t, const Conv2dFwd& a) {
   }
 }
 
-void backward_data(const TilesF32& t, const Conv2dBwdData& a) {
+void backward_data(const TilesF32& t, const op::Conv2dBwdData& a) {
   const Conv2dGeometry& g = a.g;
   const int64_t taps = g.kh * g.kw, icg = g.icg(), ocg = g.ocg();
   const MatrixLayout layout{icg, ocg, taps, taps, icg * taps, 1};  // B[tap][oc][ic]
@@ -276,7 +276,7 @@ void sum_weight_gradient(const TilesF32& t, const Conv2dGeometry& g, const float
   });
 }
 
-void backward_weights(const TilesF32& t, const Conv2dBwdWeights& a) {
+void backward_weights(const TilesF32& t, const op::Conv2dBwdWeights& a) {
   const Conv2dGeometry& g = a.g;
   const int64_t taps = g.kh * g.kw, icg = g.icg(), ocg = g.ocg();
   const MatrixLayout layout = weight_layout(g);
@@ -305,18 +305,18 @@ Refusal check(const Args& a, const CView& operand) {
 
 template <bool (*have)(), const TilesF32& (*tiles)()>
 struct Direct {
-  static constexpr Kernel<Conv2dFwd> fwd(std::string_view name) {
-    return {name, [](const Conv2dFwd& a) { return check<have>(a, a.x); },
-            [](const Conv2dFwd& a, const ExecContext&) { forward(tiles(), a); },
-            [](const Conv2dFwd& a) { return pack_weights(tiles(), a); }};
+  static constexpr Kernel<op::Conv2dFwd> fwd(std::string_view name) {
+    return {name, [](const op::Conv2dFwd& a) { return check<have>(a, a.x); },
+            [](const op::Conv2dFwd& a, const ExecContext&) { forward(tiles(), a); },
+            [](const op::Conv2dFwd& a) { return pack_weights(tiles(), a); }};
   }
-  static constexpr Kernel<Conv2dBwdData> bwd_data(std::string_view name) {
-    return {name, [](const Conv2dBwdData& a) { return check<have>(a, a.gy); },
-            [](const Conv2dBwdData& a, const ExecContext&) { backward_data(tiles(), a); }};
+  static constexpr Kernel<op::Conv2dBwdData> bwd_data(std::string_view name) {
+    return {name, [](const op::Conv2dBwdData& a) { return check<have>(a, a.gy); },
+            [](const op::Conv2dBwdData& a, const ExecContext&) { backward_data(tiles(), a); }};
   }
-  static constexpr Kernel<Conv2dBwdWeights> bwd_weights(std::string_view name) {
-    return {name, [](const Conv2dBwdWeights& a) { return check<have>(a, a.x); },
-            [](const Conv2dBwdWeights& a, const ExecContext&) { backward_weights(tiles(), a); }};
+  static constexpr Kernel<op::Conv2dBwdWeights> bwd_weights(std::string_view name) {
+    return {name, [](const op::Conv2dBwdWeights& a) { return check<have>(a, a.x); },
+            [](const op::Conv2dBwdWeights& a, const ExecContext&) { backward_weights(tiles(), a); }};
   }
 };
 using Avx512 = Direct<have_avx512, tiles_f32_avx512>;
@@ -324,11 +324,11 @@ using Avx2 = Direct<have_avx2, tiles_f32_avx2>;
 
 }  // namespace
 
-constexpr Kernel<Conv2dFwd> conv2d_fwd_avx512 = Avx512::fwd("own.direct.avx512");
-constexpr Kernel<Conv2dFwd> conv2d_fwd_avx2 = Avx2::fwd("own.direct.avx2");
-constexpr Kernel<Conv2dBwdData> conv2d_bwd_data_avx512 = Avx512::bwd_data("own.direct.avx512");
-constexpr Kernel<Conv2dBwdData> conv2d_bwd_data_avx2 = Avx2::bwd_data("own.direct.avx2");
-constexpr Kernel<Conv2dBwdWeights> conv2d_bwd_weights_avx512 = Avx512::bwd_weights("own.direct.avx512");
-constexpr Kernel<Conv2dBwdWeights> conv2d_bwd_weights_avx2 = Avx2::bwd_weights("own.direct.avx2");
+constexpr Kernel<op::Conv2dFwd> conv2d_fwd_avx512 = Avx512::fwd("own.direct.avx512");
+constexpr Kernel<op::Conv2dFwd> conv2d_fwd_avx2 = Avx2::fwd("own.direct.avx2");
+constexpr Kernel<op::Conv2dBwdData> conv2d_bwd_data_avx512 = Avx512::bwd_data("own.direct.avx512");
+constexpr Kernel<op::Conv2dBwdData> conv2d_bwd_data_avx2 = Avx2::bwd_data("own.direct.avx2");
+constexpr Kernel<op::Conv2dBwdWeights> conv2d_bwd_weights_avx512 = Avx512::bwd_weights("own.direct.avx512");
+constexpr Kernel<op::Conv2dBwdWeights> conv2d_bwd_weights_avx2 = Avx2::bwd_weights("own.direct.avx2");
 
 }  // namespace mininn::cpu::own

@@ -10,8 +10,8 @@
 
 namespace mininn::cpu::own {
 
-extern const Kernel<Conv2dFwd> conv2d_fwd_avx512, conv2d_fwd_avx2;
-extern const Kernel<Conv2dBwdData> conv2d_bwd_data_avx512, conv2d_bwd_data_avx2;
-extern const Kernel<Conv2dBwdWeights> conv2d_bwd_weights_avx512, conv2d_bwd_weights_avx2;
+extern const Kernel<op::Conv2dFwd> conv2d_fwd_avx512, conv2d_fwd_avx2;
+extern const Kernel<op::Conv2dBwdData> conv2d_bwd_data_avx512, conv2d_bwd_data_avx2;
+extern const Kernel<op::Conv2dBwdWeights> conv2d_bwd_weights_avx512, conv2d_bwd_weights_avx2;
 
 }  // namespace mininn::cpu::own

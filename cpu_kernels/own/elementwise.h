@@ -8,11 +8,11 @@
 namespace mininn::cpu::own {
 
 // One kernel per op of a list for each instruction set, the widest first: own.flat.avx512, own.flat.avx2.
-extern const PerOp<VectorUnaryOps, UnaryArgs> unary_avx512, unary_avx2;
-extern const PerOp<VectorUnaryOps, UnaryGradArgs> unary_grad_avx512, unary_grad_avx2;
-extern const PerOp<BinaryOps, BinaryArgs> binary_avx512, binary_avx2;
-extern const PerOp<BinaryOps, BinaryGradArgs> binary_grad_a_avx512, binary_grad_a_avx2;
-extern const PerOp<BinaryOps, BinaryGradArgs> binary_grad_b_avx512, binary_grad_b_avx2;
-extern const PerOp<ScalarOps, ScalarArgs> scalar_avx512, scalar_avx2;
+extern const PerFunctor<op::VectorUnaryOps, op::UnaryFwd> unary_fwd_avx512, unary_fwd_avx2;
+extern const PerFunctor<op::VectorUnaryOps, op::UnaryBwd> unary_bwd_avx512, unary_bwd_avx2;
+extern const PerFunctor<op::BinaryOps, op::BinaryFwd> binary_fwd_avx512, binary_fwd_avx2;
+extern const PerFunctor<op::BinaryOps, op::BinaryBwdA> binary_bwd_a_avx512, binary_bwd_a_avx2;
+extern const PerFunctor<op::BinaryOps, op::BinaryBwdB> binary_bwd_b_avx512, binary_bwd_b_avx2;
+extern const PerFunctor<op::ScalarOps, op::Scalar> scalar_avx512, scalar_avx2;
 
 }  // namespace mininn::cpu::own

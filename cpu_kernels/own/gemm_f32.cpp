@@ -39,7 +39,7 @@ void copy_rows(const TilesF32& t, const Matrix& a, int64_t m, int64_t k, float* 
   });
 }
 
-void matmul(const TilesF32& t, const Matmul& a) {
+void matmul(const TilesF32& t, const op::Matmul& a) {
   // c^T = b^T a^T: whichever of c's dimensions has neighbouring elements becomes the columns.
   const bool swap = a.c.strides[2] != 1 && a.n != 1;
   const int64_t m = swap ? a.n : a.m, n = swap ? a.m : a.n;
@@ -79,7 +79,7 @@ bool have_avx512() { return cpu_features().avx512; }
 bool have_avx2() { return cpu_features().avx2_fma; }
 
 template <bool (*have)()>
-Refusal check(const Matmul& a) {
+Refusal check(const op::Matmul& a) {
   if (a.c.dtype != DType::f32) return {"takes f32 only"};
   if (!have()) return {"this CPU lacks the instruction set"};
   if (a.c.strides[2] != 1 && a.n != 1 && (a.c.strides[1] != 1 || a.bias))
@@ -88,13 +88,13 @@ Refusal check(const Matmul& a) {
 }
 
 template <bool (*have)(), const TilesF32& (*tiles)()>
-constexpr Kernel<Matmul> kernel(std::string_view name) {
-  return {name, check<have>, [](const Matmul& a, const ExecContext&) { matmul(tiles(), a); }};
+constexpr Kernel<op::Matmul> kernel(std::string_view name) {
+  return {name, check<have>, [](const op::Matmul& a, const ExecContext&) { matmul(tiles(), a); }};
 }
 
 }  // namespace
 
-constexpr Kernel<Matmul> matmul_avx512 = kernel<have_avx512, tiles_f32_avx512>("own.gemm.avx512");
-constexpr Kernel<Matmul> matmul_avx2 = kernel<have_avx2, tiles_f32_avx2>("own.gemm.avx2");
+constexpr Kernel<op::Matmul> matmul_avx512 = kernel<have_avx512, tiles_f32_avx512>("own.gemm.avx512");
+constexpr Kernel<op::Matmul> matmul_avx2 = kernel<have_avx2, tiles_f32_avx2>("own.gemm.avx2");
 
 }  // namespace mininn::cpu::own

@@ -5,6 +5,6 @@
 
 namespace mininn::cpu::own {
 
-extern const Kernel<Matmul> matmul_avx512, matmul_avx2;
+extern const Kernel<op::Matmul> matmul_avx512, matmul_avx2;
 
 }  // namespace mininn::cpu::own

@@ -33,7 +33,7 @@ void for_blocks(int64_t begin, int64_t end, const Body& body) {
 }
 
 template <bool kMomentum>
-void sgd_range(const SgdUpdate& a, int64_t begin, int64_t end) {
+void sgd_range(const op::SgdUpdate& a, int64_t begin, int64_t end) {
   const __m256 lr = _mm256_set1_ps(float(a.lr)), momentum = _mm256_set1_ps(float(a.momentum));
   const __m256 take = _mm256_set1_ps(float(1 - a.dampening)), decay = _mm256_set1_ps(float(a.weight_decay));
   float* p = a.param.as<float>();
@@ -51,7 +51,7 @@ void sgd_range(const SgdUpdate& a, int64_t begin, int64_t end) {
   });
 }
 
-void adam_range(const AdamUpdate& a, int64_t begin, int64_t end) {
+void adam_range(const op::AdamUpdate& a, int64_t begin, int64_t end) {
   const __m256 keep = _mm256_set1_ps(float(a.keep)), l2 = _mm256_set1_ps(float(a.l2));
   const __m256 take1 = _mm256_set1_ps(float(1 - a.beta1));
   const __m256 beta2 = _mm256_set1_ps(float(a.beta2)), take2 = _mm256_set1_ps(float(1 - a.beta2));
@@ -90,19 +90,19 @@ Refusal check(const Args& a) {
   return {};
 }
 
-void run_sgd(const SgdUpdate& a, const ExecContext&) {
+void run_sgd(const op::SgdUpdate& a, const ExecContext&) {
   parallel_for(a.n, kGrain, [&](int64_t begin, int64_t end) {
     a.buffer ? sgd_range<true>(a, begin, end) : sgd_range<false>(a, begin, end);
   });
 }
 
-void run_adam(const AdamUpdate& a, const ExecContext&) {
+void run_adam(const op::AdamUpdate& a, const ExecContext&) {
   parallel_for(a.n, kGrain, [&](int64_t begin, int64_t end) { adam_range(a, begin, end); });
 }
 
 }  // namespace
 
-const Kernel<SgdUpdate> sgd_update_avx2{"own.fused.avx2", check<SgdUpdate>, run_sgd};
-const Kernel<AdamUpdate> adam_update_avx2{"own.fused.avx2", check<AdamUpdate>, run_adam};
+const Kernel<op::SgdUpdate> sgd_update_avx2{"own.fused.avx2", check<op::SgdUpdate>, run_sgd};
+const Kernel<op::AdamUpdate> adam_update_avx2{"own.fused.avx2", check<op::AdamUpdate>, run_adam};
 
 }  // namespace mininn::cpu::own

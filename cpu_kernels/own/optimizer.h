@@ -5,7 +5,7 @@
 
 namespace mininn::cpu::own {
 
-extern const Kernel<SgdUpdate> sgd_update_avx2;
-extern const Kernel<AdamUpdate> adam_update_avx2;
+extern const Kernel<op::SgdUpdate> sgd_update_avx2;
+extern const Kernel<op::AdamUpdate> adam_update_avx2;
 
 }  // namespace mininn::cpu::own

@@ -95,7 +95,7 @@ void for_images(const Pool2dGeometry& g, float* gx, const Fn& fn) {
 }
 
 template <const Pixel& isa>
-void max_fwd(const MaxPool2dFwd& a, const ExecContext&) {
+void max_fwd(const op::MaxPool2dFwd& a, const ExecContext&) {
   for_pixels(a.g, [&](const Window& win, int64_t image, int64_t pixel) {
     isa.max_fwd(win, a.g.c, a.g.iw, a.x.as<float>() + image, a.y.as<float>() + pixel,
                 a.index ? a.index.as<int32_t>() + pixel : nullptr);
@@ -103,14 +103,14 @@ void max_fwd(const MaxPool2dFwd& a, const ExecContext&) {
 }
 
 template <const Pixel& isa>
-void max_bwd(const MaxPool2dBwd& a, const ExecContext&) {
+void max_bwd(const op::MaxPool2dBwd& a, const ExecContext&) {
   for_images(a.g, a.gx.as<float>(), [&](const Window& win, int64_t image, int64_t pixel) {
     isa.max_bwd(win, a.g.c, a.g.iw, a.gy.as<float>() + pixel, a.index.as<int32_t>() + pixel, a.gx.as<float>() + image);
   });
 }
 
 template <const Pixel& isa>
-void avg_fwd(const AvgPool2dFwd& a, const ExecContext&) {
+void avg_fwd(const op::AvgPool2dFwd& a, const ExecContext&) {
   for_pixels(a.g, [&](const Window& win, int64_t image, int64_t pixel) {
     isa.avg_fwd(win, a.g.c, a.g.iw, win.divisor(a.g, a.count_include_pad), a.x.as<float>() + image,
                 a.y.as<float>() + pixel);
@@ -118,7 +118,7 @@ void avg_fwd(const AvgPool2dFwd& a, const ExecContext&) {
 }
 
 template <const Pixel& isa>
-void avg_bwd(const AvgPool2dBwd& a, const ExecContext&) {
+void avg_bwd(const op::AvgPool2dBwd& a, const ExecContext&) {
   for_images(a.g, a.gx.as<float>(), [&](const Window& win, int64_t image, int64_t pixel) {
     isa.avg_bwd(win, a.g.c, a.g.iw, win.divisor(a.g, a.count_include_pad), a.gy.as<float>() + pixel,
                 a.gx.as<float>() + image);
@@ -145,21 +145,21 @@ constexpr auto kAvx512 = &CpuFeatures::avx512;
 
 }  // namespace
 
-constinit const Kernel<MaxPool2dFwd> max_pool2d_fwd_avx2{"own.channels.avx2", check_fwd<kAvx2, MaxPool2dFwd>,
-                                                         max_fwd<avx2::kPixel>};
-constinit const Kernel<MaxPool2dBwd> max_pool2d_bwd_avx2{"own.channels.avx2", check_bwd<kAvx2, MaxPool2dBwd>,
-                                                         max_bwd<avx2::kPixel>};
-constinit const Kernel<AvgPool2dFwd> avg_pool2d_fwd_avx2{"own.channels.avx2", check_fwd<kAvx2, AvgPool2dFwd>,
-                                                         avg_fwd<avx2::kPixel>};
-constinit const Kernel<AvgPool2dBwd> avg_pool2d_bwd_avx2{"own.channels.avx2", check_bwd<kAvx2, AvgPool2dBwd>,
-                                                         avg_bwd<avx2::kPixel>};
-constinit const Kernel<MaxPool2dFwd> max_pool2d_fwd_avx512{"own.channels.avx512", check_fwd<kAvx512, MaxPool2dFwd>,
-                                                           max_fwd<avx512::kPixel>};
-constinit const Kernel<MaxPool2dBwd> max_pool2d_bwd_avx512{"own.channels.avx512", check_bwd<kAvx512, MaxPool2dBwd>,
-                                                           max_bwd<avx512::kPixel>};
-constinit const Kernel<AvgPool2dFwd> avg_pool2d_fwd_avx512{"own.channels.avx512", check_fwd<kAvx512, AvgPool2dFwd>,
-                                                           avg_fwd<avx512::kPixel>};
-constinit const Kernel<AvgPool2dBwd> avg_pool2d_bwd_avx512{"own.channels.avx512", check_bwd<kAvx512, AvgPool2dBwd>,
-                                                           avg_bwd<avx512::kPixel>};
+constinit const Kernel<op::MaxPool2dFwd> max_pool2d_fwd_avx2{"own.channels.avx2", check_fwd<kAvx2, op::MaxPool2dFwd>,
+                                                             max_fwd<avx2::kPixel>};
+constinit const Kernel<op::MaxPool2dBwd> max_pool2d_bwd_avx2{"own.channels.avx2", check_bwd<kAvx2, op::MaxPool2dBwd>,
+                                                             max_bwd<avx2::kPixel>};
+constinit const Kernel<op::AvgPool2dFwd> avg_pool2d_fwd_avx2{"own.channels.avx2", check_fwd<kAvx2, op::AvgPool2dFwd>,
+                                                             avg_fwd<avx2::kPixel>};
+constinit const Kernel<op::AvgPool2dBwd> avg_pool2d_bwd_avx2{"own.channels.avx2", check_bwd<kAvx2, op::AvgPool2dBwd>,
+                                                             avg_bwd<avx2::kPixel>};
+constinit const Kernel<op::MaxPool2dFwd> max_pool2d_fwd_avx512{
+    "own.channels.avx512", check_fwd<kAvx512, op::MaxPool2dFwd>, max_fwd<avx512::kPixel>};
+constinit const Kernel<op::MaxPool2dBwd> max_pool2d_bwd_avx512{
+    "own.channels.avx512", check_bwd<kAvx512, op::MaxPool2dBwd>, max_bwd<avx512::kPixel>};
+constinit const Kernel<op::AvgPool2dFwd> avg_pool2d_fwd_avx512{
+    "own.channels.avx512", check_fwd<kAvx512, op::AvgPool2dFwd>, avg_fwd<avx512::kPixel>};
+constinit const Kernel<op::AvgPool2dBwd> avg_pool2d_bwd_avx512{
+    "own.channels.avx512", check_bwd<kAvx512, op::AvgPool2dBwd>, avg_bwd<avx512::kPixel>};
 
 }  // namespace mininn::cpu::own

@@ -6,9 +6,9 @@
 
 namespace mininn::cpu::own {
 
-extern const Kernel<MaxPool2dFwd> max_pool2d_fwd_avx2, max_pool2d_fwd_avx512;
-extern const Kernel<MaxPool2dBwd> max_pool2d_bwd_avx2, max_pool2d_bwd_avx512;
-extern const Kernel<AvgPool2dFwd> avg_pool2d_fwd_avx2, avg_pool2d_fwd_avx512;
-extern const Kernel<AvgPool2dBwd> avg_pool2d_bwd_avx2, avg_pool2d_bwd_avx512;
+extern const Kernel<op::MaxPool2dFwd> max_pool2d_fwd_avx2, max_pool2d_fwd_avx512;
+extern const Kernel<op::MaxPool2dBwd> max_pool2d_bwd_avx2, max_pool2d_bwd_avx512;
+extern const Kernel<op::AvgPool2dFwd> avg_pool2d_fwd_avx2, avg_pool2d_fwd_avx512;
+extern const Kernel<op::AvgPool2dBwd> avg_pool2d_bwd_avx2, avg_pool2d_bwd_avx512;
 
 }  // namespace mininn::cpu::own

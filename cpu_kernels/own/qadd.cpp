@@ -84,14 +84,16 @@ MININN_TARGET_END
 namespace mininn::cpu::own {
 namespace {
 
-Refusal check_scalar(const QAdd&) { return {}; }
-Refusal check_avx2(const QAdd&) { return {cpu_features().avx2_fma ? nullptr : "the processor has no AVX2 and FMA"}; }
-Refusal check_avx512(const QAdd&) { return {cpu_features().avx512 ? nullptr : "the processor has no AVX-512"}; }
+Refusal check_scalar(const op::QAdd&) { return {}; }
+Refusal check_avx2(const op::QAdd&) {
+  return {cpu_features().avx2_fma ? nullptr : "the processor has no AVX2 and FMA"};
+}
+Refusal check_avx512(const op::QAdd&) { return {cpu_features().avx512 ? nullptr : "the processor has no AVX-512"}; }
 
 using SpanFn = void (*)(const uint8_t*, const uint8_t*, uint8_t*, int64_t, const QAddSpan&);
 
 template <SpanFn kSpan>
-void run(const QAdd& q, const ExecContext&) {
+void run(const op::QAdd& q, const ExecContext&) {
   const QAddSpan s{q.a_zero, q.b_zero, q.a_scale, q.b_scale, code_range(q.y_zero, q.lo, q.hi)};
   const int64_t c = q.y.shape[1], ap = q.a.strides[3], bp = q.b.strides[3], yp = q.y.strides[3];
   const int64_t pixels = q.y.shape[0] * q.y.shape[2] * q.y.shape[3];
@@ -108,8 +110,8 @@ void run(const QAdd& q, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<QAdd> qadd_avx512{"own.avx512", check_avx512, run<span_avx512>};
-const Kernel<QAdd> qadd_avx2{"own.avx2", check_avx2, run<span_avx2>};
-const Kernel<QAdd> qadd_scalar{"own.scalar", check_scalar, run<span_scalar>};
+const Kernel<op::QAdd> qadd_avx512{"own.avx512", check_avx512, run<span_avx512>};
+const Kernel<op::QAdd> qadd_avx2{"own.avx2", check_avx2, run<span_avx2>};
+const Kernel<op::QAdd> qadd_scalar{"own.scalar", check_scalar, run<span_scalar>};
 
 }  // namespace mininn::cpu::own

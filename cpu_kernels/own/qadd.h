@@ -5,8 +5,8 @@
 
 namespace mininn::cpu::own {
 
-extern const Kernel<QAdd> qadd_avx512;
-extern const Kernel<QAdd> qadd_avx2;
-extern const Kernel<QAdd> qadd_scalar;
+extern const Kernel<op::QAdd> qadd_avx512;
+extern const Kernel<op::QAdd> qadd_avx2;
+extern const Kernel<op::QAdd> qadd_scalar;
 
 }  // namespace mininn::cpu::own

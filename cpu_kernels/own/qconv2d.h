@@ -5,17 +5,17 @@
 
 namespace mininn::cpu::own {
 
-extern const Kernel<QConv2d> qconv2d_winograd_avx512vnni;
-extern const Kernel<QConv2d> qconv2d_winograd_s8_avx512vnni;
-extern const Kernel<QConv2d> qconv2d_winograd_avx2;
-extern const Kernel<QConv2d> qconv2d_winograd_s8_avx2;
-extern const Kernel<QConv2d> qconv2d_direct_amx;
-extern const Kernel<QConv2d> qconv2d_strips_avx512vnni;
-extern const Kernel<QConv2d> qconv2d_direct_avx512vnni;
-extern const Kernel<QConv2d> qconv2d_direct_avxvnni;
-extern const Kernel<QConv2d> qconv2d_depthwise_avx512vnni;
-extern const Kernel<QConv2d> qconv2d_depthwise_avx2;
-extern const Kernel<QConv2d> qconv2d_direct_avx2;
-extern const Kernel<QConv2d> qconv2d_direct_scalar;  // takes everything
+extern const Kernel<op::QConv2d> qconv2d_winograd_avx512vnni;
+extern const Kernel<op::QConv2d> qconv2d_winograd_s8_avx512vnni;
+extern const Kernel<op::QConv2d> qconv2d_winograd_avx2;
+extern const Kernel<op::QConv2d> qconv2d_winograd_s8_avx2;
+extern const Kernel<op::QConv2d> qconv2d_direct_amx;
+extern const Kernel<op::QConv2d> qconv2d_strips_avx512vnni;
+extern const Kernel<op::QConv2d> qconv2d_direct_avx512vnni;
+extern const Kernel<op::QConv2d> qconv2d_direct_avxvnni;
+extern const Kernel<op::QConv2d> qconv2d_depthwise_avx512vnni;
+extern const Kernel<op::QConv2d> qconv2d_depthwise_avx2;
+extern const Kernel<op::QConv2d> qconv2d_direct_avx2;
+extern const Kernel<op::QConv2d> qconv2d_direct_scalar;  // takes everything
 
 }  // namespace mininn::cpu::own

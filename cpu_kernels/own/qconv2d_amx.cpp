@@ -287,7 +287,7 @@ class Walk : StripWalk {
  public:
   static constexpr bool kLongStrips = false;  // a tile has 16 rows
 
-  Walk(const QConv2d& conv, const StripInput& strips, const PackedQConv& packed)
+  Walk(const op::QConv2d& conv, const StripInput& strips, const PackedQConv& packed)
       : StripWalk(conv, strips, packed, strips.depth().step) {}
 
   void run(int64_t unit0, int64_t unit1, int64_t pair0, int64_t pair1) {
@@ -358,22 +358,22 @@ bool tiles_permitted() {
   return permitted;
 }
 
-Refusal check_shape(const QConv2d& a) {
+Refusal check_shape(const op::QConv2d& a) {
   if (a.g.groups > 1) return {"the convolution has groups"};
   if (a.g.n * a.g.oh * a.g.ow < 8) return {"fewer output pixels than half a tile"};
   return check_direct(a);
 }
 
-Refusal check(const QConv2d& a) {
+Refusal check(const op::QConv2d& a) {
   if (!cpu_features().amx_int8) return {"the processor has no AMX"};
   if (!tiles_permitted()) return {"the operating system does not permit AMX"};
   return check_shape(a);
 }
 
-void run(const QConv2d& a, const ExecContext&) { run_strips<Walk>(a); }
+void run(const op::QConv2d& a, const ExecContext&) { run_strips<Walk>(a); }
 
 }  // namespace
 
-const Kernel<QConv2d> qconv2d_direct_amx{"own.direct.amx", check, run, pack_strips};
+const Kernel<op::QConv2d> qconv2d_direct_amx{"own.direct.amx", check, run, pack_strips};
 
 }  // namespace mininn::cpu::own

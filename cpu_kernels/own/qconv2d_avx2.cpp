@@ -86,22 +86,22 @@ constexpr QDirectIsa kAvxVnni{.lanes = 8,
                               .recode = 0,
                               .tile = vnni_function};
 
-Refusal check_avx2(const QConv2d& a) {
+Refusal check_avx2(const op::QConv2d& a) {
   if (!cpu_features().avx2_fma) return {"the processor has no AVX2 and FMA"};
   return check_direct(a);
 }
-Refusal check_avxvnni(const QConv2d& a) {
+Refusal check_avxvnni(const op::QConv2d& a) {
   if (!cpu_features().avx_vnni) return {"the processor has no AVX-VNNI"};
   return check_direct(a);
 }
-void run_avx2(const QConv2d& a, const ExecContext&) { run_direct(a, kAvx2); }
-void run_avxvnni(const QConv2d& a, const ExecContext&) { run_direct(a, kAvxVnni); }
-Tensor pack_avx2(const QConv2d& a) { return pack_direct(a, kAvx2.lanes, kAvx2.recode); }
-Tensor pack_avxvnni(const QConv2d& a) { return pack_direct(a, kAvxVnni.lanes, kAvxVnni.recode); }
+void run_avx2(const op::QConv2d& a, const ExecContext&) { run_direct(a, kAvx2); }
+void run_avxvnni(const op::QConv2d& a, const ExecContext&) { run_direct(a, kAvxVnni); }
+Tensor pack_avx2(const op::QConv2d& a) { return pack_direct(a, kAvx2.lanes, kAvx2.recode); }
+Tensor pack_avxvnni(const op::QConv2d& a) { return pack_direct(a, kAvxVnni.lanes, kAvxVnni.recode); }
 
 }  // namespace
 
-const Kernel<QConv2d> qconv2d_direct_avx2{"own.direct.avx2", check_avx2, run_avx2, pack_avx2};
-const Kernel<QConv2d> qconv2d_direct_avxvnni{"own.direct.avxvnni", check_avxvnni, run_avxvnni, pack_avxvnni};
+const Kernel<op::QConv2d> qconv2d_direct_avx2{"own.direct.avx2", check_avx2, run_avx2, pack_avx2};
+const Kernel<op::QConv2d> qconv2d_direct_avxvnni{"own.direct.avxvnni", check_avxvnni, run_avxvnni, pack_avxvnni};
 
 }  // namespace mininn::cpu::own

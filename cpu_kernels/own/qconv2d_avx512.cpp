@@ -168,7 +168,7 @@ constexpr QDirectIsa kRowsOfSeven = [] {
   return isa;
 }();
 
-const QDirectIsa& isa_for(const QConv2d& a) {
+const QDirectIsa& isa_for(const op::QConv2d& a) {
   const Conv2dGeometry& g = a.g;
   // Large tiles are few, and so are calls of many channels.
   const int64_t threads = num_threads(), tiles = (g.n * g.oh * g.ow + 15) / 16, calls = (g.ocg() + 63) / 64;
@@ -178,15 +178,15 @@ const QDirectIsa& isa_for(const QConv2d& a) {
   return four ? kRowsOfFour : kRowsOfSeven;
 }
 
-Refusal check(const QConv2d& a) {
+Refusal check(const op::QConv2d& a) {
   if (!cpu_features().avx512_vnni) return {"the processor has no AVX-512 VNNI"};
   return check_direct(a);
 }
-void run(const QConv2d& a, const ExecContext&) { run_direct(a, isa_for(a)); }
-Tensor pack(const QConv2d& a) { return pack_direct(a, kIsa.lanes, kIsa.recode); }
+void run(const op::QConv2d& a, const ExecContext&) { run_direct(a, isa_for(a)); }
+Tensor pack(const op::QConv2d& a) { return pack_direct(a, kIsa.lanes, kIsa.recode); }
 
 }  // namespace
 
-const Kernel<QConv2d> qconv2d_direct_avx512vnni{"own.direct.avx512vnni", check, run, pack};
+const Kernel<op::QConv2d> qconv2d_direct_avx512vnni{"own.direct.avx512vnni", check, run, pack};
 
 }  // namespace mininn::cpu::own

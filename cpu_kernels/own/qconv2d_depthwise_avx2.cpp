@@ -88,16 +88,16 @@ constexpr QDirectIsa kIsa{.lanes = kLanes,
                           .tile = tile_function,
                           .depthwise = true};
 
-Refusal check(const QConv2d& a) {
+Refusal check(const op::QConv2d& a) {
   if (!cpu_features().avx2_fma) return {"the processor has no AVX2 and FMA"};
   if (a.g.icg() != 1 || a.g.ocg() != 1) return {"the convolution is not depthwise"};
   if (a.g.kh * a.g.kw > kMaxTaps) return {"the kernel has more than 128 taps"};
   return {};
 }
 
-void run(const QConv2d& a, const ExecContext&) { run_direct(a, kIsa); }
+void run(const op::QConv2d& a, const ExecContext&) { run_direct(a, kIsa); }
 
-Tensor pack(const QConv2d& a) {
+Tensor pack(const op::QConv2d& a) {
   const int64_t taps = a.g.kh * a.g.kw, w_block = (taps + 1) / 2 * kPairBytes;
   QPacking packing = pack_bias_rows(a, 1, kLanes, w_block, kIsa.recode);
   const auto* w = a.w.as<int8_t>();
@@ -110,6 +110,6 @@ Tensor pack(const QConv2d& a) {
 
 }  // namespace
 
-const Kernel<QConv2d> qconv2d_depthwise_avx2{"own.depthwise.avx2", check, run, pack};
+const Kernel<op::QConv2d> qconv2d_depthwise_avx2{"own.depthwise.avx2", check, run, pack};
 
 }  // namespace mininn::cpu::own

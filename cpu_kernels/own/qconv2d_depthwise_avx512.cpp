@@ -183,7 +183,7 @@ Chunk chunk(const Conv2dGeometry& g, int64_t index) {
   return {at, at / g.oc, at % g.oc, index % patterns_of(g)};
 }
 
-Refusal check(const QConv2d& a) {
+Refusal check(const op::QConv2d& a) {
   const Conv2dGeometry& g = a.g;
   if (!cpu_features().avx512_vnni) return {"the processor has no AVX-512 VNNI"};
   if (g.icg() != 1 || g.ocg() != 1) return {"the convolution is not depthwise"};
@@ -198,7 +198,7 @@ Refusal check(const QConv2d& a) {
   return {};
 }
 
-Tensor pack(const QConv2d& a) {
+Tensor pack(const op::QConv2d& a) {
   const Conv2dGeometry& g = a.g;
   const int64_t patterns = patterns_of(g);
   Tensor packed = Tensor::zeros({patterns * (kPatternBytes + kChunk * 4)}, DType::u8);
@@ -223,7 +223,7 @@ Tensor pack(const QConv2d& a) {
   return packed;
 }
 
-void run(const QConv2d& a, const ExecContext&) {
+void run(const op::QConv2d& a, const ExecContext&) {
   const Conv2dGeometry& g = a.g;
   const int64_t outputs = g.stride_h == 1 && g.stride_w == 1 ? 2 : 1, units = (g.oh + outputs - 1) / outputs;
   const int64_t patterns = patterns_of(g), unit_macs = outputs * g.ow * g.oc * kKernel * kKernel;
@@ -276,6 +276,6 @@ void run(const QConv2d& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<QConv2d> qconv2d_depthwise_avx512vnni{"own.depthwise.avx512vnni", check, run, pack};
+const Kernel<op::QConv2d> qconv2d_depthwise_avx512vnni{"own.depthwise.avx512vnni", check, run, pack};
 
 }  // namespace mininn::cpu::own

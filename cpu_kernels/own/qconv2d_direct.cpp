@@ -51,7 +51,8 @@ struct Header {
 constexpr int64_t round_up(int64_t v, int64_t to) { return (v + to - 1) / to * to; }
 
 // sum over taps and input channels of w[o], taps restricted to the given ranges.
-int64_t weight_sum(const QConv2d& a, int64_t o, std::pair<int64_t, int64_t> rows, std::pair<int64_t, int64_t> cols) {
+int64_t weight_sum(const op::QConv2d& a, int64_t o, std::pair<int64_t, int64_t> rows,
+                   std::pair<int64_t, int64_t> cols) {
   const Conv2dGeometry& g = a.g;
   const auto* w = a.w.as<int8_t>() + o * g.icg() * g.kh * g.kw;
   int64_t sum = 0;
@@ -72,7 +73,7 @@ struct PixelOrder {
 
   // Across images where taps on padding are skipped, that is worth it (at 4% it is not) and few slots of the last tile
   // stay empty.
-  PixelOrder(const QConv2d& a, const QDirectIsa& isa) : g(a.g) {
+  PixelOrder(const op::QConv2d& a, const QDirectIsa& isa) : g(a.g) {
     const int64_t slots = round_up(g.n, isa.quantum);
     const bool skips_taps = !isa.depthwise && !copies_patches(g);
     across_images = skips_taps && (g.pad_h > 0 || g.pad_w > 0) && g.n * 10 >= slots * 9 && padding_share(g) > 0.05;
@@ -105,7 +106,7 @@ struct PixelOrder {
 };
 
 // A pixel of padding: as many zero (or, re-coded, 0x80) input channels as any tap reads.
-std::vector<uint8_t> padding_pixel(const QConv2d& a, const QDirectIsa& isa) {
+std::vector<uint8_t> padding_pixel(const op::QConv2d& a, const QDirectIsa& isa) {
   return std::vector<uint8_t>(size_t(round_up(isa.depthwise ? a.g.oc : a.g.icg(), 4)), uint8_t(isa.recode));
 }
 
@@ -136,13 +137,13 @@ double padding_share(const Conv2dGeometry& g) {
   return 1 - double(rows * cols) / double(g.oh * g.kh * g.ow * g.kw);
 }
 
-Refusal check_direct(const QConv2d& a) {
+Refusal check_direct(const op::QConv2d& a) {
   if (a.g.groups > 1 && a.g.icg() % 4 != 0) return {"the input channels of a group are no multiple of 4"};
   if (a.g.kh * a.g.kw > kMaxTaps) return {"the kernel has more than 128 taps"};
   return {};
 }
 
-QPacking pack_bias_rows(const QConv2d& a, int64_t groups, int64_t lanes, int64_t w_block, int recode,
+QPacking pack_bias_rows(const op::QConv2d& a, int64_t groups, int64_t lanes, int64_t w_block, int recode,
                         bool of_each_column) {
   const Conv2dGeometry& g = a.g;
   const int64_t zero = a.x_zero - recode, channels = g.oc / groups;
@@ -190,7 +191,7 @@ QPacking pack_bias_rows(const QConv2d& a, int64_t groups, int64_t lanes, int64_t
   return {std::move(packed), reinterpret_cast<int8_t*>(base + h.w), h.blocks};
 }
 
-Tensor pack_direct(const QConv2d& a, int lanes, int recode) {
+Tensor pack_direct(const op::QConv2d& a, int lanes, int recode) {
   const Conv2dGeometry& g = a.g;
   const int64_t taps = g.kh * g.kw, tap_bytes = tap_bytes_of(g);
   const int64_t w_block = round_up(taps * tap_bytes, 4) * lanes;
@@ -210,7 +211,7 @@ Tensor pack_direct(const QConv2d& a, int lanes, int recode) {
   return std::move(packing.buffer);
 }
 
-PackedQConv unpack_direct(const QConv2d& a) {
+PackedQConv unpack_direct(const op::QConv2d& a) {
   Header h;
   std::memcpy(&h, a.packed, sizeof h);
   const auto ints = [&](int64_t offset) { return reinterpret_cast<const int32_t*>(a.packed + offset); };
@@ -224,7 +225,7 @@ namespace {
 template <int kPixels>
 class Walk {
  public:
-  Walk(const QConv2d& conv, const QDirectIsa& direct, const PackedQConv& packed, const PixelOrder& pixel_order,
+  Walk(const op::QConv2d& conv, const QDirectIsa& direct, const PackedQConv& packed, const PixelOrder& pixel_order,
        const uint8_t* padding_codes)
       : a(conv),
         g(conv.g),
@@ -437,7 +438,7 @@ class Walk {
     for (int i = t.pixels; i < kPixels; ++i) taps[i] = taps[i - 1];
   }
 
-  const QConv2d& a;
+  const op::QConv2d& a;
   const Conv2dGeometry& g;
   const QDirectIsa& isa;
   const PackedQConv& pk;
@@ -459,7 +460,7 @@ class Walk {
 };
 
 template <int kPixels>
-void run_tiles(const QConv2d& a, const QDirectIsa& isa) {
+void run_tiles(const op::QConv2d& a, const QDirectIsa& isa) {
   const Conv2dGeometry& g = a.g;
   const PackedQConv pk = unpack_direct(a);
   const PixelOrder order(a, isa);
@@ -486,9 +487,9 @@ void run_tiles(const QConv2d& a, const QDirectIsa& isa) {
 
 }  // namespace
 
-bool tiles_across_images(const QConv2d& a, const QDirectIsa& isa) { return PixelOrder(a, isa).across_images; }
+bool tiles_across_images(const op::QConv2d& a, const QDirectIsa& isa) { return PixelOrder(a, isa).across_images; }
 
-void run_direct(const QConv2d& a, const QDirectIsa& isa) {
+void run_direct(const op::QConv2d& a, const QDirectIsa& isa) {
   switch (isa.pixels) {  // the sizes of the families, as constants for the loops over a tile's pixels
     case 4: return run_tiles<4>(a, isa);
     case 6: return run_tiles<6>(a, isa);

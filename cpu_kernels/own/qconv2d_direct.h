@@ -70,17 +70,17 @@ struct QDirectIsa {
 };
 
 // Null, or why no direct kernel with dword input channels takes the call.
-Refusal check_direct(const QConv2d& a);
+Refusal check_direct(const op::QConv2d& a);
 // Taps [first, last) of one dimension whose input coordinate exists for output coordinate `o`.
 std::pair<int64_t, int64_t> valid_taps(int64_t o, int64_t in, int64_t k, int64_t stride, int64_t pad, int64_t dil);
 // The share of `threads` threads' time that n equal items keep busy.
 double balance(int64_t n, int64_t threads);
 // The share of all (output pixel, tap) pairs that fall on padding.
 double padding_share(const Conv2dGeometry& g);
-Tensor pack_direct(const QConv2d& a, int lanes, int recode);
-void run_direct(const QConv2d& a, const QDirectIsa& isa);
+Tensor pack_direct(const op::QConv2d& a, int lanes, int recode);
+void run_direct(const op::QConv2d& a, const QDirectIsa& isa);
 // Whether its tiles are pixels of one position in several images: then all have the same taps.
-bool tiles_across_images(const QConv2d& a, const QDirectIsa& isa);
+bool tiles_across_images(const op::QConv2d& a, const QDirectIsa& isa);
 
 // A packed buffer that has its bias rows, and zeros for weights.
 struct QPacking {
@@ -89,7 +89,7 @@ struct QPacking {
   int64_t blocks;  // per group: the output channels of one, `lanes` at a time
 };
 // of_each_column: where there is more than one bias row, neighbouring columns' rows follow each other.
-QPacking pack_bias_rows(const QConv2d& a, int64_t groups, int64_t lanes, int64_t w_block, int recode,
+QPacking pack_bias_rows(const op::QConv2d& a, int64_t groups, int64_t lanes, int64_t w_block, int recode,
                         bool of_each_column = false);
 
 // The parts of a packed buffer.
@@ -103,6 +103,6 @@ struct PackedQConv {
   int64_t blocks;   // per group
   int64_t w_block;  // bytes
 };
-PackedQConv unpack_direct(const QConv2d& a);
+PackedQConv unpack_direct(const op::QConv2d& a);
 
 }  // namespace mininn::cpu::own

@@ -9,10 +9,10 @@
 namespace mininn::cpu::own {
 namespace {
 
-Refusal check(const QConv2d&) { return {}; }
+Refusal check(const op::QConv2d&) { return {}; }
 
 // The sum is at most icg*kh*kw*255*127 in size; 64 bits hold that for any tensor that fits into memory.
-int32_t accumulate(const QConv2d& a, int64_t n, int64_t o, int64_t oh, int64_t ow) {
+int32_t accumulate(const op::QConv2d& a, int64_t n, int64_t o, int64_t oh, int64_t ow) {
   const Conv2dGeometry& g = a.g;
   const int64_t row = a.row_class ? a.row_class[oh] + a.col_class[ow] : 0;
   int64_t acc = a.bias.as<int32_t>()[row * g.oc + o];
@@ -28,7 +28,7 @@ int32_t accumulate(const QConv2d& a, int64_t n, int64_t o, int64_t oh, int64_t o
   return int32_t(acc);
 }
 
-void run(const QConv2d& a, const ExecContext&) {
+void run(const op::QConv2d& a, const ExecContext&) {
   const Conv2dGeometry& g = a.g;
   const CodeRange range = code_range(a.y_zero, a.lo, a.hi);
   const bool f32 = a.y.dtype == DType::f32;
@@ -53,10 +53,10 @@ void run(const QConv2d& a, const ExecContext&) {
   });
 }
 
-Tensor pack(const QConv2d&) { return Tensor::empty({0}, DType::u8); }  // reads w itself
+Tensor pack(const op::QConv2d&) { return Tensor::empty({0}, DType::u8); }  // reads w itself
 
 }  // namespace
 
-const Kernel<QConv2d> qconv2d_direct_scalar{"own.direct.scalar", check, run, pack};
+const Kernel<op::QConv2d> qconv2d_direct_scalar{"own.direct.scalar", check, run, pack};
 
 }  // namespace mininn::cpu::own

@@ -47,7 +47,7 @@ bool StripInput::has_whole_rows() const {
   return a_.x.strides[3] == pixel_ && (!depth_.merged || depth_.channels == g_.kw * pixel_);
 }
 
-StripInput::StripInput(const QConv2d& a, bool long_strips)
+StripInput::StripInput(const op::QConv2d& a, bool long_strips)
     : a_(a),
       g_(a.g),
       depth_(a.g),
@@ -265,7 +265,7 @@ bool StripInput::join(Strip& a, Strip& b) const {
   return same_taps(a, b);
 }
 
-Tensor pack_strips(const QConv2d& a) {
+Tensor pack_strips(const op::QConv2d& a) {
   const Conv2dGeometry& g = a.g;
   const StripDepth depth(g);
   const int64_t w_block = depth.size * kStripLanes;
@@ -285,7 +285,7 @@ Tensor pack_strips(const QConv2d& a) {
   return std::move(packing.buffer);
 }
 
-StripWalk::StripWalk(const QConv2d& conv, const StripInput& strips, const PackedQConv& packed, int64_t step)
+StripWalk::StripWalk(const op::QConv2d& conv, const StripInput& strips, const PackedQConv& packed, int64_t step)
     : a(conv),
       g(conv.g),
       input(strips),

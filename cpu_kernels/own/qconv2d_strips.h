@@ -65,7 +65,7 @@ class StripInput {
  public:
   // long_strips: those that follow each other, all rows of which count, are one strip of many rows, where input, output
   // and bias rows are evenly spaced (in_place and rows).
-  StripInput(const QConv2d& a, bool long_strips);
+  StripInput(const op::QConv2d& a, bool long_strips);
 
   int64_t units() const { return units_; }
   int64_t strips_per_unit() const { return strips_; }  // at most
@@ -98,7 +98,7 @@ class StripInput {
   int64_t copied_rows(int64_t units) const;
   void load_row(uint8_t* to, int64_t n, int64_t h, int64_t w, int64_t count, int64_t step) const;
 
-  const QConv2d& a_;
+  const op::QConv2d& a_;
   const Conv2dGeometry& g_;
   const StripDepth depth_;
   const Form form_;
@@ -118,7 +118,7 @@ class StripInput {
 // [blocks][depth / 4][16][4] s8.
 inline constexpr int kStripLanes = 16;
 
-Tensor pack_strips(const QConv2d& a);
+Tensor pack_strips(const op::QConv2d& a);
 
 // Values that are multiplied at once: where they are, from a strip's origin and from the weights' begin.
 struct StripStep {
@@ -161,7 +161,7 @@ struct StripTarget {
 class StripWalk {
  public:
   // step_values: of a step of k; divides depth().step.
-  StripWalk(const QConv2d& conv, const StripInput& strips, const PackedQConv& packed, int64_t step_values);
+  StripWalk(const op::QConv2d& conv, const StripInput& strips, const PackedQConv& packed, int64_t step_values);
 
  protected:
   // Calls work(strips, count) for one part of the units after the other.
@@ -183,7 +183,7 @@ class StripWalk {
   // Strips for the next call, `count` of them: copies what they read, where that has not been done, and fills k and t.
   void set_strips(const Strip* strips, int64_t count, StripTarget& t);
 
-  const QConv2d& a;
+  const op::QConv2d& a;
   const Conv2dGeometry& g;
   const StripInput& input;
   const PackedQConv& pk;
@@ -210,7 +210,7 @@ class StripWalk {
 // Shares a call out among threads: Walk(a, input, packed).run(unit0, unit1, pair0, pair1) on each. Walk::kLongStrips:
 // see StripInput.
 template <class Walk>
-void run_strips(const QConv2d& a) {
+void run_strips(const op::QConv2d& a) {
   const Conv2dGeometry& g = a.g;
   const PackedQConv pk = unpack_direct(a);
   const StripInput input(a, Walk::kLongStrips);

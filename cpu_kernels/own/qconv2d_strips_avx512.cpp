@@ -164,7 +164,7 @@ namespace mininn::cpu::own {
 namespace {
 
 // See ZmmCodes::rounded().
-bool is_plain(const QConv2d& a) {
+bool is_plain(const op::QConv2d& a) {
   // Of multipliers of at most a half the product with any sum is at most 2^30, and a residual adds less than 2^29.
   const auto* const m = a.multiplier.as<float>();
   return a.y_zero == 0 && a.lo == 0 && a.hi == 255 && a.residual_scale <= 0x1p20f &&
@@ -175,7 +175,7 @@ class Walk : StripWalk {
  public:
   static constexpr bool kLongStrips = true;
 
-  Walk(const QConv2d& conv, const StripInput& strips, const PackedQConv& packed)
+  Walk(const op::QConv2d& conv, const StripInput& strips, const PackedQConv& packed)
       : StripWalk(conv, strips, packed, 4), plain(is_plain(conv)) {}
 
   void run(int64_t unit0, int64_t unit1, int64_t pair0, int64_t pair1) {
@@ -199,14 +199,14 @@ class Walk : StripWalk {
   const bool plain;
 };
 
-Refusal check(const QConv2d& a) {
+Refusal check(const op::QConv2d& a) {
   if (!cpu_features().avx512_vnni) return {"the processor has no AVX-512 VNNI"};
   if (a.g.groups > 1) return {"the convolution has groups"};
   return check_direct(a);
 }
-void run(const QConv2d& a, const ExecContext&) { run_strips<Walk>(a); }
+void run(const op::QConv2d& a, const ExecContext&) { run_strips<Walk>(a); }
 // Else the direct kernel leaves out more products: with padding, or of pixels that fill up the last strip.
-bool pays(const QConv2d& a) {
+bool pays(const op::QConv2d& a) {
   const Conv2dGeometry& g = a.g;
   if (StripDepth(g).merged) return true;
   const int64_t line = g.stride_h == 1 && g.stride_w == 1 ? g.n * g.oh * g.ow : g.ow;
@@ -215,6 +215,6 @@ bool pays(const QConv2d& a) {
 
 }  // namespace
 
-const Kernel<QConv2d> qconv2d_strips_avx512vnni{"own.strips.avx512vnni", check, run, pack_strips, pays};
+const Kernel<op::QConv2d> qconv2d_strips_avx512vnni{"own.strips.avx512vnni", check, run, pack_strips, pays};
 
 }  // namespace mininn::cpu::own

@@ -22,7 +22,7 @@ int64_t steps_of(const Conv2dGeometry& g) { return ceil_div(g.ic, 2); }
 int64_t transformed_bytes(const Conv2dGeometry& g) { return kPoints * 2 * g.ic * g.oc; }  // of all weights
 
 // The sum of an output channel's weights, and of their magnitudes.
-std::pair<int64_t, int64_t> weight_sums(const QConv2d& a, int64_t o) {
+std::pair<int64_t, int64_t> weight_sums(const op::QConv2d& a, int64_t o) {
   const int64_t k = a.g.ic * 9;
   const auto* const w = a.w.as<int8_t>() + o * k;
   int32_t sum = 0, magnitude = 0;
@@ -34,11 +34,11 @@ std::pair<int64_t, int64_t> weight_sums(const QConv2d& a, int64_t o) {
 }
 
 // The bias of an output channel, with the input's zero point folded in.
-int64_t bias_of(const QConv2d& a, int64_t o, int64_t sum) { return a.bias.as<int32_t>()[o] - a.x_zero * sum; }
+int64_t bias_of(const op::QConv2d& a, int64_t o, int64_t sum) { return a.bias.as<int32_t>()[o] - a.x_zero * sum; }
 
 // Whether no input can take a sum out of the range that survives the final division. Codes of 255 where the weights
 // have one sign and 0 where they have the other are the worst case.
-bool sums_fit(const QConv2d& a) {
+bool sums_fit(const op::QConv2d& a) {
   for (int64_t o = 0; o < a.g.oc; ++o) {
     const auto [sum, magnitude] = weight_sums(a, o);
     const int64_t bias = bias_of(a, o, sum), most = (magnitude + sum) / 2 * 255, least = (sum - magnitude) / 2 * 255;
@@ -48,7 +48,7 @@ bool sums_fit(const QConv2d& a) {
 }
 
 // Whether the multipliers keep all their bits when they are divided by 64.
-bool multipliers_scale(const QConv2d& a) {
+bool multipliers_scale(const op::QConv2d& a) {
   const auto* const m = a.multiplier.as<float>();
   return std::all_of(m, m + a.g.oc, [](float v) { return v == 0 || std::fabs(v) >= 0x1p-120f; });
 }
@@ -68,7 +68,7 @@ int64_t tiles_together(int64_t all) { return ceil_div(all, ceil_div(all, kMostTo
 // One thread's share of the tiles and of the pairs of output vectors.
 class Walk {
  public:
-  Walk(const QConv2d& conv, const WinogradIsa& winograd, WinogradWeights kind)
+  Walk(const op::QConv2d& conv, const WinogradIsa& winograd, WinogradWeights kind)
       : a(conv),
         g(conv.g),
         isa(winograd),
@@ -203,7 +203,7 @@ class Walk {
     isa.output(t, int(std::min<int64_t>(kOut, g.oh - at.h)), int(std::min<int64_t>(kOut, g.ow - at.w)), m);
   }
 
-  const QConv2d& a;
+  const op::QConv2d& a;
   const Conv2dGeometry& g;
   const WinogradIsa& isa;
   const WinogradWeights weights;
@@ -218,7 +218,7 @@ class Walk {
 
 }  // namespace
 
-Refusal check_winograd(const QConv2d& a) {
+Refusal check_winograd(const op::QConv2d& a) {
   const Conv2dGeometry& g = a.g;
   if (g.kh != 3 || g.kw != 3) return {"the kernel is not 3x3"};
   if (g.stride_h != 1 || g.stride_w != 1 || g.dil_h != 1 || g.dil_w != 1) return {"a stride or a dilation is not 1"};
@@ -229,7 +229,7 @@ Refusal check_winograd(const QConv2d& a) {
   return {};
 }
 
-bool winograd_pays(const QConv2d& a, const WinogradIsa& isa, WinogradWeights weights, double speed) {
+bool winograd_pays(const op::QConv2d& a, const WinogradIsa& isa, WinogradWeights weights, double speed) {
   const Conv2dGeometry& g = a.g;
   if (g.n == 0) return false;
   const double tiles = double(tiles_of(g)), ic = double(g.ic), oc = double(g.oc);
@@ -247,7 +247,7 @@ bool winograd_pays(const QConv2d& a, const WinogradIsa& isa, WinogradWeights wei
   return transforms + (stored ? std::max(products, streamed) : products + blocks * size / 8) < direct;
 }
 
-Tensor pack_winograd(const QConv2d& a, const WinogradIsa& isa, WinogradWeights kind) {
+Tensor pack_winograd(const op::QConv2d& a, const WinogradIsa& isa, WinogradWeights kind) {
   const Conv2dGeometry& g = a.g;
   const int64_t width = 2 * isa.lanes, steps = steps_of(g), blocks = ceil_div(g.oc, width);
   const int64_t s8_bytes = block_bytes(g, width, WinogradWeights::on_the_fly), bytes = block_bytes(g, width, kind);
@@ -274,7 +274,7 @@ Tensor pack_winograd(const QConv2d& a, const WinogradIsa& isa, WinogradWeights k
   return packed;
 }
 
-void run_winograd(const QConv2d& a, const WinogradIsa& isa, WinogradWeights weights) {
+void run_winograd(const op::QConv2d& a, const WinogradIsa& isa, WinogradWeights weights) {
   const Conv2dGeometry& g = a.g;
   const int64_t tiles = tiles_of(g), blocks = ceil_div(g.oc, 2 * isa.lanes), threads = num_threads();
   if (tiles == 0 || g.oc == 0) return;

@@ -61,10 +61,10 @@ enum class WinogradWeights {
 
 // Null, or why the algorithm does not apply: the shape, a bias that depends on the pixel, or weights, biases or
 // multipliers that would not give an exact result.
-Refusal check_winograd(const QConv2d& a);
+Refusal check_winograd(const op::QConv2d& a);
 // Whether it is expected to beat a direct kernel that does `speed` times as many multiplications per cycle.
-bool winograd_pays(const QConv2d& a, const WinogradIsa& isa, WinogradWeights weights, double speed);
-Tensor pack_winograd(const QConv2d& a, const WinogradIsa& isa, WinogradWeights weights);
-void run_winograd(const QConv2d& a, const WinogradIsa& isa, WinogradWeights weights);
+bool winograd_pays(const op::QConv2d& a, const WinogradIsa& isa, WinogradWeights weights, double speed);
+Tensor pack_winograd(const op::QConv2d& a, const WinogradIsa& isa, WinogradWeights weights);
+void run_winograd(const op::QConv2d& a, const WinogradIsa& isa, WinogradWeights weights);
 
 }  // namespace mininn::cpu::own

@@ -85,20 +85,20 @@ constexpr WinogradIsa kIsa{.lanes = kLanes,
                            .product = kProducts.data(),
                            .output = output};
 
-Refusal check(const QConv2d& a) {
+Refusal check(const op::QConv2d& a) {
   if (!cpu_features().avx2_fma) return {"the processor has no AVX2 and FMA"};
   return check_winograd(a);
 }
 template <WinogradWeights kWeights>
-constexpr Kernel<QConv2d> kernel(std::string_view name) {
-  return {name, check, [](const QConv2d& a, const ExecContext&) { run_winograd(a, kIsa, kWeights); },
-          [](const QConv2d& a) { return pack_winograd(a, kIsa, kWeights); },
-          [](const QConv2d& a) { return winograd_pays(a, kIsa, kWeights, 1); }};
+constexpr Kernel<op::QConv2d> kernel(std::string_view name) {
+  return {name, check, [](const op::QConv2d& a, const ExecContext&) { run_winograd(a, kIsa, kWeights); },
+          [](const op::QConv2d& a) { return pack_winograd(a, kIsa, kWeights); },
+          [](const op::QConv2d& a) { return winograd_pays(a, kIsa, kWeights, 1); }};
 }
 
 }  // namespace
 
-const Kernel<QConv2d> qconv2d_winograd_avx2 = kernel<WinogradWeights::stored>("own.winograd.avx2");
-const Kernel<QConv2d> qconv2d_winograd_s8_avx2 = kernel<WinogradWeights::on_the_fly>("own.winograd_s8.avx2");
+const Kernel<op::QConv2d> qconv2d_winograd_avx2 = kernel<WinogradWeights::stored>("own.winograd.avx2");
+const Kernel<op::QConv2d> qconv2d_winograd_s8_avx2 = kernel<WinogradWeights::on_the_fly>("own.winograd_s8.avx2");
 
 }  // namespace mininn::cpu::own

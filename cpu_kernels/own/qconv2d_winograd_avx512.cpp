@@ -96,21 +96,21 @@ constexpr WinogradIsa kIsa{.lanes = kLanes,
                            .product = kProducts.data(),
                            .output = output};
 
-Refusal check(const QConv2d& a) {
+Refusal check(const op::QConv2d& a) {
   if (!cpu_features().avx512_vnni) return {"the processor has no AVX-512 VNNI"};
   return check_winograd(a);
 }
 template <WinogradWeights kWeights>
-constexpr Kernel<QConv2d> kernel(std::string_view name) {
-  return {name, check, [](const QConv2d& a, const ExecContext&) { run_winograd(a, kIsa, kWeights); },
-          [](const QConv2d& a) { return pack_winograd(a, kIsa, kWeights); },
-          [](const QConv2d& a) { return winograd_pays(a, kIsa, kWeights, 2); }};
+constexpr Kernel<op::QConv2d> kernel(std::string_view name) {
+  return {name, check, [](const op::QConv2d& a, const ExecContext&) { run_winograd(a, kIsa, kWeights); },
+          [](const op::QConv2d& a) { return pack_winograd(a, kIsa, kWeights); },
+          [](const op::QConv2d& a) { return winograd_pays(a, kIsa, kWeights, 2); }};
 }
 
 }  // namespace
 
-const Kernel<QConv2d> qconv2d_winograd_avx512vnni = kernel<WinogradWeights::stored>("own.winograd.avx512vnni");
-const Kernel<QConv2d> qconv2d_winograd_s8_avx512vnni =
+const Kernel<op::QConv2d> qconv2d_winograd_avx512vnni = kernel<WinogradWeights::stored>("own.winograd.avx512vnni");
+const Kernel<op::QConv2d> qconv2d_winograd_s8_avx512vnni =
     kernel<WinogradWeights::on_the_fly>("own.winograd_s8.avx512vnni");
 
 }  // namespace mininn::cpu::own

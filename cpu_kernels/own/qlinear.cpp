@@ -51,7 +51,7 @@ namespace mininn::cpu::own {
 namespace {
 
 template <class X, int32_t (*kDot)(const X*, const int8_t*, int64_t)>
-void run_typed(const QLinear& a) {
+void run_typed(const op::QLinear& a) {
   const int64_t k = a.x.shape[1], o = a.w.shape[0];
   const int64_t grain = std::max<int64_t>(1, 32768 / std::max<int64_t>(1, k));
   parallel_for(a.x.shape[0] * o, grain, [&](int64_t begin, int64_t end) {
@@ -64,26 +64,28 @@ void run_typed(const QLinear& a) {
   });
 }
 
-void run_scalar(const QLinear& a, const ExecContext&) {
+void run_scalar(const op::QLinear& a, const ExecContext&) {
   if (a.x.dtype == DType::u8)
     run_typed<uint8_t, dot_scalar<uint8_t>>(a);
   else
     run_typed<int32_t, dot_scalar<int32_t>>(a);
 }
 
-void run_avx2(const QLinear& a, const ExecContext&) {
+void run_avx2(const op::QLinear& a, const ExecContext&) {
   if (a.x.dtype == DType::u8)
     run_typed<uint8_t, dot_avx2<uint8_t>>(a);
   else
     run_typed<int32_t, dot_avx2<int32_t>>(a);
 }
 
-Refusal check_scalar(const QLinear&) { return {}; }
-Refusal check_avx2(const QLinear&) { return {cpu_features().avx2_fma ? nullptr : "the processor has no AVX2 and FMA"}; }
+Refusal check_scalar(const op::QLinear&) { return {}; }
+Refusal check_avx2(const op::QLinear&) {
+  return {cpu_features().avx2_fma ? nullptr : "the processor has no AVX2 and FMA"};
+}
 
 }  // namespace
 
-const Kernel<QLinear> qlinear_avx2{"own.avx2", check_avx2, run_avx2};
-const Kernel<QLinear> qlinear_scalar{"own.scalar", check_scalar, run_scalar};
+const Kernel<op::QLinear> qlinear_avx2{"own.avx2", check_avx2, run_avx2};
+const Kernel<op::QLinear> qlinear_scalar{"own.scalar", check_scalar, run_scalar};
 
 }  // namespace mininn::cpu::own

@@ -5,7 +5,7 @@
 
 namespace mininn::cpu::own {
 
-extern const Kernel<QLinear> qlinear_avx2;
-extern const Kernel<QLinear> qlinear_scalar;
+extern const Kernel<op::QLinear> qlinear_avx2;
+extern const Kernel<op::QLinear> qlinear_scalar;
 
 }  // namespace mininn::cpu::own

@@ -7,9 +7,9 @@
 namespace mininn::cpu::own {
 namespace {
 
-Refusal check(const QLut&) { return {}; }
+Refusal check(const op::QLut&) { return {}; }
 
-void run(const QLut& a, const ExecContext&) {
+void run(const op::QLut& a, const ExecContext&) {
   const int64_t c = a.x.shape[1], pixels = a.x.shape[0] * a.x.shape[2] * a.x.shape[3];
   const auto* table = a.table.as<uint8_t>();
   parallel_for(pixels, std::max<int64_t>(1, 32768 / std::max<int64_t>(1, c)), [&](int64_t begin, int64_t end) {
@@ -23,6 +23,6 @@ void run(const QLut& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<QLut> qlut_scalar{"own.scalar", check, run};
+const Kernel<op::QLut> qlut_scalar{"own.scalar", check, run};
 
 }  // namespace mininn::cpu::own

@@ -5,6 +5,6 @@
 
 namespace mininn::cpu::own {
 
-extern const Kernel<QLut> qlut_scalar;
+extern const Kernel<op::QLut> qlut_scalar;
 
 }  // namespace mininn::cpu::own

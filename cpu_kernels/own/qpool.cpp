@@ -79,7 +79,7 @@ void for_each_window(const CView& x, const View& y, const QPoolWindow& win, cons
 }
 
 template <void (*kMax)(uint8_t*, const uint8_t*, int64_t)>
-void run_max(const QMaxPool2d& a, const ExecContext&) {
+void run_max(const op::QMaxPool2d& a, const ExecContext&) {
   const int64_t c = a.x.shape[1];
   for_each_window(a.x, a.y, a.window,
                   [&](int64_t at, const uint8_t* x, int64_t h0, int64_t h1, int64_t w0, int64_t w1) {
@@ -90,7 +90,7 @@ void run_max(const QMaxPool2d& a, const ExecContext&) {
                   });
 }
 
-void run_avg(const QAvgPool2d& a, const ExecContext&) {
+void run_avg(const op::QAvgPool2d& a, const ExecContext&) {
   const CodeRange range = code_range(a.y_zero, a.lo, a.hi);
   for_each_window(a.x, a.y, a.window,
                   [&](int64_t at, const uint8_t* x, int64_t h0, int64_t h1, int64_t w0, int64_t w1) {
@@ -108,7 +108,7 @@ void run_avg(const QAvgPool2d& a, const ExecContext&) {
 }
 
 template <void (*kAdd)(int32_t*, const uint8_t*, int64_t)>
-void run_sum(const QGlobalSum& a, const ExecContext&) {
+void run_sum(const op::QGlobalSum& a, const ExecContext&) {
   const int64_t c = a.x.shape[1], pixels = a.x.shape[2] * a.x.shape[3];
   const int64_t grain = std::max<int64_t>(1, 65536 / std::max<int64_t>(1, c * pixels));
   parallel_for(a.x.shape[0], grain, [&](int64_t begin, int64_t end) {
@@ -122,10 +122,10 @@ void run_sum(const QGlobalSum& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<QMaxPool2d> qmax_pool2d_avx2{"own.avx2", check_avx2<QMaxPool2d>, run_max<max_avx2>};
-const Kernel<QMaxPool2d> qmax_pool2d_scalar{"own.scalar", check_scalar<QMaxPool2d>, run_max<max_scalar>};
-const Kernel<QAvgPool2d> qavg_pool2d_scalar{"own.scalar", check_scalar<QAvgPool2d>, run_avg};
-const Kernel<QGlobalSum> qglobal_sum_avx2{"own.avx2", check_avx2<QGlobalSum>, run_sum<add_avx2>};
-const Kernel<QGlobalSum> qglobal_sum_scalar{"own.scalar", check_scalar<QGlobalSum>, run_sum<add_scalar>};
+const Kernel<op::QMaxPool2d> qmax_pool2d_avx2{"own.avx2", check_avx2<op::QMaxPool2d>, run_max<max_avx2>};
+const Kernel<op::QMaxPool2d> qmax_pool2d_scalar{"own.scalar", check_scalar<op::QMaxPool2d>, run_max<max_scalar>};
+const Kernel<op::QAvgPool2d> qavg_pool2d_scalar{"own.scalar", check_scalar<op::QAvgPool2d>, run_avg};
+const Kernel<op::QGlobalSum> qglobal_sum_avx2{"own.avx2", check_avx2<op::QGlobalSum>, run_sum<add_avx2>};
+const Kernel<op::QGlobalSum> qglobal_sum_scalar{"own.scalar", check_scalar<op::QGlobalSum>, run_sum<add_scalar>};
 
 }  // namespace mininn::cpu::own

@@ -5,10 +5,10 @@
 
 namespace mininn::cpu::own {
 
-extern const Kernel<QMaxPool2d> qmax_pool2d_avx2;
-extern const Kernel<QMaxPool2d> qmax_pool2d_scalar;
-extern const Kernel<QAvgPool2d> qavg_pool2d_scalar;
-extern const Kernel<QGlobalSum> qglobal_sum_avx2;
-extern const Kernel<QGlobalSum> qglobal_sum_scalar;
+extern const Kernel<op::QMaxPool2d> qmax_pool2d_avx2;
+extern const Kernel<op::QMaxPool2d> qmax_pool2d_scalar;
+extern const Kernel<op::QAvgPool2d> qavg_pool2d_scalar;
+extern const Kernel<op::QGlobalSum> qglobal_sum_avx2;
+extern const Kernel<op::QGlobalSum> qglobal_sum_scalar;
 
 }  // namespace mininn::cpu::own

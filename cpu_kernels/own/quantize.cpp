@@ -82,7 +82,7 @@ int64_t at(const Strides& s, int64_t n, int64_t h, int64_t w) { return n * s[0] 
 using SpanFn = void (*)(const float*, int64_t, uint8_t*, int64_t, float, const CodeRange&);
 
 template <SpanFn kSpan>
-void run_quantize(const Quantize& a, const ExecContext&) {
+void run_quantize(const op::Quantize& a, const ExecContext&) {
   const CodeRange range = code_range(a.q.zero_point, 0, 255);
   for_each_pixel(a.y.shape, [&](int64_t n, int64_t h, int64_t w) {
     kSpan(a.x.as<float>() + at(a.x.strides, n, h, w), a.x.strides[1], a.y.as<uint8_t>() + at(a.y.strides, n, h, w),
@@ -90,7 +90,7 @@ void run_quantize(const Quantize& a, const ExecContext&) {
   });
 }
 
-void run_pack(const QPack& a, const ExecContext&) {
+void run_pack(const op::QPack& a, const ExecContext&) {
   const int64_t channels = a.y.shape[1], step = a.x.strides[1], pixel = a.y.strides[3];
   for_each_pixel(a.y.shape, [&](int64_t n, int64_t h, int64_t w) {
     const uint8_t* x = a.x.as<uint8_t>() + at(a.x.strides, n, h, w);
@@ -101,7 +101,7 @@ void run_pack(const QPack& a, const ExecContext&) {
 }
 
 // Rows of planar images to pixels of four bytes.
-void run_pack_planes(const QPack& a, const ExecContext&) {
+void run_pack_planes(const op::QPack& a, const ExecContext&) {
   for_each_row(a.y.shape, [&](int64_t n, int64_t h) {
     const uint8_t* x = a.x.as<uint8_t>() + at(a.x.strides, n, h, 0);
     const uint8_t* planes[4] = {};
@@ -110,7 +110,7 @@ void run_pack_planes(const QPack& a, const ExecContext&) {
   });
 }
 
-void run_dequantize(const Dequantize& a, const ExecContext&) {
+void run_dequantize(const op::Dequantize& a, const ExecContext&) {
   const int64_t channels = a.y.shape[1], step = a.y.strides[1];
   for_each_pixel(a.y.shape, [&](int64_t n, int64_t h, int64_t w) {
     const uint8_t* x = a.x.as<uint8_t>() + at(a.x.strides, n, h, w);
@@ -123,22 +123,22 @@ template <class Args>
 Refusal check_scalar(const Args&) {
   return {};
 }
-Refusal check_pack_avx2(const QPack& a) {
+Refusal check_pack_avx2(const op::QPack& a) {
   if (!cpu_features().avx2_fma) return {"the processor has no AVX2 and FMA"};
   if (a.y.strides[3] != 4) return {"a pixel has not four bytes"};
   if (a.x.strides[3] != 1) return {"the input's rows have gaps"};
   return {};
 }
-Refusal check_avx2(const Quantize&) {
+Refusal check_avx2(const op::Quantize&) {
   return {cpu_features().avx2_fma ? nullptr : "the processor has no AVX2 and FMA"};
 }
 
 }  // namespace
 
-const Kernel<Quantize> quantize_avx2{"own.avx2", check_avx2, run_quantize<span_avx2>};
-const Kernel<Quantize> quantize_scalar{"own.scalar", check_scalar<Quantize>, run_quantize<span_scalar>};
-const Kernel<QPack> qpack_avx2{"own.avx2", check_pack_avx2, run_pack_planes};
-const Kernel<QPack> qpack_scalar{"own.scalar", check_scalar<QPack>, run_pack};
-const Kernel<Dequantize> dequantize_scalar{"own.scalar", check_scalar<Dequantize>, run_dequantize};
+const Kernel<op::Quantize> quantize_avx2{"own.avx2", check_avx2, run_quantize<span_avx2>};
+const Kernel<op::Quantize> quantize_scalar{"own.scalar", check_scalar<op::Quantize>, run_quantize<span_scalar>};
+const Kernel<op::QPack> qpack_avx2{"own.avx2", check_pack_avx2, run_pack_planes};
+const Kernel<op::QPack> qpack_scalar{"own.scalar", check_scalar<op::QPack>, run_pack};
+const Kernel<op::Dequantize> dequantize_scalar{"own.scalar", check_scalar<op::Dequantize>, run_dequantize};
 
 }  // namespace mininn::cpu::own

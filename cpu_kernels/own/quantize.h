@@ -5,10 +5,10 @@
 
 namespace mininn::cpu::own {
 
-extern const Kernel<Quantize> quantize_avx2;
-extern const Kernel<Quantize> quantize_scalar;
-extern const Kernel<QPack> qpack_avx2;
-extern const Kernel<QPack> qpack_scalar;
-extern const Kernel<Dequantize> dequantize_scalar;
+extern const Kernel<op::Quantize> quantize_avx2;
+extern const Kernel<op::Quantize> quantize_scalar;
+extern const Kernel<op::QPack> qpack_avx2;
+extern const Kernel<op::QPack> qpack_scalar;
+extern const Kernel<op::Dequantize> dequantize_scalar;
 
 }  // namespace mininn::cpu::own

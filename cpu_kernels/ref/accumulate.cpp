@@ -5,9 +5,9 @@
 namespace mininn::cpu::ref {
 namespace {
 
-Refusal check(const Accumulate& g) { return check_floating(g.y.dtype); }
+Refusal check(const op::Accumulate& g) { return check_floating(g.y.dtype); }
 
-void run(const Accumulate& g, const ExecContext&) {
+void run(const op::Accumulate& g, const ExecContext&) {
   const auto add = [](auto a, auto b) { return a + b; };
   switch (g.y.dtype) {
     case DType::f32: return map<float>(g.y, add, g.a, g.b);
@@ -18,6 +18,6 @@ void run(const Accumulate& g, const ExecContext&) {
 
 }  // namespace
 
-constinit const Kernel<Accumulate> accumulate{"ref", check, run};
+constinit const Kernel<op::Accumulate> accumulate{"ref", check, run};
 
 }  // namespace mininn::cpu::ref

@@ -16,7 +16,7 @@ void normalize(const CView& x, const View& y, int64_t rows, int64_t c, int64_t i
 }
 
 template <class T>
-void fwd_train(const BatchNormTrain& a) {
+void fwd_train(const op::BatchNormFwdTrain& a) {
   parallel_for(a.c, 1, [&](int64_t begin, int64_t end) {
     const T* x = a.x.as<T>();
     const double rows = double(a.rows);
@@ -44,7 +44,7 @@ void fwd_train(const BatchNormTrain& a) {
 }
 
 template <class T>
-void fwd_eval(const BatchNormEval& a) {
+void fwd_eval(const op::BatchNormFwdEval& a) {
   parallel_for(a.c, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const double rstd = 1 / std::sqrt(load(a.var, i) + a.eps);
@@ -55,7 +55,7 @@ void fwd_eval(const BatchNormEval& a) {
 }
 
 template <class T>
-void bwd(const BatchNormBwd& a) {
+void bwd(const op::BatchNormBwd& a) {
   parallel_for(a.c, 1, [&](int64_t begin, int64_t end) {
     const T* x = a.x.as<T>();
     const T* gy = a.gy.as<T>();
@@ -79,24 +79,24 @@ void bwd(const BatchNormBwd& a) {
   });
 }
 
-Refusal check_train(const BatchNormTrain& a) { return check_floating(a.x.dtype); }
-Refusal check_eval(const BatchNormEval& a) { return check_floating(a.x.dtype); }
-Refusal check_bwd(const BatchNormBwd& a) { return check_floating(a.x.dtype); }
+Refusal check_train(const op::BatchNormFwdTrain& a) { return check_floating(a.x.dtype); }
+Refusal check_eval(const op::BatchNormFwdEval& a) { return check_floating(a.x.dtype); }
+Refusal check_bwd(const op::BatchNormBwd& a) { return check_floating(a.x.dtype); }
 
-void run_train(const BatchNormTrain& a, const ExecContext&) {
+void run_train(const op::BatchNormFwdTrain& a, const ExecContext&) {
   with_floating(a.x.dtype, [&]<class T>() { fwd_train<T>(a); });
 }
-void run_eval(const BatchNormEval& a, const ExecContext&) {
+void run_eval(const op::BatchNormFwdEval& a, const ExecContext&) {
   with_floating(a.x.dtype, [&]<class T>() { fwd_eval<T>(a); });
 }
-void run_bwd(const BatchNormBwd& a, const ExecContext&) {
+void run_bwd(const op::BatchNormBwd& a, const ExecContext&) {
   with_floating(a.x.dtype, [&]<class T>() { bwd<T>(a); });
 }
 
 }  // namespace
 
-constinit const Kernel<BatchNormTrain> batch_norm_fwd_train{"ref", check_train, run_train};
-constinit const Kernel<BatchNormEval> batch_norm_fwd_eval{"ref", check_eval, run_eval};
-constinit const Kernel<BatchNormBwd> batch_norm_bwd{"ref", check_bwd, run_bwd};
+constinit const Kernel<op::BatchNormFwdTrain> batch_norm_fwd_train{"ref", check_train, run_train};
+constinit const Kernel<op::BatchNormFwdEval> batch_norm_fwd_eval{"ref", check_eval, run_eval};
+constinit const Kernel<op::BatchNormBwd> batch_norm_bwd{"ref", check_bwd, run_bwd};
 
 }  // namespace mininn::cpu::ref

@@ -10,7 +10,7 @@ int64_t at(const Strides& s, int64_t a, int64_t b, int64_t c, int64_t d) {
 }
 
 template <class T>
-void fwd(const Conv2dFwd& a) {
+void fwd(const op::Conv2dFwd& a) {
   const Conv2dGeometry& g = a.g;
   const T* x = a.x.as<T>();
   const T* w = a.w.as<T>();
@@ -48,7 +48,7 @@ int64_t output_of(int64_t i, int64_t k, int64_t pad, int64_t dil, int64_t stride
 }
 
 template <class T>
-void bwd_data(const Conv2dBwdData& a) {
+void bwd_data(const op::Conv2dBwdData& a) {
   const Conv2dGeometry& g = a.g;
   const T* gy = a.gy.as<T>();
   const T* w = a.w.as<T>();
@@ -78,7 +78,7 @@ void bwd_data(const Conv2dBwdData& a) {
 }
 
 template <class T>
-void bwd_weights(const Conv2dBwdWeights& a) {
+void bwd_weights(const op::Conv2dBwdWeights& a) {
   const Conv2dGeometry& g = a.g;
   const T* gy = a.gy.as<T>();
   const T* x = a.x.as<T>();
@@ -104,24 +104,24 @@ void bwd_weights(const Conv2dBwdWeights& a) {
   });
 }
 
-Refusal check_fwd(const Conv2dFwd& a) { return check_floating(a.x.dtype); }
-Refusal check_bwd_data(const Conv2dBwdData& a) { return check_floating(a.gy.dtype); }
-Refusal check_bwd_weights(const Conv2dBwdWeights& a) { return check_floating(a.x.dtype); }
+Refusal check_fwd(const op::Conv2dFwd& a) { return check_floating(a.x.dtype); }
+Refusal check_bwd_data(const op::Conv2dBwdData& a) { return check_floating(a.gy.dtype); }
+Refusal check_bwd_weights(const op::Conv2dBwdWeights& a) { return check_floating(a.x.dtype); }
 
-void run_fwd(const Conv2dFwd& a, const ExecContext&) {
+void run_fwd(const op::Conv2dFwd& a, const ExecContext&) {
   with_floating(a.x.dtype, [&]<class T>() { fwd<T>(a); });
 }
-void run_bwd_data(const Conv2dBwdData& a, const ExecContext&) {
+void run_bwd_data(const op::Conv2dBwdData& a, const ExecContext&) {
   with_floating(a.gy.dtype, [&]<class T>() { bwd_data<T>(a); });
 }
-void run_bwd_weights(const Conv2dBwdWeights& a, const ExecContext&) {
+void run_bwd_weights(const op::Conv2dBwdWeights& a, const ExecContext&) {
   with_floating(a.x.dtype, [&]<class T>() { bwd_weights<T>(a); });
 }
 
 }  // namespace
 
-constinit const Kernel<Conv2dFwd> conv2d_fwd{"ref", check_fwd, run_fwd};
-constinit const Kernel<Conv2dBwdData> conv2d_bwd_data{"ref", check_bwd_data, run_bwd_data};
-constinit const Kernel<Conv2dBwdWeights> conv2d_bwd_weights{"ref", check_bwd_weights, run_bwd_weights};
+constinit const Kernel<op::Conv2dFwd> conv2d_fwd{"ref", check_fwd, run_fwd};
+constinit const Kernel<op::Conv2dBwdData> conv2d_bwd_data{"ref", check_bwd_data, run_bwd_data};
+constinit const Kernel<op::Conv2dBwdWeights> conv2d_bwd_weights{"ref", check_bwd_weights, run_bwd_weights};
 
 }  // namespace mininn::cpu::ref

@@ -47,7 +47,7 @@ void copy_tiled(const T* x, T* y, const StridedLoop<2>& loop, int column_dim) {
 
 // T is any type of the element's size: nothing is computed.
 template <class T>
-void copy_same(const CopyArgs& a) {
+void copy_same(const op::Copy& a) {
   const StridedLoop<2> loop(a.y.shape, {a.y.strides, a.x.strides});
   if (loop.size() == 0) return;
   const auto step = loop.inner().stride;
@@ -66,7 +66,7 @@ void copy_same(const CopyArgs& a) {
 }
 
 template <class To, class From>
-void copy_converting(const CopyArgs& a) {
+void copy_converting(const op::Copy& a) {
   const StridedLoop<2> loop(a.y.shape, {a.y.strides, a.x.strides});
   const auto step = loop.inner().stride;
   loop.run([&](const auto& at, int64_t n) {
@@ -79,7 +79,7 @@ void copy_converting(const CopyArgs& a) {
   });
 }
 
-void run(const CopyArgs& a, const ExecContext&) {
+void run(const op::Copy& a, const ExecContext&) {
   if (a.x.dtype == a.y.dtype) {
     switch (size_of(a.x.dtype)) {
       case 1: return copy_same<uint8_t>(a);
@@ -97,6 +97,6 @@ void run(const CopyArgs& a, const ExecContext&) {
 
 }  // namespace
 
-constinit const Kernel<CopyArgs> copy{"ref", [](const CopyArgs&) { return Refusal{}; }, run};
+constinit const Kernel<op::Copy> copy{"ref", [](const op::Copy&) { return Refusal{}; }, run};
 
 }  // namespace mininn::cpu::ref

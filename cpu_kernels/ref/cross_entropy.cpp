@@ -13,7 +13,7 @@ double target(int64_t j, int64_t label, int64_t c, double smoothing) {
 }
 
 template <class T>
-void fwd(const CrossEntropyFwd& a) {
+void fwd(const op::CrossEntropyFwd& a) {
   double loss = 0;
   for (int64_t i = 0; i < a.n; ++i) {
     const T* x = a.logits.as<T>() + i * a.c;
@@ -35,7 +35,7 @@ void fwd(const CrossEntropyFwd& a) {
 }
 
 template <class T>
-void bwd(const CrossEntropyBwd& a) {
+void bwd(const op::CrossEntropyBwd& a) {
   const double scale = to_double(a.gy.as<T>()[0]) / double(a.n);
   for (int64_t i = 0; i < a.n; ++i) {
     const int64_t label = a.labels.as<int64_t>()[i];
@@ -54,19 +54,19 @@ void bwd(const CrossEntropyBwd& a) {
 Refusal check(DType t) {
   return t == DType::f32 || t == DType::f64 ? Refusal{} : Refusal{"the dtype is not f32 or f64"};
 }
-Refusal check_fwd(const CrossEntropyFwd& a) { return check(a.logits.dtype); }
-Refusal check_bwd(const CrossEntropyBwd& a) { return check(a.probs.dtype); }
+Refusal check_fwd(const op::CrossEntropyFwd& a) { return check(a.logits.dtype); }
+Refusal check_bwd(const op::CrossEntropyBwd& a) { return check(a.probs.dtype); }
 
-void run_fwd(const CrossEntropyFwd& a, const ExecContext&) {
+void run_fwd(const op::CrossEntropyFwd& a, const ExecContext&) {
   a.logits.dtype == DType::f64 ? fwd<double>(a) : fwd<float>(a);
 }
-void run_bwd(const CrossEntropyBwd& a, const ExecContext&) {
+void run_bwd(const op::CrossEntropyBwd& a, const ExecContext&) {
   a.probs.dtype == DType::f64 ? bwd<double>(a) : bwd<float>(a);
 }
 
 }  // namespace
 
-constinit const Kernel<CrossEntropyFwd> cross_entropy_fwd{"ref", check_fwd, run_fwd};
-constinit const Kernel<CrossEntropyBwd> cross_entropy_bwd{"ref", check_bwd, run_bwd};
+constinit const Kernel<op::CrossEntropyFwd> cross_entropy_fwd{"ref", check_fwd, run_fwd};
+constinit const Kernel<op::CrossEntropyBwd> cross_entropy_bwd{"ref", check_bwd, run_bwd};
 
 }  // namespace mininn::cpu::ref

@@ -8,7 +8,7 @@ namespace mininn::cpu::ref {
 namespace {
 
 template <class T>
-void run_dropout(const DropoutArgs& a) {
+void run_dropout(const op::DropoutFwd& a) {
   // Row-major, since an element's number decides its fate; the mask is contiguous, so that number is its offset there.
   const StridedLoop<2> loop(a.y.shape, {a.y.strides, a.x.strides}, Order::logical);
   const auto step = loop.inner().stride;
@@ -29,7 +29,7 @@ void run_dropout(const DropoutArgs& a) {
 }
 
 template <class T>
-void run_dropout_grad(const DropoutGradArgs& a) {
+void run_dropout_grad(const op::DropoutBwd& a) {
   const StridedLoop<3> loop(a.gx.shape, {a.gx.strides, a.gy.strides, a.mask.strides});
   const auto step = loop.inner().stride;
   const auto scale = Compute<T>(a.scale);
@@ -44,13 +44,14 @@ void run_dropout_grad(const DropoutGradArgs& a) {
 
 }  // namespace
 
-constinit const Kernel<DropoutArgs> dropout{
-    "ref", [](const DropoutArgs&) { return Refusal{}; },
-    [](const DropoutArgs& a, const ExecContext&) { with_floating(a.x.dtype, [&]<class T>() { run_dropout<T>(a); }); }};
-constinit const Kernel<DropoutGradArgs> dropout_grad{"ref", [](const DropoutGradArgs&) { return Refusal{}; },
-                                                     [](const DropoutGradArgs& a, const ExecContext&) {
-                                                       with_floating(a.gx.dtype,
-                                                                     [&]<class T>() { run_dropout_grad<T>(a); });
-                                                     }};
+constinit const Kernel<op::DropoutFwd> dropout_fwd{"ref", [](const op::DropoutFwd&) { return Refusal{}; },
+                                                   [](const op::DropoutFwd& a, const ExecContext&) {
+                                                     with_floating(a.x.dtype, [&]<class T>() { run_dropout<T>(a); });
+                                                   }};
+constinit const Kernel<op::DropoutBwd> dropout_bwd{"ref", [](const op::DropoutBwd&) { return Refusal{}; },
+                                                   [](const op::DropoutBwd& a, const ExecContext&) {
+                                                     with_floating(a.gx.dtype,
+                                                                   [&]<class T>() { run_dropout_grad<T>(a); });
+                                                   }};
 
 }  // namespace mininn::cpu::ref

@@ -1,4 +1,4 @@
-// y[i] = f(x[i], ...) over any strides, for every functor of ops/elementwise.h.
+// y[i] = f(x[i], ...) over any strides, for every functor of ops/functors.h.
 #include "ops/elementwise.h"
 
 #include "cpu_kernels/ref/kernels.h"
@@ -12,75 +12,67 @@ Refusal accept(const Args&) {
   return {};
 }
 
-template <class Op>
-void run_unary(const UnaryArgs& a, const ExecContext&) {
+template <class F>
+void run(const op::UnaryFwd<F>& a, const ExecContext&) {
   with_floating(a.y.dtype, [&]<class T>() {
     map<T>(
-        a.y, [](auto x) { return Op::f(x); }, a.x);
+        a.y, [](auto x) { return F::f(x); }, a.x);
   });
 }
 
-template <class Op>
-void run_unary_grad(const UnaryGradArgs& a, const ExecContext&) {
+template <class F>
+void run(const op::UnaryBwd<F>& a, const ExecContext&) {
   with_floating(a.gx.dtype, [&]<class T>() {
     map<T>(
-        a.gx, [](auto kept, auto gy) { return Op::grad(kept, gy); }, a.kept, a.gy);
+        a.gx, [](auto kept, auto gy) { return F::grad(kept, gy); }, a.kept, a.gy);
   });
 }
 
-template <class Op>
-void run_binary(const BinaryArgs& a, const ExecContext&) {
+template <class F>
+void run(const op::BinaryFwd<F>& a, const ExecContext&) {
   with_floating(a.y.dtype, [&]<class T>() {
     map<T>(
-        a.y, [](auto u, auto v) { return Op::f(u, v); }, a.a, a.b);
+        a.y, [](auto u, auto v) { return F::f(u, v); }, a.a, a.b);
   });
 }
 
-template <class Op, int Input>
-void run_binary_grad(const BinaryGradArgs& a, const ExecContext&) {
+template <class F>
+void run(const op::BinaryBwdA<F>& a, const ExecContext&) {
   with_floating(a.g.dtype, [&]<class T>() {
     map<T>(
-        a.g, [](auto u, auto v, auto gy) { return Input ? Op::db(u, v, gy) : Op::da(u, v, gy); }, a.a, a.b, a.gy);
+        a.g, [](auto u, auto v, auto gy) { return F::da(u, v, gy); }, a.a, a.b, a.gy);
   });
 }
 
-template <class Op>
-void run_scalar(const ScalarArgs& a, const ExecContext&) {
+template <class F>
+void run(const op::BinaryBwdB<F>& a, const ExecContext&) {
+  with_floating(a.g.dtype, [&]<class T>() {
+    map<T>(
+        a.g, [](auto u, auto v, auto gy) { return F::db(u, v, gy); }, a.a, a.b, a.gy);
+  });
+}
+
+template <class F>
+void run(const op::Scalar<F>& a, const ExecContext&) {
   with_floating(a.y.dtype, [&]<class T>() {
     const auto s = Compute<T>(a.s);
     map<T>(
-        a.y, [s](auto x) { return Op::f(x, s); }, a.x);
+        a.y, [s](auto x) { return F::f(x, s); }, a.x);
   });
 }
 
-template <class... Ops>
-constexpr PerOp<UnaryOps, UnaryArgs> unary_list(TypeList<Ops...>) {
-  return {{Kernel<UnaryArgs>{"ref", accept, run_unary<Ops>}...}};
-}
-template <class... Ops>
-constexpr PerOp<UnaryOps, UnaryGradArgs> unary_grad_list(TypeList<Ops...>) {
-  return {{Kernel<UnaryGradArgs>{"ref", accept, run_unary_grad<Ops>}...}};
-}
-template <class... Ops>
-constexpr PerOp<BinaryOps, BinaryArgs> binary_list(TypeList<Ops...>) {
-  return {{Kernel<BinaryArgs>{"ref", accept, run_binary<Ops>}...}};
-}
-template <int Input, class... Ops>
-constexpr PerOp<BinaryOps, BinaryGradArgs> binary_grad_list(TypeList<Ops...>) {
-  return {{Kernel<BinaryGradArgs>{"ref", accept, run_binary_grad<Ops, Input>}...}};
-}
-template <class... Ops>
-constexpr PerOp<ScalarOps, ScalarArgs> scalar_list(TypeList<Ops...>) {
-  return {{Kernel<ScalarArgs>{"ref", accept, run_scalar<Ops>}...}};
+template <template <class> class Args, class... Fs>
+constexpr PerFunctor<op::Functors<Fs...>, Args> list(op::Functors<Fs...>) {
+  return {{Kernel<Args<Fs>>{"ref", accept, run}...}};
 }
 
 }  // namespace
 
-constinit const PerOp<UnaryOps, UnaryArgs> unary = unary_list(UnaryOps());
-constinit const PerOp<UnaryOps, UnaryGradArgs> unary_grad = unary_grad_list(UnaryOps());
-constinit const PerOp<BinaryOps, BinaryArgs> binary = binary_list(BinaryOps());
-constinit const PerOp<BinaryOps, BinaryGradArgs> binary_grad_a = binary_grad_list<0>(BinaryOps());
-constinit const PerOp<BinaryOps, BinaryGradArgs> binary_grad_b = binary_grad_list<1>(BinaryOps());
-constinit const PerOp<ScalarOps, ScalarArgs> scalar = scalar_list(ScalarOps());
+constinit const PerFunctor<op::UnaryOps, op::UnaryFwd> unary_fwd = list<op::UnaryFwd>(op::UnaryOps());
+constinit const PerFunctor<op::UnaryOps, op::UnaryBwd> unary_bwd = list<op::UnaryBwd>(op::UnaryOps());
+constinit const PerFunctor<op::BinaryOps, op::BinaryFwd> binary_fwd = list<op::BinaryFwd>(op::BinaryOps());
+constinit const PerFunctor<op::BinaryOps, op::BinaryBwdA> binary_bwd_a = list<op::BinaryBwdA>(op::BinaryOps());
+constinit const PerFunctor<op::BinaryOps, op::BinaryBwdB> binary_bwd_b = list<op::BinaryBwdB>(op::BinaryOps());
+constinit const PerFunctor<op::ScalarOps, op::Scalar> scalar = list<op::Scalar>(op::ScalarOps());
 
 }  // namespace mininn::cpu::ref

@@ -17,36 +17,37 @@
 
 namespace mininn::cpu::ref {
 
-extern const Kernel<Conv2dFwd> conv2d_fwd;
-extern const Kernel<Conv2dBwdData> conv2d_bwd_data;
-extern const Kernel<Conv2dBwdWeights> conv2d_bwd_weights;
-extern const Kernel<Matmul> matmul;
-extern const Kernel<MaxPool2dFwd> max_pool2d_fwd;
-extern const Kernel<MaxPool2dBwd> max_pool2d_bwd;
-extern const Kernel<AvgPool2dFwd> avg_pool2d_fwd;
-extern const Kernel<AvgPool2dBwd> avg_pool2d_bwd;
-extern const Kernel<BatchNormTrain> batch_norm_fwd_train;
-extern const Kernel<BatchNormEval> batch_norm_fwd_eval;
-extern const Kernel<BatchNormBwd> batch_norm_bwd;
-extern const Kernel<SoftmaxFwd> softmax_fwd;
-extern const Kernel<SoftmaxBwd> softmax_bwd;
-extern const Kernel<CrossEntropyFwd> cross_entropy_fwd;
-extern const Kernel<CrossEntropyBwd> cross_entropy_bwd;
+extern const Kernel<op::Conv2dFwd> conv2d_fwd;
+extern const Kernel<op::Conv2dBwdData> conv2d_bwd_data;
+extern const Kernel<op::Conv2dBwdWeights> conv2d_bwd_weights;
+extern const Kernel<op::Matmul> matmul;
+extern const Kernel<op::MaxPool2dFwd> max_pool2d_fwd;
+extern const Kernel<op::MaxPool2dBwd> max_pool2d_bwd;
+extern const Kernel<op::AvgPool2dFwd> avg_pool2d_fwd;
+extern const Kernel<op::AvgPool2dBwd> avg_pool2d_bwd;
+extern const Kernel<op::BatchNormFwdTrain> batch_norm_fwd_train;
+extern const Kernel<op::BatchNormFwdEval> batch_norm_fwd_eval;
+extern const Kernel<op::BatchNormBwd> batch_norm_bwd;
+extern const Kernel<op::SoftmaxFwd> softmax_fwd;
+extern const Kernel<op::SoftmaxBwd> softmax_bwd;
+extern const Kernel<op::CrossEntropyFwd> cross_entropy_fwd;
+extern const Kernel<op::CrossEntropyBwd> cross_entropy_bwd;
 
-extern const Kernel<Accumulate> accumulate;
+extern const Kernel<op::Accumulate> accumulate;
 
 // Elementwise ops, one kernel per functor. These compute f32 in f32: the operation itself is the definition.
-extern const PerOp<UnaryOps, UnaryArgs> unary;
-extern const PerOp<UnaryOps, UnaryGradArgs> unary_grad;
-extern const PerOp<BinaryOps, BinaryArgs> binary;
-extern const PerOp<BinaryOps, BinaryGradArgs> binary_grad_a, binary_grad_b;
-extern const PerOp<ScalarOps, ScalarArgs> scalar;
+extern const PerFunctor<op::UnaryOps, op::UnaryFwd> unary_fwd;
+extern const PerFunctor<op::UnaryOps, op::UnaryBwd> unary_bwd;
+extern const PerFunctor<op::BinaryOps, op::BinaryFwd> binary_fwd;
+extern const PerFunctor<op::BinaryOps, op::BinaryBwdA> binary_bwd_a;
+extern const PerFunctor<op::BinaryOps, op::BinaryBwdB> binary_bwd_b;
+extern const PerFunctor<op::ScalarOps, op::Scalar> scalar;
 
-extern const Kernel<CopyArgs> copy;  // every dtype
-extern const Kernel<SumArgs> sum;
-extern const Kernel<MaxArgs> amax;
-extern const Kernel<MaxGradArgs> amax_grad;
-extern const Kernel<DropoutArgs> dropout;
-extern const Kernel<DropoutGradArgs> dropout_grad;
+extern const Kernel<op::Copy> copy;  // every dtype
+extern const Kernel<op::Sum> sum;
+extern const Kernel<op::AmaxFwd> amax_fwd;
+extern const Kernel<op::AmaxBwd> amax_bwd;
+extern const Kernel<op::DropoutFwd> dropout_fwd;
+extern const Kernel<op::DropoutBwd> dropout_bwd;
 
 }  // namespace mininn::cpu::ref

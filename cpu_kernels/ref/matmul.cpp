@@ -6,7 +6,7 @@ namespace mininn::cpu::ref {
 namespace {
 
 template <class T>
-void product(const Matmul& mm) {
+void product(const op::Matmul& mm) {
   parallel_for(mm.batch * mm.m, 1, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const int64_t i = row / mm.m, r = row % mm.m;
@@ -23,13 +23,13 @@ void product(const Matmul& mm) {
   });
 }
 
-Refusal check(const Matmul& mm) { return check_floating(mm.a.dtype); }
-void run(const Matmul& mm, const ExecContext&) {
+Refusal check(const op::Matmul& mm) { return check_floating(mm.a.dtype); }
+void run(const op::Matmul& mm, const ExecContext&) {
   with_floating(mm.a.dtype, [&]<class T>() { product<T>(mm); });
 }
 
 }  // namespace
 
-constinit const Kernel<Matmul> matmul{"ref", check, run};
+constinit const Kernel<op::Matmul> matmul{"ref", check, run};
 
 }  // namespace mininn::cpu::ref

@@ -6,7 +6,7 @@ namespace mininn::cpu::ref {
 namespace {
 
 template <class T>
-void sgd(const SgdUpdate& a) {
+void sgd(const op::SgdUpdate& a) {
   const T lr = T(a.lr), momentum = T(a.momentum), take = T(1 - a.dampening), decay = T(a.weight_decay);
   T* p = a.param.as<T>();
   T* b = a.buffer.as<T>();
@@ -22,7 +22,7 @@ void sgd(const SgdUpdate& a) {
 }
 
 template <class T>
-void adam(const AdamUpdate& a) {
+void adam(const op::AdamUpdate& a) {
   const T keep = T(a.keep), l2 = T(a.l2), take1 = T(1 - a.beta1), beta2 = T(a.beta2), take2 = T(1 - a.beta2);
   const T eps = T(a.eps), step_size = T(a.step_size), v_scale = T(a.v_scale);
   T* p = a.param.as<T>();
@@ -44,11 +44,11 @@ Refusal any_size(const Args& a) {
 
 }  // namespace
 
-const Kernel<SgdUpdate> sgd_update{"ref", any_size<SgdUpdate>, [](const SgdUpdate& a, const ExecContext&) {
-                                     a.dtype == DType::f32 ? sgd<float>(a) : sgd<double>(a);
-                                   }};
-const Kernel<AdamUpdate> adam_update{"ref", any_size<AdamUpdate>, [](const AdamUpdate& a, const ExecContext&) {
-                                       a.dtype == DType::f32 ? adam<float>(a) : adam<double>(a);
-                                     }};
+const Kernel<op::SgdUpdate> sgd_update{"ref", any_size<op::SgdUpdate>, [](const op::SgdUpdate& a, const ExecContext&) {
+                                         a.dtype == DType::f32 ? sgd<float>(a) : sgd<double>(a);
+                                       }};
+const Kernel<op::AdamUpdate> adam_update{
+    "ref", any_size<op::AdamUpdate>,
+    [](const op::AdamUpdate& a, const ExecContext&) { a.dtype == DType::f32 ? adam<float>(a) : adam<double>(a); }};
 
 }  // namespace mininn::cpu::ref

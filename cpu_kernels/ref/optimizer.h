@@ -5,7 +5,7 @@
 
 namespace mininn::cpu::ref {
 
-extern const Kernel<SgdUpdate> sgd_update;
-extern const Kernel<AdamUpdate> adam_update;
+extern const Kernel<op::SgdUpdate> sgd_update;
+extern const Kernel<op::AdamUpdate> adam_update;
 
 }  // namespace mininn::cpu::ref

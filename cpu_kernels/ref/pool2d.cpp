@@ -39,7 +39,7 @@ void for_planes(const Pool2dGeometry& g, const Fn& fn) {
 }
 
 template <class T>
-void max_fwd(const MaxPool2dFwd& a) {
+void max_fwd(const op::MaxPool2dFwd& a) {
   for_planes(a.g, [&](int64_t n, int64_t c) {
     const auto x = plane<T>(a.x, n, c);
     const auto y = plane<T>(a.y, n, c);
@@ -60,7 +60,7 @@ void max_fwd(const MaxPool2dFwd& a) {
 }
 
 template <class T>
-void max_bwd(const MaxPool2dBwd& a) {
+void max_bwd(const op::MaxPool2dBwd& a) {
   for_planes(a.g, [&](int64_t n, int64_t c) {
     const auto gy = plane<T>(a.gy, n, c);
     const auto index = plane<int32_t>(a.index, n, c);
@@ -77,7 +77,7 @@ double divisor(const Pool2dGeometry& g, const Window& w, bool count_include_pad)
 }
 
 template <class T>
-void avg_fwd(const AvgPool2dFwd& a) {
+void avg_fwd(const op::AvgPool2dFwd& a) {
   for_planes(a.g, [&](int64_t n, int64_t c) {
     const auto x = plane<T>(a.x, n, c);
     const auto y = plane<T>(a.y, n, c);
@@ -93,7 +93,7 @@ void avg_fwd(const AvgPool2dFwd& a) {
 }
 
 template <class T>
-void avg_bwd(const AvgPool2dBwd& a) {
+void avg_bwd(const op::AvgPool2dBwd& a) {
   for_planes(a.g, [&](int64_t n, int64_t c) {
     const auto gy = plane<T>(a.gy, n, c);
     const auto gx = plane<T>(a.gx, n, c);
@@ -109,29 +109,29 @@ void avg_bwd(const AvgPool2dBwd& a) {
   });
 }
 
-Refusal check_max_fwd(const MaxPool2dFwd& a) { return check_floating(a.x.dtype); }
-Refusal check_max_bwd(const MaxPool2dBwd& a) { return check_floating(a.gy.dtype); }
-Refusal check_avg_fwd(const AvgPool2dFwd& a) { return check_floating(a.x.dtype); }
-Refusal check_avg_bwd(const AvgPool2dBwd& a) { return check_floating(a.gy.dtype); }
+Refusal check_max_fwd(const op::MaxPool2dFwd& a) { return check_floating(a.x.dtype); }
+Refusal check_max_bwd(const op::MaxPool2dBwd& a) { return check_floating(a.gy.dtype); }
+Refusal check_avg_fwd(const op::AvgPool2dFwd& a) { return check_floating(a.x.dtype); }
+Refusal check_avg_bwd(const op::AvgPool2dBwd& a) { return check_floating(a.gy.dtype); }
 
-void run_max_fwd(const MaxPool2dFwd& a, const ExecContext&) {
+void run_max_fwd(const op::MaxPool2dFwd& a, const ExecContext&) {
   with_floating(a.x.dtype, [&]<class T>() { max_fwd<T>(a); });
 }
-void run_max_bwd(const MaxPool2dBwd& a, const ExecContext&) {
+void run_max_bwd(const op::MaxPool2dBwd& a, const ExecContext&) {
   with_floating(a.gy.dtype, [&]<class T>() { max_bwd<T>(a); });
 }
-void run_avg_fwd(const AvgPool2dFwd& a, const ExecContext&) {
+void run_avg_fwd(const op::AvgPool2dFwd& a, const ExecContext&) {
   with_floating(a.x.dtype, [&]<class T>() { avg_fwd<T>(a); });
 }
-void run_avg_bwd(const AvgPool2dBwd& a, const ExecContext&) {
+void run_avg_bwd(const op::AvgPool2dBwd& a, const ExecContext&) {
   with_floating(a.gy.dtype, [&]<class T>() { avg_bwd<T>(a); });
 }
 
 }  // namespace
 
-constinit const Kernel<MaxPool2dFwd> max_pool2d_fwd{"ref", check_max_fwd, run_max_fwd};
-constinit const Kernel<MaxPool2dBwd> max_pool2d_bwd{"ref", check_max_bwd, run_max_bwd};
-constinit const Kernel<AvgPool2dFwd> avg_pool2d_fwd{"ref", check_avg_fwd, run_avg_fwd};
-constinit const Kernel<AvgPool2dBwd> avg_pool2d_bwd{"ref", check_avg_bwd, run_avg_bwd};
+constinit const Kernel<op::MaxPool2dFwd> max_pool2d_fwd{"ref", check_max_fwd, run_max_fwd};
+constinit const Kernel<op::MaxPool2dBwd> max_pool2d_bwd{"ref", check_max_bwd, run_max_bwd};
+constinit const Kernel<op::AvgPool2dFwd> avg_pool2d_fwd{"ref", check_avg_fwd, run_avg_fwd};
+constinit const Kernel<op::AvgPool2dBwd> avg_pool2d_bwd{"ref", check_avg_bwd, run_avg_bwd};
 
 }  // namespace mininn::cpu::ref

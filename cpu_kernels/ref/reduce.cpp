@@ -56,7 +56,7 @@ void add_row(double* acc, const T* x, int64_t stride, int64_t n) {
 }
 
 template <class T>
-void run_sum(const SumArgs& a) {
+void run_sum(const op::Sum& a) {
   const Split s(a.x, a.y);
   const StridedLoop<2> outputs(s.kept, {s.kept_full, s.kept_small});
   const StridedLoop<1> inputs(s.reduced, {s.reduced_full});
@@ -100,7 +100,7 @@ void run_sum(const SumArgs& a) {
 }
 
 template <class T>
-void run_max(const MaxArgs& a) {
+void run_max(const op::AmaxFwd& a) {
   const Split s(a.x, a.y ? a.y : a.index);  // at least one is asked for, and they have one shape
   const Strides index = a.index ? Split(a.x, a.index).kept_small : s.kept_small;
   const StridedLoop<3> outputs(s.kept, {s.kept_full, s.kept_small, index});
@@ -131,7 +131,7 @@ void run_max(const MaxArgs& a) {
 }
 
 template <class T>
-void run_max_grad(const MaxGradArgs& a) {
+void run_max_grad(const op::AmaxBwd& a) {
   map<T>(a.gx, [] { return Compute<T>(0); });
   const Split s(a.gx, a.gy);
   const StridedLoop<3> outputs(s.kept, {s.kept_full, s.kept_small, Split(a.gx, a.index).kept_small});
@@ -147,15 +147,15 @@ void run_max_grad(const MaxGradArgs& a) {
 
 }  // namespace
 
-constinit const Kernel<SumArgs> sum{
-    "ref", [](const SumArgs&) { return Refusal{}; },
-    [](const SumArgs& a, const ExecContext&) { with_floating(a.x.dtype, [&]<class T>() { run_sum<T>(a); }); }};
-constinit const Kernel<MaxArgs> amax{
-    "ref", [](const MaxArgs&) { return Refusal{}; },
-    [](const MaxArgs& a, const ExecContext&) { with_floating(a.x.dtype, [&]<class T>() { run_max<T>(a); }); }};
-constinit const Kernel<MaxGradArgs> amax_grad{"ref", [](const MaxGradArgs&) { return Refusal{}; },
-                                              [](const MaxGradArgs& a, const ExecContext&) {
-                                                with_floating(a.gx.dtype, [&]<class T>() { run_max_grad<T>(a); });
-                                              }};
+constinit const Kernel<op::Sum> sum{
+    "ref", [](const op::Sum&) { return Refusal{}; },
+    [](const op::Sum& a, const ExecContext&) { with_floating(a.x.dtype, [&]<class T>() { run_sum<T>(a); }); }};
+constinit const Kernel<op::AmaxFwd> amax_fwd{
+    "ref", [](const op::AmaxFwd&) { return Refusal{}; },
+    [](const op::AmaxFwd& a, const ExecContext&) { with_floating(a.x.dtype, [&]<class T>() { run_max<T>(a); }); }};
+constinit const Kernel<op::AmaxBwd> amax_bwd{"ref", [](const op::AmaxBwd&) { return Refusal{}; },
+                                             [](const op::AmaxBwd& a, const ExecContext&) {
+                                               with_floating(a.gx.dtype, [&]<class T>() { run_max_grad<T>(a); });
+                                             }};
 
 }  // namespace mininn::cpu::ref

@@ -26,7 +26,7 @@ int64_t largest(const T* line, const Args& a) {
 }
 
 template <class T>
-void fwd(const SoftmaxFwd& a) {
+void fwd(const op::SoftmaxFwd& a) {
   if (a.n == 0) return;
   for_lines(a, [&](int64_t offset) {
     const T* x = a.x.as<T>() + offset;
@@ -46,7 +46,7 @@ void fwd(const SoftmaxFwd& a) {
 // y * (gy - sum(gy * y)) cancels where a probability is nearly 1 and its gradient is what the others leave. They add up
 // to 1, so gy may be taken relative to that element's, which then adds nothing.
 template <class T>
-void bwd(const SoftmaxBwd& a) {
+void bwd(const op::SoftmaxBwd& a) {
   if (a.n == 0) return;
   for_lines(a, [&](int64_t offset) {
     const T* y = a.y.as<T>() + offset;
@@ -79,19 +79,19 @@ void log_bwd(const SoftmaxBwd& a) {
   });
 }
 
-Refusal check_fwd(const SoftmaxFwd& a) { return check_floating(a.x.dtype); }
-Refusal check_bwd(const SoftmaxBwd& a) { return check_floating(a.y.dtype); }
+Refusal check_fwd(const op::SoftmaxFwd& a) { return check_floating(a.x.dtype); }
+Refusal check_bwd(const op::SoftmaxBwd& a) { return check_floating(a.y.dtype); }
 
-void run_fwd(const SoftmaxFwd& a, const ExecContext&) {
+void run_fwd(const op::SoftmaxFwd& a, const ExecContext&) {
   with_floating(a.x.dtype, [&]<class T>() { fwd<T>(a); });
 }
-void run_bwd(const SoftmaxBwd& a, const ExecContext&) {
+void run_bwd(const op::SoftmaxBwd& a, const ExecContext&) {
   with_floating(a.y.dtype, [&]<class T>() { a.log ? log_bwd<T>(a) : bwd<T>(a); });
 }
 
 }  // namespace
 
-constinit const Kernel<SoftmaxFwd> softmax_fwd{"ref", check_fwd, run_fwd};
-constinit const Kernel<SoftmaxBwd> softmax_bwd{"ref", check_bwd, run_bwd};
+constinit const Kernel<op::SoftmaxFwd> softmax_fwd{"ref", check_fwd, run_fwd};
+constinit const Kernel<op::SoftmaxBwd> softmax_bwd{"ref", check_bwd, run_bwd};
 
 }  // namespace mininn::cpu::ref

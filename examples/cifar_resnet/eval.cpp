@@ -35,7 +35,8 @@ void force(std::optional<ForceKernel>& forced, const std::string& text, const Pa
 }  // namespace
 
 void list_int8_kernels() {
-  for (const auto& k : qconv2d_kernels().kernels(DeviceType::cpu)) std::printf("%s\n", std::string(k.name).c_str());
+  for (const auto& k : kernels<op::QConv2d>().candidates(DeviceType::cpu))
+    std::printf("%s\n", std::string(k.name).c_str());
 }
 
 void eval(const EvalOptions& o) {

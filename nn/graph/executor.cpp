@@ -134,9 +134,10 @@ OpTable make_table() {
       {"pad", run_pad},
       {"contiguous", [](const Call& c) { return contiguous(c[0], enum_of<MemoryFormat>(c, "format")); }},
   };
-  for_each_type(UnaryOps(), [&]<class Op>() { t[Op::op] = [](const Call& c) { return unary<Op>(c[0]); }; });
-  for_each_type(BinaryOps(), [&]<class Op>() { t[Op::op] = [](const Call& c) { return binary<Op>(c[0], c[1]); }; });
-  for_each_type(ScalarOps(), [&]<class Op>() {
+  op::for_each_functor(op::UnaryOps(), [&]<class Op>() { t[Op::op] = [](const Call& c) { return unary<Op>(c[0]); }; });
+  op::for_each_functor(op::BinaryOps(),
+                       [&]<class Op>() { t[Op::op] = [](const Call& c) { return binary<Op>(c[0], c[1]); }; });
+  op::for_each_functor(op::ScalarOps(), [&]<class Op>() {
     t[Op::op] = [](const Call& c) { return scalar<Op>(c[0], c.node.number("value")); };
   });
   return t;

@@ -10,37 +10,45 @@ using Catch::Contains;
 namespace {
 
 struct Toy {
+  static constexpr std::string_view op = "toy";
   int size;
   const char** ran;
 };
 
-template <int kMin>
-Refusal at_least(const Toy& t) {
+struct OtherToy : Toy {
+  static constexpr std::string_view op = "other_toy";
+};
+
+template <int kMin, class Args>
+Refusal at_least(const Args& t) {
   return t.size < kMin ? Refusal{"too small"} : Refusal{};
 }
-template <char kName>
-void note(const Toy& t, const ExecContext&) {
+template <char kName, class Args>
+void note(const Args& t, const ExecContext&) {
   static constexpr char name[] = {kName, 0};
   *t.ran = name;
 }
 
-KernelTable<Toy> make_table() {
-  KernelTable<Toy> table("toy");
-  table.set(DeviceType::cpu, {{"onednn.auto", at_least<100>, note<'v'>},
-                              {"own.fast", at_least<10>, note<'o'>},
-                              {"ref", at_least<1>, note<'r'>}});
+template <class Args = Toy>
+KernelTable<Args> make_table() {
+  KernelTable<Args> table;
+  table.set(DeviceType::cpu, {{"onednn.auto", at_least<100, Args>, note<'v', Args>},
+                              {"own.fast", at_least<10, Args>, note<'o', Args>},
+                              {"ref", at_least<1, Args>, note<'r', Args>}});
   return table;
 }
 
-std::string run(const KernelTable<Toy>& table, int size) {
+template <class Args>
+std::string run(const KernelTable<Args>& table, int size) {
   const char* ran = "";
-  table.run({size, &ran}, Device::cpu());
+  table.run(Args{size, &ran}, Device::cpu());
   return ran;
 }
 
 }  // namespace
 
 struct Costly {
+  static constexpr std::string_view op = "costly";
   int size;
   const char** ran;
 };
@@ -56,7 +64,7 @@ struct mininn::Kernel<Costly> {
 TEST_CASE("a kernel that accepts and does not pay is passed over, unless it is forced") {
   const PreferenceGuard scope(Preference::automatic);
   const auto accept = [](const Costly&) { return Refusal{}; };
-  KernelTable<Costly> table("costly");
+  KernelTable<Costly> table;
   table.set(DeviceType::cpu, {{"own.big", accept, [](const Costly& c, const ExecContext&) { *c.ran = "big"; },
                                [](const Costly& c) { return c.size > 10; }},
                               {"own.small", accept, [](const Costly& c, const ExecContext&) { *c.ran = "small"; }}});
@@ -102,8 +110,7 @@ TEST_CASE("a preferred family goes first, the rest stays behind it") {
 TEST_CASE("a forced kernel is the only candidate, in this thread alone") {
   const PreferenceGuard scope(Preference::automatic);
   const auto table = make_table();
-  KernelTable<Toy> other_table("other_toy");
-  other_table.set(DeviceType::cpu, table.kernels(DeviceType::cpu));
+  const auto other_table = make_table<OtherToy>();
   const ForceKernel force("toy", "ref");
   CHECK(run(table, 1000) == "r");
   {
@@ -112,8 +119,10 @@ TEST_CASE("a forced kernel is the only candidate, in this thread alone") {
     CHECK_THROWS_WITH(run(table, 5), Contains("own.fast"));
     const ForceKernel other("other_toy", "ref");
     CHECK(run(table, 1000) == "o");
+    CHECK(run(other_table, 1000) == "r");
   }
   CHECK(run(table, 1000) == "r");
+  CHECK(run(other_table, 1000) == "v");
   std::string elsewhere;
   std::thread([&] {
     const PreferenceGuard automatic(Preference::automatic);

@@ -77,7 +77,7 @@ void dot(int sums, int unsigned_values, int signed_values) {
 namespace mininn::testing {
 namespace {
 
-Refusal check_but_for_amx(const QConv2d& a) {
+Refusal check_but_for_amx(const op::QConv2d& a) {
   if (!cpu::own::cpu_features().avx512) return {"the processor has no AVX-512"};
   if (!cpu::own::check(a)) return {"the real one runs here"};
   return cpu::own::check_shape(a);
@@ -85,8 +85,8 @@ Refusal check_but_for_amx(const QConv2d& a) {
 
 }  // namespace
 
-Kernel<QConv2d> emulated_amx() {
-  Kernel<QConv2d> kernel = cpu::own::emulated;
+Kernel<op::QConv2d> emulated_amx() {
+  Kernel<op::QConv2d> kernel = cpu::own::emulated;
   kernel.name = "own.direct.amx (emulated)";
   kernel.check = check_but_for_amx;
   return kernel;

@@ -7,6 +7,6 @@
 namespace mininn::testing {
 
 // Refuses the calls that the real one takes here.
-Kernel<QConv2d> emulated_amx();
+Kernel<op::QConv2d> emulated_amx();
 
 }  // namespace mininn::testing

@@ -93,10 +93,10 @@ TEST_CASE("every training batch norm kernel agrees with plain loops") {
         running_mean[j] = 0.5 + kMomentum * (m.mean[j] - 0.5);
         running_var[j] = 2 + kMomentum * (m.var[j] * double(k.rows) / double(k.rows - 1) - 2);
       }
-      for (const auto& kernel : batch_norm_fwd_train_kernels().kernels(DeviceType::cpu)) {
+      for (const auto& kernel : kernels<op::BatchNormFwdTrain>().candidates(DeviceType::cpu)) {
         Guarded out({k.rows, k.c}, dtype), mean({k.c}, st), inv({k.c}, st);
         Tensor r_mean = Tensor::full({k.c}, 0.5, st), r_var = Tensor::full({k.c}, 2, st);
-        const BatchNormTrain args{
+        const op::BatchNormFwdTrain args{
             k.rows, k.c,        in.x.view(), in.gamma.view(), in.beta.view(),        kMomentum,
             kEps,   out.view(), mean.view(), inv.view(),      r_mean.mutable_view(), r_var.mutable_view()};
         if (kernel.check(args)) continue;
@@ -146,10 +146,10 @@ TEST_CASE("every inference batch norm kernel agrees with plain loops") {
         rstd[j] = 1 / std::sqrt(m.var[j] + kEps);
         rstd_tolerance[j] = rstd[j] * e.rstd_relative[j];
       }
-      for (const auto& kernel : batch_norm_fwd_eval_kernels().kernels(DeviceType::cpu)) {
+      for (const auto& kernel : kernels<op::BatchNormFwdEval>().candidates(DeviceType::cpu)) {
         Guarded out({k.rows, k.c}, dtype), inv({k.c}, st);
-        const BatchNormEval args{k.rows,      k.c,        in.x.view(), in.gamma.view(), in.beta.view(),
-                                 mean.view(), var.view(), kEps,        out.view(),      inv.view()};
+        const op::BatchNormFwdEval args{k.rows,      k.c,        in.x.view(), in.gamma.view(), in.beta.view(),
+                                        mean.view(), var.view(), kEps,        out.view(),      inv.view()};
         if (kernel.check(args)) continue;
         INFO(kernel.name << ' ' << name(dtype) << ": " << k);
         kernel.run(args, cpu());
@@ -198,20 +198,20 @@ TEST_CASE("every batch norm gradient kernel agrees with plain loops") {
           gx_tolerance[i] =
               t * std::abs(gamma[j]) / std::sqrt(m.var[j]) + std::abs(expected.gx[i]) * testing::unit_roundoff(dtype);
         }
-        for (const auto& kernel : batch_norm_bwd_kernels().kernels(DeviceType::cpu))
+        for (const auto& kernel : kernels<op::BatchNormBwd>().candidates(DeviceType::cpu))
           for (const bool want_gx : {true, false}) {
             Guarded gx({k.rows, k.c}, dtype), ggamma({k.c}, st), gbeta({k.c}, st);
-            const BatchNormBwd args{k.rows,
-                                    k.c,
-                                    in.x.view(),
-                                    in.gy.view(),
-                                    in.gamma.view(),
-                                    mean.view(),
-                                    rstd.view(),
-                                    training,
-                                    want_gx ? gx.view() : View(),
-                                    ggamma.view(),
-                                    gbeta.view()};
+            const op::BatchNormBwd args{k.rows,
+                                        k.c,
+                                        in.x.view(),
+                                        in.gy.view(),
+                                        in.gamma.view(),
+                                        mean.view(),
+                                        rstd.view(),
+                                        training,
+                                        want_gx ? gx.view() : View(),
+                                        ggamma.view(),
+                                        gbeta.view()};
             if (kernel.check(args)) continue;
             INFO(kernel.name << ' ' << name(dtype) << (training ? " training: " : ": ") << k);
             kernel.run(args, cpu());
@@ -228,21 +228,21 @@ TEST_CASE("batch norm keeps the variance of channels whose mean is large") {
   Generator g(testing::test_seed());
   for (float& v : values) v = g.below(2) ? 10001.0f : 9999.0f;
   const Tensor x = Tensor::from(values, {rows, c}), gamma = Tensor::full({c}, 1), beta = Tensor::zeros({c});
-  for (const auto& kernel : batch_norm_fwd_train_kernels().kernels(DeviceType::cpu)) {
+  for (const auto& kernel : kernels<op::BatchNormFwdTrain>().candidates(DeviceType::cpu)) {
     Tensor y = Tensor::empty_like(x), mean = beta.clone(), rstd = beta.clone(), r_mean = beta.clone(),
            r_var = beta.clone();
-    const BatchNormTrain args{rows,
-                              c,
-                              x.view(),
-                              gamma.view(),
-                              beta.view(),
-                              kMomentum,
-                              kEps,
-                              y.mutable_view(),
-                              mean.mutable_view(),
-                              rstd.mutable_view(),
-                              r_mean.mutable_view(),
-                              r_var.mutable_view()};
+    const op::BatchNormFwdTrain args{rows,
+                                     c,
+                                     x.view(),
+                                     gamma.view(),
+                                     beta.view(),
+                                     kMomentum,
+                                     kEps,
+                                     y.mutable_view(),
+                                     mean.mutable_view(),
+                                     rstd.mutable_view(),
+                                     r_mean.mutable_view(),
+                                     r_var.mutable_view()};
     if (kernel.check(args)) continue;
     INFO(kernel.name);
     kernel.run(args, cpu());
@@ -327,14 +327,14 @@ TEST_CASE("batch norm does not depend on the number of threads") {
   Generator g(testing::test_seed());
   const Case k{5000, 48};
   const Inputs in(k, DType::f32, g);
-  for (const auto& kernel : batch_norm_fwd_train_kernels().kernels(DeviceType::cpu)) {
+  for (const auto& kernel : kernels<op::BatchNormFwdTrain>().candidates(DeviceType::cpu)) {
     std::vector<Values> results;
     for (const int threads : {1, 3}) {
       const int before = num_threads();
       set_num_threads(threads);
       Guarded out({k.rows, k.c}), mean({k.c}), rstd({k.c});
       Tensor r_mean = Tensor::zeros({k.c}), r_var = Tensor::zeros({k.c});
-      const BatchNormTrain args{
+      const op::BatchNormFwdTrain args{
           k.rows, k.c,        in.x.view(), in.gamma.view(), in.beta.view(),        kMomentum,
           kEps,   out.view(), mean.view(), rstd.view(),     r_mean.mutable_view(), r_var.mutable_view()};
       if (!kernel.check(args)) {

@@ -44,7 +44,7 @@ struct Operands {
 CView optional(const Tensor& t) { return t ? t.view() : CView(); }
 reference::Values optional_values(const Tensor& t) { return t ? t.to_vector() : reference::Values(); }
 
-Conv2dFwd forward(const Case& c, const Operands& o, View y) {
+op::Conv2dFwd forward(const Case& c, const Operands& o, View y) {
   return {c.g, o.x.view(), o.w.view(), optional(o.bias), optional(o.residual), c.relu, y};
 }
 
@@ -69,13 +69,13 @@ reference::Values run_guarded(const Kernel<Args>& kernel, const Tensor& like, Me
 
 // Packed weights must give the same bits as plain ones, with the number of threads that they were made for and with
 // another one. In the first case the plain weights must not be read.
-void check_packed(const Kernel<Conv2dFwd>& kernel, const Case& c, const Operands& o) {
+void check_packed(const Kernel<op::Conv2dFwd>& kernel, const Case& c, const Operands& o) {
   const int before = num_threads();
   const ExecContext here{Device::cpu(), current_stream(Device::cpu())};
   const Tensor garbage = Tensor::full(o.w.shape(), std::numeric_limits<double>::quiet_NaN(), o.w.dtype());
   const auto run = [&](const Tensor& w, const Tensor& packed) {
     Guarded out(o.gy.shape(), o.gy.dtype(), kChannelsLast);
-    Conv2dFwd a = forward(c, o, out.view());
+    op::Conv2dFwd a = forward(c, o, out.view());
     a.w = w.view();
     if (packed) a.packed = packed.view().data;
     kernel.run(a, here);
@@ -103,7 +103,7 @@ Ran check(const Case& c, DType dtype, Generator& r) {
   auto y = reference::conv2d(c.g, x, w, optional_values(o.bias), optional_values(o.residual));
   if (c.relu)
     for (auto& s : y) s.value = std::max(s.value, 0.0);
-  for (const auto& kernel : conv2d_fwd_kernels().kernels(DeviceType::cpu)) {
+  for (const auto& kernel : kernels<op::Conv2dFwd>().candidates(DeviceType::cpu)) {
     INFO("conv2d_fwd " << kernel.name << ' ' << name(dtype) << ": " << c);
     if (kernel.check(forward(c, o, Guarded(o.gy.shape(), dtype, kChannelsLast).view()))) continue;
     const auto got = run_guarded(kernel, o.gy, kChannelsLast, [&](View v) { return forward(c, o, v); });
@@ -112,17 +112,17 @@ Ran check(const Case& c, DType dtype, Generator& r) {
     ++ran.fwd;
   }
   const auto gx = reference::conv2d_input_gradient(c.g, gy, w);
-  for (const auto& kernel : conv2d_bwd_data_kernels().kernels(DeviceType::cpu)) {
+  for (const auto& kernel : kernels<op::Conv2dBwdData>().candidates(DeviceType::cpu)) {
     INFO("conv2d_bwd_data " << kernel.name << ' ' << name(dtype) << ": " << c);
-    const auto args = [&](View v) { return Conv2dBwdData{c.g, o.gy.view(), o.w.view(), v}; };
+    const auto args = [&](View v) { return op::Conv2dBwdData{c.g, o.gy.view(), o.w.view(), v}; };
     if (kernel.check(args(Guarded(o.x.shape(), dtype, kChannelsLast).view()))) continue;
     testing::check_close(run_guarded(kernel, o.x, kChannelsLast, args), gx, dtype);
     ++ran.bwd_data;
   }
   const auto gw = reference::conv2d_weight_gradient(c.g, x, gy);
-  for (const auto& kernel : conv2d_bwd_weights_kernels().kernels(DeviceType::cpu)) {
+  for (const auto& kernel : kernels<op::Conv2dBwdWeights>().candidates(DeviceType::cpu)) {
     INFO("conv2d_bwd_weights " << kernel.name << ' ' << name(dtype) << ": " << c);
-    const auto args = [&](View v) { return Conv2dBwdWeights{c.g, o.x.view(), o.gy.view(), v}; };
+    const auto args = [&](View v) { return op::Conv2dBwdWeights{c.g, o.x.view(), o.gy.view(), v}; };
     if (kernel.check(args(Guarded(o.w.shape(), dtype).view()))) continue;
     testing::check_close(run_guarded(kernel, o.w, MemoryFormat::contiguous, args), gw, dtype);
     ++ran.bwd_weights;
@@ -212,11 +212,11 @@ TEST_CASE("own conv2d kernels give an image the same bits in any batch") {
       const auto begin = many.begin() + 13 * int64_t(single.size());
       CHECK(std::equal(single.begin(), single.end(), begin));
     };
-    for (const auto& kernel_ : conv2d_fwd_kernels().kernels(DeviceType::cpu)) {
+    for (const auto& kernel_ : kernels<op::Conv2dFwd>().candidates(DeviceType::cpu)) {
       if (!kernel_.name.starts_with("own.") || kernel_.check(forward(batch, all, {}))) continue;
       INFO("conv2d_fwd " << kernel_.name << ": " << batch);
       const Tensor packed = kernel_.pack(forward(batch, all, {}));
-      const auto with_packed = [&](Conv2dFwd a) {
+      const auto with_packed = [&](op::Conv2dFwd a) {
         a.packed = packed.view().data;
         return a;
       };
@@ -225,9 +225,9 @@ TEST_CASE("own conv2d kernels give an image the same bits in any batch") {
       same(many,
            run_guarded(kernel_, one.gy, kChannelsLast, [&](View v) { return with_packed(forward(image, one, v)); }));
     }
-    for (const auto& kernel_ : conv2d_bwd_data_kernels().kernels(DeviceType::cpu)) {
+    for (const auto& kernel_ : kernels<op::Conv2dBwdData>().candidates(DeviceType::cpu)) {
       const auto args = [&](const Case& c, const Operands& operands) {
-        return [&](View v) { return Conv2dBwdData{c.g, operands.gy.view(), operands.w.view(), v}; };
+        return [&](View v) { return op::Conv2dBwdData{c.g, operands.gy.view(), operands.w.view(), v}; };
       };
       if (!kernel_.name.starts_with("own.") || kernel_.check(args(batch, all)({}))) continue;
       INFO("conv2d_bwd_data " << kernel_.name << ": " << batch);
@@ -242,7 +242,7 @@ TEST_CASE("conv2d kernels pass NaN through ReLU") {
   Generator r(1);
   Operands o(c, DType::f32, r);
   o.x.fill(std::numeric_limits<double>::quiet_NaN());
-  for (const auto& kernel : conv2d_fwd_kernels().kernels(DeviceType::cpu)) {
+  for (const auto& kernel : kernels<op::Conv2dFwd>().candidates(DeviceType::cpu)) {
     Tensor y = Tensor::zeros({1, 1, 1, 1});
     if (kernel.check(forward(c, o, y.mutable_view()))) continue;
     INFO(kernel.name);
@@ -255,10 +255,10 @@ TEST_CASE("a long sum keeps its digits in every conv2d kernel") {
   constexpr int64_t kTerms = 1 << 18;
   const ExecContext here{Device::cpu(), current_stream(Device::cpu())};
   const auto run = [&](const auto& table, const Tensor& like, const auto& args) {
-    for (const auto& kernel : table.kernels(DeviceType::cpu)) {
+    for (const auto& kernel : table.candidates(DeviceType::cpu)) {
       Tensor y = Tensor::zeros(like.shape());
       if (kernel.check(args(y.mutable_view()))) continue;
-      INFO(table.op() << ' ' << kernel.name);
+      INFO(Args::op << ' ' << kernel.name);
       kernel.run(args(y.mutable_view()), here);
       CHECK(y.item() == Approx(0.1 * kTerms).epsilon(2e-4));
     }
@@ -267,14 +267,14 @@ TEST_CASE("a long sum keeps its digits in every conv2d kernel") {
   const Tensor one = full({1, 1, 1, 1}, 1), many_in = full({1, kTerms, 1, 1}, 0.1),
                many_out = full({kTerms, 1, 1, 1}, 1), ones = full({1, kTerms, 1, 1}, 1),
                row = full({1, 1, 1, kTerms}, 0.1), row_of_ones = full({1, 1, 1, kTerms}, 1);
-  run(conv2d_fwd_kernels(), one, [&](View y) {
-    return Conv2dFwd{make(many_in.shape(), ones.shape()).g, many_in.view(), ones.view(), {}, {}, false, y};
+  run(kernels<op::Conv2dFwd>(), one, [&](View y) {
+    return op::Conv2dFwd{make(many_in.shape(), ones.shape()).g, many_in.view(), ones.view(), {}, {}, false, y};
   });
-  run(conv2d_bwd_data_kernels(), one, [&](View y) {
-    return Conv2dBwdData{make(one.shape(), many_out.shape()).g, many_in.view(), many_out.view(), y};
+  run(kernels<op::Conv2dBwdData>(), one, [&](View y) {
+    return op::Conv2dBwdData{make(one.shape(), many_out.shape()).g, many_in.view(), many_out.view(), y};
   });
-  run(conv2d_bwd_weights_kernels(), one, [&](View y) {
-    return Conv2dBwdWeights{make(row.shape(), one.shape()).g, row.view(), row_of_ones.view(), y};
+  run(kernels<op::Conv2dBwdWeights>(), one, [&](View y) {
+    return op::Conv2dBwdWeights{make(row.shape(), one.shape()).g, row.view(), row_of_ones.view(), y};
   });
 }
 

@@ -35,11 +35,11 @@ int check(const Case& c, DType dtype, Generator& g) {
   const auto expected = reference::matmul(c.batch, c.m, c.n, c.k, a.to_vector(), b.to_vector(),
                                           c.bias ? bias.to_vector() : reference::Values());
   int ran = 0;
-  for (const auto& kernel : matmul_kernels().kernels(DeviceType::cpu)) {
+  for (const auto& kernel : kernels<op::Matmul>().candidates(DeviceType::cpu)) {
     Guarded out(c.c_transposed ? Shape{c.batch, c.n, c.m} : Shape{c.batch, c.m, c.n}, dtype);
     View y = out.view();
     if (c.c_transposed) y = View(y.data, {c.batch, c.m, c.n}, {c.n * c.m, 1, c.m}, dtype);
-    const Matmul args{c.batch, c.m, c.n, c.k, a.view(), b.view(), c.bias ? bias.view() : CView(), y};
+    const op::Matmul args{c.batch, c.m, c.n, c.k, a.view(), b.view(), c.bias ? bias.view() : CView(), y};
     if (kernel.check(args)) continue;
     INFO(kernel.name << ' ' << name(dtype) << ": " << c);
     kernel.run(args, {Device::cpu(), current_stream(Device::cpu())});
@@ -86,9 +86,9 @@ TEST_CASE("every matmul kernel takes empty and long sums") {
 TEST_CASE("a sum of a million products keeps its digits in every matmul kernel") {
   constexpr int64_t kTerms = 1 << 20;
   const Tensor a = Tensor::full({1, 1, kTerms}, 0.1), b = Tensor::full({1, kTerms, 1}, 1);
-  for (const auto& kernel : matmul_kernels().kernels(DeviceType::cpu)) {
+  for (const auto& kernel : kernels<op::Matmul>().candidates(DeviceType::cpu)) {
     Tensor c = Tensor::zeros({1, 1, 1});
-    const Matmul args{1, 1, 1, kTerms, a.view(), b.view(), {}, c.mutable_view()};
+    const op::Matmul args{1, 1, 1, kTerms, a.view(), b.view(), {}, c.mutable_view()};
     if (kernel.check(args)) continue;
     INFO(kernel.name);
     kernel.run(args, {Device::cpu(), current_stream(Device::cpu())});

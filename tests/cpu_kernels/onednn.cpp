@@ -35,7 +35,7 @@ struct Conv {
         y(Tensor::empty({2, 8, 6, 6}, t, Device::cpu(), MemoryFormat::channels_last)) {
     x.fill(1.0);
   }
-  Conv2dFwd args() { return {g, x.view(), w.view(), {}, {}, false, y.mutable_view()}; }
+  op::Conv2dFwd args() { return {g, x.view(), w.view(), {}, {}, false, y.mutable_view()}; }
   // An output pixel that no padding touches.
   double middle() const { return y.to_vector()[2 * 6 + 2]; }
 
@@ -44,7 +44,7 @@ struct Conv {
 };
 
 void run(Conv& c) {
-  const Conv2dFwd a = c.args();
+  const op::Conv2dFwd a = c.args();
   REQUIRE(!onednn::conv2d_fwd.check(a));
   onednn::conv2d_fwd.run(a, {});
 }
@@ -129,7 +129,7 @@ TEST_CASE("packed fp32 weights serve any number of threads and any batch") {
     for (const int64_t n : {2, 1}) {
       const Threads guard(threads);
       c.y.fill(-1);
-      Conv2dFwd a = c.args();
+      op::Conv2dFwd a = c.args();
       a.packed = packed.view().data;
       a.g.n = a.x.shape[0] = a.y.shape[0] = n;
       onednn::conv2d_fwd.run(a, {});
@@ -166,7 +166,7 @@ TEST_CASE("packed int8 weights serve any number of threads") {
   const Tensor bias = Tensor::full({1, kChannels}, 5, DType::i32), multiplier = Tensor::full({kChannels}, 0.25);
   Tensor y = Tensor::zeros({1, kChannels, kSize, kSize}, DType::u8);
   const Strides pixels{kSize * kSize * kChannels, 1, kSize * kChannels, kChannels};
-  QConv2d a;
+  op::QConv2d a;
   a.g = g;
   a.x = CView(x.view().data, {1, kChannels, kSize, kSize}, pixels, DType::u8);
   a.w = w.view();

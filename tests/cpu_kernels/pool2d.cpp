@@ -50,10 +50,10 @@ void check_max(const Pool2dGeometry& g, DType dtype, const Tensor& x, Generator&
   const auto gradient = reference::max_pool2d_gradient(g, gy.to_vector(), expected.index);
   Tensor index = Tensor::empty(y_shape(g), DType::i32, Device::cpu(), kChannelsLast);
   index.copy_from(Tensor::from(expected.index, y_shape(g)));
-  for (const auto& kernel : max_pool2d_fwd_kernels().kernels(DeviceType::cpu))
+  for (const auto& kernel : kernels<op::MaxPool2dFwd>().candidates(DeviceType::cpu))
     for (const bool with_index : {true, false}) {
       Guarded y(y_shape(g), dtype, kChannelsLast), where(y_shape(g), DType::i32, kChannelsLast);
-      const MaxPool2dFwd args{g, x.view(), y.view(), with_index ? where.view() : View()};
+      const op::MaxPool2dFwd args{g, x.view(), y.view(), with_index ? where.view() : View()};
       if (kernel.check(args)) continue;
       INFO(describe(kernel.name, dtype, g));
       kernel.run(args, cpu());
@@ -64,9 +64,9 @@ void check_max(const Pool2dGeometry& g, DType dtype, const Tensor& x, Generator&
       CHECK(equal);
       if (with_index) CHECK(where.values() == expected.index);
     }
-  for (const auto& kernel : max_pool2d_bwd_kernels().kernels(DeviceType::cpu)) {
+  for (const auto& kernel : kernels<op::MaxPool2dBwd>().candidates(DeviceType::cpu)) {
     Guarded gx(x_shape(g), dtype, kChannelsLast);
-    const MaxPool2dBwd args{g, gy.view(), index.view(), gx.view()};
+    const op::MaxPool2dBwd args{g, gy.view(), index.view(), gx.view()};
     if (kernel.check(args)) continue;
     INFO(describe(kernel.name, dtype, g));
     kernel.run(args, cpu());
@@ -113,17 +113,17 @@ TEST_CASE("every average pooling kernel agrees with plain loops") {
         const Tensor gy = testing::random_tensor(y_shape(g), random, dtype, kChannelsLast);
         const auto expected = reference::avg_pool2d(g, count_pad, x.to_vector());
         const auto gradient = reference::avg_pool2d_gradient(g, count_pad, gy.to_vector());
-        for (const auto& kernel : avg_pool2d_fwd_kernels().kernels(DeviceType::cpu)) {
+        for (const auto& kernel : kernels<op::AvgPool2dFwd>().candidates(DeviceType::cpu)) {
           Guarded y(y_shape(g), dtype, kChannelsLast);
-          const AvgPool2dFwd args{g, count_pad, x.view(), y.view()};
+          const op::AvgPool2dFwd args{g, count_pad, x.view(), y.view()};
           if (kernel.check(args)) continue;
           INFO(describe(kernel.name, dtype, g));
           kernel.run(args, cpu());
           testing::check_close(y.values(), expected, dtype);
         }
-        for (const auto& kernel : avg_pool2d_bwd_kernels().kernels(DeviceType::cpu)) {
+        for (const auto& kernel : kernels<op::AvgPool2dBwd>().candidates(DeviceType::cpu)) {
           Guarded gx(x_shape(g), dtype, kChannelsLast);
-          const AvgPool2dBwd args{g, count_pad, gy.view(), gx.view()};
+          const op::AvgPool2dBwd args{g, count_pad, gy.view(), gx.view()};
           if (kernel.check(args)) continue;
           INFO(describe(kernel.name, dtype, g));
           kernel.run(args, cpu());
@@ -146,9 +146,9 @@ TEST_CASE("the mean of many pixels keeps its digits in every average pooling ker
         v = float(base == 1e6 ? base + 2 * random.uniform() - 1 : base);
         expected[i++ % size_t(c)] += double(v) / double(side * side);
       }
-      for (const auto& kernel : avg_pool2d_fwd_kernels().kernels(DeviceType::cpu)) {
+      for (const auto& kernel : kernels<op::AvgPool2dFwd>().candidates(DeviceType::cpu)) {
         Tensor y = Tensor::zeros(y_shape(g));
-        const AvgPool2dFwd args{g, true, x.view(), y.mutable_view()};
+        const op::AvgPool2dFwd args{g, true, x.view(), y.mutable_view()};
         if (kernel.check(args)) continue;
         INFO(kernel.name << ' ' << side << ' ' << base);
         kernel.run(args, cpu());

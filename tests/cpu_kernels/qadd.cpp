@@ -21,7 +21,7 @@ TEST_CASE("qadd kernels equal the definition") {
       b = Codes::constant(shape, uint8_t(255 - i % 256));
       y = Codes(shape, shape[1]);
     }
-    QAdd q;
+    op::QAdd q;
     q.a = std::as_const(a).view();
     q.b = std::as_const(b).view();
     q.a_zero = int32_t(uniform(rng, 0, 255));
@@ -42,7 +42,7 @@ TEST_CASE("qadd kernels equal the definition") {
             const float t = std::fmaf(float(a.at(n, c, h, w) - q.a_zero), q.a_scale, tb);
             want.at(n, c, h, w) = expected_code(t, q.y_zero, q.lo, q.hi);
           }
-    for (const auto& k : qadd_kernels().kernels(DeviceType::cpu)) {
+    for (const auto& k : kernels<op::QAdd>().candidates(DeviceType::cpu)) {
       if (k.check(q)) continue;
       for (const int threads : {1, 2}) {
         const Threads guard(threads);

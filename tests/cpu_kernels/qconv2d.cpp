@@ -18,9 +18,9 @@ using namespace mininn::testing;
 
 namespace {
 
-const std::vector<Kernel<QConv2d>>& all_kernels() {
-  static const std::vector<Kernel<QConv2d>> all = [] {
-    auto kernels = qconv2d_kernels().kernels(DeviceType::cpu);
+const std::vector<Kernel<op::QConv2d>>& all_kernels() {
+  static const std::vector<Kernel<op::QConv2d>> all = [] {
+    auto kernels = kernels<op::QConv2d>().candidates(DeviceType::cpu);
     kernels.push_back(emulated_amx());
     return kernels;
   }();
@@ -44,8 +44,8 @@ struct Case {
   Case(const Conv2dGeometry& geometry, Codes codes)
       : g(geometry), x(std::move(codes)), w({g.oc, g.icg(), g.kh, g.kw}), bias({1, g.oc}), multiplier({g.oc}) {}
 
-  QConv2d args(const View& y) const {
-    QConv2d a;
+  op::QConv2d args(const View& y) const {
+    op::QConv2d a;
     a.g = g;
     a.x = x.view();
     if (x_copy) a.x.data = x_copy;
@@ -182,7 +182,7 @@ void check_kernels(Rng& rng, const Case& c) {
           want_reals[((n * g.oh + h) * g.ow + w) * g.oc + o] = t;
           want_codes.at(n, o, h, w) = expected_code(t, c.y_zero, c.lo, c.hi);
         }
-  QConv2d a = c.args(codes.view());
+  op::QConv2d a = c.args(codes.view());
   check_qconv2d(a);
   for (const auto& k : all_kernels()) {
     if (k.check(a)) continue;
@@ -331,7 +331,7 @@ TEST_CASE("qconv2d kernels equal the definition on maps of seven columns") {
 
 TEST_CASE("qconv2d weights that were packed for one batch serve every other") {
   Rng rng(11);
-  const Kernel<QConv2d>& reference = *std::find_if(all_kernels().begin(), all_kernels().end(), [](const auto& k) {
+  const Kernel<op::QConv2d>& reference = *std::find_if(all_kernels().begin(), all_kernels().end(), [](const auto& k) {
     return k.name == "own.direct.avx2" || k.name == "own.direct.scalar";
   });
   for (const auto& g : {geometry(16, 64, 16, 64, 3, 1, 1), geometry(16, 256, 8, 512, 3, 2, 1)}) {
@@ -343,13 +343,13 @@ TEST_CASE("qconv2d weights that were packed for one batch serve every other") {
     one.x = Codes::random(rng, {1, g.ic, g.ih, g.iw}, 0);
     Codes want = Codes::output(rng, {g.n, g.oc, g.oh, g.ow}), got = want,
           single = Codes::output(rng, {1, g.oc, g.oh, g.ow});
-    QConv2d a = many.args(want.view());
+    op::QConv2d a = many.args(want.view());
     const Tensor reference_weights = reference.pack(a);
     a.packed = reference_weights.view().data;
     reference.run(a, {});
     a.y = got.view();
     for (const auto& k : all_kernels()) {
-      const QConv2d for_one = one.args(single.view());
+      const op::QConv2d for_one = one.args(single.view());
       if (k.check(for_one) || k.check(a)) continue;
       const Tensor packed = k.pack(for_one);
       a.packed = packed.view().data;
@@ -485,7 +485,7 @@ TEST_CASE("qconv2d with Winograd is exact up to its limit and refuses beyond") {
   const auto accepts = [](const Case& c) {
     Rng poison(1);
     Codes y = Codes::output(poison, {c.g.n, c.g.oc, c.g.oh, c.g.ow});
-    const QConv2d a = c.args(y.view());
+    const op::QConv2d a = c.args(y.view());
     for (const auto& k : all_kernels())
       if (k.name.starts_with("own.winograd") && !k.check(a)) return true;
     return false;

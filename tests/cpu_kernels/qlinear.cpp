@@ -25,7 +25,7 @@ void check_linear(Rng& rng, int64_t n, int64_t k, int64_t o, int64_t x_max, bool
     for (int64_t j = 0; j < k; ++j) acc += int64_t{x[i / o * (k + gap) + j]} * w[i % o * k + j];
     want[i] = float(int32_t(acc)) * multiplier[i % o];
   }
-  QLinear a;
+  op::QLinear a;
   a.x = std::as_const(x).view();
   a.x.shape[1] = k;
   a.x_max = int32_t(x_max);
@@ -34,7 +34,7 @@ void check_linear(Rng& rng, int64_t n, int64_t k, int64_t o, int64_t x_max, bool
   a.multiplier = std::as_const(multiplier).view();
   a.y = y.view();
   check_qlinear(a);
-  for (const auto& kernel : qlinear_kernels().kernels(DeviceType::cpu)) {
+  for (const auto& kernel : kernels<op::QLinear>().candidates(DeviceType::cpu)) {
     if (kernel.check(a)) continue;
     for (const int threads : {1, 2}) {
       const Threads guard(threads);

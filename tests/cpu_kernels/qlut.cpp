@@ -19,9 +19,9 @@ TEST_CASE("qlut kernels look every code up") {
       const int64_t n = j / shape[3] / shape[2] / shape[1];
       want.at(n, c, h, w) = table[x.at(n, c, h, w)];
     }
-    const QLut a{x.view(), std::as_const(table).view(), y.view()};
+    const op::QLut a{x.view(), std::as_const(table).view(), y.view()};
     check_qlut(a);
-    for (const auto& k : qlut_kernels().kernels(DeviceType::cpu)) {
+    for (const auto& k : kernels<op::QLut>().candidates(DeviceType::cpu)) {
       y.poison();
       INFO(k.name);
       k.run(a, {});

@@ -48,12 +48,12 @@ void for_each_output(const Pooling& p, const Codes& x, const Body& body) {
 
 template <class Args, class Output>
 void check_all(const KernelTable<Args>& table, const Args& a, Output& y, const Output& want) {
-  for (const auto& k : table.kernels(DeviceType::cpu)) {
+  for (const auto& k : table.candidates(DeviceType::cpu)) {
     if (k.check(a)) continue;
     for (const int threads : {1, 2}) {
       const Threads guard(threads);
       y.poison();
-      INFO(table.op() << ' ' << k.name << " on " << threads << " threads");
+      INFO(Args::op << ' ' << k.name << " on " << threads << " threads");
       k.run(a, {});
       CHECK(y == want);
     }
@@ -74,11 +74,11 @@ TEST_CASE("int8 pooling kernels equal the definition") {
     for_each_output(p, x, [&](int64_t n, int64_t c, int64_t h, int64_t w, const std::vector<int>& codes) {
       want.at(n, c, h, w) = uint8_t(*std::max_element(codes.begin(), codes.end()));
     });
-    const QMaxPool2d max{x.view(), p.window, y.view()};
+    const op::QMaxPool2d max{x.view(), p.window, y.view()};
     check_qmax_pool2d(max);
-    check_all(qmax_pool2d_kernels(), max, y, want);
+    check_all(kernels<op::QMaxPool2d>(), max, y, want);
 
-    QAvgPool2d avg;
+    op::QAvgPool2d avg;
     avg.x = x.view();
     avg.x_zero = int32_t(uniform(rng, 0, 255));
     avg.window = p.window;
@@ -97,7 +97,7 @@ TEST_CASE("int8 pooling kernels equal the definition") {
       const auto count = avg.count_include_pad ? size_t(p.window.kernel.h * p.window.kernel.w) : codes.size();
       want.at(n, c, h, w) = expected_code(float(sum) * (avg.scale / float(count)), avg.y_zero, avg.lo, avg.hi);
     });
-    check_all(qavg_pool2d_kernels(), avg, y, want);
+    check_all(kernels<op::QAvgPool2d>(), avg, y, want);
   }
 }
 
@@ -112,8 +112,8 @@ TEST_CASE("the global sum adds every code") {
       for (int64_t h = 0; h < in[2]; ++h)
         for (int64_t w = 0; w < in[3]; ++w) want[j] += x.at(j / in[1], j % in[1], h, w);
     }
-    const QGlobalSum a{x.view(), y.view()};
+    const op::QGlobalSum a{x.view(), y.view()};
     check_qglobal_sum(a);
-    check_all(qglobal_sum_kernels(), a, y, want);
+    check_all(kernels<op::QGlobalSum>(), a, y, want);
   }
 }

@@ -30,12 +30,12 @@ void for_each(const Shape& s, const Body& body) {
 
 template <class Args, class Output>
 void check_all(const KernelTable<Args>& table, const Args& a, Output& y, const Output& want) {
-  for (const auto& k : table.kernels(DeviceType::cpu)) {
+  for (const auto& k : table.candidates(DeviceType::cpu)) {
     if (k.check(a)) continue;
     for (const int threads : {1, 2}) {
       const Threads guard(threads);
       y.poison();
-      INFO(table.op() << ' ' << k.name << " on " << threads << " threads");
+      INFO(Args::op << ' ' << k.name << " on " << threads << " threads");
       k.run(a, {});
       CHECK(y == want);
     }
@@ -62,13 +62,13 @@ TEST_CASE("quantize kernels equal the definition, planar and channels-last") {
       for (int64_t j = 0; j < 6; ++j) x[uniform(rng, 0, x.size() - 1)] = special[j];
     }
     Codes y = Codes::output(rng, shape), want = y;
-    const Quantize a{std::as_const(x).view(), q, y.view()};
+    const op::Quantize a{std::as_const(x).view(), q, y.view()};
     check_quantize(a);
     for_each(shape, [&](int64_t n, int64_t c, int64_t h, int64_t w) {
       const float v = x[at(a.x, n, c, h, w)];
       want.at(n, c, h, w) = std::isnan(v) ? 0 : expected_code(v / q.scale, q.zero_point, 0, 255);
     });
-    check_all(quantize_kernels(), a, y, want);
+    check_all(kernels<op::Quantize>(), a, y, want);
   }
 }
 
@@ -82,7 +82,7 @@ TEST_CASE("qpack moves an image into pixels and clears the bytes behind their ch
     Array<uint8_t> x(shape);
     for (int64_t j = 0; j < x.size(); ++j) x[j] = uint8_t(uniform(rng, 0, 255));
     Codes y = Codes::output(rng, shape), want = y;
-    const QPack a{std::as_const(x).view(), y.view()};
+    const op::QPack a{std::as_const(x).view(), y.view()};
     check_qpack(a);
     const int64_t pixel = a.y.strides[3];
     for_each(shape, [&](int64_t n, int64_t c, int64_t h, int64_t w) {
@@ -90,7 +90,7 @@ TEST_CASE("qpack moves an image into pixels and clears the bytes behind their ch
         for (int64_t j = 0; j < pixel; ++j) want.at(n, j, h, w) = 0;
       want.at(n, c, h, w) = x[at(a.x, n, c, h, w)];
     });
-    check_all(qpack_kernels(), a, y, want);
+    check_all(kernels<op::QPack>(), a, y, want);
   }
 }
 
@@ -102,11 +102,11 @@ TEST_CASE("dequantize kernels equal the definition") {
     Array<float> y = chance(rng, 0.5) ? Array<float>(shape) : Array<float>::channels_last(shape);
     Array<float> want = y;
     const QParams q{uniform_real(rng, 0.001f, 0.1f), int32_t(uniform(rng, 0, 255))};
-    const Dequantize a{x.view(), q, y.view()};
+    const op::Dequantize a{x.view(), q, y.view()};
     check_dequantize(a);
     for_each(shape, [&](int64_t n, int64_t c, int64_t h, int64_t w) {
       want[at(a.y, n, c, h, w)] = float(x.at(n, c, h, w) - q.zero_point) * q.scale;
     });
-    check_all(dequantize_kernels(), a, y, want);
+    check_all(kernels<op::Dequantize>(), a, y, want);
   }
 }

@@ -134,7 +134,7 @@ TEST_CASE("PackedConv2d packs once") {
   const auto g = Conv2dGeometry::make("test", x.shape(), w.shape(), {});
   Tensor out = y;
   const bool packs =
-      conv2d_fwd_kernels().select({g, x.view(), w.view(), {}, {}, false, out.mutable_view()}, x.device()).pack;
+      kernels<op::Conv2dFwd>().select({g, x.view(), w.view(), {}, {}, false, out.mutable_view()}, x.device()).pack;
   w.fill(2.0);  // against the rules, and it shows who reads w again
   CHECK((packed(x).to_vector() == before) == packs);
 }

@@ -82,7 +82,7 @@ TEST_CASE("unary ops follow their formulas on any layout") {
     for (int trial = 0; trial < 40; ++trial) {
       const Tensor x = random.tensor(random.shape(), t);
       const std::vector<double> in = x.to_vector();
-      for_each_type(UnaryOps(), [&]<class Op>() {
+      op::for_each_functor(op::UnaryOps(), [&]<class Op>() {
         INFO(Op::op << " " << name(t) << x.shape() << x.strides());
         const Tensor y = unary<Op>(x);
         CHECK(y.shape() == x.shape());
@@ -104,7 +104,7 @@ TEST_CASE("binary ops broadcast operands of any layouts") {
       Tensor b = random.tensor(a.shape() == shape ? random.broadcastable(shape) : shape, t);
       if (random.chance(0.5)) std::swap(a, b);
       const auto in_a = broadcast_values(a, shape), in_b = broadcast_values(b, shape);
-      for_each_type(BinaryOps(), [&]<class Op>() {
+      op::for_each_functor(op::BinaryOps(), [&]<class Op>() {
         INFO(Op::op << " " << name(t) << a.shape() << a.strides() << " " << b.shape() << b.strides());
         const Tensor y = binary<Op>(a, b);
         REQUIRE(y.shape() == shape);
@@ -133,7 +133,7 @@ namespace {
 // Runs every kernel of a table on flat operands made of `in`: each must write its whole output, nothing else, and give
 // the bits of the last one (the reference).
 template <class Args, class Make>
-void check_kernels(const KernelTable<Args>& table, int64_t n, DType t, const Make& make) {
+void check_kernels(int64_t n, DType t, const Make& make) {
   const auto run = [&](const Kernel<Args>& k) {
     Guarded out({n}, t);
     const Args args = make(out.view());
@@ -141,10 +141,10 @@ void check_kernels(const KernelTable<Args>& table, int64_t n, DType t, const Mak
     k.run(args, {kCpu, current_stream(kCpu)});
     return out.values();
   };
-  const auto& kernels = table.kernels(kCpu.type);
-  const std::vector<double> expected = run(kernels.back());
-  for (const auto& k : kernels) {
-    INFO(table.op() << " " << k.name << " " << name(t) << " n " << n);
+  const auto& candidates = kernels<Args>().candidates(kCpu.type);
+  const std::vector<double> expected = run(candidates.back());
+  for (const auto& k : candidates) {
+    INFO(std::string_view(Args::op) << " " << k.name << " " << name(t) << " n " << n);
     Guarded probe({n}, t);
     if (k.check(make(probe.view()))) continue;
     const std::vector<double> y = run(k);
@@ -168,29 +168,31 @@ TEST_CASE("every elementwise kernel has the bits of the reference, writes all of
         return v;
       };
       const Tensor a = values(), b = values(), c = values();
-      for_each_type(UnaryOps(), [&]<class Op>() {
-        check_kernels(unary_kernels<Op>(), n, t, [&](View y) { return UnaryArgs{a.view(), y}; });
-        check_kernels(unary_grad_kernels<Op>(), n, t, [&](View y) { return UnaryGradArgs{a.view(), b.view(), y}; });
+      op::for_each_functor(op::UnaryOps(), [&]<class F>() {
+        check_kernels<op::UnaryFwd<F>>(n, t, [&](View y) { return op::UnaryFwd<F>{a.view(), y}; });
+        check_kernels<op::UnaryBwd<F>>(n, t, [&](View y) { return op::UnaryBwd<F>{a.view(), b.view(), y}; });
       });
-      for_each_type(BinaryOps(), [&]<class Op>() {
-        check_kernels(binary_kernels<Op>(), n, t, [&](View y) { return BinaryArgs{a.view(), b.view(), y}; });
-        const auto grad = [&](View y) { return BinaryGradArgs{a.view(), b.view(), c.view(), y}; };
-        if constexpr (Op::da_reads) check_kernels(binary_grad_kernels<Op, 0>(), n, t, grad);
-        if constexpr (Op::db_reads) check_kernels(binary_grad_kernels<Op, 1>(), n, t, grad);
+      op::for_each_functor(op::BinaryOps(), [&]<class F>() {
+        check_kernels<op::BinaryFwd<F>>(n, t, [&](View y) { return op::BinaryFwd<F>{a.view(), b.view(), y}; });
+        const auto grad = [&]<class Args>() {
+          check_kernels<Args>(n, t, [&](View y) { return Args{a.view(), b.view(), c.view(), y}; });
+        };
+        if constexpr (F::da_reads) grad.template operator()<op::BinaryBwdA<F>>();
+        if constexpr (F::db_reads) grad.template operator()<op::BinaryBwdB<F>>();
       });
-      for_each_type(ScalarOps(), [&]<class Op>() {
-        check_kernels(scalar_kernels<Op>(), n, t, [&](View y) { return ScalarArgs{a.view(), 1.3, y}; });
+      op::for_each_functor(op::ScalarOps(), [&]<class F>() {
+        check_kernels<op::Scalar<F>>(n, t, [&](View y) { return op::Scalar<F>{a.view(), 1.3, y}; });
       });
     }
 }
 
 TEST_CASE("vector kernels refuse what they cannot do") {
-  const auto& kernels = unary_kernels<Relu>().kernels(kCpu.type);
-  REQUIRE(kernels.size() > 1);
+  const auto& relu = kernels<op::UnaryFwd<op::Relu>>().candidates(kCpu.type);
+  REQUIRE(relu.size() > 1);
   Tensor x = Tensor::zeros({4, 6}), y = Tensor::zeros({6, 4});
-  CHECK(kernels.front().check({transpose(x, 0, 1).view(), y.mutable_view()}));
+  CHECK(relu.front().check({transpose(x, 0, 1).view(), y.mutable_view()}));
   Tensor x64 = Tensor::zeros({8}, DType::f64), y64 = Tensor::zeros({8}, DType::f64);
-  CHECK(kernels.front().check({x64.view(), y64.mutable_view()}));
+  CHECK(relu.front().check({x64.view(), y64.mutable_view()}));
 }
 
 TEST_CASE("elementwise results keep the memory order") {

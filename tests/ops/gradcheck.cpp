@@ -100,7 +100,7 @@ TEST_CASE("every backward struct in ops/ has a case", "[lint]") {
     INFO(Op::op);
     CHECK(covered.count(Op::op) == 1);
   };
-  for_each_type(UnaryOps(), check);
-  for_each_type(BinaryOps(), check);
-  for_each_type(ScalarOps(), check);
+  op::for_each_functor(op::UnaryOps(), check);
+  op::for_each_functor(op::BinaryOps(), check);
+  op::for_each_functor(op::ScalarOps(), check);
 }

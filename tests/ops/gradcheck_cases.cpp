@@ -18,7 +18,7 @@ namespace {
 using In = std::vector<Tensor>;
 
 void add_elementwise(std::vector<GradCase>& cases, RandomTensors& random) {
-  for_each_type(UnaryOps(), [&]<class Op>() {
+  op::for_each_functor(op::UnaryOps(), [&]<class Op>() {
     // Every kink lies at 0 or 6; where the op is not defined for negative numbers it gets none.
     const bool positive = std::isnan(Op::f(-1.0));
     cases.push_back({Op::op, "2x3x2", {random.away_from_zero({2, 3, 2}, 0.3, 2.5, positive)}, [](const In& x) {
@@ -33,7 +33,7 @@ void add_elementwise(std::vector<GradCase>& cases, RandomTensors& random) {
   });
   const std::pair<Shape, Shape> shapes[] = {{{2, 3}, {2, 3}}, {{2, 3}, {3}},       {{2, 1, 3}, {4, 1}},
                                             {{}, {2, 2}},     {{1, 3}, {2, 1, 1}}, {{2, 3, 2, 2}, {3, 1, 1}}};
-  for_each_type(BinaryOps(), [&]<class Op>() {
+  op::for_each_functor(op::BinaryOps(), [&]<class Op>() {
     for (const auto& [a, b] : shapes)
       cases.push_back({Op::op,
                        message(a, " and ", b),
@@ -43,7 +43,7 @@ void add_elementwise(std::vector<GradCase>& cases, RandomTensors& random) {
                        return binary<Op>(x[0], x[0]);
                      }});
   });
-  for_each_type(ScalarOps(), [&]<class Op>() {
+  op::for_each_functor(op::ScalarOps(), [&]<class Op>() {
     cases.push_back(
         {Op::op, "1.7", {random.away_from_zero({2, 3}, 0.5, 2)}, [](const In& x) { return scalar<Op>(x[0], 1.7); }});
   });

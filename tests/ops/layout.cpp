@@ -183,7 +183,7 @@ TEST_CASE("every copy kernel moves any layout into any layout") {
   const uint64_t s = test_seed();
   INFO("seed " << s);
   RandomTensors random(s);
-  for (const auto& kernel : copy_kernels().kernels(DeviceType::cpu))
+  for (const auto& kernel : kernels<op::Copy>().candidates(DeviceType::cpu))
     for (int trial = 0; trial < 300; ++trial) {
       const DType t = kAll[random.between(0, 6)];
       const Tensor x = random.tensor(trial % 10 ? random.shape() : Shape{2, 70, 3, 67}, t);

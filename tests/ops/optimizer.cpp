@@ -33,7 +33,7 @@ const int64_t kSizes[] = {0, 1, 7, 8, 9, 15, 16, 17, 1000, 40003};
 }  // namespace
 
 TEST_CASE("sgd_update: every kernel equals the written definition to the bit") {
-  for (const auto& kernel : sgd_update_kernels().kernels(DeviceType::cpu))
+  for (const auto& kernel : kernels<op::SgdUpdate>().candidates(DeviceType::cpu))
     for (const int64_t n : kSizes)
       for (const int flags : {0, 1, 3, 5}) {  // 1: buffer, 2: first, 4: nesterov
         INFO(kernel.name << ", n " << n << ", flags " << flags);
@@ -42,15 +42,15 @@ TEST_CASE("sgd_update: every kernel equals the written definition to the bit") {
         const Guarded grad(n, g);
         if (flags & 2)
           for (size_t i = 0; i < size_t(n); ++i) b.v[Guarded::kGuard + i] = std::numeric_limits<float>::quiet_NaN();
-        SgdUpdate a{.n = n,
-                    .param = p.view(),
-                    .buffer = flags & 1 ? b.view() : View(),
-                    .first = bool(flags & 2),
-                    .nesterov = bool(flags & 4),
-                    .lr = 0.1,
-                    .momentum = 0.9,
-                    .dampening = 0.25,
-                    .weight_decay = 0.01};
+        op::SgdUpdate a{.n = n,
+                        .param = p.view(),
+                        .buffer = flags & 1 ? b.view() : View(),
+                        .first = bool(flags & 2),
+                        .nesterov = bool(flags & 4),
+                        .lr = 0.1,
+                        .momentum = 0.9,
+                        .dampening = 0.25,
+                        .weight_decay = 0.01};
         Guarded grad_copy = grad, want_p = p, want_b = b;
         a.grad = grad_copy.view();
         for (size_t i = Guarded::kGuard; i < Guarded::kGuard + size_t(n); ++i) {
@@ -70,24 +70,24 @@ TEST_CASE("sgd_update: every kernel equals the written definition to the bit") {
 }
 
 TEST_CASE("adam_update: every kernel equals the written definition to the bit") {
-  for (const auto& kernel : adam_update_kernels().kernels(DeviceType::cpu))
+  for (const auto& kernel : kernels<op::AdamUpdate>().candidates(DeviceType::cpu))
     for (const int64_t n : kSizes) {
       INFO(kernel.name << ", n " << n);
       Generator g(uint64_t(n) + 1);
       Guarded p(n, g), m(n, g), v(n, g, true), grad(n, g);
       Guarded want_p = p, want_m = m, want_v = v;
-      const AdamUpdate a{.n = n,
-                         .param = p.view(),
-                         .grad = grad.view(),
-                         .m = m.view(),
-                         .v = v.view(),
-                         .l2 = 0.01,
-                         .keep = 0.99,
-                         .beta1 = 0.75,
-                         .beta2 = 0.5,
-                         .eps = 1e-6,
-                         .step_size = 0.125,
-                         .v_scale = 0.3};
+      const op::AdamUpdate a{.n = n,
+                             .param = p.view(),
+                             .grad = grad.view(),
+                             .m = m.view(),
+                             .v = v.view(),
+                             .l2 = 0.01,
+                             .keep = 0.99,
+                             .beta1 = 0.75,
+                             .beta2 = 0.5,
+                             .eps = 1e-6,
+                             .step_size = 0.125,
+                             .v_scale = 0.3};
       for (size_t i = Guarded::kGuard; i < Guarded::kGuard + size_t(n); ++i) {
         const float d = grad.v[i] + 0.01f * p.v[i];
         want_m.v[i] = m.v[i] + 0.25f * (d - m.v[i]);

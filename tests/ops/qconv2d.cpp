@@ -13,7 +13,7 @@ TEST_CASE("check_qconv2d refuses what its comment does not allow") {
   const Tensor w = Tensor::full({5, 8, 3, 3}, -127, DType::i8), bias = Tensor::zeros({1, 5}, DType::i32);
   const Tensor multiplier = Tensor::full({5}, 0.01);
   Tensor y = empty_codes({1, 5, 4, 4});
-  QConv2d q;
+  op::QConv2d q;
   q.g = Conv2dGeometry::make("test", x.shape(), w.shape(), {.padding = 1});
   q.x = x.view();
   q.w = w.view();

@@ -11,11 +11,11 @@ TEST_CASE("check_qlinear refuses what its comment does not allow") {
   const Tensor x = Tensor::zeros({2, 512}, DType::i32), w = Tensor::full({3, 512}, 127, DType::i8);
   const Tensor bias = Tensor::zeros({3}, DType::i32), multiplier = Tensor::full({3}, 0.1);
   Tensor y = Tensor::empty({2, 3});
-  const QLinear good{x.view(), 16 * 255, w.view(), bias.view(), multiplier.view(), y.mutable_view()};
+  const op::QLinear good{x.view(), 16 * 255, w.view(), bias.view(), multiplier.view(), y.mutable_view()};
   CHECK_NOTHROW(check_qlinear(good));
 
   SECTION("accumulators must stay within 32 bits") {
-    QLinear q = good;
+    op::QLinear q = good;
     q.x_max = std::numeric_limits<int32_t>::max() / (512 * 127);
     CHECK_NOTHROW(check_qlinear(q));
     ++q.x_max;
@@ -26,7 +26,7 @@ TEST_CASE("check_qlinear refuses what its comment does not allow") {
     CHECK_THROWS_AS(check_qlinear(q), ValueError);
   }
   SECTION("shapes and types") {
-    QLinear q = good;
+    op::QLinear q = good;
     q.w = Tensor::zeros({3, 511}, DType::i8).view();
     CHECK_THROWS_AS(check_qlinear(q), ShapeError);
     q = good;
@@ -40,7 +40,7 @@ TEST_CASE("check_qlinear refuses what its comment does not allow") {
   }
   SECTION("multipliers must be finite") {
     const Tensor inf = Tensor::full({3}, std::numeric_limits<double>::infinity());
-    QLinear q = good;
+    op::QLinear q = good;
     q.multiplier = inf.view();
     CHECK_THROWS_AS(check_qlinear(q), ValueError);
   }

@@ -8,9 +8,9 @@ using namespace mininn;
 TEST_CASE("int8 pooling refuses windows and shapes that do not fit") {
   const Tensor x = empty_codes({1, 4, 6, 6});
   Tensor y = empty_codes({1, 4, 3, 3});
-  const QMaxPool2d good{x.view(), {.kernel = 3, .stride = 2, .padding = 1}, y.mutable_view()};
+  const op::QMaxPool2d good{x.view(), {.kernel = 3, .stride = 2, .padding = 1}, y.mutable_view()};
   CHECK_NOTHROW(check_qmax_pool2d(good));
-  QMaxPool2d q = good;
+  op::QMaxPool2d q = good;
   q.window.padding = 3;  // a window could lie wholly in the padding
   CHECK_THROWS_AS(check_qmax_pool2d(q), ValueError);
   q = good;
@@ -24,7 +24,7 @@ TEST_CASE("int8 pooling refuses windows and shapes that do not fit") {
   q.y = wide.mutable_view();
   CHECK_THROWS_AS(check_qmax_pool2d(q), ShapeError);
 
-  QAvgPool2d avg{x.view(), 7, good.window, true, 1.0f, y.mutable_view(), 0, 0, 255};
+  op::QAvgPool2d avg{x.view(), 7, good.window, true, 1.0f, y.mutable_view(), 0, 0, 255};
   CHECK_NOTHROW(check_qavg_pool2d(avg));
   avg.scale = -1;
   CHECK_THROWS_AS(check_qavg_pool2d(avg), ValueError);

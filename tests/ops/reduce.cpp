@@ -103,7 +103,7 @@ TEST_CASE("every sum kernel writes all of its output and nothing else, on large 
                         {{513, 301}, {1, 301}}, {{301, 513}, {301, 1}}, {{5, 300, 7, 9}, {1, 300, 1, 1}},
                         {{0, 5}, {1, 5}}};
   Generator g(3);
-  for (const auto& kernel : sum_kernels().kernels(DeviceType::cpu))
+  for (const auto& kernel : kernels<op::Sum>().candidates(DeviceType::cpu))
     for (const Case& c : cases) {
       const Tensor x = rand(c.x, g);
       unsigned mask = 0;

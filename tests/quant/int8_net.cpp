@@ -137,7 +137,7 @@ TEST_CASE("every int8 kernel gives the same bits") {
     const Int8Net best = calibrated(net, seed, false).compile();
     const Tensor x = random_input(net, 5, false, seed + 1), y = best(x);
     int tried = 0;
-    for (const auto& kernel : qconv2d_kernels().kernels(DeviceType::cpu)) {
+    for (const auto& kernel : kernels<op::QConv2d>().candidates(DeviceType::cpu)) {
       INFO(net.name << " " << kernel.name);
       Int8Net forced = best;
       try {

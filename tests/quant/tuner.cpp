@@ -28,7 +28,7 @@ namespace {
 // A 3x3 convolution of 32 channels.
 struct Conv {
   Tensor x, y, w, bias, multiplier;
-  QConv2d a;
+  op::QConv2d a;
 
   explicit Conv(int64_t size = 8) : x(empty_codes({2, 32, size, size})), y(empty_codes({2, 32, size, size})) {
     w = Tensor::zeros({32, 32, 3, 3}, DType::i8);
@@ -43,9 +43,9 @@ struct Conv {
   }
 };
 
-size_t accepting(const QConv2d& a) {
+size_t accepting(const op::QConv2d& a) {
   size_t n = 0;
-  for (const auto& k : qconv2d_kernels().kernels(DeviceType::cpu)) n += !k.check(a);
+  for (const auto& k : kernels<op::QConv2d>().candidates(DeviceType::cpu)) n += !k.check(a);
   return n;
 }
 
@@ -76,24 +76,25 @@ TEST_CASE("the tuner measures every candidate but the reference and takes the fa
   for (size_t i = 0; i < c.trials.size(); ++i) {
     CHECK(c.trials[i].ms > 0);
     if (i) CHECK(c.trials[i].ms >= c.trials[i - 1].ms);
-    CHECK(c.trials[i].kernel != qconv2d_kernels().kernels(DeviceType::cpu).back().name);
+    CHECK(c.trials[i].kernel != kernels<op::QConv2d>().candidates(DeviceType::cpu).back().name);
   }
 }
 
 TEST_CASE("no single slow call decides, however slow and whenever it comes") {
-  using Kernels = std::vector<Kernel<QConv2d>>;
+  using Kernels = std::vector<Kernel<op::QConv2d>>;
   static bool faster_ran;
-  const Kernels all = qconv2d_kernels().kernels(DeviceType::cpu);
-  const auto check = [](const QConv2d&) { return Refusal{}; };
-  const auto pack = [](const QConv2d&) { return Tensor::zeros({1}, DType::u8); };
-  const Kernels three = {{"own.slower", check, [](const QConv2d&, const ExecContext&) { faster_ran = false; }, pack},
-                         {"own.faster", check, [](const QConv2d&, const ExecContext&) { faster_ran = true; }, pack},
-                         all.back()};
+  const Kernels all = kernels<op::QConv2d>().candidates(DeviceType::cpu);
+  const auto check = [](const op::QConv2d&) { return Refusal{}; };
+  const auto pack = [](const op::QConv2d&) { return Tensor::zeros({1}, DType::u8); };
+  const Kernels three = {
+      {"own.slower", check, [](const op::QConv2d&, const ExecContext&) { faster_ran = false; }, pack},
+      {"own.faster", check, [](const op::QConv2d&, const ExecContext&) { faster_ran = true; }, pack},
+      all.back()};
   struct Restore {
     const Kernels& kernels;
-    ~Restore() { qconv2d_kernels().set(DeviceType::cpu, kernels); }
+    ~Restore() { kernels<op::QConv2d>().set(DeviceType::cpu, kernels); }
   } const restore{all};
-  qconv2d_kernels().set(DeviceType::cpu, three);
+  kernels<op::QConv2d>().set(DeviceType::cpu, three);
   for (const double hiccup : {3.0, 28.7, 1000.0})
     for (int slow = 0; slow < 8; ++slow) {
       INFO(hiccup << " ms in call " << slow);
@@ -269,7 +270,7 @@ TEST_CASE("MININN_TUNE is on or off") {
   ::setenv("MININN_TUNE", "off", 1);
   const KernelChoice c = quant::choose_kernel(conv.a, 0);
   CHECK(c.trials.empty());
-  CHECK(c.kernel->name == qconv2d_kernels().select(conv.a, Device::cpu()).name);
+  CHECK(c.kernel->name == kernels<op::QConv2d>().select(conv.a, Device::cpu()).name);
   ::setenv("MININN_TUNE", "sometimes", 1);
   CHECK_THROWS_AS(quant::choose_kernel(conv.a, 0), ValueError);
   ::setenv("MININN_TUNE", "off", 1);
@@ -280,8 +281,8 @@ TEST_CASE("the tuner chooses the kernels of a network's layers by the time of th
   const auto file = folder / "tuning.tsv";
   const Conv conv;
   if (accepting(conv.a) < 4) return;
-  std::vector<const Kernel<QConv2d>*> kernels;
-  for (const auto& k : qconv2d_kernels().kernels(DeviceType::cpu))
+  std::vector<const Kernel<op::QConv2d>*> kernels;
+  for (const auto& k : kernels<op::QConv2d>().candidates(DeviceType::cpu))
     if (!k.check(conv.a) && kernels.size() < 3) kernels.push_back(&k);
   const auto choice = [&](const std::string& key, double ms) {
     KernelChoice c{kernels[0], {}, key};
@@ -294,12 +295,12 @@ TEST_CASE("the tuner chooses the kernels of a network's layers by the time of th
   // The last layer's kernels differ by a factor, but of nothing.
   for (const bool known : {false, true}) {
     std::vector<KernelChoice> layers{choice("a", 1), choice("a", 1), choice("b", 1), choice("c", 0.001)};
-    std::vector<const Kernel<QConv2d>*> used(4, kernels[0]);
+    std::vector<const Kernel<op::QConv2d>*> used(4, kernels[0]);
     int runs = 0, hopeless = 0, small = 0;
     Tuner tuner(file, steady);
     tuner.choose_together(
         layers,
-        [&](size_t i, const Kernel<QConv2d>& k) {
+        [&](size_t i, const Kernel<op::QConv2d>& k) {
           used[i] = &k;
           hopeless += &k == kernels[2];
           small += i == 3;
@@ -334,8 +335,8 @@ TEST_CASE("the times of a network under load are used and not kept") {
   const auto file = folder / "tuning.tsv";
   const Conv conv;
   if (accepting(conv.a) < 3) return;
-  std::vector<KernelChoice> layers{{&qconv2d_kernels().select(conv.a, Device::cpu()), {}, "a"}};
-  for (const auto& k : qconv2d_kernels().kernels(DeviceType::cpu))
+  std::vector<KernelChoice> layers{{&kernels<op::QConv2d>().select(conv.a, Device::cpu()), {}, "a"}};
+  for (const auto& k : kernels<op::QConv2d>().candidates(DeviceType::cpu))
     if (!k.check(conv.a) && layers[0].trials.size() < 2) layers[0].trials.push_back({std::string(k.name), 1});
   for (const bool loaded : {true, false}) {
     Tuner tuner(file, [&](const auto& call) {

@@ -55,9 +55,9 @@ TEST_CASE("every traced op runs from its graph with the same bits") {
       {[](const Tensor& x) { return avg_pool2d(x, {.kernel = 3, .stride = 2, .padding = 1}, false); }, image},
       {[](const Tensor& x) { return (x * 2.0 - 1.0) / 3.0; }, rows},
   };
-  for_each_type(UnaryOps(),
-                [&]<class Op>() { cases.emplace_back([](const Tensor& x) { return unary<Op>(x); }, rows); });
-  for_each_type(BinaryOps(), [&]<class Op>() {
+  op::for_each_functor(op::UnaryOps(),
+                       [&]<class Op>() { cases.emplace_back([](const Tensor& x) { return unary<Op>(x); }, rows); });
+  op::for_each_functor(op::BinaryOps(), [&]<class Op>() {
     cases.emplace_back([&](const Tensor& x) { return binary<Op>(x, positive); }, rows);
   });
   for (size_t i = 0; i < cases.size(); ++i) {

@@ -1,0 +1,327 @@
+// The elementwise functors and the lists of them. Kernels of every device, gradients, public functions
+// (ops/elementwise.h), tests and benchmarks go through the lists: a new op is written here and nowhere else.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <type_traits>
+
+// Functors are inlined into kernels of every instruction set, and never emitted on their own.
+#ifdef __CUDACC__
+#define MININN_FN static __host__ __device__ __forceinline__
+#else
+#define MININN_FN [[gnu::always_inline]] static inline
+#endif
+
+namespace mininn::op {
+
+// --- functors: y = f(x), and grad(v, gy) = gy * dy/dx, where v is what the op keeps for backward --------------------
+
+enum class Keeps { nothing, input, result };  // nothing: v is not read
+
+struct Neg {
+  static constexpr const char* op = "neg";
+  static constexpr Keeps keeps = Keeps::nothing;
+  template <class T>
+  MININN_FN T f(T x) {
+    return -x;
+  }
+  template <class T>
+  MININN_FN T grad(T, T gy) {
+    return -gy;
+  }
+};
+
+struct Exp {
+  static constexpr const char* op = "exp";
+  static constexpr Keeps keeps = Keeps::result;
+  template <class T>
+  MININN_FN T f(T x) {
+    return std::exp(x);
+  }
+  template <class T>
+  MININN_FN T grad(T y, T gy) {
+    return gy * y;
+  }
+};
+
+struct Log {
+  static constexpr const char* op = "log";
+  static constexpr Keeps keeps = Keeps::input;
+  template <class T>
+  MININN_FN T f(T x) {
+    return std::log(x);
+  }
+  template <class T>
+  MININN_FN T grad(T x, T gy) {
+    return gy / x;
+  }
+};
+
+struct Sqrt {
+  static constexpr const char* op = "sqrt";
+  static constexpr Keeps keeps = Keeps::result;
+  template <class T>
+  MININN_FN T f(T x) {
+    return std::sqrt(x);
+  }
+  template <class T>
+  MININN_FN T grad(T y, T gy) {
+    return T(0.5) * gy / y;
+  }
+};
+
+struct Square {
+  static constexpr const char* op = "square";
+  static constexpr Keeps keeps = Keeps::input;
+  template <class T>
+  MININN_FN T f(T x) {
+    return x * x;
+  }
+  template <class T>
+  MININN_FN T grad(T x, T gy) {
+    return T(2) * (gy * x);
+  }
+};
+
+struct Abs {  // gradient 0 at 0, NaN at NaN
+  static constexpr const char* op = "abs";
+  static constexpr Keeps keeps = Keeps::input;
+  template <class T>
+  MININN_FN T f(T x) {
+    return std::abs(x);
+  }
+  template <class T>
+  MININN_FN T grad(T x, T gy) {
+    return x > T(0) ? gy : x < T(0) ? -gy : x;
+  }
+};
+
+struct Relu {  // NaN stays NaN and lets the gradient through; gradient 0 at 0
+  static constexpr const char* op = "relu";
+  static constexpr Keeps keeps = Keeps::result;
+  template <class T>
+  MININN_FN T f(T x) {
+    return x <= T(0) ? T(0) : x;
+  }
+  template <class T>
+  MININN_FN T grad(T y, T gy) {
+    return y <= T(0) ? T(0) : gy;
+  }
+};
+
+struct Relu6 {  // min(max(x, 0), 6); NaN as for relu; gradient 0 at both ends
+  static constexpr const char* op = "relu6";
+  static constexpr Keeps keeps = Keeps::result;
+  template <class T>
+  MININN_FN T f(T x) {
+    const T low = x <= T(0) ? T(0) : x;
+    return low > T(6) ? T(6) : low;
+  }
+  template <class T>
+  MININN_FN T grad(T y, T gy) {
+    return (y <= T(0)) | (y >= T(6)) ? T(0) : gy;
+  }
+};
+
+struct Sigmoid {  // 1 / (1 + exp(-x)), with the exponential of a negative number only: it cannot overflow
+  static constexpr const char* op = "sigmoid";
+  static constexpr Keeps keeps = Keeps::input;
+  template <class T>
+  MININN_FN T f(T x) {
+    const T e = std::exp(-std::abs(x));
+    return (x < T(0) ? e : T(1)) / (T(1) + e);
+  }
+  // sigmoid(x) sigmoid(-x): 1 - y cancels where y is near 1.
+  template <class T>
+  MININN_FN T grad(T x, T gy) {
+    return gy * f(x) * f(-x);
+  }
+};
+
+struct Tanh {
+  static constexpr const char* op = "tanh";
+  static constexpr Keeps keeps = Keeps::input;
+  template <class T>
+  MININN_FN T f(T x) {
+    return std::tanh(x);
+  }
+  // 1 / cosh(x)^2, whose cosh cannot overflow this way: 1 - y^2 cancels where y is near 1.
+  template <class T>
+  MININN_FN T grad(T x, T gy) {
+    const T e = std::exp(-std::abs(x)), sech = T(2) * e / (T(1) + e * e);
+    return gy * sech * sech;
+  }
+};
+
+struct Gelu {  // x Phi(x) with the exact normal distribution function (Hendrycks & Gimpel 2016)
+  static constexpr const char* op = "gelu";
+  static constexpr Keeps keeps = Keeps::input;
+  // Phi(x) = erfc(-x / sqrt 2) / 2 keeps its digits for negative x, where 1 + erf(x / sqrt 2) cancels.
+  template <class T>
+  MININN_FN T cdf(T x) {
+    return T(0.5) * std::erfc(x * T(-0.70710678118654752440));
+  }
+  template <class T>
+  MININN_FN T f(T x) {
+    const T p = cdf(x);
+    return p == T(0) ? T(0) : x * p;  // at -inf too
+  }
+  template <class T>
+  MININN_FN T grad(T x, T gy) {
+    const T e = std::exp(T(-0.5) * x * x);
+    return gy * (cdf(x) + (e == T(0) ? T(0) : x * T(0.39894228040143267794) * e));
+  }
+};
+
+struct Silu {  // x sigmoid(x)
+  static constexpr const char* op = "silu";
+  static constexpr Keeps keeps = Keeps::input;
+  template <class T>
+  MININN_FN T f(T x) {
+    const T s = Sigmoid::f(x);
+    return s == T(0) ? T(0) : x * s;  // at -inf too
+  }
+  template <class T>
+  MININN_FN T grad(T x, T gy) {
+    const T s = Sigmoid::f(x), rest = Sigmoid::f(-x);  // 1 - s without its cancellation
+    return gy * (s == T(0) || rest == T(0) ? s : s * (T(1) + x * rest));
+  }
+};
+
+// --- binary functors: y = f(a, b), da(a, b, gy) = gy * dy/da, db(a, b, gy) = gy * dy/db ----------------------------
+
+// What a derivative reads besides gy; a derivative that reads nothing is a constant.
+enum : unsigned { kReadsNothing = 0, kReadsA = 1, kReadsB = 2 };
+
+struct Add {
+  static constexpr const char* op = "add";
+  static constexpr unsigned da_reads = kReadsNothing, db_reads = kReadsNothing;
+  template <class T>
+  MININN_FN T f(T a, T b) {
+    return a + b;
+  }
+  template <class T>
+  MININN_FN T da(T, T, T gy) {
+    return gy;
+  }
+  template <class T>
+  MININN_FN T db(T, T, T gy) {
+    return gy;
+  }
+};
+
+struct Sub {
+  static constexpr const char* op = "sub";
+  static constexpr unsigned da_reads = kReadsNothing, db_reads = kReadsNothing;
+  template <class T>
+  MININN_FN T f(T a, T b) {
+    return a - b;
+  }
+  template <class T>
+  MININN_FN T da(T, T, T gy) {
+    return gy;
+  }
+  template <class T>
+  MININN_FN T db(T, T, T gy) {
+    return -gy;
+  }
+};
+
+struct Mul {
+  static constexpr const char* op = "mul";
+  static constexpr unsigned da_reads = kReadsB, db_reads = kReadsA;
+  template <class T>
+  MININN_FN T f(T a, T b) {
+    return a * b;
+  }
+  template <class T>
+  MININN_FN T da(T, T b, T gy) {
+    return gy * b;
+  }
+  template <class T>
+  MININN_FN T db(T a, T, T gy) {
+    return gy * a;
+  }
+};
+
+struct Div {
+  static constexpr const char* op = "div";
+  static constexpr unsigned da_reads = kReadsB, db_reads = kReadsA | kReadsB;
+  template <class T>
+  MININN_FN T f(T a, T b) {
+    return a / b;
+  }
+  template <class T>
+  MININN_FN T da(T, T b, T gy) {
+    return gy / b;
+  }
+  template <class T>
+  MININN_FN T db(T a, T b, T gy) {
+    if constexpr (std::is_same_v<T, float>)  // f64 holds every product and quotient on the way
+      return T(-(double(gy) * double(a)) / (double(b) * double(b)));
+    else
+      return -(a / b) * (gy / b);  // of factors that overflow as late as the result
+  }
+};
+
+// --- functors with a number: y = f(x, s), dy/dx = df(s) ------------------------------------------------------------
+
+struct AddScalar {
+  static constexpr const char* op = "add_scalar";
+  template <class T>
+  MININN_FN T f(T x, T s) {
+    return x + s;
+  }
+  template <class T>
+  MININN_FN T df(T) {
+    return T(1);
+  }
+};
+
+struct MulScalar {
+  static constexpr const char* op = "mul_scalar";
+  template <class T>
+  MININN_FN T f(T x, T s) {
+    return x * s;
+  }
+  template <class T>
+  MININN_FN T df(T s) {
+    return s;
+  }
+};
+
+// --- the lists: each functor with the name of its public function ----------------------------------------------------
+
+// clang-format off
+#define MININN_UNARY_OPS(X)                                                                                            \
+  X(Neg, neg) X(Exp, exp) X(Log, log) X(Sqrt, sqrt) X(Square, square) X(Abs, abs) X(Relu, relu) X(Relu6, relu6)        \
+  X(Sigmoid, sigmoid) X(Tanh, tanh) X(Gelu, gelu) X(Silu, silu)
+// clang-format on
+#define MININN_BINARY_OPS(X) X(Add, add) X(Sub, sub) X(Mul, mul) X(Div, div)
+#define MININN_SCALAR_OPS(X) X(AddScalar, add_scalar) X(MulScalar, mul_scalar)
+
+template <class... Fs>
+struct Functors {
+  static constexpr size_t size = sizeof...(Fs);
+  template <class F>
+  static constexpr bool contains = (std::is_same_v<F, Fs> || ...);
+};
+
+template <class Nothing, class... Fs>
+Functors<Fs...> behind_first();
+#define MININN_AND_FUNCTOR(F, name) , F
+using UnaryOps = decltype(behind_first<void MININN_UNARY_OPS(MININN_AND_FUNCTOR)>());
+using BinaryOps = decltype(behind_first<void MININN_BINARY_OPS(MININN_AND_FUNCTOR)>());
+using ScalarOps = decltype(behind_first<void MININN_SCALAR_OPS(MININN_AND_FUNCTOR)>());
+#undef MININN_AND_FUNCTOR
+// Arithmetic and comparisons only, no call of the maths library: compilers turn these into vector instructions.
+using VectorUnaryOps = Functors<Neg, Square, Abs, Relu, Relu6>;
+
+// Calls fn.operator()<F>() for each functor of the list.
+template <class... Fs, class Fn>
+void for_each_functor(Functors<Fs...>, Fn&& fn) {
+  (fn.template operator()<Fs>(), ...);
+}
+
+}  // namespace mininn::op
