@@ -310,7 +310,7 @@ bool bench_layer(const KernelTable<Args>& table, const Layer& layer, int threads
   for (const Kernel<Args>& k : table.candidates(DeviceType::cpu)) {
     if (k.name == reference.name && k.name != chosen.name) continue;
     if (k.name.find(o.only) == std::string::npos && k.name != chosen.name) continue;
-    if (k.check(problem.args)) continue;
+    if (k.refusal(problem.args)) continue;
     Candidate c{&k, problem.args, {}, 0};
     if constexpr (kInteger<Args>) {
       c.packed = k.pack(c.args);
@@ -325,9 +325,8 @@ bool bench_layer(const KernelTable<Args>& table, const Layer& layer, int threads
   std::vector<Row> table_rows;
   std::vector<std::function<void()>> runs;
   for (Candidate& c : candidates) {
-    const std::string name(c.kernel->name);
-    table_rows.push_back({name, c.error, tolerance, name == chosen.name,
-                          name != reference.name && detail::in_family(name, Preference::vendor)});
+    table_rows.push_back({std::string(c.kernel->name), c.error, tolerance, c.kernel->name == chosen.name,
+                          c.kernel->traits.family == Family::vendor});
     runs.push_back([&c] { c.kernel->run(c.args, {Device::cpu(), {}}); });
   }
   std::unique_ptr<OneDnnFused> fused;

@@ -108,14 +108,8 @@ void add_kernel(std::string_view op, std::string_view kernel) {
   known.by_op[std::string(op)].emplace(kernel);
 }
 
-bool in_family(std::string_view kernel, Preference p) {
-  const bool own = kernel.starts_with("own."), ref = kernel == "ref" || kernel.starts_with("ref.");
-  switch (p) {
-    case Preference::automatic: return true;
-    case Preference::own: return own;
-    case Preference::vendor: return !own && !ref;
-  }
-  return true;
+bool prefers(Preference p, Family f) {
+  return p == Preference::automatic || f == (p == Preference::own ? Family::own : Family::vendor);
 }
 
 bool dispatch_verbose() {

@@ -9,6 +9,7 @@
 
 #include "core/device.h"
 #include "core/error.h"
+#include "core/tensor.h"
 
 namespace mininn {
 
@@ -24,17 +25,44 @@ struct ExecContext {
   Stream stream;
 };
 
+enum class Family { own, vendor, reference };
+
+// What callers need to know about a kernel besides its functions. A name is never asked.
+struct Traits {
+  Family family = Family::own;
+  bool packing_serves_any_batch = true;  // of this convolution, on any number of threads
+  bool joins_region = true;              // run() shares its work in a parallel_region() of the caller's; else it brings
+                                         // threads of its own
+};
+inline constexpr Traits kOwn{};
+inline constexpr Traits kReference{.family = Family::reference};
+
+// A candidate for calls with these arguments. Whether it runs is asked in three steps, cheapest first: check() looks at
+// shapes, types, layout and the processor, reads no element and makes nothing; admits() may read the constants (weights,
+// multipliers) or compile something, and is asked once where a kernel is chosen for many calls; pays() is a rule of
+// thumb where nothing was measured. Null: yes.
 template <class Args>
 struct Kernel {
-  std::string_view name;          // family.algorithm.isa: "own.direct.avx512", "onednn.auto", "ref"
-  Refusal (*check)(const Args&);  // cheap, no side effects
+  std::string_view name;  // family.algorithm.isa: "own.direct.avx512", "onednn.auto", "ref"
+  Traits traits;
+  Refusal (*check)(const Args&);
   void (*run)(const Args&, const ExecContext&);
+  // The constants as run() wants them behind Args::packed: [size] u8, 64-byte aligned. Null: run() reads them as they
+  // are.
+  Tensor (*pack)(const Args&) = nullptr;
+  Refusal (*admits)(const Args&) = nullptr;
+  bool (*pays)(const Args&) = nullptr;
+
+  // Why it does not take a call at all: by check(), then by admits().
+  Refusal refusal(const Args& a) const {
+    const Refusal r = check(a);
+    return r || !admits ? r : admits(a);
+  }
 };
 
 // Which family goes to the front of every list: MININN_PREFER=own|vendor, or set here for the whole process, or by a
-// PreferenceGuard for one thread. "auto" keeps the lists' order. "own" is everything whose name begins with own.,
-// "vendor" all that begins with neither own. nor ref. A kernel is chosen in the thread that calls the op, before others
-// take part.
+// PreferenceGuard for one thread. "auto" keeps the lists' order. A kernel is chosen in the thread that calls the op,
+// before others take part.
 enum class Preference { automatic, own, vendor };
 Preference preference();  // this thread's
 // Throws ValueError for a number that is no preference, and so does a guard.
@@ -69,7 +97,7 @@ void install_backends();
 namespace detail {
 void ensure_backends();
 std::string_view forced_kernel(std::string_view op);            // empty: none is forced
-bool in_family(std::string_view kernel, Preference p);          // every kernel is in the family "automatic"
+bool prefers(Preference p, Family f);                           // every family, if automatic
 void add_kernel(std::string_view op, std::string_view kernel);  // to the names that ForceKernel knows
 bool dispatch_verbose();                                        // MININN_VERBOSE=dispatch
 void log_choice(std::string_view op, std::string_view kernel, const std::string& refusals);
@@ -91,9 +119,8 @@ class KernelTable {
     return lists_[index_of(d)];
   }
 
-  // The kernel that run() would take. A kernel may accept a call and yet be slower than those behind it: where
-  // Kernel<Args> has a member `bool (*pays)(const Args&)`, it is passed over if that says so, unless forced. Throws
-  // KernelError listing every refusal.
+  // The kernel that run() would take: the first that takes the call and pays, or of the forced ones the first that
+  // takes it. Throws KernelError listing every refusal.
   const Kernel<Args>& select(const Args& a, Device d) const {
     const std::string_view forced = detail::forced_kernel(Args::op);
     const Kernel<Args>* k = forced.empty() ? first(a, d) : first_of(forced, a, d);
@@ -109,9 +136,8 @@ class KernelTable {
     const Preference p = preference();
     for (const bool preferred : {true, false})
       for (const auto& k : candidates(d.type)) {
-        if (detail::in_family(k.name, p) != preferred || k.check(a)) continue;
-        if constexpr (requires { k.pays; })
-          if (k.pays && !k.pays(a)) continue;
+        if (detail::prefers(p, k.traits.family) != preferred || k.check(a)) continue;
+        if ((k.pays && !k.pays(a)) || (k.admits && k.admits(a))) continue;
         return &k;
       }
     return nullptr;
@@ -120,7 +146,7 @@ class KernelTable {
     while (!names.empty()) {
       const std::string_view name = names.substr(0, names.find(','));
       for (const auto& k : candidates(d.type))
-        if (k.name == name && !k.check(a)) return &k;
+        if (k.name == name && !k.refusal(a)) return &k;
       names.remove_prefix(std::min(name.size() + 1, names.size()));
     }
     return nullptr;
@@ -128,7 +154,7 @@ class KernelTable {
   std::string refusals(const Args& a, Device d) const {
     std::string out;
     for (const auto& k : candidates(d.type))
-      if (const Refusal r = k.check(a)) out += message("\n  ", k.name, ": ", r.why);
+      if (const Refusal r = k.refusal(a)) out += message("\n  ", k.name, ": ", r.why);
     return out;
   }
 

@@ -55,7 +55,8 @@ struct Conv2dFwd {
   CView x, w, bias, residual;
   bool relu = false;
   View y;
-  // What the chosen kernel's pack() made of w. Null: run() packs w itself, if it needs to.
+  // What the chosen kernel's pack() made of w. Null: run() packs w itself, if it needs to; the results are the same
+  // bits. With it run() may read w after all.
   const std::byte* packed = nullptr;
 };
 struct Conv2dBwdData {  // gx = d(sum(gy * y)) / dx
@@ -72,18 +73,6 @@ struct Conv2dBwdWeights {  // gw = d(sum(gy * y)) / dw
 };
 
 }  // namespace op
-
-// A forward kernel may bring its own weight layout.
-template <>
-struct Kernel<op::Conv2dFwd> {
-  std::string_view name;
-  Refusal (*check)(const op::Conv2dFwd&);
-  void (*run)(const op::Conv2dFwd&, const ExecContext&);
-  // Bytes as run() wants them behind `packed`, from w; [size] u8, 64-byte aligned. Results are the same bits with them
-  // and without. They serve any batch size and number of threads, but run() may then read w after all. Null: this
-  // kernel packs nothing.
-  Tensor (*pack)(const op::Conv2dFwd&) = nullptr;
-};
 
 // [N,C,H,W] x [O,C/groups,kh,kw] (+ [O]) -> [N,O,oh,ow], channels-last.
 //   oh = (H + 2 pad - dil (kh - 1) - 1) / stride + 1

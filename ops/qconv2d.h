@@ -29,7 +29,7 @@ struct QConv2d {
   CView x;
   int32_t x_zero = 0;
   CView w;                            // s8 [oc, ic/groups, kh, kw] contiguous, in -127..127
-  const std::byte* packed = nullptr;  // what the chosen kernel's pack() made of w; run() needs it
+  const std::byte* packed = nullptr;  // what the chosen kernel's pack() made of w, bias and x_zero; run() needs it
   // i32 [classes, oc], contiguous; acc starts here, with -x_zero * sum(w) NOT yet in it (kernels fold it in when
   // packing).
   CView bias;
@@ -46,19 +46,6 @@ struct QConv2d {
 };
 
 }  // namespace op
-
-// An int8 kernel brings its own weight layout.
-template <>
-struct Kernel<op::QConv2d> {
-  std::string_view name;  // "own.direct.avx512vnni"
-  Refusal (*check)(const op::QConv2d&);
-  void (*run)(const op::QConv2d&, const ExecContext&);
-  // Bytes as run() wants them behind `packed`, from w, bias and x_zero; [size] u8, 64-byte aligned. They serve any
-  // batch.
-  Tensor (*pack)(const op::QConv2d&);
-  // Whether it is expected to beat the kernels behind it in the table, by a rule of thumb; null: always.
-  bool (*pays)(const op::QConv2d&) = nullptr;
-};
 
 // Checks everything the comment on QConv2d promises to kernels. Throws ShapeError, DTypeError or ValueError.
 void check_qconv2d(const op::QConv2d& a);

@@ -118,6 +118,7 @@ struct Buffers {
 // A step with its kernel chosen and its weights packed.
 struct BoundStep {
   std::string kernel;
+  Traits traits;
   KernelChoice choice;  // a convolution's
   Tensor packed;
   std::function<void(const Buffers&)> run;
@@ -129,7 +130,7 @@ BoundStep bind_step(const KernelTable<Args>& table, void (*check)(const Args&), 
   const Args args = bind(sample);
   check(args);
   const Kernel<Args>& kernel = table.select(args, kCpu);
-  return {std::string(kernel.name), {}, {}, [bind, run = kernel.run](const Buffers& b) {
+  return {std::string(kernel.name), kernel.traits, {}, {}, [bind, run = kernel.run](const Buffers& b) {
             run(bind(b), {kCpu, current_stream(kCpu)});
           }};
 }
@@ -195,12 +196,13 @@ class Binder {
     check_qconv2d(args);
     const KernelChoice choice = choose_(args);
     const Kernel<op::QConv2d>& kernel = *choice.kernel;
-    // Steps with the same kernel share its packed weights, except a vendor's, which may depend on the batch.
+    // Steps with the same kernel share its packed weights if they may.
     const auto other = std::find_if(others_.begin(), others_.end(), [&](const BoundStep* o) {
-      return o->kernel == kernel.name && detail::in_family(kernel.name, Preference::own);
+      return o->kernel == kernel.name && kernel.traits.packing_serves_any_batch;
     });
     const Tensor packed = other != others_.end() ? (*other)->packed : kernel.pack(args);
-    return {std::string(kernel.name), choice, packed, [bind, packed, run = kernel.run](const Buffers& b) {
+    return {std::string(kernel.name), kernel.traits, choice, packed,
+            [bind, packed, run = kernel.run](const Buffers& b) {
               op::QConv2d a = bind(b);
               a.packed = packed.view().data;
               run(a, {kCpu, current_stream(kCpu)});
@@ -283,7 +285,9 @@ class Binder {
 
  private:
   const Int8Value& value(int id) const { return sample_.model.values[size_t(id)]; }
-  static BoundStep real_step(std::function<void(const Buffers&)> run) { return {"own.real", {}, {}, std::move(run)}; }
+  static BoundStep real_step(std::function<void(const Buffers&)> run) {
+    return {"own.real", {}, {}, {}, std::move(run)};
+  }
 
   const Int8Step& s_;
   const Buffers& sample_;
@@ -384,19 +388,19 @@ struct Int8Net::Program {
     return c->steps;
   }
 
-  // load(), then all steps on one batch. Own kernels share one parallel region; a vendor's brings threads of its own.
+  // load(), then all steps on one batch. Kernels share one parallel region where they can.
   template <class Load>
   void run(const Buffers& b, const Load& load) const {
     const auto& all = steps(b.n);
     if (all.empty()) load();
-    const auto own = [](const BoundStep& s) { return detail::in_family(s.kernel, Preference::own); };
+    const auto joins = [](const BoundStep& s) { return s.traits.joins_region; };
     for (auto first = all.begin(); first != all.end();) {
-      const auto last = own(*first) ? std::find_if_not(first, all.end(), own) : first + 1;
+      const auto last = joins(*first) ? std::find_if_not(first, all.end(), joins) : first + 1;
       const auto run_steps = [&] {
         if (first == all.begin()) load();
         for (auto s = first; s != last; ++s) s->run(b);
       };
-      if (own(*first))
+      if (joins(*first))
         parallel_region(run_steps);
       else
         run_steps();

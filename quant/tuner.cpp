@@ -66,15 +66,14 @@ std::string key_of(const op::QConv2d& a, const std::vector<const Kernel<op::QCon
   return key;
 }
 
-// The kernels worth measuring: all that accept, within the preferred family if any of it does, without the reference
-// at the list's end if there is another.
+// The kernels worth measuring: all that accept, within the preferred family if any of it does, without the reference if
+// there is another.
 std::vector<const Kernel<op::QConv2d>*> candidates_for(const op::QConv2d& a) {
   std::vector<const Kernel<op::QConv2d>*> preferred, others;
-  const auto& list = kernels<op::QConv2d>().candidates(DeviceType::cpu);
-  for (const auto& k : list)
-    if (!k.check(a)) (detail::in_family(k.name, preference()) ? preferred : others).push_back(&k);
+  for (const auto& k : kernels<op::QConv2d>().candidates(DeviceType::cpu))
+    if (!k.refusal(a)) (detail::prefers(preference(), k.traits.family) ? preferred : others).push_back(&k);
   auto& found = preferred.empty() ? others : preferred;
-  if (found.size() > 1 && found.back() == &list.back()) found.pop_back();
+  if (found.size() > 1 && found.back()->traits.family == Family::reference) found.pop_back();
   return found;
 }
 

@@ -69,6 +69,6 @@ void run(const op::Matmul& mm, const ExecContext&) {
 
 }  // namespace
 
-constinit const Kernel<op::Matmul> matmul{"eigen.gemm", check, run};
+constinit const Kernel<op::Matmul> matmul{"eigen.gemm", {.family = Family::vendor}, check, run};
 
 }  // namespace mininn::cpu::eigen

@@ -81,16 +81,15 @@ Refusal refuse(int64_t rows, int64_t c, DType t) {
   return {};
 }
 
-Refusal check_eval(const op::BatchNormFwdEval& a) {
-  if (const Refusal r = refuse(a.rows, a.c, a.x.dtype)) return r;
-  return fwd_program(a).refusal();
-}
+Refusal check_eval(const op::BatchNormFwdEval& a) { return refuse(a.rows, a.c, a.x.dtype); }
 Refusal check_bwd(const op::BatchNormBwd& a) {
   if (const Refusal r = refuse(a.rows, a.c, a.x.dtype)) return r;
   if (a.rows > kLongestSum) return {kSumTooLong};
   if (!a.gx) return {"always makes the gradient of x, which is not wanted here"};
-  return bwd_program(a).refusal();
+  return {};
 }
+Refusal admits_eval(const op::BatchNormFwdEval& a) { return fwd_program(a).refusal(); }
+Refusal admits_bwd(const op::BatchNormBwd& a) { return bwd_program(a).refusal(); }
 
 void run_eval(const op::BatchNormFwdEval& a, const ExecContext&) {
   fwd_program(a).run({a.x.data, a.gamma.data, a.beta.data, a.mean.data, a.var.data, a.y.data});
@@ -110,7 +109,8 @@ void run_bwd(const op::BatchNormBwd& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::BatchNormFwdEval> batch_norm_fwd_eval{"onednn.auto", check_eval, run_eval};
-const Kernel<op::BatchNormBwd> batch_norm_bwd{"onednn.auto", check_bwd, run_bwd};
+const Kernel<op::BatchNormFwdEval> batch_norm_fwd_eval{"onednn.auto", kOneDnn, check_eval,
+                                                       run_eval,      nullptr, admits_eval};
+const Kernel<op::BatchNormBwd> batch_norm_bwd{"onednn.auto", kOneDnn, check_bwd, run_bwd, nullptr, admits_bwd};
 
 }  // namespace mininn::cpu::onednn

@@ -126,19 +126,15 @@ Refusal refuse(const Conv2dGeometry& g, DType t) {
   return {};
 }
 
-Refusal check_fwd(const op::Conv2dFwd& a) {
-  if (const Refusal r = refuse(a.g, a.x.dtype)) return r;
-  return fwd_program(fwd_key(a, false)).refusal();
-}
-Refusal check_bwd_data(const op::Conv2dBwdData& a) {
-  if (const Refusal r = refuse(a.g, a.gx.dtype)) return r;
-  return bwd_data_program(a).refusal();
-}
+Refusal check_fwd(const op::Conv2dFwd& a) { return refuse(a.g, a.x.dtype); }
+Refusal check_bwd_data(const op::Conv2dBwdData& a) { return refuse(a.g, a.gx.dtype); }
 Refusal check_bwd_weights(const op::Conv2dBwdWeights& a) {
   if (const Refusal r = refuse(a.g, a.gw.dtype)) return r;
-  if (a.g.n * a.g.oh * a.g.ow > 2 * kLongestSum) return {kSumTooLong};  // several threads share it
-  return bwd_weights_program(a).refusal();
+  return {a.g.n * a.g.oh * a.g.ow > 2 * kLongestSum ? kSumTooLong : nullptr};  // several threads share it
 }
+Refusal admits_fwd(const op::Conv2dFwd& a) { return fwd_program(fwd_key(a, false)).refusal(); }
+Refusal admits_bwd_data(const op::Conv2dBwdData& a) { return bwd_data_program(a).refusal(); }
+Refusal admits_bwd_weights(const op::Conv2dBwdWeights& a) { return bwd_weights_program(a).refusal(); }
 
 Tensor pack_fwd(const op::Conv2dFwd& a) {
   const Key key = fwd_key(a, true);
@@ -180,8 +176,10 @@ void run_bwd_weights(const op::Conv2dBwdWeights& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::Conv2dFwd> conv2d_fwd{"onednn.auto", check_fwd, run_fwd, pack_fwd};
-const Kernel<op::Conv2dBwdData> conv2d_bwd_data{"onednn.auto", check_bwd_data, run_bwd_data};
-const Kernel<op::Conv2dBwdWeights> conv2d_bwd_weights{"onednn.auto", check_bwd_weights, run_bwd_weights};
+const Kernel<op::Conv2dFwd> conv2d_fwd{"onednn.auto", kOneDnn, check_fwd, run_fwd, pack_fwd, admits_fwd};
+const Kernel<op::Conv2dBwdData> conv2d_bwd_data{"onednn.auto", kOneDnn, check_bwd_data,
+                                                run_bwd_data,  nullptr, admits_bwd_data};
+const Kernel<op::Conv2dBwdWeights> conv2d_bwd_weights{"onednn.auto",   kOneDnn, check_bwd_weights,
+                                                      run_bwd_weights, nullptr, admits_bwd_weights};
 
 }  // namespace mininn::cpu::onednn

@@ -57,6 +57,9 @@ class Scratch {
   std::byte* data_;
 };
 
+// oneDNN runs on OpenMP's pool itself.
+inline constexpr Traits kOneDnn{.family = Family::vendor, .joins_region = false};
+
 // Where oneDNN adds up in one chain of f32, a longer one would lose digits that our own kernels keep.
 inline constexpr int64_t kLongestSum = 1 << 16;
 inline constexpr const char* kSumTooLong = "would lose digits of so long a sum";

@@ -57,8 +57,9 @@ Refusal check(const op::Matmul& a) {
   if (!rows_or_columns(a.a) || !rows_or_columns(a.b)) return {"needs operands whose rows or columns have stride 1"};
   if (a.c.strides[2] != 1 || a.c.strides[1] < a.n) return {"needs a result whose rows have stride 1"};
   if (a.batch > 1 && a.c.strides[0] == 0) return {"needs a result of its own for each matrix"};
-  return program(a).refusal();
+  return {};
 }
+Refusal admits(const op::Matmul& a) { return program(a).refusal(); }
 
 void run(const op::Matmul& a, const ExecContext&) {
   Program& p = program(a);
@@ -70,6 +71,6 @@ void run(const op::Matmul& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::Matmul> matmul{"onednn.auto", check, run};
+const Kernel<op::Matmul> matmul{"onednn.auto", kOneDnn, check, run, nullptr, admits};
 
 }  // namespace mininn::cpu::onednn

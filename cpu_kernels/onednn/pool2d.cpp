@@ -59,15 +59,16 @@ Refusal refuse(const Pool2dGeometry& g, DType t) {
 
 Refusal check_fwd(const op::AvgPool2dFwd& a) {
   if (const Refusal r = refuse(a.g, a.x.dtype)) return r;
-  if (a.g.kh * a.g.kw > kLongestMean) return {kSumTooLong};
-  return program(a.g, a.x.dtype, a.count_include_pad, false).refusal();
+  return {a.g.kh * a.g.kw > kLongestMean ? kSumTooLong : nullptr};
 }
 Refusal check_bwd(const op::AvgPool2dBwd& a) {
   if (const Refusal r = refuse(a.g, a.gy.dtype)) return r;
   if (a.gy.dtype == DType::bf16 && (a.g.kh > a.g.stride_h || a.g.kw > a.g.stride_w))
     return {"adds the gradients of windows that overlap in bf16"};
-  return program(a.g, a.gy.dtype, a.count_include_pad, true).refusal();
+  return {};
 }
+Refusal admits_fwd(const op::AvgPool2dFwd& a) { return program(a.g, a.x.dtype, a.count_include_pad, false).refusal(); }
+Refusal admits_bwd(const op::AvgPool2dBwd& a) { return program(a.g, a.gy.dtype, a.count_include_pad, true).refusal(); }
 
 void run_fwd(const op::AvgPool2dFwd& a, const ExecContext&) {
   program(a.g, a.x.dtype, a.count_include_pad, false).run({a.x.data, a.y.data});
@@ -78,7 +79,7 @@ void run_bwd(const op::AvgPool2dBwd& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::AvgPool2dFwd> avg_pool2d_fwd{"onednn.auto", check_fwd, run_fwd};
-const Kernel<op::AvgPool2dBwd> avg_pool2d_bwd{"onednn.auto", check_bwd, run_bwd};
+const Kernel<op::AvgPool2dFwd> avg_pool2d_fwd{"onednn.auto", kOneDnn, check_fwd, run_fwd, nullptr, admits_fwd};
+const Kernel<op::AvgPool2dBwd> avg_pool2d_bwd{"onednn.auto", kOneDnn, check_bwd, run_bwd, nullptr, admits_bwd};
 
 }  // namespace mininn::cpu::onednn

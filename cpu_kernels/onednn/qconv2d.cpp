@@ -90,8 +90,9 @@ Refusal check(const op::QConv2d& a) {
   const Conv2dGeometry& g = a.g;
   if (g.n * g.ic * g.ih * g.iw * g.oc * g.oh * g.ow == 0) return {"takes no empty tensors"};
   if (a.x.strides[3] != g.ic) return {"needs pixels without gaps: channels in multiples of 4"};
-  return program(key_of(a, a.g.n)).refusal();
+  return {};
 }
+Refusal admits(const op::QConv2d& a) { return program(key_of(a, a.g.n)).refusal(); }
 
 Tensor pack(const op::QConv2d& a) {
   const Key key = key_of(a, a.g.n);
@@ -174,6 +175,7 @@ void run(const op::QConv2d& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::QConv2d> qconv2d{"onednn.s32", check, run, pack};
+constexpr Traits kTraits{.family = Family::vendor, .packing_serves_any_batch = false, .joins_region = false};
+const Kernel<op::QConv2d> qconv2d{"onednn.s32", kTraits, check, run, pack, admits};
 
 }  // namespace mininn::cpu::onednn

@@ -192,16 +192,16 @@ Refusal check(const Args& a) {
 }  // namespace
 
 constinit const Kernel<op::BatchNormFwdTrain> batch_norm_train_avx2{
-    "own.rows.avx2", check<&CpuFeatures::avx2_fma, op::BatchNormFwdTrain>, train<avx2::kPasses>};
+    "own.rows.avx2", kOwn, check<&CpuFeatures::avx2_fma, op::BatchNormFwdTrain>, train<avx2::kPasses>};
 constinit const Kernel<op::BatchNormFwdEval> batch_norm_eval_avx2{
-    "own.rows.avx2", check<&CpuFeatures::avx2_fma, op::BatchNormFwdEval>, eval<avx2::kPasses>};
+    "own.rows.avx2", kOwn, check<&CpuFeatures::avx2_fma, op::BatchNormFwdEval>, eval<avx2::kPasses>};
 constinit const Kernel<op::BatchNormBwd> batch_norm_bwd_avx2{
-    "own.rows.avx2", check<&CpuFeatures::avx2_fma, op::BatchNormBwd>, bwd<avx2::kPasses>};
+    "own.rows.avx2", kOwn, check<&CpuFeatures::avx2_fma, op::BatchNormBwd>, bwd<avx2::kPasses>};
 constinit const Kernel<op::BatchNormFwdTrain> batch_norm_train_avx512{
-    "own.rows.avx512", check<&CpuFeatures::avx512, op::BatchNormFwdTrain>, train<avx512::kPasses>};
+    "own.rows.avx512", kOwn, check<&CpuFeatures::avx512, op::BatchNormFwdTrain>, train<avx512::kPasses>};
 constinit const Kernel<op::BatchNormFwdEval> batch_norm_eval_avx512{
-    "own.rows.avx512", check<&CpuFeatures::avx512, op::BatchNormFwdEval>, eval<avx512::kPasses>};
+    "own.rows.avx512", kOwn, check<&CpuFeatures::avx512, op::BatchNormFwdEval>, eval<avx512::kPasses>};
 constinit const Kernel<op::BatchNormBwd> batch_norm_bwd_avx512{
-    "own.rows.avx512", check<&CpuFeatures::avx512, op::BatchNormBwd>, bwd<avx512::kPasses>};
+    "own.rows.avx512", kOwn, check<&CpuFeatures::avx512, op::BatchNormBwd>, bwd<avx512::kPasses>};
 
 }  // namespace mininn::cpu::own

@@ -306,16 +306,16 @@ Refusal check(const Args& a, const CView& operand) {
 template <bool (*have)(), const TilesF32& (*tiles)()>
 struct Direct {
   static constexpr Kernel<op::Conv2dFwd> fwd(std::string_view name) {
-    return {name, [](const op::Conv2dFwd& a) { return check<have>(a, a.x); },
+    return {name, kOwn, [](const op::Conv2dFwd& a) { return check<have>(a, a.x); },
             [](const op::Conv2dFwd& a, const ExecContext&) { forward(tiles(), a); },
             [](const op::Conv2dFwd& a) { return pack_weights(tiles(), a); }};
   }
   static constexpr Kernel<op::Conv2dBwdData> bwd_data(std::string_view name) {
-    return {name, [](const op::Conv2dBwdData& a) { return check<have>(a, a.gy); },
+    return {name, kOwn, [](const op::Conv2dBwdData& a) { return check<have>(a, a.gy); },
             [](const op::Conv2dBwdData& a, const ExecContext&) { backward_data(tiles(), a); }};
   }
   static constexpr Kernel<op::Conv2dBwdWeights> bwd_weights(std::string_view name) {
-    return {name, [](const op::Conv2dBwdWeights& a) { return check<have>(a, a.x); },
+    return {name, kOwn, [](const op::Conv2dBwdWeights& a) { return check<have>(a, a.x); },
             [](const op::Conv2dBwdWeights& a, const ExecContext&) { backward_weights(tiles(), a); }};
   }
 };

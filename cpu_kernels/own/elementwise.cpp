@@ -122,7 +122,7 @@ void run(const Args& a, const ExecContext&) {
 
 template <class Isa, template <class> class Args, class... Fs>
 constexpr PerFunctor<op::Functors<Fs...>, Args> list(op::Functors<Fs...>) {
-  return {{Kernel<Args<Fs>>{Isa::name, check<Isa>, run<Isa>}...}};
+  return {{Kernel<Args<Fs>>{Isa::name, kOwn, check<Isa>, run<Isa>}...}};
 }
 
 }  // namespace

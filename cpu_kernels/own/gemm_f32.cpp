@@ -89,7 +89,7 @@ Refusal check(const op::Matmul& a) {
 
 template <bool (*have)(), const TilesF32& (*tiles)()>
 constexpr Kernel<op::Matmul> kernel(std::string_view name) {
-  return {name, check<have>, [](const op::Matmul& a, const ExecContext&) { matmul(tiles(), a); }};
+  return {name, kOwn, check<have>, [](const op::Matmul& a, const ExecContext&) { matmul(tiles(), a); }};
 }
 
 }  // namespace

@@ -102,7 +102,7 @@ void run_adam(const op::AdamUpdate& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::SgdUpdate> sgd_update_avx2{"own.fused.avx2", check<op::SgdUpdate>, run_sgd};
-const Kernel<op::AdamUpdate> adam_update_avx2{"own.fused.avx2", check<op::AdamUpdate>, run_adam};
+const Kernel<op::SgdUpdate> sgd_update_avx2{"own.fused.avx2", kOwn, check<op::SgdUpdate>, run_sgd};
+const Kernel<op::AdamUpdate> adam_update_avx2{"own.fused.avx2", kOwn, check<op::AdamUpdate>, run_adam};
 
 }  // namespace mininn::cpu::own

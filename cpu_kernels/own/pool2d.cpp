@@ -145,21 +145,21 @@ constexpr auto kAvx512 = &CpuFeatures::avx512;
 
 }  // namespace
 
-constinit const Kernel<op::MaxPool2dFwd> max_pool2d_fwd_avx2{"own.channels.avx2", check_fwd<kAvx2, op::MaxPool2dFwd>,
-                                                             max_fwd<avx2::kPixel>};
-constinit const Kernel<op::MaxPool2dBwd> max_pool2d_bwd_avx2{"own.channels.avx2", check_bwd<kAvx2, op::MaxPool2dBwd>,
-                                                             max_bwd<avx2::kPixel>};
-constinit const Kernel<op::AvgPool2dFwd> avg_pool2d_fwd_avx2{"own.channels.avx2", check_fwd<kAvx2, op::AvgPool2dFwd>,
-                                                             avg_fwd<avx2::kPixel>};
-constinit const Kernel<op::AvgPool2dBwd> avg_pool2d_bwd_avx2{"own.channels.avx2", check_bwd<kAvx2, op::AvgPool2dBwd>,
-                                                             avg_bwd<avx2::kPixel>};
+constinit const Kernel<op::MaxPool2dFwd> max_pool2d_fwd_avx2{"own.channels.avx2", kOwn,
+                                                             check_fwd<kAvx2, op::MaxPool2dFwd>, max_fwd<avx2::kPixel>};
+constinit const Kernel<op::MaxPool2dBwd> max_pool2d_bwd_avx2{"own.channels.avx2", kOwn,
+                                                             check_bwd<kAvx2, op::MaxPool2dBwd>, max_bwd<avx2::kPixel>};
+constinit const Kernel<op::AvgPool2dFwd> avg_pool2d_fwd_avx2{"own.channels.avx2", kOwn,
+                                                             check_fwd<kAvx2, op::AvgPool2dFwd>, avg_fwd<avx2::kPixel>};
+constinit const Kernel<op::AvgPool2dBwd> avg_pool2d_bwd_avx2{"own.channels.avx2", kOwn,
+                                                             check_bwd<kAvx2, op::AvgPool2dBwd>, avg_bwd<avx2::kPixel>};
 constinit const Kernel<op::MaxPool2dFwd> max_pool2d_fwd_avx512{
-    "own.channels.avx512", check_fwd<kAvx512, op::MaxPool2dFwd>, max_fwd<avx512::kPixel>};
+    "own.channels.avx512", kOwn, check_fwd<kAvx512, op::MaxPool2dFwd>, max_fwd<avx512::kPixel>};
 constinit const Kernel<op::MaxPool2dBwd> max_pool2d_bwd_avx512{
-    "own.channels.avx512", check_bwd<kAvx512, op::MaxPool2dBwd>, max_bwd<avx512::kPixel>};
+    "own.channels.avx512", kOwn, check_bwd<kAvx512, op::MaxPool2dBwd>, max_bwd<avx512::kPixel>};
 constinit const Kernel<op::AvgPool2dFwd> avg_pool2d_fwd_avx512{
-    "own.channels.avx512", check_fwd<kAvx512, op::AvgPool2dFwd>, avg_fwd<avx512::kPixel>};
+    "own.channels.avx512", kOwn, check_fwd<kAvx512, op::AvgPool2dFwd>, avg_fwd<avx512::kPixel>};
 constinit const Kernel<op::AvgPool2dBwd> avg_pool2d_bwd_avx512{
-    "own.channels.avx512", check_bwd<kAvx512, op::AvgPool2dBwd>, avg_bwd<avx512::kPixel>};
+    "own.channels.avx512", kOwn, check_bwd<kAvx512, op::AvgPool2dBwd>, avg_bwd<avx512::kPixel>};
 
 }  // namespace mininn::cpu::own

@@ -110,8 +110,8 @@ void run(const op::QAdd& q, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::QAdd> qadd_avx512{"own.avx512", check_avx512, run<span_avx512>};
-const Kernel<op::QAdd> qadd_avx2{"own.avx2", check_avx2, run<span_avx2>};
-const Kernel<op::QAdd> qadd_scalar{"own.scalar", check_scalar, run<span_scalar>};
+const Kernel<op::QAdd> qadd_avx512{"own.avx512", kOwn, check_avx512, run<span_avx512>};
+const Kernel<op::QAdd> qadd_avx2{"own.avx2", kOwn, check_avx2, run<span_avx2>};
+const Kernel<op::QAdd> qadd_scalar{"own.scalar", kOwn, kReference, check_scalar, run<span_scalar>};
 
 }  // namespace mininn::cpu::own

@@ -57,6 +57,6 @@ Tensor pack(const op::QConv2d&) { return Tensor::empty({0}, DType::u8); }  // re
 
 }  // namespace
 
-const Kernel<op::QConv2d> qconv2d_direct_scalar{"own.direct.scalar", check, run, pack};
+const Kernel<op::QConv2d> qconv2d_direct_scalar{"own.direct.scalar", kOwn, kReference, check, run, pack};
 
 }  // namespace mininn::cpu::own

@@ -215,6 +215,7 @@ bool pays(const op::QConv2d& a) {
 
 }  // namespace
 
-const Kernel<op::QConv2d> qconv2d_strips_avx512vnni{"own.strips.avx512vnni", check, run, pack_strips, pays};
+const Kernel<op::QConv2d> qconv2d_strips_avx512vnni{
+    "own.strips.avx512vnni", kOwn, check, run, pack_strips, nullptr, pays};
 
 }  // namespace mininn::cpu::own

@@ -224,6 +224,10 @@ Refusal check_winograd(const op::QConv2d& a) {
   if (g.stride_h != 1 || g.stride_w != 1 || g.dil_h != 1 || g.dil_w != 1) return {"a stride or a dilation is not 1"};
   if (g.groups != 1) return {"the convolution has groups"};
   if (a.bias.shape[0] != 1) return {"the bias depends on the pixel"};
+  return {};
+}
+
+Refusal winograd_admits(const op::QConv2d& a) {
   if (!sums_fit(a)) return {"the weights of a channel are so large that sums could exceed 2^25"};
   if (!multipliers_scale(a)) return {"a multiplier is next to 0"};
   return {};

@@ -62,6 +62,7 @@ enum class WinogradWeights {
 // Null, or why the algorithm does not apply: the shape, a bias that depends on the pixel, or weights, biases or
 // multipliers that would not give an exact result.
 Refusal check_winograd(const op::QConv2d& a);
+Refusal winograd_admits(const op::QConv2d& a);
 // Whether it is expected to beat a direct kernel that does `speed` times as many multiplications per cycle.
 bool winograd_pays(const op::QConv2d& a, const WinogradIsa& isa, WinogradWeights weights, double speed);
 Tensor pack_winograd(const op::QConv2d& a, const WinogradIsa& isa, WinogradWeights weights);

@@ -102,8 +102,12 @@ Refusal check(const op::QConv2d& a) {
 }
 template <WinogradWeights kWeights>
 constexpr Kernel<op::QConv2d> kernel(std::string_view name) {
-  return {name, check, [](const op::QConv2d& a, const ExecContext&) { run_winograd(a, kIsa, kWeights); },
+  return {name,
+          kOwn,
+          check,
+          [](const op::QConv2d& a, const ExecContext&) { run_winograd(a, kIsa, kWeights); },
           [](const op::QConv2d& a) { return pack_winograd(a, kIsa, kWeights); },
+          winograd_admits,
           [](const op::QConv2d& a) { return winograd_pays(a, kIsa, kWeights, 2); }};
 }
 

@@ -85,7 +85,7 @@ Refusal check_avx2(const op::QLinear&) {
 
 }  // namespace
 
-const Kernel<op::QLinear> qlinear_avx2{"own.avx2", check_avx2, run_avx2};
-const Kernel<op::QLinear> qlinear_scalar{"own.scalar", check_scalar, run_scalar};
+const Kernel<op::QLinear> qlinear_avx2{"own.avx2", kOwn, check_avx2, run_avx2};
+const Kernel<op::QLinear> qlinear_scalar{"own.scalar", kOwn, kReference, check_scalar, run_scalar};
 
 }  // namespace mininn::cpu::own

@@ -23,6 +23,6 @@ void run(const op::QLut& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::QLut> qlut_scalar{"own.scalar", check, run};
+const Kernel<op::QLut> qlut_scalar{"own.scalar", kOwn, kReference, check, run};
 
 }  // namespace mininn::cpu::own

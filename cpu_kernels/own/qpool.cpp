@@ -122,10 +122,12 @@ void run_sum(const op::QGlobalSum& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::QMaxPool2d> qmax_pool2d_avx2{"own.avx2", check_avx2<op::QMaxPool2d>, run_max<max_avx2>};
-const Kernel<op::QMaxPool2d> qmax_pool2d_scalar{"own.scalar", check_scalar<op::QMaxPool2d>, run_max<max_scalar>};
-const Kernel<op::QAvgPool2d> qavg_pool2d_scalar{"own.scalar", check_scalar<op::QAvgPool2d>, run_avg};
-const Kernel<op::QGlobalSum> qglobal_sum_avx2{"own.avx2", check_avx2<op::QGlobalSum>, run_sum<add_avx2>};
-const Kernel<op::QGlobalSum> qglobal_sum_scalar{"own.scalar", check_scalar<op::QGlobalSum>, run_sum<add_scalar>};
+const Kernel<op::QMaxPool2d> qmax_pool2d_avx2{"own.avx2", kOwn, check_avx2<op::QMaxPool2d>, run_max<max_avx2>};
+const Kernel<op::QMaxPool2d> qmax_pool2d_scalar{"own.scalar", kOwn, kReference, check_scalar<op::QMaxPool2d>,
+                                                run_max<max_scalar>};
+const Kernel<op::QAvgPool2d> qavg_pool2d_scalar{"own.scalar", kOwn, kReference, check_scalar<op::QAvgPool2d>, run_avg};
+const Kernel<op::QGlobalSum> qglobal_sum_avx2{"own.avx2", kOwn, check_avx2<op::QGlobalSum>, run_sum<add_avx2>};
+const Kernel<op::QGlobalSum> qglobal_sum_scalar{"own.scalar", kOwn, kReference, check_scalar<op::QGlobalSum>,
+                                                run_sum<add_scalar>};
 
 }  // namespace mininn::cpu::own

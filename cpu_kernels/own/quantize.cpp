@@ -135,10 +135,12 @@ Refusal check_avx2(const op::Quantize&) {
 
 }  // namespace
 
-const Kernel<op::Quantize> quantize_avx2{"own.avx2", check_avx2, run_quantize<span_avx2>};
-const Kernel<op::Quantize> quantize_scalar{"own.scalar", check_scalar<op::Quantize>, run_quantize<span_scalar>};
-const Kernel<op::QPack> qpack_avx2{"own.avx2", check_pack_avx2, run_pack_planes};
-const Kernel<op::QPack> qpack_scalar{"own.scalar", check_scalar<op::QPack>, run_pack};
-const Kernel<op::Dequantize> dequantize_scalar{"own.scalar", check_scalar<op::Dequantize>, run_dequantize};
+const Kernel<op::Quantize> quantize_avx2{"own.avx2", kOwn, check_avx2, run_quantize<span_avx2>};
+const Kernel<op::Quantize> quantize_scalar{"own.scalar", kOwn, kReference, check_scalar<op::Quantize>,
+                                           run_quantize<span_scalar>};
+const Kernel<op::QPack> qpack_avx2{"own.avx2", kOwn, check_pack_avx2, run_pack_planes};
+const Kernel<op::QPack> qpack_scalar{"own.scalar", kOwn, kReference, check_scalar<op::QPack>, run_pack};
+const Kernel<op::Dequantize> dequantize_scalar{"own.scalar", kOwn, kReference, check_scalar<op::Dequantize>,
+                                               run_dequantize};
 
 }  // namespace mininn::cpu::own

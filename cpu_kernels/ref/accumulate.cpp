@@ -18,6 +18,6 @@ void run(const op::Accumulate& g, const ExecContext&) {
 
 }  // namespace
 
-constinit const Kernel<op::Accumulate> accumulate{"ref", check, run};
+constinit const Kernel<op::Accumulate> accumulate{"ref", kReference, check, run};
 
 }  // namespace mininn::cpu::ref

@@ -95,8 +95,8 @@ void run_bwd(const op::BatchNormBwd& a, const ExecContext&) {
 
 }  // namespace
 
-constinit const Kernel<op::BatchNormFwdTrain> batch_norm_fwd_train{"ref", check_train, run_train};
-constinit const Kernel<op::BatchNormFwdEval> batch_norm_fwd_eval{"ref", check_eval, run_eval};
-constinit const Kernel<op::BatchNormBwd> batch_norm_bwd{"ref", check_bwd, run_bwd};
+constinit const Kernel<op::BatchNormFwdTrain> batch_norm_fwd_train{"ref", kReference, check_train, run_train};
+constinit const Kernel<op::BatchNormFwdEval> batch_norm_fwd_eval{"ref", kReference, check_eval, run_eval};
+constinit const Kernel<op::BatchNormBwd> batch_norm_bwd{"ref", kReference, check_bwd, run_bwd};
 
 }  // namespace mininn::cpu::ref

@@ -120,8 +120,8 @@ void run_bwd_weights(const op::Conv2dBwdWeights& a, const ExecContext&) {
 
 }  // namespace
 
-constinit const Kernel<op::Conv2dFwd> conv2d_fwd{"ref", check_fwd, run_fwd};
-constinit const Kernel<op::Conv2dBwdData> conv2d_bwd_data{"ref", check_bwd_data, run_bwd_data};
-constinit const Kernel<op::Conv2dBwdWeights> conv2d_bwd_weights{"ref", check_bwd_weights, run_bwd_weights};
+constinit const Kernel<op::Conv2dFwd> conv2d_fwd{"ref", kReference, check_fwd, run_fwd};
+constinit const Kernel<op::Conv2dBwdData> conv2d_bwd_data{"ref", kReference, check_bwd_data, run_bwd_data};
+constinit const Kernel<op::Conv2dBwdWeights> conv2d_bwd_weights{"ref", kReference, check_bwd_weights, run_bwd_weights};
 
 }  // namespace mininn::cpu::ref

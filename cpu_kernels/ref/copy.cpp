@@ -97,6 +97,6 @@ void run(const op::Copy& a, const ExecContext&) {
 
 }  // namespace
 
-constinit const Kernel<op::Copy> copy{"ref", [](const op::Copy&) { return Refusal{}; }, run};
+constinit const Kernel<op::Copy> copy{"ref", kReference, [](const op::Copy&) { return Refusal{}; }, run};
 
 }  // namespace mininn::cpu::ref

@@ -66,7 +66,7 @@ void run_bwd(const op::CrossEntropyBwd& a, const ExecContext&) {
 
 }  // namespace
 
-constinit const Kernel<op::CrossEntropyFwd> cross_entropy_fwd{"ref", check_fwd, run_fwd};
-constinit const Kernel<op::CrossEntropyBwd> cross_entropy_bwd{"ref", check_bwd, run_bwd};
+constinit const Kernel<op::CrossEntropyFwd> cross_entropy_fwd{"ref", kReference, check_fwd, run_fwd};
+constinit const Kernel<op::CrossEntropyBwd> cross_entropy_bwd{"ref", kReference, check_bwd, run_bwd};
 
 }  // namespace mininn::cpu::ref

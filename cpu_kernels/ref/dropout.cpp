@@ -44,11 +44,11 @@ void run_dropout_grad(const op::DropoutBwd& a) {
 
 }  // namespace
 
-constinit const Kernel<op::DropoutFwd> dropout_fwd{"ref", [](const op::DropoutFwd&) { return Refusal{}; },
+constinit const Kernel<op::DropoutFwd> dropout_fwd{"ref", kReference, [](const op::DropoutFwd&) { return Refusal{}; },
                                                    [](const op::DropoutFwd& a, const ExecContext&) {
                                                      with_floating(a.x.dtype, [&]<class T>() { run_dropout<T>(a); });
                                                    }};
-constinit const Kernel<op::DropoutBwd> dropout_bwd{"ref", [](const op::DropoutBwd&) { return Refusal{}; },
+constinit const Kernel<op::DropoutBwd> dropout_bwd{"ref", kReference, [](const op::DropoutBwd&) { return Refusal{}; },
                                                    [](const op::DropoutBwd& a, const ExecContext&) {
                                                      with_floating(a.gx.dtype,
                                                                    [&]<class T>() { run_dropout_grad<T>(a); });

@@ -63,7 +63,7 @@ void run(const op::Scalar<F>& a, const ExecContext&) {
 
 template <template <class> class Args, class... Fs>
 constexpr PerFunctor<op::Functors<Fs...>, Args> list(op::Functors<Fs...>) {
-  return {{Kernel<Args<Fs>>{"ref", accept, run}...}};
+  return {{Kernel<Args<Fs>>{"ref", kReference, accept, run}...}};
 }
 
 }  // namespace

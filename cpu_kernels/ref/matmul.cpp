@@ -30,6 +30,6 @@ void run(const op::Matmul& mm, const ExecContext&) {
 
 }  // namespace
 
-constinit const Kernel<op::Matmul> matmul{"ref", check, run};
+constinit const Kernel<op::Matmul> matmul{"ref", kReference, check, run};
 
 }  // namespace mininn::cpu::ref

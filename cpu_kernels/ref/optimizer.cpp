@@ -44,11 +44,11 @@ Refusal any_size(const Args& a) {
 
 }  // namespace
 
-const Kernel<op::SgdUpdate> sgd_update{"ref", any_size<op::SgdUpdate>, [](const op::SgdUpdate& a, const ExecContext&) {
-                                         a.dtype == DType::f32 ? sgd<float>(a) : sgd<double>(a);
-                                       }};
+const Kernel<op::SgdUpdate> sgd_update{
+    "ref", kReference, any_size<op::SgdUpdate>,
+    [](const op::SgdUpdate& a, const ExecContext&) { a.dtype == DType::f32 ? sgd<float>(a) : sgd<double>(a); }};
 const Kernel<op::AdamUpdate> adam_update{
-    "ref", any_size<op::AdamUpdate>,
+    "ref", kReference, any_size<op::AdamUpdate>,
     [](const op::AdamUpdate& a, const ExecContext&) { a.dtype == DType::f32 ? adam<float>(a) : adam<double>(a); }};
 
 }  // namespace mininn::cpu::ref

@@ -129,9 +129,9 @@ void run_avg_bwd(const op::AvgPool2dBwd& a, const ExecContext&) {
 
 }  // namespace
 
-constinit const Kernel<op::MaxPool2dFwd> max_pool2d_fwd{"ref", check_max_fwd, run_max_fwd};
-constinit const Kernel<op::MaxPool2dBwd> max_pool2d_bwd{"ref", check_max_bwd, run_max_bwd};
-constinit const Kernel<op::AvgPool2dFwd> avg_pool2d_fwd{"ref", check_avg_fwd, run_avg_fwd};
-constinit const Kernel<op::AvgPool2dBwd> avg_pool2d_bwd{"ref", check_avg_bwd, run_avg_bwd};
+constinit const Kernel<op::MaxPool2dFwd> max_pool2d_fwd{"ref", kReference, check_max_fwd, run_max_fwd};
+constinit const Kernel<op::MaxPool2dBwd> max_pool2d_bwd{"ref", kReference, check_max_bwd, run_max_bwd};
+constinit const Kernel<op::AvgPool2dFwd> avg_pool2d_fwd{"ref", kReference, check_avg_fwd, run_avg_fwd};
+constinit const Kernel<op::AvgPool2dBwd> avg_pool2d_bwd{"ref", kReference, check_avg_bwd, run_avg_bwd};
 
 }  // namespace mininn::cpu::ref

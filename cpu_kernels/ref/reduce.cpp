@@ -148,12 +148,12 @@ void run_max_grad(const op::AmaxBwd& a) {
 }  // namespace
 
 constinit const Kernel<op::Sum> sum{
-    "ref", [](const op::Sum&) { return Refusal{}; },
+    "ref", kReference, [](const op::Sum&) { return Refusal{}; },
     [](const op::Sum& a, const ExecContext&) { with_floating(a.x.dtype, [&]<class T>() { run_sum<T>(a); }); }};
 constinit const Kernel<op::AmaxFwd> amax_fwd{
-    "ref", [](const op::AmaxFwd&) { return Refusal{}; },
+    "ref", kReference, [](const op::AmaxFwd&) { return Refusal{}; },
     [](const op::AmaxFwd& a, const ExecContext&) { with_floating(a.x.dtype, [&]<class T>() { run_max<T>(a); }); }};
-constinit const Kernel<op::AmaxBwd> amax_bwd{"ref", [](const op::AmaxBwd&) { return Refusal{}; },
+constinit const Kernel<op::AmaxBwd> amax_bwd{"ref", kReference, [](const op::AmaxBwd&) { return Refusal{}; },
                                              [](const op::AmaxBwd& a, const ExecContext&) {
                                                with_floating(a.gx.dtype, [&]<class T>() { run_max_grad<T>(a); });
                                              }};

@@ -91,7 +91,7 @@ void run_bwd(const op::SoftmaxBwd& a, const ExecContext&) {
 
 }  // namespace
 
-constinit const Kernel<op::SoftmaxFwd> softmax_fwd{"ref", check_fwd, run_fwd};
-constinit const Kernel<op::SoftmaxBwd> softmax_bwd{"ref", check_bwd, run_bwd};
+constinit const Kernel<op::SoftmaxFwd> softmax_fwd{"ref", kReference, check_fwd, run_fwd};
+constinit const Kernel<op::SoftmaxBwd> softmax_bwd{"ref", kReference, check_bwd, run_bwd};
 
 }  // namespace mininn::cpu::ref

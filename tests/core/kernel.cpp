@@ -32,9 +32,9 @@ void note(const Args& t, const ExecContext&) {
 template <class Args = Toy>
 KernelTable<Args> make_table() {
   KernelTable<Args> table;
-  table.set(DeviceType::cpu, {{"onednn.auto", at_least<100, Args>, note<'v', Args>},
-                              {"own.fast", at_least<10, Args>, note<'o', Args>},
-                              {"ref", at_least<1, Args>, note<'r', Args>}});
+  table.set(DeviceType::cpu, {{"onednn.auto", {.family = Family::vendor}, at_least<100, Args>, note<'v', Args>},
+                              {"own.fast", kOwn, at_least<10, Args>, note<'o', Args>},
+                              {"ref", kReference, at_least<1, Args>, note<'r', Args>}});
   return table;
 }
 
@@ -53,30 +53,47 @@ struct Costly {
   const char** ran;
 };
 
-template <>
-struct mininn::Kernel<Costly> {
-  std::string_view name;
-  Refusal (*check)(const Costly&);
-  void (*run)(const Costly&, const ExecContext&);
-  bool (*pays)(const Costly&) = nullptr;
-};
-
 TEST_CASE("a kernel that accepts and does not pay is passed over, unless it is forced") {
   const PreferenceGuard scope(Preference::automatic);
   const auto accept = [](const Costly&) { return Refusal{}; };
   KernelTable<Costly> table;
-  table.set(DeviceType::cpu, {{"own.big", accept, [](const Costly& c, const ExecContext&) { *c.ran = "big"; },
-                               [](const Costly& c) { return c.size > 10; }},
-                              {"own.small", accept, [](const Costly& c, const ExecContext&) { *c.ran = "small"; }}});
-  const auto run = [&](int size) {
-    const char* ran = "";
-    table.run({size, &ran}, Device::cpu());
-    return std::string(ran);
-  };
-  CHECK(run(100) == "big");
-  CHECK(run(1) == "small");
+  table.set(DeviceType::cpu,
+            {{.name = "own.big",
+              .traits = kOwn,
+              .check = accept,
+              .run = [](const Costly& c, const ExecContext&) { *c.ran = "big"; },
+              .pays = [](const Costly& c) { return c.size > 10; }},
+             {"own.small", kOwn, accept, [](const Costly& c, const ExecContext&) { *c.ran = "small"; }}});
+  CHECK(run(table, 100) == "big");
+  CHECK(run(table, 1) == "small");
   const ForceKernel force("costly", "own.big");
-  CHECK(run(1) == "big");
+  CHECK(run(table, 1) == "big");
+}
+
+TEST_CASE("a kernel that does not admit the constants is passed over, and says why even when forced") {
+  const PreferenceGuard scope(Preference::automatic);
+  static int asked;
+  asked = 0;
+  KernelTable<Costly> table;
+  table.set(DeviceType::cpu,
+            {{.name = "own.picky",
+              .traits = kOwn,
+              .check = [](const Costly& c) { return c.size < 5 ? Refusal{"too small"} : Refusal{}; },
+              .run = [](const Costly& c, const ExecContext&) { *c.ran = "picky"; },
+              .admits =
+                  [](const Costly& c) {
+                    ++asked;
+                    return c.size % 2 ? Refusal{"the weights are odd"} : Refusal{};
+                  }},
+             {"ref", kReference, [](const Costly& c) { return c.size < 3 ? Refusal{"tiny"} : Refusal{}; },
+              [](const Costly& c, const ExecContext&) { *c.ran = "ref"; }}});
+  CHECK(run(table, 4) == "ref");
+  CHECK(asked == 0);  // check() came first
+  CHECK(run(table, 6) == "picky");
+  CHECK(run(table, 7) == "ref");
+  const ForceKernel force("costly", "own.picky");
+  CHECK(run(table, 6) == "picky");
+  CHECK_THROWS_WITH(run(table, 7), Contains("own.picky: the weights are odd"));
 }
 
 TEST_CASE("the first kernel that accepts runs") {

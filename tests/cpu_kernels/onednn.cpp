@@ -45,7 +45,7 @@ struct Conv {
 
 void run(Conv& c) {
   const op::Conv2dFwd a = c.args();
-  REQUIRE(!onednn::conv2d_fwd.check(a));
+  REQUIRE(!onednn::conv2d_fwd.refusal(a));
   onednn::conv2d_fwd.run(a, {});
 }
 
@@ -75,35 +75,35 @@ TEST_CASE("oneDNN primitives are compiled once per shape, dtype and number of th
 
 TEST_CASE("a oneDNN refusal is remembered like a primitive") {
   Conv c(7, DType::bf16);
-  (void)onednn::conv2d_fwd.check(c.args());  // accepted or not: that depends on the processor
+  (void)onednn::conv2d_fwd.refusal(c.args());  // accepted or not: that depends on the processor
   const int64_t before = onednn::programs_made();
-  (void)onednn::conv2d_fwd.check(c.args());
+  (void)onednn::conv2d_fwd.refusal(c.args());
   CHECK(onednn::programs_made() == before);
 }
 
 TEST_CASE("oneDNN kernels say why they refuse") {
   Conv f64(4, DType::f64);
-  CHECK(why(onednn::conv2d_fwd.check(f64.args())) == "takes f32 and bf16 only");
-  CHECK(why(onednn::conv2d_bwd_data.check({f64.g, f64.y.view(), f64.w.view(), f64.x.mutable_view()})) ==
+  CHECK(why(onednn::conv2d_fwd.refusal(f64.args())) == "takes f32 and bf16 only");
+  CHECK(why(onednn::conv2d_bwd_data.refusal({f64.g, f64.y.view(), f64.w.view(), f64.x.mutable_view()})) ==
         "takes f32 and bf16 only");
-  CHECK(why(onednn::conv2d_bwd_weights.check({f64.g, f64.x.view(), f64.y.view(), f64.w.mutable_view()})) ==
+  CHECK(why(onednn::conv2d_bwd_weights.refusal({f64.g, f64.x.view(), f64.y.view(), f64.w.mutable_view()})) ==
         "takes f32 and bf16 only");
 
   Conv empty(4);
   empty.g.n = 0;
-  CHECK(why(onednn::conv2d_fwd.check(empty.args())) == "takes no empty tensors");
+  CHECK(why(onednn::conv2d_fwd.refusal(empty.args())) == "takes no empty tensors");
 
   Tensor m = Tensor::zeros({1, 8, 8});
   const Tensor gaps = m.as_strided({1, 4, 4}, {64, 16, 2}), dense = m.as_strided({1, 4, 4}, {16, 4, 1});
   const auto product = [&](const Tensor& a, Tensor c) {
-    return why(onednn::matmul.check({1, 4, 4, 4, a.view(), dense.view(), {}, c.mutable_view()}));
+    return why(onednn::matmul.refusal({1, 4, 4, 4, a.view(), dense.view(), {}, c.mutable_view()}));
   };
   CHECK(product(gaps, Tensor::zeros({1, 4, 4})) == "needs operands whose rows or columns have stride 1");
   CHECK(product(dense, gaps) == "needs a result whose rows have stride 1");
   CHECK(product(dense, Tensor::zeros({1, 4, 4})) == "");
 
   Tensor v = Tensor::zeros({4});
-  CHECK(why(onednn::batch_norm_bwd.check(
+  CHECK(why(onednn::batch_norm_bwd.refusal(
             {2, 4, m.view(), m.view(), v.view(), v.view(), v.view(), true, {}, v.mutable_view(), v.mutable_view()})) ==
         "always makes the gradient of x, which is not wanted here");
 }
@@ -122,7 +122,7 @@ TEST_CASE("packed fp32 weights serve any number of threads and any batch") {
   Tensor packed;
   {
     const Threads two(2);
-    REQUIRE(!onednn::conv2d_fwd.check(c.args()));
+    REQUIRE(!onednn::conv2d_fwd.refusal(c.args()));
     packed = onednn::conv2d_fwd.pack(c.args());
   }
   for (const int threads : {2, 1, 3})
@@ -176,7 +176,7 @@ TEST_CASE("packed int8 weights serve any number of threads") {
   Tensor packed;
   {
     const Threads two(2);
-    if (const Refusal r = onednn::qconv2d.check(a)) {
+    if (const Refusal r = onednn::qconv2d.refusal(a)) {
       WARN("not tested: " << r.why);
       return;
     }

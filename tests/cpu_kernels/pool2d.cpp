@@ -54,7 +54,7 @@ void check_max(const Pool2dGeometry& g, DType dtype, const Tensor& x, Generator&
     for (const bool with_index : {true, false}) {
       Guarded y(y_shape(g), dtype, kChannelsLast), where(y_shape(g), DType::i32, kChannelsLast);
       const op::MaxPool2dFwd args{g, x.view(), y.view(), with_index ? where.view() : View()};
-      if (kernel.check(args)) continue;
+      if (kernel.refusal(args)) continue;
       INFO(describe(kernel.name, dtype, g));
       kernel.run(args, cpu());
       const auto got = y.values();
@@ -67,7 +67,7 @@ void check_max(const Pool2dGeometry& g, DType dtype, const Tensor& x, Generator&
   for (const auto& kernel : kernels<op::MaxPool2dBwd>().candidates(DeviceType::cpu)) {
     Guarded gx(x_shape(g), dtype, kChannelsLast);
     const op::MaxPool2dBwd args{g, gy.view(), index.view(), gx.view()};
-    if (kernel.check(args)) continue;
+    if (kernel.refusal(args)) continue;
     INFO(describe(kernel.name, dtype, g));
     kernel.run(args, cpu());
     testing::check_close(gx.values(), gradient, dtype, testing::unit_roundoff(dtype));
@@ -116,7 +116,7 @@ TEST_CASE("every average pooling kernel agrees with plain loops") {
         for (const auto& kernel : kernels<op::AvgPool2dFwd>().candidates(DeviceType::cpu)) {
           Guarded y(y_shape(g), dtype, kChannelsLast);
           const op::AvgPool2dFwd args{g, count_pad, x.view(), y.view()};
-          if (kernel.check(args)) continue;
+          if (kernel.refusal(args)) continue;
           INFO(describe(kernel.name, dtype, g));
           kernel.run(args, cpu());
           testing::check_close(y.values(), expected, dtype);
@@ -124,7 +124,7 @@ TEST_CASE("every average pooling kernel agrees with plain loops") {
         for (const auto& kernel : kernels<op::AvgPool2dBwd>().candidates(DeviceType::cpu)) {
           Guarded gx(x_shape(g), dtype, kChannelsLast);
           const op::AvgPool2dBwd args{g, count_pad, gy.view(), gx.view()};
-          if (kernel.check(args)) continue;
+          if (kernel.refusal(args)) continue;
           INFO(describe(kernel.name, dtype, g));
           kernel.run(args, cpu());
           testing::check_close(gx.values(), gradient, dtype, testing::unit_roundoff(dtype));
@@ -149,7 +149,7 @@ TEST_CASE("the mean of many pixels keeps its digits in every average pooling ker
       for (const auto& kernel : kernels<op::AvgPool2dFwd>().candidates(DeviceType::cpu)) {
         Tensor y = Tensor::zeros(y_shape(g));
         const op::AvgPool2dFwd args{g, true, x.view(), y.mutable_view()};
-        if (kernel.check(args)) continue;
+        if (kernel.refusal(args)) continue;
         INFO(kernel.name << ' ' << side << ' ' << base);
         kernel.run(args, cpu());
         double worst = 0;

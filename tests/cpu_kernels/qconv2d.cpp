@@ -185,7 +185,7 @@ void check_kernels(Rng& rng, const Case& c) {
   op::QConv2d a = c.args(codes.view());
   check_qconv2d(a);
   for (const auto& k : all_kernels()) {
-    if (k.check(a)) continue;
+    if (k.refusal(a)) continue;
     ++accepted[std::string(k.name)];
     const Tensor packed = k.pack(a);
     a.packed = packed.view().data;
@@ -201,7 +201,7 @@ void check_kernels(Rng& rng, const Case& c) {
       CHECK(codes == want_codes);
       reals.poison();
       a.y = reals.view();
-      if (k.check(a)) continue;  // writes codes only
+      if (k.refusal(a)) continue;  // writes codes only
       k.run(a, {});
       CHECK(reals == want_reals);
     }
@@ -350,7 +350,7 @@ TEST_CASE("qconv2d weights that were packed for one batch serve every other") {
     a.y = got.view();
     for (const auto& k : all_kernels()) {
       const op::QConv2d for_one = one.args(single.view());
-      if (k.check(for_one) || k.check(a)) continue;
+      if (k.refusal(for_one) || k.refusal(a)) continue;
       const Tensor packed = k.pack(for_one);
       a.packed = packed.view().data;
       for (const int threads : {1, 2}) {
@@ -487,7 +487,7 @@ TEST_CASE("qconv2d with Winograd is exact up to its limit and refuses beyond") {
     Codes y = Codes::output(poison, {c.g.n, c.g.oc, c.g.oh, c.g.ow});
     const op::QConv2d a = c.args(y.view());
     for (const auto& k : all_kernels())
-      if (k.name.starts_with("own.winograd") && !k.check(a)) return true;
+      if (k.name.starts_with("own.winograd") && !k.refusal(a)) return true;
     return false;
   };
   for (const int sign : {1, -1}) {

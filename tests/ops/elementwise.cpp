@@ -137,7 +137,7 @@ void check_kernels(int64_t n, DType t, const Make& make) {
   const auto run = [&](const Kernel<Args>& k) {
     Guarded out({n}, t);
     const Args args = make(out.view());
-    REQUIRE(!k.check(args));
+    REQUIRE(!k.refusal(args));
     k.run(args, {kCpu, current_stream(kCpu)});
     return out.values();
   };
@@ -146,7 +146,7 @@ void check_kernels(int64_t n, DType t, const Make& make) {
   for (const auto& k : candidates) {
     INFO(std::string_view(Args::op) << " " << k.name << " " << name(t) << " n " << n);
     Guarded probe({n}, t);
-    if (k.check(make(probe.view()))) continue;
+    if (k.refusal(make(probe.view()))) continue;
     const std::vector<double> y = run(k);
     CHECK((n == 0 || std::memcmp(y.data(), expected.data(), y.size() * sizeof(double)) == 0));
     for (const double v : y)
@@ -190,9 +190,9 @@ TEST_CASE("vector kernels refuse what they cannot do") {
   const auto& relu = kernels<op::UnaryFwd<op::Relu>>().candidates(kCpu.type);
   REQUIRE(relu.size() > 1);
   Tensor x = Tensor::zeros({4, 6}), y = Tensor::zeros({6, 4});
-  CHECK(relu.front().check({transpose(x, 0, 1).view(), y.mutable_view()}));
+  CHECK(relu.front().refusal({transpose(x, 0, 1).view(), y.mutable_view()}));
   Tensor x64 = Tensor::zeros({8}, DType::f64), y64 = Tensor::zeros({8}, DType::f64);
-  CHECK(relu.front().check({x64.view(), y64.mutable_view()}));
+  CHECK(relu.front().refusal({x64.view(), y64.mutable_view()}));
 }
 
 TEST_CASE("elementwise results keep the memory order") {

@@ -205,7 +205,7 @@ TEST_CASE("every copy kernel moves any layout into any layout") {
         y.strides[d] = row.strides[inverse[size_t(d)]];
       }
       INFO(kernel.name << " " << name(t) << x.shape() << x.strides() << " to " << y.strides);
-      if (kernel.check({x.view(), y})) continue;
+      if (kernel.refusal({x.view(), y})) continue;
       kernel.run({x.view(), y}, {Device::cpu(), current_stream(Device::cpu())});
       const std::vector<double> in = x.to_vector(), result = out.values();
       bool equal = true;

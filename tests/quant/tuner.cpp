@@ -45,7 +45,7 @@ struct Conv {
 
 size_t accepting(const op::QConv2d& a) {
   size_t n = 0;
-  for (const auto& k : kernels<op::QConv2d>().candidates(DeviceType::cpu)) n += !k.check(a);
+  for (const auto& k : kernels<op::QConv2d>().candidates(DeviceType::cpu)) n += !k.refusal(a);
   return n;
 }
 
@@ -87,12 +87,12 @@ TEST_CASE("no single slow call decides, however slow and whenever it comes") {
   const auto check = [](const op::QConv2d&) { return Refusal{}; };
   const auto pack = [](const op::QConv2d&) { return Tensor::zeros({1}, DType::u8); };
   const Kernels three = {
-      {"own.slower", check, [](const op::QConv2d&, const ExecContext&) { faster_ran = false; }, pack},
-      {"own.faster", check, [](const op::QConv2d&, const ExecContext&) { faster_ran = true; }, pack},
+      {"own.slower", kOwn, check, [](const op::QConv2d&, const ExecContext&) { faster_ran = false; }, pack},
+      {"own.faster", kOwn, check, [](const op::QConv2d&, const ExecContext&) { faster_ran = true; }, pack},
       all.back()};
   struct Restore {
-    const Kernels& kernels;
-    ~Restore() { kernels<op::QConv2d>().set(DeviceType::cpu, kernels); }
+    const Kernels& list;
+    ~Restore() { kernels<op::QConv2d>().set(DeviceType::cpu, list); }
   } const restore{all};
   kernels<op::QConv2d>().set(DeviceType::cpu, three);
   for (const double hiccup : {3.0, 28.7, 1000.0})
@@ -281,13 +281,13 @@ TEST_CASE("the tuner chooses the kernels of a network's layers by the time of th
   const auto file = folder / "tuning.tsv";
   const Conv conv;
   if (accepting(conv.a) < 4) return;
-  std::vector<const Kernel<op::QConv2d>*> kernels;
+  std::vector<const Kernel<op::QConv2d>*> three;
   for (const auto& k : kernels<op::QConv2d>().candidates(DeviceType::cpu))
-    if (!k.check(conv.a) && kernels.size() < 3) kernels.push_back(&k);
+    if (!k.refusal(conv.a) && three.size() < 3) three.push_back(&k);
   const auto choice = [&](const std::string& key, double ms) {
-    KernelChoice c{kernels[0], {}, key};
+    KernelChoice c{three[0], {}, key};
     for (size_t i = 0; i < 3; ++i)
-      c.trials.push_back({std::string(kernels[i]->name), ms * std::array{1.0, 1.25, 9.0}[i]});
+      c.trials.push_back({std::string(three[i]->name), ms * std::array{1.0, 1.25, 9.0}[i]});
     return c;
   };
 
@@ -295,24 +295,24 @@ TEST_CASE("the tuner chooses the kernels of a network's layers by the time of th
   // The last layer's kernels differ by a factor, but of nothing.
   for (const bool known : {false, true}) {
     std::vector<KernelChoice> layers{choice("a", 1), choice("a", 1), choice("b", 1), choice("c", 0.001)};
-    std::vector<const Kernel<op::QConv2d>*> used(4, kernels[0]);
+    std::vector<const Kernel<op::QConv2d>*> used(4, three[0]);
     int runs = 0, hopeless = 0, small = 0;
     Tuner tuner(file, steady);
     tuner.choose_together(
         layers,
         [&](size_t i, const Kernel<op::QConv2d>& k) {
           used[i] = &k;
-          hopeless += &k == kernels[2];
+          hopeless += &k == three[2];
           small += i == 3;
         },
         [&] {
           ++runs;
           double ms = 0;
-          for (size_t i = 0; i < 3; ++i) ms += used[i] == kernels[0] ? 1 : 1.25;
-          if (used[0] == kernels[0] || used[1] == kernels[0]) ms += 2;
+          for (size_t i = 0; i < 3; ++i) ms += used[i] == three[0] ? 1 : 1.25;
+          if (used[0] == three[0] || used[1] == three[0]) ms += 2;
           return ms;
         });
-    CHECK(used == std::vector{kernels[1], kernels[1], kernels[0], kernels[0]});
+    CHECK(used == std::vector{three[1], three[1], three[0], three[0]});
     for (size_t i = 0; i < 4; ++i) CHECK(layers[i].kernel == used[i]);
     CHECK(hopeless == 0);
     CHECK(small == 0);
@@ -327,7 +327,7 @@ TEST_CASE("the tuner chooses the kernels of a network's layers by the time of th
       .choose_together(
           layers, [](size_t, const auto&) {}, [&] { return ++runs, 1.0; });
   CHECK(runs > 0);
-  CHECK(layers[0].kernel == kernels[0]);
+  CHECK(layers[0].kernel == three[0]);
 }
 
 TEST_CASE("the times of a network under load are used and not kept") {
@@ -337,7 +337,7 @@ TEST_CASE("the times of a network under load are used and not kept") {
   if (accepting(conv.a) < 3) return;
   std::vector<KernelChoice> layers{{&kernels<op::QConv2d>().select(conv.a, Device::cpu()), {}, "a"}};
   for (const auto& k : kernels<op::QConv2d>().candidates(DeviceType::cpu))
-    if (!k.check(conv.a) && layers[0].trials.size() < 2) layers[0].trials.push_back({std::string(k.name), 1});
+    if (!k.refusal(conv.a) && layers[0].trials.size() < 2) layers[0].trials.push_back({std::string(k.name), 1});
   for (const bool loaded : {true, false}) {
     Tuner tuner(file, [&](const auto& call) {
       call();
