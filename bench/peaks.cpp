@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "core/parallel.h"
-#include "cpu_kernels/own/cpu_features.h"
-#include "cpu_kernels/own/isa.h"
+#include "cpu_kernels/common/cpu_features.h"
+#include "cpu_kernels/common/isa.h"
 
 namespace mininn::bench {
 namespace {
@@ -72,7 +72,7 @@ float fma_avx2() {
   return total;
 }
 
-// What an exact direct convolution does without vpdpbusd (cpu_kernels/own/qconv2d_avx2.cpp): for every 32 products the
+// What an exact direct convolution does without vpdpbusd (cpu_kernels/own/int8/conv/direct_avx2.cpp): for every 32 products the
 // weights take over the activations' signs, are multiplied, and pairs of 16-bit sums are widened and added.
 float dot_avx2() {
   constexpr int kSums = 2;  // enough: only the last addition is a chain; more of them were slower on Zen 3
@@ -170,25 +170,22 @@ double rate(float (*loop)(), int lanes) {
 }  // namespace
 
 double peak_fma_gflops() {
-  const auto& cpu = cpu::own::cpu_features();
-  if (cpu.avx512) return 2 * rate(fma_avx512, 16);
-  if (cpu.avx2_fma) return 2 * rate(fma_avx2, 8);
+  if (cpu::has(cpu::Isa::avx512)) return 2 * rate(fma_avx512, 16);
+  if (cpu::has(cpu::Isa::avx2)) return 2 * rate(fma_avx2, 8);
   return 2 * rate(multiply_add_scalar, 1);
 }
 
 double peak_dot_gmacs() {
-  const auto& cpu = cpu::own::cpu_features();
-  if (cpu.avx512_vnni) return rate(dot_avx512, 64);
-  if (cpu.avx_vnni) return rate(dot_avxvnni, 32);
-  if (cpu.avx2_fma) return rate(dot_avx2, 32);
+  if (cpu::has(cpu::Isa::avx512vnni)) return rate(dot_avx512, 64);
+  if (cpu::has(cpu::Isa::avxvnni)) return rate(dot_avxvnni, 32);
+  if (cpu::has(cpu::Isa::avx2)) return rate(dot_avx2, 32);
   return 0;
 }
 
 const char* peak_dot_instructions() {
-  const auto& cpu = cpu::own::cpu_features();
-  if (cpu.avx512_vnni) return "512-bit vpdpbusd";
-  if (cpu.avx_vnni) return "256-bit vpdpbusd";
-  if (cpu.avx2_fma) return "vpsignb+vpmaddubsw+vpmaddwd+vpaddd";
+  if (cpu::has(cpu::Isa::avx512vnni)) return "512-bit vpdpbusd";
+  if (cpu::has(cpu::Isa::avxvnni)) return "256-bit vpdpbusd";
+  if (cpu::has(cpu::Isa::avx2)) return "vpsignb+vpmaddubsw+vpmaddwd+vpaddd";
   return "none";
 }
 

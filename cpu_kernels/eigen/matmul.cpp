@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "core/parallel.h"
+#include "cpu_kernels/common/integers.h"
 #include "cpu_kernels/eigen/kernels.h"
 
 namespace mininn::cpu::eigen {
@@ -35,7 +36,7 @@ template <class T>
 void product(const op::Matmul& mm) {
   constexpr int64_t kSlice = 64;
   constexpr int64_t kChain = 8192;  // products: Eigen adds up a single row or column in one chain, which loses digits
-  const int64_t slices = (mm.m + kSlice - 1) / kSlice;
+  const int64_t slices = ceil_div(mm.m, kSlice);
   parallel_for(mm.batch * slices, 1, [&](int64_t begin, int64_t end) {
     for (int64_t s = begin; s < end; ++s) {
       const int64_t i = s / slices, r0 = s % slices * kSlice, rows = std::min(kSlice, mm.m - r0);

@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "core/allocator.h"
+#include "cpu_kernels/common/integers.h"
 #include "cpu_kernels/onednn/kernels.h"
 
 namespace mininn::cpu::onednn {
@@ -14,8 +15,6 @@ dnnl::stream& stream() {
   thread_local dnnl::stream s(engine());
   return s;
 }
-
-size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 dnnl::memory unbound(const dnnl::memory::desc& d) { return {d, engine(), DNNL_MEMORY_NONE}; }
 
@@ -81,14 +80,14 @@ Program::Program(const char* what, const dnnl::primitive_desc_base& desc, const 
       s.wanted = unbound(wanted);
       s.reorder = o.output ? dnnl::reorder(s.wanted, s.user) : dnnl::reorder(s.user, s.wanted);
       s.scratch_offset = scratch_bytes_;
-      scratch_bytes_ += round_up(wanted.get_size());
+      scratch_bytes_ += round_up(wanted.get_size(), 64);
     }
     arguments_.emplace(o.arg, s.wanted);
     slots_.push_back(std::move(s));
   }
   scratchpad_ = unbound(desc.scratchpad_desc());
   scratchpad_offset_ = scratch_bytes_;
-  scratch_bytes_ += round_up(desc.scratchpad_desc().get_size());
+  scratch_bytes_ += round_up(desc.scratchpad_desc().get_size(), 64);
   arguments_.emplace(DNNL_ARG_SCRATCHPAD, scratchpad_);
 }
 

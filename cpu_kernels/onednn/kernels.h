@@ -1,4 +1,4 @@
-// The oneDNN backend: what cpu_kernels/register.cpp puts into the kernel tables.
+// The oneDNN backend: what cpu_kernels/register_*.cpp put into the kernel tables.
 #pragma once
 
 #include "ops/batch_norm.h"

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "core/parallel.h"
+#include "cpu_kernels/common/integers.h"
 #include "cpu_kernels/onednn/engine.h"
 #include "cpu_kernels/onednn/kernels.h"
 
@@ -28,8 +29,6 @@ struct Header {
   int64_t threads, batch, plain_offset;
 };
 constexpr size_t kHeaderBytes = 64;
-
-size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 memory::desc plain_weights(const Conv2dGeometry& g, Tag tag, Tag grouped_tag) {
   if (g.groups > 1) return dense({g.groups, g.ocg(), g.icg(), g.kh, g.kw}, DType::i8, grouped_tag);
@@ -99,7 +98,7 @@ Tensor pack(const op::QConv2d& a) {
   const OpenMpThreads pool{int(key.threads)};
   return checked("qconv2d pack", [&] {
     const memory::desc wanted = packed_weights(key), plain = plain_weights(a.g);
-    const size_t plain_offset = kHeaderBytes + round_up(wanted.get_size());
+    const size_t plain_offset = kHeaderBytes + round_up(wanted.get_size(), 64);
     Tensor out = Tensor::empty({int64_t(plain_offset + plain.get_size())}, DType::u8);
     std::byte* const to = out.mutable_view().data;
     const Header header{key.threads, a.g.n, int64_t(plain_offset)};

@@ -1,6 +1,6 @@
 // y = a + b for the autograd engine.
+#include "cpu_kernels/common/strided.h"
 #include "cpu_kernels/ref/kernels.h"
-#include "cpu_kernels/ref/strided.h"
 
 namespace mininn::cpu::ref {
 namespace {

@@ -1,8 +1,8 @@
 #include "ops/dropout.h"
 
 #include "core/random.h"
+#include "cpu_kernels/common/strided.h"
 #include "cpu_kernels/ref/kernels.h"
-#include "cpu_kernels/ref/strided.h"
 
 namespace mininn::cpu::ref {
 namespace {

@@ -1,8 +1,8 @@
 // y[i] = f(x[i], ...) over any strides, for every functor of ops/functors.h.
 #include "ops/elementwise.h"
 
+#include "cpu_kernels/common/strided.h"
 #include "cpu_kernels/ref/kernels.h"
-#include "cpu_kernels/ref/strided.h"
 
 namespace mininn::cpu::ref {
 namespace {

@@ -1,5 +1,5 @@
 #include "core/parallel.h"
-#include "cpu_kernels/ref/elements.h"
+#include "cpu_kernels/common/elements.h"
 #include "cpu_kernels/ref/kernels.h"
 
 namespace mininn::cpu::ref {

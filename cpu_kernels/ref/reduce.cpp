@@ -7,8 +7,9 @@
 #include <algorithm>
 #include <vector>
 
+#include "cpu_kernels/common/integers.h"
+#include "cpu_kernels/common/strided.h"
 #include "cpu_kernels/ref/kernels.h"
-#include "cpu_kernels/ref/strided.h"
 
 namespace mininn::cpu::ref {
 namespace {
@@ -66,7 +67,7 @@ void run_sum(const op::Sum& a) {
   const bool across = outputs.inner().size > 1 && (r <= 1 || std::abs(out_step) < std::abs(in_step));
   const int64_t block = std::clamp<int64_t>(across ? kBlock : kChunk / std::max<int64_t>(r, 1), 1, kBlock);
   const int64_t chunk = kChunk / block;
-  const int64_t blocks = (m + block - 1) / block, chunks = std::max<int64_t>(1, (r + chunk - 1) / chunk);
+  const int64_t blocks = ceil_div(m, block), chunks = std::max<int64_t>(1, ceil_div(r, chunk));
 
   std::vector<double> partial = host_vector<double>(chunks * m);
   const int64_t task = block * std::min(chunk, std::max<int64_t>(r, 1));

@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "core/parallel.h"
-#include "cpu_kernels/ref/elements.h"
+#include "cpu_kernels/common/elements.h"
 #include "cpu_kernels/ref/kernels.h"
 
 namespace mininn::cpu::ref {
@@ -62,7 +62,7 @@ void bwd(const op::SoftmaxBwd& a) {
 
 // The same for gy - exp(y) * sum(gy), where the largest exp(y) may be nearly 1 and its gy nearly the whole sum.
 template <class T>
-void log_bwd(const SoftmaxBwd& a) {
+void log_bwd(const op::SoftmaxBwd& a) {
   if (a.n == 0) return;
   for_lines(a, [&](int64_t offset) {
     const T* y = a.y.as<T>() + offset;

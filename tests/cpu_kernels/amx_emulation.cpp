@@ -7,11 +7,11 @@
 #include <algorithm>
 #include <cstring>
 
-#include "cpu_kernels/own/cpu_features.h"
-#include "cpu_kernels/own/qconv2d.h"
-#include "cpu_kernels/own/qconv2d_epilogue_zmm.h"
-#include "cpu_kernels/own/qconv2d_strips.h"
-#include "cpu_kernels/own/scratch.h"
+#include "cpu_kernels/common/cpu_features.h"
+#include "cpu_kernels/common/scratch.h"
+#include "cpu_kernels/own/int8/conv/epilogue_zmm.h"
+#include "cpu_kernels/own/int8/conv/kernels.h"
+#include "cpu_kernels/own/int8/conv/strips.h"
 
 namespace {
 
@@ -71,14 +71,14 @@ void dot(int sums, int unsigned_values, int signed_values) {
 #define _tile_loadd load
 #define _tile_stored store
 #define _tile_dpbusd dot
-#define qconv2d_direct_amx emulated
-#include "cpu_kernels/own/qconv2d_amx.cpp"
+#define qconv2d_strips_amx emulated
+#include "cpu_kernels/own/int8/conv/strips_amx.cpp"
 
 namespace mininn::testing {
 namespace {
 
 Refusal check_but_for_amx(const op::QConv2d& a) {
-  if (!cpu::own::cpu_features().avx512) return {"the processor has no AVX-512"};
+  if (const Refusal r = cpu::needs(cpu::Isa::avx512)) return r;
   if (!cpu::own::check(a)) return {"the real one runs here"};
   return cpu::own::check_shape(a);
 }
@@ -87,7 +87,7 @@ Refusal check_but_for_amx(const op::QConv2d& a) {
 
 Kernel<op::QConv2d> emulated_amx() {
   Kernel<op::QConv2d> kernel = cpu::own::emulated;
-  kernel.name = "own.direct.amx (emulated)";
+  kernel.name = "own.strips.amx (emulated)";
   kernel.check = check_but_for_amx;
   return kernel;
 }

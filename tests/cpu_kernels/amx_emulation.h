@@ -1,4 +1,4 @@
-// own.direct.amx with loops for its tile instructions, so that its walk, its packing and its epilogue are tested on
+// own.strips.amx with loops for its tile instructions, so that its walk, its packing and its epilogue are tested on
 // every processor with AVX-512.
 #pragma once
 

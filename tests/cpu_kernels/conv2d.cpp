@@ -254,7 +254,7 @@ TEST_CASE("conv2d kernels pass NaN through ReLU") {
 TEST_CASE("a long sum keeps its digits in every conv2d kernel") {
   constexpr int64_t kTerms = 1 << 18;
   const ExecContext here{Device::cpu(), current_stream(Device::cpu())};
-  const auto run = [&](const auto& table, const Tensor& like, const auto& args) {
+  const auto run = [&]<class Args>(const KernelTable<Args>& table, const Tensor& like, const auto& args) {
     for (const auto& kernel : table.candidates(DeviceType::cpu)) {
       Tensor y = Tensor::zeros(like.shape());
       if (kernel.refusal(args(y.mutable_view()))) continue;

@@ -1,13 +1,14 @@
 // The scalar, AVX2 and AVX-512 forms of the requantization against each other and against double arithmetic.
-#include "cpu_kernels/own/requant.h"
+#include "cpu_kernels/own/int8/requant.h"
 
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
-#include "cpu_kernels/own/cpu_features.h"
+#include "cpu_kernels/common/cpu_features.h"
 #include "tests/support/catch.h"
 
+using namespace mininn::cpu;
 using namespace mininn::cpu::own;
 
 namespace {
@@ -65,11 +66,11 @@ TEST_CASE("all forms of the requantization round every accumulator alike, ties t
     }
     INFO("multiplier " << multiplier << " zero " << zero << " bounds " << lo << ".." << hi);
     CHECK(right);
-    if (cpu_features().avx2_fma) {
+    if (has(Isa::avx2)) {
       all_avx2(multiplier, range, other.data());
       CHECK(std::equal(scalar.begin(), scalar.begin() + kCount, other.begin()));
     }
-    if (cpu_features().avx512) {
+    if (has(Isa::avx512)) {
       all_avx512(multiplier, range, other.data());
       CHECK(std::equal(scalar.begin(), scalar.begin() + kCount, other.begin()));
     }

@@ -1,4 +1,4 @@
-#include "cpu_kernels/own/scratch.h"
+#include "cpu_kernels/common/scratch.h"
 
 #include <cstdint>
 #include <cstring>
@@ -6,7 +6,7 @@
 
 #include "tests/support/catch.h"
 
-using mininn::cpu::own::Scratch;
+using mininn::cpu::Scratch;
 
 namespace {
 

@@ -75,7 +75,7 @@ wait $pid || fail "an ignored signal ended the run: $(cat asked.err)"
 say "quantize"
 "$exe" ptq --data synthetic --limit-test 200 --calib 100 --model whole/resnet18.safetensors --out whole --threads 2 > ptq.log
 [ -s whole/resnet18_int8.safetensors ] || fail "ptq wrote no int8 file"
-grep -q "kernels measured" ptq.log || grep -q "own.direct.scalar" ptq.log || fail "ptq measured no kernels"
+grep -q "kernels measured" ptq.log || grep -q "ref" ptq.log || fail "ptq measured no kernels"
 grep -q '"int8_mac_coverage": 1.0' whole/summary.json || fail "not every MAC is int8"
 
 say "the int8 logits are the same bytes whatever the threads, the batch and the kernel"
@@ -91,7 +91,7 @@ for options in "--threads 2" "--threads 2 --batch-size 1" "--threads 1 --batch-s
 done
 "$exe" kernels > kernels.txt
 while read -r kernel; do  # others stand in where it refuses a layer
-  hash=$(MININN_VERBOSE=dispatch hash_of --kernel "qconv2d=$kernel,own.direct.avx2,own.direct.scalar" 2> err.txt) ||
+  hash=$(MININN_VERBOSE=dispatch hash_of --kernel "qconv2d=$kernel,own.direct.avx2,ref" 2> err.txt) ||
     fail "$kernel: $(tail -n 1 err.txt)"
   [ "$hash" = "$expected" ] || fail "other logits with $kernel"
   echo "   $kernel: $(grep -c "qconv2d runs $kernel" err.txt || true) layers, equal"
@@ -144,10 +144,10 @@ done
 refuses "--val-split 640: holding out 640 of 640" "$exe" train "${tiny[@]}" --out bad --val-split 640
 refuses "--early-stop with --val-split 5000: " "$exe" train "${tiny[@]}" --out bad --early-stop 1
 refuses "--calib 60000: 60000 images need" "$exe" ptq --data synthetic --calib 60000 --model whole/resnet18.safetensors --out bad
-for kernel in "qconv2d=," "qconv2d=own.direct.scalar," "qconv2d" "=" ""; do
+for kernel in "qconv2d=," "qconv2d=ref," "qconv2d" "=" ""; do
   refuses "--kernel '$kernel': write op=kernel" "$exe" eval --data synthetic --model whole/resnet18_int8.safetensors --kernel "$kernel"
 done
-refuses "fp32 network, which runs no qconv2d" "$exe" eval --data synthetic --model whole/resnet18.safetensors --kernel qconv2d=own.direct.scalar
+refuses "fp32 network, which runs no qconv2d" "$exe" eval --data synthetic --model whole/resnet18.safetensors --kernel qconv2d=ref
 refuses "int8 network, which runs no conv2d_fwd" "$exe" eval --data synthetic --model whole/resnet18_int8.safetensors --kernel conv2d_fwd=ref
 refuses "holds an int8 network" "$exe" ptq --data synthetic --model whole/resnet18_int8.safetensors --out bad
 refuses "holds an int8 network" "$exe" bench --model whole/resnet18_int8.safetensors

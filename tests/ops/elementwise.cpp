@@ -347,10 +347,10 @@ TEST_CASE("gradients of sigmoid, tanh and silu keep their digits for large numbe
   for (const double x : {0.0, 0.5, 5.0, 20.0, 40.0}) {
     const double e = std::exp(-x), s = 1 / (1 + e), rest = e / (1 + e);
     for (const double sign : {1.0, -1.0}) {
-      check(unary<Sigmoid>, sign * x, s * rest);
-      check(unary<Tanh>, sign * x, 1 / (std::cosh(x) * std::cosh(x)));
+      check(unary<op::Sigmoid>, sign * x, s * rest);
+      check(unary<op::Tanh>, sign * x, 1 / (std::cosh(x) * std::cosh(x)));
     }
-    check(unary<Silu>, x, s * (1 + x * rest));
-    check(unary<Silu>, -x, rest * (1 - x * s));
+    check(unary<op::Silu>, x, s * (1 + x * rest));
+    check(unary<op::Silu>, -x, rest * (1 - x * s));
   }
 }

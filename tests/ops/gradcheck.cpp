@@ -91,14 +91,14 @@ TEST_CASE("every backward struct in ops/ has a case", "[lint]") {
     for (Matches m(text.begin(), text.end(), definition); m != Matches(); ++m, ++found) {
       const std::string name = (*m)[2];
       INFO((*m)[1] << " of op " << name);
-      if (name != "Op::op") CHECK(covered.count(name.substr(1, name.size() - 2)) == 1);  // functors: see below
+      if (name != "F::op") CHECK(covered.count(name.substr(1, name.size() - 2)) == 1);  // functors: see below
     }
   }
   CHECK(found > 10);
 
-  const auto check = [&]<class Op>() {
-    INFO(Op::op);
-    CHECK(covered.count(Op::op) == 1);
+  const auto check = [&]<class F>() {
+    INFO(F::op);
+    CHECK(covered.count(F::op) == 1);
   };
   op::for_each_functor(op::UnaryOps(), check);
   op::for_each_functor(op::BinaryOps(), check);

@@ -1,0 +1,25 @@
+// Which instruction sets this processor has and the operating system lets us use.
+#pragma once
+
+#include "core/kernel.h"
+
+namespace mininn::cpu {
+
+// The names match the target regions of isa.h: a kernel in a region may run where the processor has it. Those behind
+// avx2 imply it, those behind avx512 imply that.
+enum class Isa {
+  avx2,  // and FMA
+  avxvnni,
+  avx512,  // F, BW, VL and DQ
+  avx512vnni,
+  avx512bf16,
+  amx,  // int8; a process must also ask Linux for the tile registers (arch_prctl) before it uses them
+};
+
+// Found out once per process, by cpuid and xgetbv.
+bool has(Isa isa);
+
+// Why a kernel that needs it does not run here; empty where it does.
+Refusal needs(Isa isa);
+
+}  // namespace mininn::cpu

@@ -1,0 +1,47 @@
+// Elements of any floating dtype, seen as doubles.
+#pragma once
+
+#include "core/kernel.h"
+#include "core/view.h"
+
+namespace mininn::cpu {
+
+inline double to_double(float v) { return double(v); }
+inline double to_double(double v) { return v; }
+inline double to_double(bf16 v) { return double(float(v)); }
+
+template <class T>
+T from_double(double v) {
+  if constexpr (std::is_same_v<T, bf16>)
+    return bf16(float(v));
+  else
+    return T(v);
+}
+
+// A contiguous vector of f32 or f64, such as the statistics of a batch norm.
+inline double load(const CView& v, int64_t i) {
+  return v.dtype == DType::f64 ? v.as<double>()[i] : double(v.as<float>()[i]);
+}
+inline void store(const View& v, int64_t i, double value) {
+  if (v.dtype == DType::f64)
+    v.as<double>()[i] = value;
+  else
+    v.as<float>()[i] = float(value);
+}
+
+// Calls fn.template operator()<T>() with the C++ type of a floating dtype.
+template <class Fn>
+void with_floating(DType t, const Fn& fn) {
+  switch (t) {
+    case DType::f32: return fn.template operator()<float>();
+    case DType::f64: return fn.template operator()<double>();
+    case DType::bf16: return fn.template operator()<bf16>();
+    default: break;
+  }
+}
+
+inline Refusal check_floating(DType t) {
+  return is_floating(t) ? Refusal{} : Refusal{"the dtype is not f32, f64 or bf16"};
+}
+
+}  // namespace mininn::cpu

@@ -1,0 +1,332 @@
+#include "cpu_kernels/own/float/conv2d/direct.h"
+
+#include <algorithm>
+#include <span>
+
+#include "core/parallel.h"
+#include "cpu_kernels/common/cpu_features.h"
+#include "cpu_kernels/common/integers.h"
+#include "cpu_kernels/common/scratch.h"
+#include "cpu_kernels/own/float/gather.h"
+#include "cpu_kernels/own/float/pack.h"
+
+namespace mininn::cpu::own {
+namespace {
+
+// One spatial axis of a convolution, as seen by whoever computes it: output position phase + phases * i reads input
+// position step * i + d for each tap of that phase. Forward has one phase. The input gradient with stride s has s of
+// them, because only every s-th tap of the kernel meets a given position of gx.
+struct AxisSizes {
+  int64_t out = 0, in = 0, taps = 0;
+  int64_t stride = 1, pad = 0, dil = 1;
+  bool transposed = false;  // the input gradient: `in` is gy's size and `out` is gx's
+};
+
+class Axis {
+ public:
+  struct Tap {
+    int64_t k, d;
+  };
+  // Neighbouring positions i0 .. i0 + count - 1 of a phase, and the taps [first, last) that they use.
+  struct Segment {
+    int64_t phase, i0, count, first, last;
+    bool padded;  // some of the taps fall outside the input
+  };
+
+  // `split`: cut where the set of taps inside the input changes, so that none falls on padding.
+  Axis(const AxisSizes& a, bool split)
+      : phases(a.transposed ? a.stride : 1), step(a.transposed ? 1 : a.stride), taps_(a.taps), segments_(a.out) {
+    int64_t tap_count = 0;
+    for (int64_t phase = 0; phase < std::min(phases, a.out); ++phase) {
+      const int64_t phase_first = tap_count;
+      for (int64_t k = 0; k < a.taps; ++k) {
+        const int64_t from = phase + a.pad - k * a.dil;
+        if (!a.transposed)
+          taps_[tap_count++] = {k, k * a.dil - a.pad};
+        else if (from % a.stride == 0)
+          taps_[tap_count++] = {k, from / a.stride};
+      }
+      const int64_t positions = ceil_div(a.out - phase, phases);
+      for (int64_t i = 0; i < positions; ++i) {
+        const auto inside = [&](int64_t tap) {
+          const int64_t at = step * i + taps_[tap].d;
+          return at >= 0 && at < a.in;
+        };
+        int64_t first = phase_first, last = tap_count;  // d is monotone in k, so the taps inside are adjacent
+        while (first < last && !inside(first)) ++first;
+        while (first < last && !inside(last - 1)) --last;
+        const bool padded = !split && last - first < tap_count - phase_first;
+        if (!split) first = phase_first, last = tap_count;
+        Segment* const before = i > 0 ? &segments_[segment_count_ - 1] : nullptr;
+        if (before && before->first == first && before->last == last) {
+          ++before->count;
+          before->padded |= padded;
+        } else {
+          segments_[segment_count_++] = {phase, i, 1, first, last, padded};
+        }
+      }
+    }
+  }
+
+  std::span<const Segment> segments() { return {segments_.data(), size_t(segment_count_)}; }
+  const Tap& tap(int64_t i) { return taps_[i]; }
+  // Taps that the longest list of segments can hold together.
+  int64_t used_taps() {
+    int64_t n = 0;
+    for (const Segment& s : segments()) n += s.last - s.first;
+    return n;
+  }
+
+  const int64_t phases, step;
+
+ private:
+  Scratch<Tap> taps_;
+  Scratch<Segment> segments_;
+  int64_t segment_count_ = 0;
+};
+
+// Time of all regions in products of one row with one tap. A low tile costs more per row: its few sums wait for each
+// other.
+int64_t cost(const TilesF32& t, Axis& h, Axis& w, int64_t images) {
+  constexpr int64_t kLowTile = 6;
+  int64_t total = 0;
+  for (const auto& sh : h.segments())
+    for (const auto& sw : w.segments()) {
+      const int64_t pixels = images * sh.count * sw.count;
+      total += std::max(pixels, kLowTile * tile_count(t, pixels)) * (sh.last - sh.first) * (sw.last - sw.first);
+    }
+  return total;
+}
+
+// Computes p for every output pixel. out_h and out_w of p are those between neighbouring pixels.
+void gather_conv(const TilesF32& t, GatherGemm p, const MatrixLayout& layout, const float* b, const AxisSizes& size_h,
+                 const AxisSizes& size_w, int64_t images) {
+  const auto run = [&](Axis& h, Axis& w) {
+    Scratch<GatherRegion> regions(int64_t(h.segments().size() * w.segments().size()));
+    Scratch<Tap> taps(h.used_taps() * w.used_taps());
+    int64_t region_count = 0;
+    Tap* next = taps.data();
+    for (const auto& sh : h.segments())
+      for (const auto& sw : w.segments()) {
+        GatherRegion r;
+        r.h = sh.count;
+        r.w = sw.count;
+        r.in_h0 = sh.i0 * h.step;
+        r.in_w0 = sw.i0 * w.step;
+        r.out0 = (sh.phase + h.phases * sh.i0) * p.out_h + (sw.phase + w.phases * sw.i0) * p.out_w;
+        r.padded = sh.padded || sw.padded;
+        r.taps = next;
+        for (int64_t i = sh.first; i < sh.last; ++i)
+          for (int64_t j = sw.first; j < sw.last; ++j)
+            *next++ = {h.tap(i).d, w.tap(j).d, h.tap(i).k * size_w.taps + w.tap(j).k};
+        r.tap_count = next - r.taps;
+        regions[region_count++] = r;
+      }
+    GatherGemm q = p;
+    q.step_h = h.step;
+    q.step_w = w.step;
+    q.out_h *= h.phases;
+    q.out_w *= w.phases;
+    gather_gemm(t, q, layout, b, {regions.data(), size_t(region_count)}, images);
+  };
+  Axis h(size_h, false), w(size_w, false), split_h(size_h, true), split_w(size_w, true);
+  // Skipping padding saves up to a third of the work on small maps, but cuts them into small pieces.
+  const int64_t block = images_per_block(p.in_h * p.in_w * p.in_pixel, images);
+  const int64_t whole = cost(t, h, w, block), rows = cost(t, split_h, w, block),
+                both = cost(t, split_h, split_w, block);
+  if (both < std::min(whole, rows))
+    run(split_h, split_w);
+  else if (rows < whole)
+    run(split_h, w);
+  else
+    run(h, w);
+}
+
+// The weights of one group as B[tap][ic][oc].
+MatrixLayout weight_layout(const Conv2dGeometry& g) {
+  const int64_t taps = g.kh * g.kw, icg = g.icg();
+  return {g.ocg(), icg, taps, icg * taps, taps, 1};
+}
+
+// All groups, one after the other.
+Tensor pack_weights(const TilesF32& t, const op::Conv2dFwd& a) {
+  const MatrixLayout layout = weight_layout(a.g);
+  const int64_t size = layout.packed_size(t), group_size = a.g.ocg() * a.g.icg() * a.g.kh * a.g.kw;
+  Tensor packed = Tensor::empty({a.g.groups * size * int64_t(sizeof(float))}, DType::u8);
+  auto* const to = reinterpret_cast<float*>(packed.mutable_view().data);
+  for (int64_t group = 0; group < a.g.groups; ++group)
+    pack(t, layout, a.w.as<float>() + group * group_size, to + group * size);
+  return packed;
+}
+
+void forward(const TilesF32& t, const op::Conv2dFwd& a) {
+  const Conv2dGeometry& g = a.g;
+  const int64_t taps = g.kh * g.kw, icg = g.icg(), ocg = g.ocg();
+  const MatrixLayout layout = weight_layout(g);
+  for (int64_t group = 0; group < g.groups; ++group) {
+    GatherGemm p;
+    p.in = a.x.as<float>() + group * icg;
+    p.in_h = g.ih;
+    p.in_w = g.iw;
+    p.in_pixel = g.ic;
+    p.out = a.y.as<float>() + group * ocg;
+    p.out_n = g.oh * g.ow * g.oc;
+    p.out_h = g.ow * g.oc;
+    p.out_w = g.oc;
+    if (a.bias) p.bias = a.bias.as<float>() + group * ocg;
+    if (a.residual) p.residual = a.residual.as<float>() + group * ocg;
+    p.relu = a.relu;
+    if (a.packed) p.packed = reinterpret_cast<const float*>(a.packed) + group * layout.packed_size(t);
+    gather_conv(t, p, layout, a.w.as<float>() + group * ocg * icg * taps,
+                {g.oh, g.ih, g.kh, g.stride_h, g.pad_h, g.dil_h}, {g.ow, g.iw, g.kw, g.stride_w, g.pad_w, g.dil_w},
+                g.n);
+  }
+}
+
+void backward_data(const TilesF32& t, const op::Conv2dBwdData& a) {
+  const Conv2dGeometry& g = a.g;
+  const int64_t taps = g.kh * g.kw, icg = g.icg(), ocg = g.ocg();
+  const MatrixLayout layout{icg, ocg, taps, taps, icg * taps, 1};  // B[tap][oc][ic]
+  for (int64_t group = 0; group < g.groups; ++group) {
+    GatherGemm p;
+    p.in = a.gy.as<float>() + group * ocg;
+    p.in_h = g.oh;
+    p.in_w = g.ow;
+    p.in_pixel = g.oc;
+    p.out = a.gx.as<float>() + group * icg;
+    p.out_n = g.ih * g.iw * g.ic;
+    p.out_h = g.iw * g.ic;
+    p.out_w = g.ic;
+    gather_conv(t, p, layout, a.w.as<float>() + group * ocg * icg * taps,
+                {g.ih, g.oh, g.kh, g.stride_h, g.pad_h, g.dil_h, true},
+                {g.iw, g.ow, g.kw, g.stride_w, g.pad_w, g.dil_w, true}, g.n);
+  }
+}
+
+// The weight gradient of one group, as sums in the layout of packed weights. A thread owns some of the sums and walks
+// over all pixels, so there is no reduction between threads.
+void sum_weight_gradient(const TilesF32& t, const Conv2dGeometry& g, const float* x, const float* gy, float* sums) {
+  // Pixels per block: enough to make storing the sums cheap, few enough that the channels of a tile stay in L1 for all
+  // taps.
+  constexpr int64_t kBlockPixels = 256;
+  const int64_t block = std::max<int64_t>(1, kBlockPixels / std::max<int64_t>(g.ow, 1));
+  const int64_t taps = g.kh * g.kw, icg = g.icg(), ocg = g.ocg();
+  const int64_t rows = g.n * g.oh;
+  const int64_t strips = ceil_div(icg, t.mr);  // of input channels: the rows of a tile
+  const int64_t panels = ceil_div(ocg, t.nr);  // of output channels
+  // A 1x1 kernel sees every stride-th pixel: only those are copied, and the stride is then 1.
+  const bool pick = taps == 1 && g.pad_h == 0 && g.pad_w == 0;
+  Conv2dGeometry c = g;  // of the copied pixels
+  if (pick) c.ih = g.oh, c.iw = g.ow, c.stride_h = c.stride_w = 1;
+
+  parallel_for(panels * strips * taps, 1, [&](int64_t begin, int64_t end) {
+    const int64_t first_panel = begin / taps / strips, last_panel = (end - 1) / taps / strips;
+    const bool one_panel = first_panel == last_panel;
+    const int64_t first_strip = one_panel ? begin / taps % strips : 0;
+    const int64_t last_strip = one_panel ? (end - 1) / taps % strips : strips - 1;
+    const auto first_channel = [&](int64_t strip) { return icg * strip / strips; };
+    for (int64_t row = 0; row < rows; row += block) {
+      WeightGradientTile tile;
+      tile.ih = c.ih;
+      tile.iw = c.iw;
+      tile.oh = c.oh;
+      tile.ow = c.ow;
+      tile.stride_h = c.stride_h;
+      tile.stride_w = c.stride_w;
+      tile.accumulate = row > 0;
+      tile.row_begin = row;
+      tile.row_end = std::min(row + block, rows);
+      const auto input_row = [&](int64_t output_row, int64_t d) {
+        return output_row / c.oh * c.ih + std::clamp<int64_t>(output_row % c.oh * c.stride_h - c.pad_h + d, 0, c.ih);
+      };
+      tile.x_row0 = input_row(row, 0);
+      const int64_t x_rows = input_row(tile.row_end - 1, c.dil_h * (c.kh - 1) + 1) - tile.x_row0;
+      const int64_t strip_size = x_rows * c.iw * t.lanes, gy_pixels = (tile.row_end - row) * c.ow;
+
+      Scratch<float> x_strips((last_strip - first_strip + 1) * strip_size);
+      const auto x_strip = [&](int64_t strip) { return x_strips.data() + (strip - first_strip) * strip_size; };
+      for (int64_t i = 0; i < x_rows; ++i) {
+        const int64_t at = tile.x_row0 + i, from = pick ? at / c.ih * g.ih + at % c.ih * g.stride_h : at;
+        for (int64_t strip = first_strip; strip <= last_strip; ++strip) {
+          const int64_t ic0 = first_channel(strip);
+          t.copy_channels(x + from * g.iw * g.ic + ic0, (pick ? g.stride_w : 1) * g.ic, first_channel(strip + 1) - ic0,
+                          c.iw, x_strip(strip) + i * c.iw * t.lanes, t.lanes);
+        }
+      }
+      Scratch<float> gy_panel(gy_pixels * t.nr);
+      int64_t copied_panel = -1;
+      for (int64_t u = begin; u < end; ++u) {
+        const int64_t tap = u % taps, strip = u / taps % strips, panel = u / taps / strips;
+        const int64_t ic0 = first_channel(strip);
+        tile.columns = int(std::min<int64_t>(t.nr, ocg - panel * t.nr));
+        if (panel != copied_panel)
+          t.copy_channels(gy + row * c.ow * g.oc + panel * t.nr, c.oc, tile.columns, gy_pixels, gy_panel.data(), t.nr);
+        copied_panel = panel;
+        tile.x = x_strip(strip);
+        tile.gy = gy_panel.data();
+        tile.rows = int(first_channel(strip + 1) - ic0);
+        tile.dh = tap / c.kw * c.dil_h - c.pad_h;
+        tile.dw = tap % c.kw * c.dil_w - c.pad_w;
+        // Columns with 0 <= w * stride + dw < iw.
+        tile.w_begin = std::max<int64_t>(0, ceil_div(-tile.dw, c.stride_w));
+        tile.w_end = c.iw > tile.dw ? std::min(c.ow, ceil_div(c.iw - tile.dw, c.stride_w)) : 0;
+        tile.sum = sums + ((panel * taps + tap) * icg + ic0) * t.nr;
+        t.weight_gradient(tile);
+      }
+    }
+  });
+}
+
+void backward_weights(const TilesF32& t, const op::Conv2dBwdWeights& a) {
+  const Conv2dGeometry& g = a.g;
+  const int64_t taps = g.kh * g.kw, icg = g.icg(), ocg = g.ocg();
+  const MatrixLayout layout = weight_layout(g);
+  if (g.n == 0) {
+    std::fill_n(a.gw.as<float>(), g.oc * icg * taps, 0.0f);
+    return;
+  }
+  Scratch<float> sums(layout.packed_size(t));
+  for (int64_t group = 0; group < g.groups; ++group) {
+    sum_weight_gradient(t, g, a.x.as<float>() + group * icg, a.gy.as<float>() + group * ocg, sums.data());
+    unpack(t, layout, sums.data(), a.gw.as<float>() + group * ocg * icg * taps);
+  }
+}
+
+// What a kernel of this file needs: fp32, and the instruction set.
+template <Isa kIsa, class Args>
+Refusal check(const Args& a, const CView& operand) {
+  if (operand.dtype != DType::f32) return {"takes f32 only"};
+  if (const Refusal r = needs(kIsa)) return r;
+  if (a.g.ic == 0 || a.g.oc == 0) return {"no channels"};
+  return {};
+}
+
+template <Isa kIsa, const TilesF32& (*tiles)()>
+struct Direct {
+  static constexpr Kernel<op::Conv2dFwd> fwd(std::string_view name) {
+    return {name, kOwn, [](const op::Conv2dFwd& a) { return check<kIsa>(a, a.x); },
+            [](const op::Conv2dFwd& a, const ExecContext&) { forward(tiles(), a); },
+            [](const op::Conv2dFwd& a) { return pack_weights(tiles(), a); }};
+  }
+  static constexpr Kernel<op::Conv2dBwdData> bwd_data(std::string_view name) {
+    return {name, kOwn, [](const op::Conv2dBwdData& a) { return check<kIsa>(a, a.gy); },
+            [](const op::Conv2dBwdData& a, const ExecContext&) { backward_data(tiles(), a); }};
+  }
+  static constexpr Kernel<op::Conv2dBwdWeights> bwd_weights(std::string_view name) {
+    return {name, kOwn, [](const op::Conv2dBwdWeights& a) { return check<kIsa>(a, a.x); },
+            [](const op::Conv2dBwdWeights& a, const ExecContext&) { backward_weights(tiles(), a); }};
+  }
+};
+using Avx512 = Direct<Isa::avx512, tiles_f32_avx512>;
+using Avx2 = Direct<Isa::avx2, tiles_f32_avx2>;
+
+}  // namespace
+
+constexpr Kernel<op::Conv2dFwd> conv2d_fwd_avx512 = Avx512::fwd("own.direct.avx512");
+constexpr Kernel<op::Conv2dFwd> conv2d_fwd_avx2 = Avx2::fwd("own.direct.avx2");
+constexpr Kernel<op::Conv2dBwdData> conv2d_bwd_data_avx512 = Avx512::bwd_data("own.direct.avx512");
+constexpr Kernel<op::Conv2dBwdData> conv2d_bwd_data_avx2 = Avx2::bwd_data("own.direct.avx2");
+constexpr Kernel<op::Conv2dBwdWeights> conv2d_bwd_weights_avx512 = Avx512::bwd_weights("own.direct.avx512");
+constexpr Kernel<op::Conv2dBwdWeights> conv2d_bwd_weights_avx2 = Avx2::bwd_weights("own.direct.avx2");
+
+}  // namespace mininn::cpu::own

@@ -1,0 +1,41 @@
+// Which taps of a convolution meet its input, and how evenly work can be shared out.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+#include "cpu_kernels/common/integers.h"
+#include "ops/conv2d.h"
+
+namespace mininn::cpu::own {
+
+inline constexpr int64_t kMaxTaps = 128;  // kh * kw of kernels that list them
+
+// Taps [first, last) of one dimension whose input coordinate exists for output coordinate `o`.
+inline std::pair<int64_t, int64_t> valid_taps(int64_t o, int64_t in, int64_t k, int64_t stride, int64_t pad,
+                                              int64_t dil) {
+  const int64_t first = o * stride - pad;  // the input coordinate of tap 0
+  const int64_t begin = first < 0 ? std::min(k, ceil_div(-first, dil)) : 0;
+  const int64_t end = first < in ? std::min(k, (in - 1 - first) / dil + 1) : 0;
+  return {begin, std::max(begin, end)};
+}
+
+// The share of `threads` threads' time that n equal items keep busy.
+inline double balance(int64_t n, int64_t threads) { return double(n) / double(round_up(n, threads)); }
+
+// The share of all (output pixel, tap) pairs that fall on padding.
+inline double padding_share(const Conv2dGeometry& g) {
+  int64_t rows = 0, cols = 0;
+  for (int64_t o = 0; o < g.oh; ++o) {
+    const auto [begin, end] = valid_taps(o, g.ih, g.kh, g.stride_h, g.pad_h, g.dil_h);
+    rows += end - begin;
+  }
+  for (int64_t o = 0; o < g.ow; ++o) {
+    const auto [begin, end] = valid_taps(o, g.iw, g.kw, g.stride_w, g.pad_w, g.dil_w);
+    cols += end - begin;
+  }
+  return 1 - double(rows * cols) / double(g.oh * g.kh * g.ow * g.kw);
+}
+
+}  // namespace mininn::cpu::own

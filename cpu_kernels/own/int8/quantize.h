@@ -1,0 +1,11 @@
+// The own kernels into and out of u8 codes, best first.
+#pragma once
+
+#include "ops/quantize.h"
+
+namespace mininn::cpu::own {
+
+extern const Kernel<op::Quantize> quantize_avx2;
+extern const Kernel<op::QPack> qpack_avx2;
+
+}  // namespace mininn::cpu::own

@@ -1,0 +1,207 @@
+// Layout: [rows, c] f32 without gaps; any c, any alignment. A vector holds neighbouring channels; channels behind the
+// last full vector go one by one.
+//
+// The rows are cut into blocks of about 64 KiB, whose number depends on the sizes alone, and the blocks are shared out
+// to the threads. Sums are taken in short chains of f32 within a block and otherwise in double, in order, so results do
+// not depend on the number of threads. Each of the two passes over a map reads it once from memory.
+#include "cpu_kernels/own/memory/batch_norm.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <type_traits>
+
+#include "core/parallel.h"
+#include "cpu_kernels/common/cpu_features.h"
+#include "cpu_kernels/common/integers.h"
+#include "cpu_kernels/common/isa.h"
+#include "cpu_kernels/common/scratch.h"
+
+namespace mininn::cpu::own {
+namespace {
+
+// One instruction set's loops over a block of rows; what they compute is said in batch_norm_rows.inl.
+struct Passes {
+  void (*moments)(const float* x, int64_t rows, int64_t c, double* mean, double* m2);
+  void (*normalize)(const float* x, int64_t rows, int64_t c, const float* mean, const float* scale, const float* shift,
+                    float* y);
+  void (*gradient_sums)(const float* x, const float* gy, int64_t rows, int64_t c, const float* mean, double* sum,
+                        double* product);
+  void (*input_gradient)(const float* x, const float* gy, int64_t rows, int64_t c, const float* mean,
+                         const float* scale, const float* shift, const float* slope, float* gx);
+};
+
+}  // namespace
+}  // namespace mininn::cpu::own
+
+MININN_TARGET_AVX2
+namespace mininn::cpu::own {
+namespace {
+namespace avx2 {
+constexpr int kLanes = 8;
+#include "cpu_kernels/own/memory/channel_strips.inl"
+//
+#include "cpu_kernels/own/memory/batch_norm_rows.inl"
+}  // namespace avx2
+}  // namespace
+}  // namespace mininn::cpu::own
+MININN_TARGET_END
+
+MININN_TARGET_AVX512
+namespace mininn::cpu::own {
+namespace {
+namespace avx512 {
+constexpr int kLanes = 16;
+#include "cpu_kernels/own/memory/channel_strips.inl"
+//
+#include "cpu_kernels/own/memory/batch_norm_rows.inl"
+}  // namespace avx512
+}  // namespace
+}  // namespace mininn::cpu::own
+MININN_TARGET_END
+
+namespace mininn::cpu::own {
+namespace {
+
+// How a matrix is cut into blocks of rows.
+struct Blocks {
+  int64_t rows, c, per_block, count;
+
+  Blocks(int64_t rows_, int64_t c_)
+      : rows(rows_),
+        c(c_),
+        per_block(std::clamp<int64_t>(16384 / std::max<int64_t>(c_, 1), 16, 4096)),
+        count(ceil_div(rows_, per_block)) {}
+
+  int64_t size(int64_t block) const { return std::min(per_block, rows - block * per_block); }
+
+  // fn(block, offset of its first element, its rows)
+  template <class Fn>
+  void for_each(const Fn& fn) const {
+    parallel_for(count, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b) fn(b, b * per_block * c, size(b));
+    });
+  }
+};
+
+template <const Passes& isa>
+void train(const op::BatchNormFwdTrain& a, const ExecContext&) {
+  const Blocks blocks(a.rows, a.c);
+  const int64_t c = a.c;
+  const float* x = a.x.as<float>();
+  Scratch<float> floats(c);
+  Scratch<double> doubles(2 * (blocks.count + 1) * c);
+  float* scale = floats.data();
+  double* means = doubles.data();
+  double* m2s = means + blocks.count * c;
+  blocks.for_each(
+      [&](int64_t b, int64_t at, int64_t rows) { isa.moments(x + at, rows, c, means + b * c, m2s + b * c); });
+
+  // Chan's combination of all blocks at once: M2 = sum(M2_b + n_b (mean_b - mean)^2).
+  double* mean = m2s + blocks.count * c;
+  double* m2 = mean + c;
+  std::fill_n(mean, 2 * c, 0.0);
+  for (int64_t b = 0; b < blocks.count; ++b)
+    for (int64_t i = 0; i < c; ++i) mean[i] += double(blocks.size(b)) * means[b * c + i];
+  for (int64_t i = 0; i < c; ++i) mean[i] /= double(a.rows);
+  for (int64_t b = 0; b < blocks.count; ++b)
+    for (int64_t i = 0; i < c; ++i) {
+      const double d = means[b * c + i] - mean[i];
+      m2[i] += m2s[b * c + i] + double(blocks.size(b)) * d * d;
+    }
+  const auto blend = [&](const View& running, int64_t i, double now) {
+    float& r = running.as<float>()[i];
+    r = float(double(r) + a.momentum * (now - double(r)));
+  };
+  for (int64_t i = 0; i < c; ++i) {
+    const double rstd = 1 / std::sqrt(m2[i] / double(a.rows) + a.eps);
+    a.mean.as<float>()[i] = float(mean[i]);
+    a.rstd.as<float>()[i] = float(rstd);
+    scale[i] = float(rstd * double(a.gamma.as<float>()[i]));
+    blend(a.running_mean, i, mean[i]);
+    blend(a.running_var, i, m2[i] / double(a.rows - 1));
+  }
+  blocks.for_each([&](int64_t, int64_t at, int64_t rows) {
+    isa.normalize(x + at, rows, c, a.mean.as<float>(), scale, a.beta.as<float>(), a.y.as<float>() + at);
+  });
+}
+
+template <const Passes& isa>
+void eval(const op::BatchNormFwdEval& a, const ExecContext&) {
+  Scratch<float> floats(a.c);
+  float* scale = floats.data();
+  for (int64_t i = 0; i < a.c; ++i) {
+    const double rstd = 1 / std::sqrt(double(a.var.as<float>()[i]) + a.eps);
+    a.rstd.as<float>()[i] = float(rstd);
+    scale[i] = float(rstd * double(a.gamma.as<float>()[i]));
+  }
+  Blocks(a.rows, a.c).for_each([&](int64_t, int64_t at, int64_t rows) {
+    isa.normalize(a.x.as<float>() + at, rows, a.c, a.mean.as<float>(), scale, a.beta.as<float>(), a.y.as<float>() + at);
+  });
+}
+
+template <const Passes& isa>
+void bwd(const op::BatchNormBwd& a, const ExecContext&) {
+  const Blocks blocks(a.rows, a.c);
+  const int64_t c = a.c;
+  const float* x = a.x.as<float>();
+  const float* gy = a.gy.as<float>();
+  const float* mean = a.mean.as<float>();
+  Scratch<float> floats(3 * c);
+  Scratch<double> doubles(2 * (blocks.count + 1) * c);
+  double* sums = doubles.data();
+  double* products = sums + blocks.count * c;
+  float* scale = floats.data();
+  float* shift = scale + c;
+  float* slope = shift + c;
+  blocks.for_each([&](int64_t b, int64_t at, int64_t rows) {
+    isa.gradient_sums(x + at, gy + at, rows, c, mean, sums + b * c, products + b * c);
+  });
+
+  double* sum = products + blocks.count * c;
+  double* product = sum + c;
+  std::fill_n(sum, 2 * c, 0.0);
+  for (int64_t b = 0; b < blocks.count; ++b)
+    for (int64_t i = 0; i < c; ++i) {
+      sum[i] += sums[b * c + i];
+      product[i] += products[b * c + i];
+    }
+  // With h = (x - mean) * rstd:  gx = gamma * rstd * (gy - mean(gy) - h * mean(gy * h))  while training.
+  const double per_row = a.training ? 1 / double(a.rows) : 0;
+  for (int64_t i = 0; i < c; ++i) {
+    const double rstd = double(a.rstd.as<float>()[i]), ggamma = product[i] * rstd;
+    const double s = rstd * double(a.gamma.as<float>()[i]);
+    a.gbeta.as<float>()[i] = float(sum[i]);
+    a.ggamma.as<float>()[i] = float(ggamma);
+    scale[i] = float(s);
+    shift[i] = float(s * sum[i] * per_row);
+    slope[i] = float(s * rstd * ggamma * per_row);
+  }
+  if (!a.gx) return;
+  blocks.for_each([&](int64_t, int64_t at, int64_t rows) {
+    isa.input_gradient(x + at, gy + at, rows, c, mean, scale, shift, slope, a.gx.as<float>() + at);
+  });
+}
+
+template <Isa kIsa, class Args>
+Refusal check(const Args& a) {
+  if (a.x.dtype != DType::f32) return {"the dtype is not f32"};
+  return needs(kIsa);
+}
+
+}  // namespace
+
+constinit const Kernel<op::BatchNormFwdTrain> batch_norm_train_avx2{
+    "own.rows.avx2", kOwn, check<Isa::avx2, op::BatchNormFwdTrain>, train<avx2::kPasses>};
+constinit const Kernel<op::BatchNormFwdEval> batch_norm_eval_avx2{
+    "own.rows.avx2", kOwn, check<Isa::avx2, op::BatchNormFwdEval>, eval<avx2::kPasses>};
+constinit const Kernel<op::BatchNormBwd> batch_norm_bwd_avx2{"own.rows.avx2", kOwn, check<Isa::avx2, op::BatchNormBwd>,
+                                                             bwd<avx2::kPasses>};
+constinit const Kernel<op::BatchNormFwdTrain> batch_norm_train_avx512{
+    "own.rows.avx512", kOwn, check<Isa::avx512, op::BatchNormFwdTrain>, train<avx512::kPasses>};
+constinit const Kernel<op::BatchNormFwdEval> batch_norm_eval_avx512{
+    "own.rows.avx512", kOwn, check<Isa::avx512, op::BatchNormFwdEval>, eval<avx512::kPasses>};
+constinit const Kernel<op::BatchNormBwd> batch_norm_bwd_avx512{
+    "own.rows.avx512", kOwn, check<Isa::avx512, op::BatchNormBwd>, bwd<avx512::kPasses>};
+
+}  // namespace mininn::cpu::own

@@ -1,0 +1,104 @@
+// Element-by-element copies over any strides, converting the element type where it differs.
+//
+// Where the run that y writes is a stride in x (NCHW to NHWC and back, any transposition), elements go through tiles of
+// kTile x kTile, so that a cache line of x is used up while it is there.
+#include "cpu_kernels/own/memory/copy.h"
+
+#include <cstring>
+
+#include "core/convert.h"
+#include "cpu_kernels/common/integers.h"
+#include "cpu_kernels/common/strided.h"
+
+namespace mininn::cpu::own {
+namespace {
+
+constexpr int64_t kTile = 32;
+
+template <class T>
+void copy_tiled(const T* x, T* y, const StridedLoop<2>& loop, int column_dim) {
+  const int row_dim = loop.rank() - 1;  // unit stride in y; column_dim has it in x
+  const auto& row = loop.dim(row_dim);
+  const auto& column = loop.dim(column_dim);
+  Shape outer;
+  std::array<Strides, 2> strides;
+  for (int d = 0; d < row_dim; ++d) {
+    if (d == column_dim) continue;
+    outer.push_back(loop.dim(d).size);
+    for (size_t k = 0; k < 2; ++k) strides[k].push_back(loop.dim(d).stride[k]);
+  }
+  const StridedLoop<2> planes(outer, strides, Order::logical);
+  const int64_t tiles = ceil_div(column.size, kTile);  // of one plane, each the full row long
+  const int64_t grain = std::max<int64_t>(1, kGrain / (row.size * kTile));
+  parallel_for(planes.size() * tiles, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      planes.walk(t / tiles, t / tiles + 1, [&](const auto& at, int64_t) {
+        const int64_t c0 = t % tiles * kTile, c1 = std::min(c0 + kTile, column.size);
+        for (int64_t r0 = 0; r0 < row.size; r0 += kTile) {
+          const int64_t r1 = std::min(r0 + kTile, row.size);
+          for (int64_t c = c0; c < c1; ++c) {
+            T* const to = y + at[0] + c * column.stride[0];
+            const T* const from = x + at[1] + c;
+            for (int64_t r = r0; r < r1; ++r) to[r] = from[r * row.stride[1]];
+          }
+        }
+      });
+    }
+  });
+}
+
+// T is any type of the element's size: nothing is computed.
+template <class T>
+void copy_same(const op::Copy& a) {
+  const StridedLoop<2> loop(a.y.shape, {a.y.strides, a.x.strides});
+  if (loop.size() == 0) return;
+  const auto step = loop.inner().stride;
+  const T* const x = a.x.as<T>();
+  T* const y = a.y.as<T>();
+  if (step[0] == 1 && step[1] != 1)
+    for (int d = 0; d < loop.rank() - 1; ++d)
+      if (loop.dim(d).stride[1] == 1) return copy_tiled(x, y, loop, d);
+  loop.run([&](const auto& at, int64_t n) {
+    if (step[0] == 1 && step[1] == 1) {
+      std::memcpy(y + at[0], x + at[1], size_t(n) * sizeof(T));
+    } else {
+      for (int64_t i = 0; i < n; ++i) y[at[0] + i * step[0]] = x[at[1] + i * step[1]];
+    }
+  });
+}
+
+template <class To, class From>
+void copy_converting(const op::Copy& a) {
+  const StridedLoop<2> loop(a.y.shape, {a.y.strides, a.x.strides});
+  const auto step = loop.inner().stride;
+  loop.run([&](const auto& at, int64_t n) {
+    const From* const x = a.x.as<From>() + at[1];
+    To* const y = a.y.as<To>() + at[0];
+    if (step[0] == 1 && step[1] == 1)
+      for (int64_t i = 0; i < n; ++i) y[i] = convert<To>(x[i]);
+    else
+      for (int64_t i = 0; i < n; ++i) y[i * step[0]] = convert<To>(x[i * step[1]]);
+  });
+}
+
+void run(const op::Copy& a, const ExecContext&) {
+  if (a.x.dtype == a.y.dtype) {
+    switch (size_of(a.x.dtype)) {
+      case 1: return copy_same<uint8_t>(a);
+      case 2: return copy_same<uint16_t>(a);
+      case 4: return copy_same<uint32_t>(a);
+      default: return copy_same<uint64_t>(a);
+    }
+  }
+  with_type(a.x.dtype, [&]<class From>(From) {
+    with_type(a.y.dtype, [&]<class To>(To) {
+      if constexpr (!std::is_same_v<From, To>) copy_converting<To, From>(a);
+    });
+  });
+}
+
+}  // namespace
+
+constinit const Kernel<op::Copy> copy{"own.tiled", kOwn, [](const op::Copy&) { return Refusal{}; }, run};
+
+}  // namespace mininn::cpu::own

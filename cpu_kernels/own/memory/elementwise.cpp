@@ -1,0 +1,169 @@
+// The functors of ops/functors.h over flat arrays. Each loop is written once and inlined into one function per
+// instruction set, where the compiler makes vectors of it; nothing is fused or reordered, so the results are those of
+// the reference. No alignment is needed; tails are the compiler's.
+#include "cpu_kernels/own/memory/elementwise.h"
+
+#include "core/parallel.h"
+#include "cpu_kernels/common/cpu_features.h"
+#include "cpu_kernels/common/isa.h"
+
+namespace mininn::cpu::own {
+namespace {
+
+constexpr int64_t kGrain = 16384;
+
+// For each argument struct: its views, the result first, and what is done to elements [begin, end).
+
+template <class F>
+std::array<CView, 2> views(const op::UnaryFwd<F>& a) {
+  return {a.y, a.x};
+}
+template <class F>
+MININN_FN void range(const op::UnaryFwd<F>& a, int64_t begin, int64_t end) {
+  const float* x = a.x.template as<float>();
+  float* y = a.y.template as<float>();
+  for (int64_t i = begin; i < end; ++i) y[i] = F::f(x[i]);
+}
+
+template <class F>
+std::array<CView, 3> views(const op::UnaryBwd<F>& a) {
+  return {a.gx, a.kept, a.gy};
+}
+template <class F>
+MININN_FN void range(const op::UnaryBwd<F>& a, int64_t begin, int64_t end) {
+  const float* kept = a.kept.template as<float>();
+  const float* gy = a.gy.template as<float>();
+  float* gx = a.gx.template as<float>();
+  for (int64_t i = begin; i < end; ++i) gx[i] = F::grad(kept[i], gy[i]);
+}
+
+template <class F>
+std::array<CView, 3> views(const op::BinaryFwd<F>& a) {
+  return {a.y, a.a, a.b};
+}
+template <class F>
+MININN_FN void range(const op::BinaryFwd<F>& args, int64_t begin, int64_t end) {
+  const float* a = args.a.template as<float>();
+  const float* b = args.b.template as<float>();
+  float* y = args.y.template as<float>();
+  for (int64_t i = begin; i < end; ++i) y[i] = F::f(a[i], b[i]);
+}
+
+template <class F>
+std::array<CView, 4> views(const op::BinaryBwdA<F>& a) {
+  return {a.g, a.a, a.b, a.gy};
+}
+template <class F>
+MININN_FN void range(const op::BinaryBwdA<F>& args, int64_t begin, int64_t end) {
+  const float* a = args.a.template as<float>();
+  const float* b = args.b.template as<float>();
+  const float* gy = args.gy.template as<float>();
+  float* g = args.g.template as<float>();
+  for (int64_t i = begin; i < end; ++i) g[i] = F::da(a[i], b[i], gy[i]);
+}
+
+template <class F>
+std::array<CView, 4> views(const op::BinaryBwdB<F>& a) {
+  return {a.g, a.a, a.b, a.gy};
+}
+template <class F>
+MININN_FN void range(const op::BinaryBwdB<F>& args, int64_t begin, int64_t end) {
+  const float* a = args.a.template as<float>();
+  const float* b = args.b.template as<float>();
+  const float* gy = args.gy.template as<float>();
+  float* g = args.g.template as<float>();
+  for (int64_t i = begin; i < end; ++i) g[i] = F::db(a[i], b[i], gy[i]);
+}
+
+template <class F>
+std::array<CView, 2> views(const op::Scalar<F>& a) {
+  return {a.y, a.x};
+}
+template <class F>
+MININN_FN void range(const op::Scalar<F>& a, int64_t begin, int64_t end) {
+  const float* x = a.x.template as<float>();
+  float* y = a.y.template as<float>();
+  const float s = float(a.s);
+  for (int64_t i = begin; i < end; ++i) y[i] = F::f(x[i], s);
+}
+
+struct Avx512 {
+  static constexpr const char* name = "own.flat.avx512";
+  static constexpr Isa isa = Isa::avx512;
+  template <class Args>
+  static void run(const Args& a, int64_t begin, int64_t end);
+};
+
+struct Avx2 {
+  static constexpr const char* name = "own.flat.avx2";
+  static constexpr Isa isa = Isa::avx2;
+  template <class Args>
+  static void run(const Args& a, int64_t begin, int64_t end);
+};
+
+template <class Region, class Args>
+Refusal check(const Args& a) {
+  if (const Refusal r = needs(Region::isa)) return r;
+  const auto all = views(a);
+  if (!all[0].contiguous() && !all[0].channels_last()) return {"the result has gaps"};
+  for (const CView& v : all) {
+    if (v.dtype != DType::f32) return {"the dtype is not f32"};
+    if (v.strides != all[0].strides) return {"an operand is broadcast or in another memory order"};
+  }
+  return {};
+}
+
+template <class Region, class Args>
+void run(const Args& a, const ExecContext&) {
+  parallel_for(views(a)[0].size(), kGrain, [&](int64_t begin, int64_t end) { Region::run(a, begin, end); });
+}
+
+template <class Region, template <class> class Args, class... Fs>
+constexpr PerFunctor<op::Functors<Fs...>, Args> list(op::Functors<Fs...>) {
+  return {{Kernel<Args<Fs>>{Region::name, kOwn, check<Region>, run<Region>}...}};
+}
+
+}  // namespace
+}  // namespace mininn::cpu::own
+
+MININN_TARGET_AVX512
+namespace mininn::cpu::own {
+namespace {
+template <class Args>
+void Avx512::run(const Args& a, int64_t begin, int64_t end) {
+  range(a, begin, end);
+}
+}  // namespace
+}  // namespace mininn::cpu::own
+MININN_TARGET_END
+
+MININN_TARGET_AVX2
+namespace mininn::cpu::own {
+namespace {
+template <class Args>
+void Avx2::run(const Args& a, int64_t begin, int64_t end) {
+  range(a, begin, end);
+}
+}  // namespace
+}  // namespace mininn::cpu::own
+MININN_TARGET_END
+
+namespace mininn::cpu::own {
+
+#define MININN_DEFINE_LISTS(Region, suffix)                                         \
+  constinit const PerFunctor<op::VectorUnaryOps, op::UnaryFwd> unary_fwd_##suffix = \
+      list<Region, op::UnaryFwd>(op::VectorUnaryOps());                             \
+  constinit const PerFunctor<op::VectorUnaryOps, op::UnaryBwd> unary_bwd_##suffix = \
+      list<Region, op::UnaryBwd>(op::VectorUnaryOps());                             \
+  constinit const PerFunctor<op::BinaryOps, op::BinaryFwd> binary_fwd_##suffix =    \
+      list<Region, op::BinaryFwd>(op::BinaryOps());                                 \
+  constinit const PerFunctor<op::BinaryOps, op::BinaryBwdA> binary_bwd_a_##suffix = \
+      list<Region, op::BinaryBwdA>(op::BinaryOps());                                \
+  constinit const PerFunctor<op::BinaryOps, op::BinaryBwdB> binary_bwd_b_##suffix = \
+      list<Region, op::BinaryBwdB>(op::BinaryOps());                                \
+  constinit const PerFunctor<op::ScalarOps, op::Scalar> scalar_##suffix = list<Region, op::Scalar>(op::ScalarOps());
+MININN_DEFINE_LISTS(Avx512, avx512)
+MININN_DEFINE_LISTS(Avx2, avx2)
+#undef MININN_DEFINE_LISTS
+
+}  // namespace mininn::cpu::own

@@ -1,0 +1,25 @@
+// The int8 ops as their headers write them down: plain loops that take every call, the last candidate of each list and
+// what every other kernel must equal byte for byte.
+#pragma once
+
+#include "ops/qadd.h"
+#include "ops/qconv2d.h"
+#include "ops/qlinear.h"
+#include "ops/qlut.h"
+#include "ops/qpool.h"
+#include "ops/quantize.h"
+
+namespace mininn::cpu::ref {
+
+extern const Kernel<op::QConv2d> qconv2d;
+extern const Kernel<op::QAdd> qadd;
+extern const Kernel<op::QLinear> qlinear;
+extern const Kernel<op::QLut> qlut;
+extern const Kernel<op::QMaxPool2d> qmax_pool2d;
+extern const Kernel<op::QAvgPool2d> qavg_pool2d;
+extern const Kernel<op::QGlobalSum> qglobal_sum;
+extern const Kernel<op::Quantize> quantize;
+extern const Kernel<op::QPack> qpack;
+extern const Kernel<op::Dequantize> dequantize;
+
+}  // namespace mininn::cpu::ref

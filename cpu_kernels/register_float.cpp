@@ -1,0 +1,112 @@
+// The CPU's tables of floating kernels: for each op the candidates in order, the policy where nothing was measured; the
+// reference comes last. Nothing else is here.
+#include "cpu_kernels/own/float/conv2d/direct.h"
+#include "cpu_kernels/own/float/gemm.h"
+#include "cpu_kernels/own/memory/batch_norm.h"
+#include "cpu_kernels/own/memory/copy.h"
+#include "cpu_kernels/own/memory/elementwise.h"
+#include "cpu_kernels/own/memory/optimizer.h"
+#include "cpu_kernels/own/memory/pool2d.h"
+#include "cpu_kernels/ref/kernels.h"
+#include "cpu_kernels/ref/optimizer.h"
+
+#ifdef MININN_HAVE_EIGEN
+#include "cpu_kernels/eigen/kernels.h"
+#define EIGEN_KERNEL(name) eigen::name,
+#else
+#define EIGEN_KERNEL(name)
+#endif
+
+#ifdef MININN_HAVE_ONEDNN
+#include "cpu_kernels/onednn/kernels.h"
+#define ONEDNN_KERNEL(name) onednn::name,
+#else
+#define ONEDNN_KERNEL(name)
+#endif
+
+namespace mininn {
+namespace cpu {
+namespace {
+
+constexpr DeviceType kCpu = DeviceType::cpu;
+
+void register_elementwise() {
+  op::for_each_functor(op::UnaryOps(), []<class F>() {
+    auto& fwd = kernels<op::UnaryFwd<F>>();
+    auto& bwd = kernels<op::UnaryBwd<F>>();
+    if constexpr (op::VectorUnaryOps::contains<F>) {
+      fwd.set(kCpu, {own::unary_fwd_avx512.of<F>(), own::unary_fwd_avx2.of<F>(), ref::unary_fwd.of<F>()});
+      bwd.set(kCpu, {own::unary_bwd_avx512.of<F>(), own::unary_bwd_avx2.of<F>(), ref::unary_bwd.of<F>()});
+    } else {
+      fwd.set(kCpu, {ref::unary_fwd.of<F>()});
+      bwd.set(kCpu, {ref::unary_bwd.of<F>()});
+    }
+  });
+  op::for_each_functor(op::BinaryOps(), []<class F>() {
+    kernels<op::BinaryFwd<F>>().set(
+        kCpu, {own::binary_fwd_avx512.of<F>(), own::binary_fwd_avx2.of<F>(), ref::binary_fwd.of<F>()});
+    if constexpr (F::da_reads != op::kReadsNothing)
+      kernels<op::BinaryBwdA<F>>().set(
+          kCpu, {own::binary_bwd_a_avx512.of<F>(), own::binary_bwd_a_avx2.of<F>(), ref::binary_bwd_a.of<F>()});
+    if constexpr (F::db_reads != op::kReadsNothing)
+      kernels<op::BinaryBwdB<F>>().set(
+          kCpu, {own::binary_bwd_b_avx512.of<F>(), own::binary_bwd_b_avx2.of<F>(), ref::binary_bwd_b.of<F>()});
+  });
+  op::for_each_functor(op::ScalarOps(), []<class F>() {
+    kernels<op::Scalar<F>>().set(kCpu, {own::scalar_avx512.of<F>(), own::scalar_avx2.of<F>(), ref::scalar.of<F>()});
+  });
+}
+
+void register_layout_and_reductions() {
+  kernels<op::Accumulate>().set(kCpu, {ref::accumulate});
+  kernels<op::Copy>().set(kCpu, {own::copy, ref::copy});
+  kernels<op::Sum>().set(kCpu, {ref::sum});
+  kernels<op::AmaxFwd>().set(kCpu, {ref::amax_fwd});
+  kernels<op::AmaxBwd>().set(kCpu, {ref::amax_bwd});
+  kernels<op::DropoutFwd>().set(kCpu, {ref::dropout_fwd});
+  kernels<op::DropoutBwd>().set(kCpu, {ref::dropout_bwd});
+}
+
+void register_layers() {
+  kernels<op::Conv2dFwd>().set(
+      kCpu, {own::conv2d_fwd_avx512, own::conv2d_fwd_avx2, ONEDNN_KERNEL(conv2d_fwd) ref::conv2d_fwd});
+  kernels<op::Conv2dBwdData>().set(kCpu, {own::conv2d_bwd_data_avx512, own::conv2d_bwd_data_avx2,
+                                          ONEDNN_KERNEL(conv2d_bwd_data) ref::conv2d_bwd_data});
+  kernels<op::Conv2dBwdWeights>().set(kCpu, {own::conv2d_bwd_weights_avx512, own::conv2d_bwd_weights_avx2,
+                                             ONEDNN_KERNEL(conv2d_bwd_weights) ref::conv2d_bwd_weights});
+  kernels<op::Matmul>().set(
+      kCpu, {ONEDNN_KERNEL(matmul) own::matmul_avx512, own::matmul_avx2, EIGEN_KERNEL(matmul) ref::matmul});
+  kernels<op::MaxPool2dFwd>().set(kCpu, {own::max_pool2d_fwd_avx512, own::max_pool2d_fwd_avx2, ref::max_pool2d_fwd});
+  kernels<op::MaxPool2dBwd>().set(kCpu, {own::max_pool2d_bwd_avx512, own::max_pool2d_bwd_avx2, ref::max_pool2d_bwd});
+  kernels<op::AvgPool2dFwd>().set(
+      kCpu, {own::avg_pool2d_fwd_avx512, own::avg_pool2d_fwd_avx2, ONEDNN_KERNEL(avg_pool2d_fwd) ref::avg_pool2d_fwd});
+  kernels<op::AvgPool2dBwd>().set(
+      kCpu, {own::avg_pool2d_bwd_avx512, own::avg_pool2d_bwd_avx2, ONEDNN_KERNEL(avg_pool2d_bwd) ref::avg_pool2d_bwd});
+  kernels<op::BatchNormFwdTrain>().set(
+      kCpu, {own::batch_norm_train_avx512, own::batch_norm_train_avx2, ref::batch_norm_fwd_train});
+  kernels<op::BatchNormFwdEval>().set(kCpu, {own::batch_norm_eval_avx512, own::batch_norm_eval_avx2,
+                                             ONEDNN_KERNEL(batch_norm_fwd_eval) ref::batch_norm_fwd_eval});
+  kernels<op::BatchNormBwd>().set(
+      kCpu, {own::batch_norm_bwd_avx512, own::batch_norm_bwd_avx2, ONEDNN_KERNEL(batch_norm_bwd) ref::batch_norm_bwd});
+  kernels<op::SoftmaxFwd>().set(kCpu, {ref::softmax_fwd});
+  kernels<op::SoftmaxBwd>().set(kCpu, {ref::softmax_bwd});
+  kernels<op::CrossEntropyFwd>().set(kCpu, {ref::cross_entropy_fwd});
+  kernels<op::CrossEntropyBwd>().set(kCpu, {ref::cross_entropy_bwd});
+}
+
+void register_optimizers() {
+  kernels<op::SgdUpdate>().set(kCpu, {own::sgd_update_avx2, ref::sgd_update});
+  kernels<op::AdamUpdate>().set(kCpu, {own::adam_update_avx2, ref::adam_update});
+}
+
+}  // namespace
+}  // namespace cpu
+
+void register_cpu_float_kernels() {
+  cpu::register_elementwise();
+  cpu::register_layout_and_reductions();
+  cpu::register_layers();
+  cpu::register_optimizers();
+}
+
+}  // namespace mininn
