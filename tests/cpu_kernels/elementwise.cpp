@@ -1,0 +1,140 @@
+// The maximum, dropout and the engine's sum, every kernel against plain loops.
+#include <cmath>
+#include <limits>
+
+#include "core/autograd.h"
+#include "core/random.h"
+#include "ops/dropout.h"
+#include "ops/reduce.h"
+#include "tests/support/kernel_operands.h"
+
+namespace mininn {
+namespace {
+
+using namespace testing;
+using reference::Values;
+
+constexpr DType kFloating[] = {DType::f32, DType::f64, DType::bf16};
+
+ExecContext here() { return {Device::cpu(), current_stream(Device::cpu())}; }
+
+TEST_CASE("every amax kernel gives the maximum, its first place and the gradient there, and nothing else") {
+  Generator g(test_seed());
+  INFO("MININN_TEST_SEED=" << test_seed());
+  // [outer, n, inner], over n; and over outer and inner together, whose index counts both.
+  for (const DType t : kFloating)
+    for (const Shape& s : {Shape{1, 1, 1}, Shape{3, 7, 1}, Shape{2, 300, 5}, Shape{1, 4, 40}})
+      for (const bool middle : {true, false}) {
+        const Tensor x = s[1] == 7 ? Tensor::full(s, 2, t) : random_tensor(s, g, t);  // of equal ones the first counts
+        const Shape kept = middle ? Shape{s[0], 1, s[2]} : Shape{1, s[1], 1};
+        const Values in = x.to_vector();
+        Values most(size_t(numel(kept)), -std::numeric_limits<double>::infinity()), place(most.size(), 0);
+        for (int64_t o = 0; o < s[0]; ++o)
+          for (int64_t j = 0; j < s[1]; ++j)
+            for (int64_t i = 0; i < s[2]; ++i) {
+              const size_t to = size_t(middle ? o * s[2] + i : j);
+              const double v = in[size_t((o * s[1] + j) * s[2] + i)];
+              if (v > most[to]) most[to] = v, place[to] = double(middle ? j : o * s[2] + i);
+            }
+        for (const auto& kernel : kernels<op::AmaxFwd>().candidates(DeviceType::cpu)) {
+          Guarded y(kept, t), index(kept, DType::i64);
+          const op::AmaxFwd args{x.view(), y.view(), index.view()};
+          if (kernel.refusal(args)) continue;
+          INFO(kernel.name << ' ' << name(t) << s << kept);
+          kernel.run(args, here());
+          CHECK(y.values() == most);
+          CHECK(index.values() == place);
+        }
+        const Tensor gy = random_tensor(kept, g, t);
+        Tensor index = Tensor::empty(kept, DType::i64);
+        index.copy_from(Tensor::from(place, kept));
+        Values expected(in.size());
+        const Values grad = gy.to_vector();
+        for (int64_t o = 0; o < s[0]; ++o)
+          for (int64_t j = 0; j < s[1]; ++j)
+            for (int64_t i = 0; i < s[2]; ++i) {
+              const size_t to = size_t(middle ? o * s[2] + i : j);
+              if (double(middle ? j : o * s[2] + i) == place[to])
+                expected[size_t((o * s[1] + j) * s[2] + i)] = grad[to];
+            }
+        for (const auto& kernel : kernels<op::AmaxBwd>().candidates(DeviceType::cpu)) {
+          Guarded gx(s, t);
+          const op::AmaxBwd args{gy.view(), index.view(), gx.view()};
+          if (kernel.refusal(args)) continue;
+          INFO(kernel.name << ' ' << name(t) << s << kept);
+          kernel.run(args, here());
+          CHECK(gx.values() == expected);
+        }
+      }
+}
+
+TEST_CASE(
+    "every dropout kernel keeps what the generator's words say, forwards and backwards, and writes nothing else") {
+  constexpr uint64_t kSeed = 9, kStream = 3, kPosition = 5;
+  constexpr uint32_t kThreshold = 0x50000000;
+  Generator g(test_seed());
+  INFO("MININN_TEST_SEED=" << test_seed());
+  for (const DType t : kFloating)
+    for (const auto& [shape, format] : {std::pair{Shape{1}, MemoryFormat::contiguous},
+                                        {Shape{3, 5, 7, 2}, MemoryFormat::channels_last},
+                                        {Shape{40001}, MemoryFormat::contiguous}}) {
+      const Tensor x = random_tensor(shape, g, t, format), gy = random_tensor(shape, g, t, format);
+      Generator words(kSeed, kStream);
+      words.set_position(kPosition);
+      Values kept;
+      for (int64_t i = 0; i < x.numel(); ++i) kept.push_back(words.next_u32() >= kThreshold);
+      const auto scaled = [&](const Tensor& in) {
+        Tensor out = Tensor::empty(shape, t);
+        Values v = in.to_vector();
+        for (size_t i = 0; i < v.size(); ++i) v[i] = kept[i] ? v[i] * 1.25 : 0;
+        out.copy_from(Tensor::from(v, shape));  // of at most 25 bits times 5 / 4: rounded once
+        return out.to_vector();
+      };
+      Tensor mask = Tensor::empty(shape, DType::u8);
+      mask.copy_from(Tensor::from(kept, shape));
+      for (const auto& kernel : kernels<op::DropoutFwd>().candidates(DeviceType::cpu)) {
+        Guarded y(shape, t, format), out_mask(shape, DType::u8);
+        const op::DropoutFwd args{x.view(), kSeed, kStream, kPosition, kThreshold, 1.25, y.view(), out_mask.view()};
+        if (kernel.refusal(args)) continue;
+        INFO(kernel.name << ' ' << name(t) << shape);
+        kernel.run(args, here());
+        CHECK(y.values() == scaled(x));
+        CHECK(out_mask.values() == kept);
+      }
+      for (const auto& kernel : kernels<op::DropoutBwd>().candidates(DeviceType::cpu)) {
+        Guarded gx(shape, t, format);
+        const op::DropoutBwd args{gy.view(), mask.view(), 1.25, gx.view()};
+        if (kernel.refusal(args)) continue;
+        INFO(kernel.name << ' ' << name(t) << shape);
+        kernel.run(args, here());
+        CHECK(gx.values() == scaled(gy));
+      }
+    }
+}
+
+TEST_CASE("every accumulation kernel adds any layouts, also in place, and writes nothing else") {
+  RandomTensors random(test_seed());
+  INFO("MININN_TEST_SEED=" << test_seed());
+  for (const auto& kernel : kernels<op::Accumulate>().candidates(DeviceType::cpu))
+    for (const DType t : kFloating)
+      for (int trial = 0; trial < 50; ++trial) {
+        const Shape s = trial == 0 ? Shape{40001} : random.shape();
+        const Tensor a = random.tensor(s, t), b = random.tensor(s, t);
+        Guarded y(s, t);
+        if (kernel.refusal({a.view(), b.view(), y.view()})) continue;
+        INFO(kernel.name << ' ' << name(t) << s << a.strides() << b.strides());
+        Values sums = a.to_vector();
+        const Values other = b.to_vector();
+        for (size_t i = 0; i < sums.size(); ++i) sums[i] += other[i];
+        Tensor rounded = Tensor::empty(s, t);
+        rounded.copy_from(Tensor::from(sums, s));
+        kernel.run({a.view(), b.view(), y.view()}, here());
+        CHECK(y.values() == rounded.to_vector());
+        Tensor in_place = a.clone();
+        kernel.run({in_place.view(), b.view(), in_place.mutable_view()}, here());
+        CHECK(in_place.to_vector() == rounded.to_vector());
+      }
+}
+
+}  // namespace
+}  // namespace mininn
