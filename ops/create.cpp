@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "core/convert.h"
 #include "core/error.h"
@@ -50,6 +51,15 @@ Tensor arange(double begin, double end, double step, DType dtype, Device device)
   if (!(count < 0x1p63))
     throw ShapeError(message("arange: from ", begin, " to ", end, " in steps of ", step, " are too many elements"));
   const auto n = int64_t(count);
+  if (dtype == DType::i64 && n > 0 && begin == std::trunc(begin) && step == std::trunc(step)) {
+    if (!(std::max({std::abs(begin), std::abs(end), std::abs(step)}) < 0x1p63))
+      throw ValueError(message("arange: from ", begin, " to ", end, " in steps of ", step, " is beyond i64"));
+    Tensor t = Tensor::empty({n}, DType::i64);  // whole numbers beyond 2^53 are no doubles
+    int64_t next = int64_t(begin);
+    for (int64_t& x : t.mutable_data<int64_t>())
+      x = std::exchange(next, int64_t(uint64_t(next) + uint64_t(int64_t(step))));
+    return t.to(device);
+  }
   Tensor t = Tensor::empty({n}, DType::f64);
   const auto out = t.mutable_data<double>();
   for (int64_t i = 0; i < n; ++i) out[size_t(i)] = (begin * unit + double(i) * (step * unit)) / unit;
@@ -67,7 +77,9 @@ Tensor eye(int64_t n, DType dtype, Device device) {
 
 // Generator::uniform() takes two words and normal() four, always.
 Tensor rand(const Shape& shape, Generator& g, DType dtype, Device device) {
-  return draw_elements("rand", shape, g, dtype, device, 2, [](Generator& at) { return at.uniform(); });
+  // The largest number below 1: what is nearer to 1 must not be rounded to it.
+  const double most = 1 - (dtype == DType::f64 ? 0x1p-53 : dtype == DType::f32 ? 0x1p-24 : 0x1p-8);
+  return draw_elements("rand", shape, g, dtype, device, 2, [=](Generator& at) { return std::min(at.uniform(), most); });
 }
 
 Tensor randn(const Shape& shape, Generator& g, DType dtype, Device device) {

@@ -10,8 +10,9 @@ Tensor zeros(const Shape& shape, DType dtype = DType::f32, Device device = Devic
 Tensor ones(const Shape& shape, DType dtype = DType::f32, Device device = Device::cpu());
 Tensor full(const Shape& shape, double value, DType dtype = DType::f32, Device device = Device::cpu());
 
-// [n]: begin, begin + step, ... below end (above, for a negative step). Throws ValueError for step 0 and a number that
-// is not finite or not in `dtype`, ShapeError for more elements than int64 counts.
+// [n]: begin, begin + step, ... below end (above, for a negative step), where n = ceil((end - begin) / step) as it is
+// rounded in double: steps that are no binary fractions may reach end, as NumPy's do. Throws ValueError for step 0 and
+// a number that is not finite or not in `dtype`, ShapeError for more elements than int64 counts.
 Tensor arange(double begin, double end, double step = 1, DType dtype = DType::f32, Device device = Device::cpu());
 
 // [n,n] with ones on the diagonal.

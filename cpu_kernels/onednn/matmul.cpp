@@ -13,12 +13,21 @@ struct Key {
   int64_t a[3], b[3], c[3];  // strides
 };
 
-// A batch stride of 0 is said as a batch of one, which oneDNN repeats.
+// Whether a matrix can be seen as rows that lie one behind the other, or as columns.
+bool is_row_major(int64_t row, int64_t col, int64_t rows, int64_t cols) {
+  return (col == 1 || cols == 1) && (row >= cols || rows == 1);
+}
+bool is_column_major(int64_t row, int64_t col, int64_t rows, int64_t cols) {
+  return is_row_major(col, row, cols, rows);
+}
+
+// A batch stride of 0 is said as a batch of one, which oneDNN repeats. A matrix with one row or column may have any
+// stride there; oneDNN makes kernels that fail later, others' too, unless it is the one that a larger matrix would have.
 memory::desc matrices(const int64_t (&strides)[3], int64_t batch, int64_t rows, int64_t cols, DType t) {
-  const bool one = strides[0] == 0 || batch == 1;
-  return {{one ? 1 : batch, rows, cols},
-          data_type(t),
-          memory::dims{one ? rows * strides[1] + cols * strides[2] : strides[0], strides[1], strides[2]}};
+  const bool one = strides[0] == 0 || batch == 1, by_rows = is_row_major(strides[1], strides[2], rows, cols);
+  const int64_t row = rows == 1 ? by_rows ? cols : 1 : strides[1], col = cols == 1 ? by_rows ? 1 : rows : strides[2];
+  return {
+      {one ? 1 : batch, rows, cols}, data_type(t), memory::dims{one ? rows * row + cols * col : strides[0], row, col}};
 }
 
 Program make(const Key& k) {
@@ -43,18 +52,22 @@ Program& program(const op::Matmul& a) {
   return cache.get(key, [&] { return program_or_refusal("matmul", key.threads, [&] { return make(key); }); });
 }
 
-// oneDNN wants rows or columns that lie one behind the other; a matrix with one row or column may have any stride.
-bool rows_or_columns(const CView& v) {
-  const int64_t rows = v.shape[1], cols = v.shape[2];
-  return (v.strides[2] == 1 && (v.strides[1] >= cols || rows == 1)) ||
-         (v.strides[1] == 1 && (v.strides[2] >= rows || cols == 1));
+// oneDNN wants rows or columns that lie one behind the other, and so the matrices of a batch, unless they are all one.
+bool takes_layout(const CView& v, int64_t batch) {
+  const int64_t rows = v.shape[1], cols = v.shape[2], row = v.strides[1], col = v.strides[2];
+  const bool by_rows = is_row_major(row, col, rows, cols);
+  const int64_t extent = by_rows ? (rows - 1) * row + cols : (cols - 1) * col + rows;
+  return (by_rows || is_column_major(row, col, rows, cols)) &&
+         (batch == 1 || v.strides[0] == 0 || v.strides[0] >= extent);
 }
 
 Refusal check(const op::Matmul& a) {
   if (a.c.dtype != DType::f32 && a.c.dtype != DType::bf16) return {"takes f32 and bf16 only"};
   if (a.batch * a.m * a.n * a.k == 0) return {"takes no empty matrices"};
   if (a.k > kLongestSum) return {kSumTooLong};
-  if (!rows_or_columns(a.a) || !rows_or_columns(a.b)) return {"needs operands whose rows or columns have stride 1"};
+  if (!takes_layout(a.a, a.batch) || !takes_layout(a.b, a.batch))
+    return {"needs matrices whose rows or columns, and which themselves, lie one behind the other"};
+  if (a.batch > 1 && a.a.strides[0] == 0 && a.b.strides[0] == 0) return {"needs more than one matrix on one side"};
   if (a.c.strides[2] != 1 || a.c.strides[1] < a.n) return {"needs a result whose rows have stride 1"};
   if (a.batch > 1 && a.c.strides[0] == 0) return {"needs a result of its own for each matrix"};
   return {};

@@ -33,8 +33,8 @@ TEST_CASE("random tensors are the generator's numbers, row-major") {
     const Tensor u = rand({5, 2000}, a, t), n = randn({3}, a, t);
     bool equal = true;
     for (const double v : u.to_vector()) {
-      const double expected = b.uniform();
-      equal = equal && v == Tensor::full({}, expected, t).item();
+      const double rounded = Tensor::full({}, b.uniform(), t).item();
+      equal = equal && (v == rounded || (rounded == 1 && v < 1));
     }
     CHECK(equal);
     for (const double v : n.to_vector()) CHECK(v == Tensor::full({}, b.normal(), t).item());
@@ -120,4 +120,23 @@ TEST_CASE("tensors are divided by numbers beyond their dtype") {
 TEST_CASE("a number that is no memory format is refused") {
   CHECK_THROWS_AS(contiguous(zeros({1, 2, 2, 2}), MemoryFormat(9)), ValueError);
   CHECK_THROWS_AS(cast(zeros({2}), DType(77)), DTypeError);
+}
+
+TEST_CASE("whole numbers beyond 2^53 are exact in arange") {
+  const double big = 0x1p53;
+  const Tensor t = arange(big, big + 4, 1, DType::i64);
+  for (int64_t i = 0; i < 4; ++i) CHECK(t.data<int64_t>()[size_t(i)] == (int64_t{1} << 53) + i);
+  CHECK(arange(3, -4, -3, DType::i64).to_vector() == std::vector<double>{3, 0, -3});
+  CHECK_THROWS_AS(arange(0x1p63, 0x1p63 + 4096, 2048, DType::i64), ValueError);
+}
+
+TEST_CASE("uniform random numbers are below 1 in every dtype") {
+  for (const DType t : {DType::bf16, DType::f32, DType::f64}) {
+    Generator g(1);
+    double most = 0;
+    for (const double v : rand({100'000}, g, t).to_vector()) most = std::max(most, v);
+    INFO(name(t) << ' ' << most);
+    CHECK(most < 1);
+    CHECK(most > 0.99);
+  }
 }

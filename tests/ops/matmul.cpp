@@ -1,6 +1,7 @@
 #include "ops/matmul.h"
 
 #include "core/autograd.h"
+#include "ops/create.h"
 #include "ops/layout.h"
 #include "ops/reduce.h"
 #include "tests/support/kernel_operands.h"
@@ -59,4 +60,28 @@ TEST_CASE("matmul and linear name what does not fit") {
   CHECK_THROWS_WITH(linear(t({2, 3}), t({5, 4}), {}), Contains("linear") && Contains("[2,3]") && Contains("[5,4]"));
   CHECK_THROWS_AS(linear(t({2, 3}), t({5, 3}), t({3})), ShapeError);
   CHECK_THROWS_AS(linear(t({2, 3}), t({5, 3}), t({5}, DType::f64)), DTypeError);
+}
+
+TEST_CASE("matmul takes matrices of one row or column with any stride, and any batch, and the next call too") {
+  Generator g(7);
+  const Tensor base = rand({200}, g);
+  const auto agrees = [](const Tensor& a, const Tensor& b) {
+    INFO(a.shape() << a.strides() << " x " << b.shape() << b.strides());
+    const auto y = matmul(a, b).to_vector(), wanted = matmul(contiguous(a), contiguous(b)).to_vector();
+    REQUIRE(y.size() == wanted.size());
+    for (size_t i = 0; i < y.size(); ++i) CHECK(y[i] == Approx(wanted[i]));
+  };
+  for (const Preference p : {Preference::automatic, Preference::vendor, Preference::own}) {
+    const PreferenceGuard guard(p);
+    for (const int64_t stride : {0, 1, 2, 3, 5, -1, -9}) {
+      agrees(rand({4, 3}, g), base.as_strided({3, 1}, {1, stride}, 20));
+      agrees(rand({4, 1}, g), base.as_strided({1, 3}, {stride, 1}, 20));
+      agrees(base.as_strided({1, 3}, {1, stride}, 100), rand({3, 2}, g));
+      agrees(base.as_strided({3, 1}, {stride, 1}, 100), rand({1, 2}, g));
+      agrees(rand({4, 3}, g), rand({3, 1}, g));
+      agrees(base.as_strided({3, 2, 2}, {stride, 2, 1}, 100), rand({3, 2, 2}, g));
+    }
+    agrees(expand(rand({1, 2, 4}, g), {3, 2, 4}), expand(rand({1, 4, 5}, g), {3, 4, 5}));
+    agrees(expand(rand({1, 2, 4}, g), {3, 2, 4}), rand({3, 4, 5}, g));
+  }
 }
