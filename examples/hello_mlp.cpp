@@ -3,6 +3,7 @@
 #include <iomanip>
 #include <iostream>
 #include <numbers>
+#include <string_view>
 
 #include "core/autograd.h"
 #include "nn/activation.h"
@@ -29,7 +30,7 @@ std::pair<Tensor, Tensor> two_moons(int64_t n, Generator& g) {
   return {Tensor::from(points, {n, 2}), Tensor::from(labels, {n})};
 }
 
-int main() {
+void run() {
   nn::ParamStore params(Device::cpu(), /*seed=*/1);
   nn::Sequential net(params.root());
   net.add<nn::Linear>({.in = 2, .out = 32}).add<nn::ReLU>().add<nn::Linear>({.in = 32, .out = 2});
@@ -54,7 +55,20 @@ int main() {
   int correct = 0;
   for (size_t i = 0; i < 1000; ++i) correct += predicted.data<int64_t>()[i] == y.data<int64_t>()[i];
   std::cout << "accuracy on 1000 new points: " << correct / 10.0 << "%\n" << std::flush;
-  if (std::cout) return 0;
-  std::cerr << "hello_mlp: standard output cannot be written\n";
-  return 1;
+  if (!std::cout) throw FileError("standard output cannot be written");
+}
+
+int main(int argc, char** argv) {
+  if (argc > 1) {
+    const bool asked = std::string_view(argv[1]) == "--help";
+    (asked ? std::cout : std::cerr) << "usage: hello_mlp (there are no options)\n";
+    return asked ? 0 : 2;
+  }
+  try {
+    run();
+    return 0;
+  } catch (const std::exception& e) {
+    std::cerr << "hello_mlp: " << e.what() << '\n';
+    return 1;
+  }
 }

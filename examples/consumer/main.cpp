@@ -38,7 +38,7 @@ double accuracy(const Tensor& logits, const Tensor& labels) {
 
 }  // namespace
 
-int main() {
+void run() {
   nn::ParamStore params(Device::cpu(), /*seed=*/1);
   nn::Sequential net(params.root());
   net.add<nn::Linear>({.in = 2, .out = 32})
@@ -89,4 +89,14 @@ int main() {
   require(float_accuracy > 0.97, "the float network has learned the circle");
   require(int8_accuracy > float_accuracy - 0.02, "the int8 network agrees with it");
   require(bool(std::cout.flush()), "what was printed has arrived");
+}
+
+int main() {
+  try {
+    run();
+    return 0;
+  } catch (const std::exception& e) {
+    std::cerr << "consumer: " << e.what() << '\n';
+    return 1;
+  }
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -45,6 +46,9 @@ void classify(const char* model_file, const char* image_file) {
   const int8_infer::Image image = int8_infer::read_image(image_file, input.c);
   const std::vector<double> logits = net(int8_infer::fit(image, input.h, input.w)).to_vector();
 
+  if (!std::all_of(logits.begin(), logits.end(), [](double v) { return std::isfinite(v); }))
+    throw ValueError(message(model_file, ": gives logits that are not finite"));
+
   const double largest = *std::max_element(logits.begin(), logits.end());
   double sum = 0;
   for (const double v : logits) sum += std::exp(v - largest);
@@ -61,6 +65,7 @@ void classify(const char* model_file, const char* image_file) {
 
 int main(int argc, char** argv) {
   occupy_standard_streams();
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that grows too large (ulimit -f) is an error to report
   if (argc != 3 || !*argv[1] || !*argv[2]) {
     std::fprintf(stderr, "usage: int8_infer MODEL.safetensors IMAGE.(png|ppm|pgm)\n");
     return 2;

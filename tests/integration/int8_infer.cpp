@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <sstream>
 
+#include "quant/int8_file.h"
 #include "tests/quant/compiled_nets.h"
 #include "tests/support/catch.h"
 #include "tests/support/files.h"
@@ -251,6 +252,12 @@ TEST_CASE("int8_infer refuses bad input in one sentence") {
   const std::string flat = (f.folder / "flat.safetensors").string();
   calibrated(mlp(1), 1, false).compile().save(flat);
   refuses(run(flat + " " + f.image), flat);
+  quant::Int8Model overflowing = f.net.model();
+  Tensor& scale = std::get<quant::Int8Linear>(overflowing.steps.back().body).weight_scale;
+  scale = Tensor::full(scale.shape(), 3e38);
+  const std::string infinite = (f.folder / "infinite.safetensors").string();
+  quant::save_int8(infinite, overflowing);
+  refuses(run(infinite + " " + f.image), infinite + ": gives logits that are not finite");
   CHECK(run("").status == 2);
   CHECK(run("'' " + f.image).status == 2);
 }
