@@ -1,5 +1,6 @@
 // cifar_resnet bench: latency, throughput and memory of the fp32 and the int8 network, taking turns in one process.
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -11,6 +12,7 @@
 #include "data/augment.h"
 #include "examples/cifar_resnet/network.h"
 #include "examples/cifar_resnet/options.h"
+#include "examples/cifar_resnet/outputs.h"
 #include "examples/cifar_resnet/results.h"
 #include "examples/cifar_resnet/timing.h"
 #include "nn/graph/executor.h"
@@ -41,6 +43,7 @@ double milliseconds_since(std::chrono::steady_clock::time_point start) {
 void bench(const BenchOptions& o) {
   apply(o);
   if (o.model.empty() && o.int8.empty()) throw ValueError("bench: name a network with --model, --int8 or both");
+  require_distinct({{"--json", o.json}}, {{"--model", o.model}, {"--int8", o.int8}});
   if (!o.json.empty()) require_writable(o.json);
   const NoGradGuard no_grad;
   json out{{"machine", machine_name()}, {"backend", o.backend}, {"git", git_revision()}, {"rows", json::array()}};
@@ -54,8 +57,10 @@ void bench(const BenchOptions& o) {
     load();
     const double load_ms = milliseconds_since(start);
     start = std::chrono::steady_clock::now();
-    first();
+    const Tensor logits = first();
     const double first_ms = milliseconds_since(start);
+    for (const float v : logits.data<float>())
+      if (!std::isfinite(v)) throw ValueError(message("the ", name, " network gives logits that are not finite"));
     out["start_up"][name] = {{"load_ms", load_ms}, {"first_ms", first_ms}};
     std::printf("%s: loaded in %.1f ms, first image %.2f ms\n", name, load_ms, first_ms);
   };
@@ -67,10 +72,10 @@ void bench(const BenchOptions& o) {
           graph = Fp32Network::load(o.model)->graph();
           fp32.emplace(graph);
         },
-        [&] { (*fp32)(data::normalize(one)); });
+        [&] { return (*fp32)(data::normalize(one)); });
   if (!o.int8.empty())
     start_up(
-        "int8", [&] { int8 = quant::Int8Net::load(o.int8); }, [&] { int8->forward(one); });
+        "int8", [&] { int8 = quant::Int8Net::load(o.int8); }, [&] { return int8->forward(one); });
 
   std::printf("\n%-5s %6s %8s %14s %10s %10s %10s %12s\n", "net", "batch", "threads", "ms per image", "p50 ms",
               "p95 ms", "p99 ms", "images/s");

@@ -9,6 +9,7 @@
 #include <optional>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "core/error.h"
 
@@ -56,7 +57,54 @@ inline CLI::Validator path() {
       "PATH");
 }
 
+// An option whose value is a list with commas between its items; `check` is asked about each. CLI11's own lists pass over
+// items that are empty.
+template <class T>
+CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<T>& values, const std::string& help,
+                      const CLI::Validator& check) {
+  const auto items = [](const std::string& text) {
+    std::vector<std::string> out(1);
+    for (const char c : text)
+      if (c == ',')
+        out.emplace_back();
+      else
+        out.back() += c;
+    return out;
+  };
+  const auto each_is_good = [=](std::string& text) {
+    for (const std::string& item : items(text))
+      if (const std::string wrong = check(item); !wrong.empty()) return wrong;
+    return std::string();
+  };
+  const auto take = [&values, items](const std::string& text) {
+    values.clear();
+    for (const std::string& item : items(text)) CLI::detail::lexical_cast(item, values.emplace_back());
+  };
+  std::ostringstream defaults;
+  for (const T& v : values) defaults << (&v == values.data() ? "" : ",") << v;
+  return app.add_option_function<std::string>(name, take, help)
+      ->check(CLI::Validator(each_is_good, check.get_description()))
+      ->default_str(defaults.str());
+}
+
 inline constexpr int64_t kMostImages = 1'000'000'000, kMostBatch = 65536, kMostThreads = 1024;
+
+// What is wrong, in words that name what was typed, with a space at the end.
+inline std::string sentence(const CLI::App& app, const CLI::ParseError& e) {
+  std::string text;
+  std::istringstream words(e.what());  // what was typed may be among them, however long
+  for (std::string word; words >> word;) text += mininn::excerpt(word) + ' ';
+  const std::string option = text.substr(0, text.find(':'));
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&e))
+    return option + (text.find(" received ") == text.npos ? ": the value is missing " : ": is given more than once ");
+  if (dynamic_cast<const CLI::ExtrasError*>(&e) || dynamic_cast<const CLI::RequiredError*>(&e))
+    if (const auto unknown = app.remaining(true); !unknown.empty()) {
+      text = "nothing is called";
+      for (const std::string& word : unknown) text += " '" + mininn::excerpt(word) + "'";
+      text += ' ';
+    }
+  return text;
+}
 
 // The status to end with, if that is all: help was asked for and is printed, or something is wrong and is said.
 inline std::optional<int> parse(CLI::App& app, const char* program, int argc, char** argv) {
@@ -65,10 +113,7 @@ inline std::optional<int> parse(CLI::App& app, const char* program, int argc, ch
     return {};
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);
-    std::string text;
-    std::istringstream words(e.what());  // what was typed may be among them, however long
-    for (std::string word; words >> word;) text += mininn::excerpt(word) + ' ';
-    std::fprintf(stderr, "%s: %s(see --help)\n", program, mininn::Error(text).what());
+    std::fprintf(stderr, "%s: %s(see --help)\n", program, mininn::Error(sentence(app, e)).what());
     return e.get_exit_code();
   }
 }

@@ -8,6 +8,7 @@
 #include "core/kernel.h"
 #include "examples/cifar_resnet/network.h"
 #include "examples/cifar_resnet/options.h"
+#include "examples/cifar_resnet/outputs.h"
 #include "examples/cifar_resnet/results.h"
 #include "ops/qconv2d.h"
 #include "quant/int8_file.h"
@@ -41,6 +42,9 @@ void list_int8_kernels() {
 
 void eval(const EvalOptions& o) {
   apply(o);
+  std::vector<NamedFile> read = data_files(o);
+  read.push_back({"--model", o.model});
+  require_distinct({{"--json", o.json}}, read);
   if (!o.json.empty()) require_writable(o.json);
   std::optional<ForceKernel> forced;
   if (o.kernel) force(forced, *o.kernel, o.model);

@@ -36,9 +36,9 @@ void add_train(CLI::App& app, TrainOptions& o) {
   add_common(app, o);
   app.add_option("--epochs", o.epochs)->check(whole(1, kMostEpochs))->capture_default_str();
   app.add_option("--batch-size", o.batch_size)->check(whole(1, kMostBatch))->capture_default_str();
-  app.add_option("--lr", o.lr, "highest learning rate")->check(between(DBL_MIN, DBL_MAX))->capture_default_str();
+  app.add_option("--lr", o.lr, "highest learning rate")->check(between(FLT_MIN, FLT_MAX))->capture_default_str();
   app.add_option("--momentum", o.momentum)->check(between(0, 1))->capture_default_str();
-  app.add_option("--weight-decay", o.weight_decay)->check(between(0, DBL_MAX))->capture_default_str();
+  app.add_option("--weight-decay", o.weight_decay)->check(between(0, FLT_MAX))->capture_default_str();
   app.add_option("--schedule", o.schedule)
       ->check(CLI::IsMember({"cosine", "one-cycle", "step"}))
       ->capture_default_str();
@@ -99,18 +99,16 @@ void add_bench(CLI::App& app, BenchOptions& o) {
   add_common(app, o);
   app.add_option("--model", o.model, "an fp32 file")->check(path());
   app.add_option("--int8", o.int8, "an int8 file")->check(path());
-  app.add_option("--batch", o.batch, "batch sizes")->delimiter(',')->check(whole(1, kMostBatch))->capture_default_str();
+  add_list(app, "--batch", o.batch, "batch sizes", whole(1, kMostBatch));
   app.remove_option(app.get_option("--threads"));
-  app.add_option("--threads", o.bench_threads, "numbers of threads")
-      ->delimiter(',')
-      ->check(whole(1, kMostThreads))
-      ->capture_default_str();
+  add_list(app, "--threads", o.bench_threads, "numbers of threads", whole(1, kMostThreads));
   app.add_option("--json", o.json, "write the figures there too")->check(path());
 }
 
 int run(int argc, char** argv) {
   CLI::App app("ResNet-18 on CIFAR-10 with mininn: train, quantize to int8, measure.");
   app.require_subcommand(1);
+  app.set_version_flag("--version", "cifar_resnet " MININN_VERSION);
   TrainOptions train_options;
   EvalOptions eval_options;
   PtqOptions ptq_options;
@@ -152,6 +150,7 @@ int fail(const std::exception& e, int status) {
 int main(int argc, char** argv) {
   mininn::occupy_standard_streams();
   std::signal(SIGPIPE, SIG_IGN);  // whoever reads the output may leave, the work goes on
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that grows too large (ulimit -f) is an error to report
   try {
     const int status = run(argc, argv);
     mininn::flush_standard_output();

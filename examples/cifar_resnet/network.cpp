@@ -34,6 +34,10 @@ std::string as_utf8(const std::string& text) {
   return json::parse(json(text).dump(-1, ' ', false, json::error_handler_t::replace)).get<std::string>();
 }
 
+std::optional<Path> cifar10_folder(const CommonOptions& o) {
+  return data::find_cifar10(o.data.empty() ? std::nullopt : std::optional<Path>(o.data));
+}
+
 }  // namespace
 
 Device apply(const CommonOptions& o) {
@@ -51,13 +55,22 @@ data::Dataset open_data(const CommonOptions& o, data::Split split, int64_t limit
     const int64_t all = split == data::Split::test ? kSyntheticTest : kSyntheticTrain;
     return data::synthetic(limit > 0 ? std::min(limit, all) : all, split);
   }
-  const auto dir = data::find_cifar10(o.data.empty() ? std::nullopt : std::optional<Path>(o.data));
+  const auto dir = cifar10_folder(o);
   if (!dir)
     throw FileError(
         "no CIFAR-10 found: run data/fetch_cifar10.sh, name its folder with --data, or try --data synthetic");
   data::Dataset set = data::load_cifar10(*dir, split);
   set.source = as_utf8(set.source);
   return limit > 0 ? set.take(limit) : set;
+}
+
+std::vector<NamedFile> data_files(const CommonOptions& o) {
+  const auto dir = o.data == "synthetic" ? std::nullopt : cifar10_folder(o);
+  std::vector<NamedFile> files;
+  for (const char* name : {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin",
+                           "data_batch_5.bin", "test_batch.bin"})
+    if (dir) files.push_back({message(name, " of --data"), *dir / name});
+  return files;
 }
 
 Fp32Network::Fp32Network(Device device, uint64_t seed, int64_t base_channels)
@@ -75,6 +88,11 @@ std::unique_ptr<Fp32Network> Fp32Network::load(const Path& file) {
     throw FileError(message(file.string(), ": holds no ResNet-18 (no 4-D tensor conv1.weight)"));
   auto net = std::make_unique<Fp32Network>(nn::values_of(content, file.string()), stem.size(0));
   nn::load_parameters(content, net->params, {}, file.string());  // names what is left over
+  for (const Tensor& t : net->params.all()) {
+    if (t.dtype() != DType::f32) continue;  // a counter
+    for (const float v : t.data<float>())
+      if (!std::isfinite(v)) throw FileError(message(file.string(), ": ", t.name(), " is not finite everywhere"));
+  }
   net->params.train(false);
   return net;
 }
@@ -124,7 +142,7 @@ Evaluation evaluate(const Classify& classify, const data::Dataset& set, int64_t 
       const auto best = std::max_element(row.begin(), row.end());
       double sum = 0;
       for (const float v : row) {
-        if (!std::isfinite(v)) throw ValueError(message("the logits of image ", i, " are not finite"));
+        if (!std::isfinite(v)) throw ValueError(message(label, ": the logits of image ", i, " are not finite"));
         sum += std::exp(double(v) - double(*best));
       }
       const int64_t truth = labels[size_t(i)];

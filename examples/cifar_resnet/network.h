@@ -8,6 +8,7 @@
 
 #include "data/dataset.h"
 #include "examples/cifar_resnet/options.h"
+#include "examples/cifar_resnet/outputs.h"
 #include "examples/cifar_resnet/resnet18.h"
 #include "nn/graph/graph.h"
 #include "nn/scope.h"
@@ -24,6 +25,9 @@ mininn::Device apply(const CommonOptions& o);
 // The data that the options name: a folder, "synthetic", or the usual places; its first `limit` images, or all if that
 // is 0. Throws FileError if there is none.
 mininn::data::Dataset open_data(const CommonOptions& o, mininn::data::Split split, int64_t limit);
+
+// The files that open_data() reads. Throws FileError as find_cifar10() does.
+std::vector<NamedFile> data_files(const CommonOptions& o);
 
 // A ResNet-18 with its parameters.
 struct Fp32Network {

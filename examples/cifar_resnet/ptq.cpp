@@ -14,6 +14,7 @@
 #include "examples/cifar_resnet/figures.h"
 #include "examples/cifar_resnet/network.h"
 #include "examples/cifar_resnet/options.h"
+#include "examples/cifar_resnet/outputs.h"
 #include "examples/cifar_resnet/report.h"
 #include "examples/cifar_resnet/results.h"
 #include "examples/cifar_resnet/timing.h"
@@ -233,12 +234,17 @@ std::vector<int64_t> calibration_images(const data::Dataset& train, const PtqOpt
 void ptq(const PtqOptions& o) {
   apply(o);
   const quant::ObserverOptions observer = quant::parse_observer(o.observer);
+  std::vector<NamedFile> read = data_files(o), written = report_files(o.out);
+  read.push_back({"--model", o.model});
+  for (const char* name : {"resnet18_int8.safetensors", "quantization_benchmarks.json"})
+    written.push_back(file_of_out(o.out, name));
+  require_distinct(written, read);
   const auto fp32_net = Fp32Network::load(o.model);
   const data::Dataset train = open_data(o, data::Split::train, 0), test = open_data(o, data::Split::test, o.limit_test);
   const FolderLock folder(o.out);
   const Path int8_file = o.out / "resnet18_int8.safetensors";
   require_writable(int8_file);
-  read_if_there(int8_file);  // what is written is read again to be measured
+  open_if_there(int8_file);  // what is written is read again to be measured
   for (const char* file :
        {"summary.json", "quantization_benchmarks.json", "misclassified_examples.png", "quantization_effects.png",
         "layer_compression.png", "confusion_matrix_original.png", "confusion_matrix_quantized.png"})

@@ -123,9 +123,15 @@ void draw_quantization(const Path& out, const QuantizationFigures& f) {
   }
 }
 
+std::vector<NamedFile> report_files(const Path& out) {
+  std::vector<NamedFile> files{file_of_out(out, kSummary), file_of_out(out, kReport)};
+  for (const char* name : kPictures) files.push_back(file_of_out(out, message(name, ".png")));
+  return files;
+}
+
 void require_report(const Path& out) {
   read_json(out / kSummary);
-  for (const char* name : kPictures) read_if_there(picture_file(out, name));
+  for (const char* name : kPictures) open_if_there(picture_file(out, name), kMostOfPicture);
   require_writable(out / kReport);
 }
 
@@ -139,7 +145,7 @@ void write_report(const Path& out) {
           "text-align:left}</style></head>\n<body><h1>ResNet-18 on CIFAR-10</h1>\n";
   number_table(html, summary);
   for (const char* name : kPictures)
-    if (const auto png = read_if_there(picture_file(out, name)))
+    if (const auto png = read_if_there(picture_file(out, name), kMostOfPicture))
       html << "<p><img alt=\"" << name << "\" src=\"data:image/png;base64," << base64(*png) << "\"></p>\n";
   if (const json layers = summary.value("layers", json()); layers.is_array()) layer_table(html, layers);
   html << "</body></html>\n";
@@ -152,7 +158,7 @@ void report(const ReportOptions& o) {
   const Path benchmarks_file = o.out / "quantization_benchmarks.json";
   const auto benchmarks = read_json(benchmarks_file);
   if (epochs.empty() && !benchmarks) {
-    if (read_if_there(metrics_file))
+    if (open_if_there(metrics_file))
       throw FileError(message(metrics_file.string(), ": has no line of a finished epoch"));
     throw FileError(
         message(o.out.string(), ": holds no results (neither metrics.jsonl nor quantization_benchmarks.json)"));

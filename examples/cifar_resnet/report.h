@@ -26,6 +26,9 @@ QuantizationFigures quantization_figures(const nlohmann::json& benchmarks);
 // confusion_matrix_*.png and layer_compression.png; nothing in a build without pictures.
 void draw_quantization(const Path& out, const QuantizationFigures& figures);
 
+// The files that write_report(out) reads and writes.
+std::vector<NamedFile> report_files(const Path& out);
+
 // Throws FileError if write_report(out) could not read or write its files now: before long work, not after it.
 void require_report(const Path& out);
 

@@ -26,11 +26,20 @@ Quality quality_at(const json& line, const std::string& name) {
 
 }  // namespace
 
-std::optional<std::string> read_if_there(const Path& file) {
+File open_if_there(const Path& file, uint64_t most) {
   std::error_code error;
   if (!std::filesystem::exists(file, error) && !error) return {};
   if (std::filesystem::is_character_file(file, error)) return {};
-  return read_all(open_regular_file(file).get());
+  File in = open_regular_file(file);
+  if (const uint64_t bytes = file_size(in.get()); bytes > most)
+    throw FileError(message(file.string(), ": has ", bytes, " bytes; at most ", most, " are read"));
+  return in;
+}
+
+std::optional<std::string> read_if_there(const Path& file, uint64_t most) {
+  const File in = open_if_there(file, most);
+  if (!in) return {};
+  return read_all(in.get(), most);
 }
 
 void write_text(const Path& file, const std::string& text) {
@@ -42,7 +51,7 @@ void write_text(const Path& file, const std::string& text) {
 void write_json(const Path& file, const json& value) { write_text(file, value.dump(2) + "\n"); }
 
 std::optional<json> read_json(const Path& file) {
-  const auto text = read_if_there(file);
+  const auto text = read_if_there(file, kMostOfLog);
   if (!text) return {};
   auto value = parse_object(*text);
   if (!value) throw FileError(message(file.string(), ": holds no JSON object"));
@@ -97,20 +106,27 @@ void MetricsLog::append(const json& line) {
     throw FileError(message(file_.string(), ": cannot be written: ", std::strerror(errno)));
 }
 
-void MetricsLog::keep_until(int64_t step) {
-  std::istringstream in(read_if_there(file_).value_or(""));
+void MetricsLog::keep_until(int64_t step, std::span<const EpochResult> history) {
+  std::istringstream in(read_if_there(file_, kMostOfLog).value_or(""));
   std::string kept;
+  const auto add_epochs_before = [&](int64_t later) {
+    for (; !history.empty() && history.front().step < later; history = history.subspan(1))
+      kept += to_json(history.front()).dump() + '\n';
+  };
   for (std::string line; std::getline(in, line);) {
     const auto value = parse_object(line);
     const json at = value ? value->value("step", json()) : json();
-    if (at.is_number_integer() && at <= step) kept += line + '\n';
+    if (!at.is_number_integer() || at > step || value->value("kind", json()) == "epoch") continue;
+    add_epochs_before(at);
+    kept += line + '\n';
   }
+  add_epochs_before(INT64_MAX);
   write_text(file_, kept);
 }
 
 std::vector<EpochResult> MetricsLog::epochs() const {
   std::vector<EpochResult> out;
-  std::istringstream in(read_if_there(file_).value_or(""));
+  std::istringstream in(read_if_there(file_, kMostOfLog).value_or(""));
   int64_t number = 1;
   for (std::string line; std::getline(in, line); ++number) {
     const auto value = parse_object(line);

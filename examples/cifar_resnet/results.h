@@ -4,14 +4,23 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <vector>
 
+#include "core/file.h"
 #include "examples/cifar_resnet/network.h"
 
 namespace cifar_resnet {
 
-// The bytes of a file; no value if there is no such file, or a device (/dev/null keeps nothing). Throws FileError.
-std::optional<std::string> read_if_there(const std::filesystem::path& file);
+// Of the files that are read whole.
+inline constexpr uint64_t kMostOfLog = uint64_t{256} << 20, kMostOfPicture = uint64_t{64} << 20;  // bytes
+
+// A file to read; null if there is no such file, or a device (/dev/null keeps nothing). Throws FileError, also if it is
+// larger than `most` bytes.
+mininn::File open_if_there(const std::filesystem::path& file, uint64_t most = UINT64_MAX);
+
+// Its bytes. Throws FileError.
+std::optional<std::string> read_if_there(const std::filesystem::path& file, uint64_t most);
 
 // Writes `text`, whole or not at all. Throws FileError.
 void write_text(const std::filesystem::path& file, const std::string& text);
@@ -42,8 +51,9 @@ class MetricsLog {
  public:
   explicit MetricsLog(std::filesystem::path file) : file_(std::move(file)) {}
   void append(const nlohmann::json& line);
-  // Drops the lines after `step`: what an interrupted run wrote beyond its checkpoint.
-  void keep_until(int64_t step);
+  // Drops the lines after `step`, what an interrupted run wrote beyond its checkpoint. The "epoch" lines become those of
+  // `history`: another run may have begun the log anew and got no further.
+  void keep_until(int64_t step, std::span<const EpochResult> history);
   // The "epoch" lines; none if there is no such file. A last line that was cut off is passed over. Throws FileError
   // naming the line for another one that is damaged.
   std::vector<EpochResult> epochs() const;

@@ -15,6 +15,7 @@
 #include "examples/cifar_resnet/interrupt.h"
 #include "examples/cifar_resnet/network.h"
 #include "examples/cifar_resnet/options.h"
+#include "examples/cifar_resnet/outputs.h"
 #include "examples/cifar_resnet/progress.h"
 #include "examples/cifar_resnet/report.h"
 #include "examples/cifar_resnet/results.h"
@@ -102,6 +103,20 @@ void require_same(const json& before, const json& now, const Path& checkpoint) {
                 checkpoint.c_str(), unknown.c_str());
 }
 
+Path model_file(const TrainOptions& o) { return o.model.empty() ? o.out / "resnet18.safetensors" : o.model; }
+Path best_file(const TrainOptions& o) {
+  const Path model = model_file(o);
+  return model.parent_path() / (model.stem().string() + "_best.safetensors");
+}
+
+void require_own_files(const TrainOptions& o) {
+  std::vector<NamedFile> written = report_files(o.out);
+  for (const char* name : {"metrics.jsonl", "checkpoint/last.safetensors"}) written.push_back(file_of_out(o.out, name));
+  written.push_back({"--model", model_file(o)});
+  if (o.val_split > 0) written.push_back({"the best network beside --model", best_file(o)});
+  require_distinct(written, data_files(o));
+}
+
 class Trainer {
  public:
   Trainer(const TrainOptions& o, Device device)
@@ -110,8 +125,8 @@ class Trainer {
         recipe_(recipe(o)),
         train_set_(open_data(o, data::Split::train, o.limit_train)),
         test_set_(open_data(o, data::Split::test, o.limit_test)),
-        model_file_(o.model.empty() ? o.out / "resnet18.safetensors" : o.model),
-        best_file_(model_file_.parent_path() / (model_file_.stem().string() + "_best.safetensors")),
+        model_file_(model_file(o)),
+        best_file_(best_file(o)),
         checkpoint_(o.out / "checkpoint" / "last.safetensors"),
         metrics_(o.out / "metrics.jsonl"),
         folder_(o.out),
@@ -172,7 +187,7 @@ class Trainer {
                                                              .weight_decay = o_.weight_decay,
                                                              .nesterov = recipe_.nesterov && o_.momentum > 0});
     if (checkpoint) resume(*checkpoint);
-    metrics_.keep_until(checkpoint ? steps_done() : -1);
+    if (checkpoint) metrics_.keep_until(steps_done(), state_.history);
     std::printf("ResNet-18, %lld parameters, on %s with %d threads (%s kernels); %lld training images from %s\n",
                 (long long)net_->params.count(), to_string(device_).c_str(), num_threads(), o_.backend.c_str(),
                 (long long)train_set_.size(), train_set_.source.c_str());
@@ -244,6 +259,7 @@ class Trainer {
       sgd_->zero_grad();
       loss.backward();
       sgd_->step(lr);
+      if (step == 0) metrics_.keep_until(0, {});  // an older run's log is only given up for one that has begun
 
       const int64_t n = labels.numel();
       running.loss += loss_value * double(n);
@@ -393,7 +409,9 @@ void train(const TrainOptions& given) {
   if (o.warmup && !(*o.warmup < double(o.epochs)))
     throw ValueError(message("--warmup ", *o.warmup, ": must end before the ", o.epochs, " epochs of the run do"));
   if (o.early_stop > 0 && o.val_split == 0) o.val_split = kImplicitValSplit;
-  Trainer(o, apply(o)).run();
+  const Device device = apply(o);
+  require_own_files(o);
+  Trainer(o, device).run();
 }
 
 }  // namespace cifar_resnet

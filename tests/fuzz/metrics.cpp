@@ -98,9 +98,10 @@ void use(const std::filesystem::path& file) {
     if (!parts[i].empty()) testing::write_file(out / kNames[i], parts[i]);
   const auto log = out / kNames[0];
   cifar_resnet::report({.out = out.path});
-  cifar_resnet::MetricsLog(log).keep_until(3);
+  const auto epochs = cifar_resnet::MetricsLog(log).epochs();
+  cifar_resnet::MetricsLog(log).keep_until(3, epochs);
   const std::string kept = read_file(log);
-  cifar_resnet::MetricsLog(log).keep_until(3);
+  cifar_resnet::MetricsLog(log).keep_until(3, epochs);
   require(read_file(log) == kept, "what was kept is kept again");
   cifar_resnet::update_summary(out / kNames[2], {{"fp32_accuracy", 0.5}});
   require(json::parse(read_file(out / kNames[2])).at("fp32_accuracy") == 0.5, "a summary takes a number");

@@ -172,6 +172,59 @@ refuses "data_batch_1.bin: is not a regular file" timeout 60 "$exe" train --data
 MININN_CACHE_DIR=fifo timeout 60 "$exe" eval --data synthetic --limit-test 1 --model whole/resnet18_int8.safetensors > out.txt ||
   fail "a FIFO in the place of the tuner's folder is a failure"
 
+refuses "lr: '1e39' is no number in" "$exe" train "${tiny[@]}" --lr 1e39 --out whole
+cmp -s whole/metrics.jsonl killed/metrics.jsonl || [ "$(grep -c . whole/metrics.jsonl)" = 3 ] || fail "a refused run emptied the log"
+refuses "lr: '1e-50' is no number in" "$exe" train --data synthetic --out bad --lr 1e-50
+refuses "weight-decay: '1e300' is no number in" "$exe" train --data synthetic --out bad --weight-decay 1e300
+refuses "--epochs: the value is missing" "$exe" train --epochs
+refuses "--epochs: is given more than once" "$exe" train --epochs 1 --epochs 2
+refuses "nothing is called 'nosuch'" "$exe" nosuch
+refuses "nothing is called '--one' 'two' '--three'" "$exe" train --one two --three
+refuses "batch: '' is no whole number" "$exe" bench --model whole/resnet18.safetensors --batch 1,,2
+"$exe" --version > out.txt && grep -q "^cifar_resnet [0-9]" out.txt || fail "--version printed: $(cat out.txt)"
+
+say "numbers in a network that are not finite"
+cp whole/resnet18.safetensors nan.safetensors
+printf '\0\0\300\177' | dd of=nan.safetensors bs=1 conv=notrunc seek=$(($(stat -c %s nan.safetensors) - 4)) 2> err.txt
+for command in "eval --data synthetic" "ptq --data synthetic --out bad" bench; do
+  # shellcheck disable=SC2086
+  refuses "nan.safetensors: .* is not finite" "$exe" $command --model nan.safetensors
+done
+
+say "what is written replaces nothing that is read"
+ln whole/resnet18.safetensors hard.safetensors
+ln -s whole/resnet18.safetensors soft.safetensors
+mkdir itself
+cp whole/resnet18.safetensors itself/resnet18_int8.safetensors
+sums=$(sha256sum whole/* 2> err.txt; sha256sum itself/*)
+for json in whole/resnet18.safetensors ./whole//resnet18.safetensors hard.safetensors soft.safetensors; do
+  for command in "eval --data synthetic" bench; do
+    # shellcheck disable=SC2086
+    refuses "--model and --json are the same file" "$exe" $command --model whole/resnet18.safetensors --json "$json"
+  done
+done
+refuses "--int8 and --json are the same file" "$exe" bench --int8 hard.safetensors --json whole/resnet18.safetensors
+refuses "--model and resnet18_int8.safetensors of --out" "$exe" ptq --data synthetic --model itself/resnet18_int8.safetensors --out itself
+ln -s itself link-to-itself
+for file in checkpoint/last.safetensors metrics.jsonl summary.json training_history.png feature_maps.png report.html; do
+  for out in whole itself link-to-itself; do
+    refuses "$file of --out and --model are the same file" "$exe" train "${tiny[@]}" --out itself/../$out --model ${out#link-to-}/$file
+  done
+done
+[ "$sums" = "$(sha256sum whole/* 2> err.txt; sha256sum itself/*)" ] || fail "a refused command changed a file"
+rm hard.safetensors
+
+say "a log that another run has emptied is whole again after --resume"
+cp -r whole emptied
+: > emptied/metrics.jsonl
+"$exe" train "${tiny[@]}" --out emptied --resume > out.txt
+cmp whole/metrics.jsonl emptied/metrics.jsonl || fail "the resumed log is $(cat emptied/metrics.jsonl)"
+
+say "a limit on the size of files is an error like a full disk"
+(ulimit -f 20; refuses "File too large" "$exe" train "${base[@]}" --threads 2 --epochs 4 --out emptied --resume)
+cmp whole/checkpoint/last.safetensors emptied/checkpoint/last.safetensors || fail "the last checkpoint is lost"
+[ -z "$(find emptied -name '*.tmp')" ] || fail "temporary files are left behind"
+
 say "a file is compared with the network before one is made"
 safetensors() {  # HEADER: the beginning of a file
   local n=${#1}
@@ -339,10 +392,27 @@ for json in '[1]' '{"confusion":7}' '{"confusion":{"classes":["a"],"fp32":[-1],"
   refuses "quantization_benchmarks.json" "$exe" report --out odd
 done
 rm odd/quantization_benchmarks.json
+for file in metrics.jsonl summary.json training_history.png; do
+  printf '%s\n' "$good" | odd metrics.jsonl
+  truncate -s 3G odd/$file
+  (limit_memory; refuses "$file: has 3221225472 bytes; at most" "$exe" report --out odd)
+  rm odd/$file
+done
+rm -f odd/metrics.jsonl
 mkfifo odd/metrics.jsonl
 refuses "metrics.jsonl: is not a regular file" timeout 60 "$exe" report --out odd
 
 say "bench"
 "$exe" bench --model whole/resnet18.safetensors --int8 whole/resnet18_int8.safetensors --batch 1,4 --threads 1 --json bench.json > /dev/null
 grep -q '"ms_per_image"' bench.json || fail "bench wrote no rows"
+
+hello="$(dirname "$exe")/hello_mlp"
+if [ -x "$hello" ]; then
+  say "the smallest program"
+  for variable in MININN_NUM_THREADS MININN_PREFER; do
+    refuses "hello_mlp: .*$variable" env $variable=nonsense "$hello"
+  done
+  refuses "usage: hello_mlp" "$hello" nonsense
+  "$hello" --help | grep -q "usage: hello_mlp" || fail "hello_mlp --help prints no usage"
+fi
 echo "all good"

@@ -51,6 +51,7 @@ const std::vector<Row> kTable = {
     {"examples/", {"core", "ops", "nn", "quant", "data", "examples"}, {"nlohmann/"}},
     {"examples/cifar_resnet/main.cpp", {"core", "ops", "nn", "quant", "data", "examples"}, {"CLI/"}},
     {"examples/cifar_resnet/command_line.h", {"core"}, {"CLI/"}},
+    {"examples/cifar_resnet/outputs.h", {"core"}, {}},
     {"examples/cifar_resnet/serve.cpp", {"core", "ops", "nn", "quant", "data", "examples"}, {"nlohmann/", "httplib.h"}},
     {"examples/cifar_resnet/canvas.", {"core", "examples"}, {"cairo.h", "stb/"}},
     {"examples/cifar_resnet/figures.", {"core", "examples"}, {}},
