@@ -2,6 +2,7 @@
 // vendor's kernel, after comparing its result with the reference.
 #include <algorithm>
 #include <cmath>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <functional>
@@ -23,6 +24,7 @@
 #include "core/parallel.h"
 #include "core/random.h"
 #include "examples/cifar_resnet/command_line.h"
+#include "examples/cifar_resnet/outputs.h"
 #include "ops/cast.h"
 #include "ops/conv2d.h"
 #include "ops/qconv2d.h"
@@ -34,6 +36,12 @@ using nlohmann::json;
 
 namespace {
 
+constexpr uint64_t kMostOfShapes = 1 << 20;  // bytes
+
+Shape x_shape(const Conv2dGeometry& g) { return {g.n, g.ic, g.ih, g.iw}; }
+Shape y_shape(const Conv2dGeometry& g) { return {g.n, g.oc, g.oh, g.ow}; }
+Shape w_shape(const Conv2dGeometry& g) { return {g.oc, g.icg(), g.kh, g.kw}; }
+
 struct Layer {
   std::string name;
   Conv2dGeometry g;
@@ -41,7 +49,10 @@ struct Layer {
 };
 
 std::vector<Layer> read_shapes(const std::string& path, int64_t batch) {
-  std::istringstream in(read_all(open_regular_file(path).get()));
+  const File file = open_regular_file(path);
+  if (file_size(file.get()) > kMostOfShapes)
+    throw FileError(message(path, ": is larger than ", kMostOfShapes, " bytes"));
+  std::istringstream in(read_all(file.get()));
   std::vector<Layer> layers;
   std::string line;
   for (int number = 1; std::getline(in, line); ++number) {
@@ -51,18 +62,26 @@ std::vector<Layer> read_shapes(const std::string& path, int64_t batch) {
     int64_t ic, ih, iw, oc, kh, kw, stride, pad, groups;
     if (!(fields >> l.name >> ic >> ih >> iw >> oc >> kh >> kw >> stride >> pad >> groups >> l.times) || groups < 1)
       throw FileError(message(path, ":", number, ": a layer is: name ic ih iw oc kh kw stride pad groups times"));
-    l.g = Conv2dGeometry::make(l.name.c_str(), {batch, ic, ih, iw}, {oc, ic / groups, kh, kw},
-                               {.stride = stride, .padding = pad, .groups = groups});
+    try {
+      l.g = Conv2dGeometry::make(l.name.c_str(), {batch, ic, ih, iw}, {oc, ic / groups, kh, kw},
+                                 {.stride = stride, .padding = pad, .groups = groups});
+      for (const Shape& s : {x_shape(l.g), y_shape(l.g), w_shape(l.g)}) numel(s);  // may overflow
+    } catch (const Error& e) {
+      throw FileError(message(path, ":", number, ": ", e.what()));
+    }
     layers.push_back(l);
   }
+  if (layers.empty()) throw FileError(message(path, ": has no layers"));
   return layers;
 }
 
-// --- operands -----------------------------------------------------------------------------------------------------
+struct Network {
+  std::string shapes;  // the file
+  int64_t batch;
+  std::vector<Layer> layers;
+};
 
-Shape x_shape(const Conv2dGeometry& g) { return {g.n, g.ic, g.ih, g.iw}; }
-Shape y_shape(const Conv2dGeometry& g) { return {g.n, g.oc, g.oh, g.ow}; }
-Shape w_shape(const Conv2dGeometry& g) { return {g.oc, g.icg(), g.kh, g.kw}; }
+// --- operands -----------------------------------------------------------------------------------------------------
 
 // Uniform in [-1, 1), from a fixed seed.
 Tensor random_tensor(const Shape& shape, DType dtype, MemoryFormat format) {
@@ -400,42 +419,33 @@ bool bench_layer(const KernelTable<Args>& table, const Layer& layer, int threads
 }
 
 template <class Args>
-bool bench_table(const KernelTable<Args>& table, const Options& o, json& rows) {
+bool bench_table(const KernelTable<Args>& table, const std::vector<Network>& networks, const Options& o, json& rows) {
   if (std::find(o.ops.begin(), o.ops.end(), Args::op) == o.ops.end()) return true;
   bool right = true;
-  for (const std::string& shapes : o.shapes)
-    for (const int threads : o.threads)
-      for (const int64_t batch : o.batches) {
-        set_num_threads(threads);
-        const std::string type = kInteger<Args> ? "int8" : o.dtype;
-        std::printf("\n%s, %s, %s, batch %lld, %d thread%s\n", std::string(Args::op).c_str(), type.c_str(),
-                    shapes.c_str(), static_cast<long long>(batch), threads, threads == 1 ? "" : "s");
-        std::printf("%-12s   %-26s %9s %9s %9s %8s %7s %8s  %s\n", "layer", "kernel (* = dispatched)", "ms", "p10",
-                    "p90", kInteger<Args> ? "GMAC/s" : "GFLOP/s", "peak", "vendor", "error");
-        Totals totals;
-        for (const Layer& layer : read_shapes(shapes, batch))
-          right &= bench_layer(table, layer, threads, o, totals, rows);
-        std::printf("whole network: dispatched kernels %.3f ms, the vendor's where it has one %.3f ms (%.2fx)\n",
-                    totals.chosen * 1e3, totals.vendor * 1e3, totals.vendor / totals.chosen);
-      }
+  for (const Network& network : networks)
+    for (const int threads : o.threads) {
+      set_num_threads(threads);
+      const std::string type = kInteger<Args> ? "int8" : o.dtype;
+      std::printf("\n%s, %s, %s, batch %lld, %d thread%s\n", std::string(Args::op).c_str(), type.c_str(),
+                  network.shapes.c_str(), static_cast<long long>(network.batch), threads, threads == 1 ? "" : "s");
+      std::printf("%-12s   %-26s %9s %9s %9s %8s %7s %8s  %s\n", "layer", "kernel (* = dispatched)", "ms", "p10", "p90",
+                  kInteger<Args> ? "GMAC/s" : "GFLOP/s", "peak", "vendor", "error");
+      Totals totals;
+      for (const Layer& layer : network.layers) right &= bench_layer(table, layer, threads, o, totals, rows);
+      std::printf("whole network: dispatched kernels %.3f ms, the vendor's where it has one %.3f ms (%.2fx)\n",
+                  totals.chosen * 1e3, totals.vendor * 1e3, totals.vendor / totals.chosen);
+    }
   return right;
 }
 
 int run(int argc, char** argv) {
   Options o;
   CLI::App app("Times every convolution kernel on the layers of a network.");
-  app.add_option("--op", o.ops, "conv2d_fwd, conv2d_bwd_data, conv2d_bwd_weights, qconv2d")
-      ->delimiter(',')
-      ->check(CLI::IsMember(o.ops));
-  app.add_option("--shapes", o.shapes, "shape files")->delimiter(',')->capture_default_str();
-  app.add_option("--batch", o.batches, "batch sizes")
-      ->delimiter(',')
-      ->check(cifar_resnet::whole(1, cifar_resnet::kMostBatch))
-      ->capture_default_str();
-  app.add_option("--threads", o.threads, "numbers of threads")
-      ->delimiter(',')
-      ->check(cifar_resnet::whole(1, cifar_resnet::kMostThreads))
-      ->capture_default_str();
+  using cifar_resnet::add_list, cifar_resnet::whole;
+  add_list(app, "--op", o.ops, "which operations", CLI::IsMember(o.ops));
+  add_list(app, "--shapes", o.shapes, "shape files", cifar_resnet::path());
+  add_list(app, "--batch", o.batches, "batch sizes", whole(1, cifar_resnet::kMostBatch));
+  add_list(app, "--threads", o.threads, "numbers of threads", whole(1, cifar_resnet::kMostThreads));
   app.add_option("--dtype", o.dtype, "of the floating ops")
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
@@ -445,14 +455,20 @@ int run(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--json", o.json_path, "also write the rows to this file")->check(cifar_resnet::path());
   if (const auto status = cifar_resnet::parse(app, "bench_kernels", argc, argv)) return *status;
+  std::vector<cifar_resnet::NamedFile> read;
+  for (const std::string& shapes : o.shapes) read.push_back({"--shapes", shapes});
+  cifar_resnet::require_distinct({{"--json", o.json_path}}, read);
   if (!o.json_path.empty()) require_writable(o.json_path);
+  std::vector<Network> networks;
+  for (const std::string& shapes : o.shapes)
+    for (const int64_t batch : o.batches) networks.push_back({shapes, batch, read_shapes(shapes, batch)});
 
   json report = describe_machine(o.threads);
   json rows = json::array();
-  bool right = bench_table(kernels<op::Conv2dFwd>(), o, rows);
-  right &= bench_table(kernels<op::Conv2dBwdData>(), o, rows);
-  right &= bench_table(kernels<op::Conv2dBwdWeights>(), o, rows);
-  right &= bench_table(kernels<op::QConv2d>(), o, rows);
+  bool right = bench_table(kernels<op::Conv2dFwd>(), networks, o, rows);
+  right &= bench_table(kernels<op::Conv2dBwdData>(), networks, o, rows);
+  right &= bench_table(kernels<op::Conv2dBwdWeights>(), networks, o, rows);
+  right &= bench_table(kernels<op::QConv2d>(), networks, o, rows);
   report["rows"] = rows;
   if (!o.json_path.empty()) write_report(o.json_path, report);
   return right ? 0 : 1;
@@ -462,6 +478,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   occupy_standard_streams();
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that grows too large (ulimit -f) is an error to report
   try {
     const int status = run(argc, argv);
     flush_standard_output();

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -30,6 +31,7 @@
 #include "data/synthetic.h"
 #include "examples/cifar_resnet/command_line.h"
 #include "examples/cifar_resnet/network.h"
+#include "examples/cifar_resnet/outputs.h"
 #include "nn/graph/executor.h"
 #include "nn/graph/trace.h"
 #include "quant/calibrator.h"
@@ -335,14 +337,9 @@ int run(int argc, char** argv) {
   app.add_option("--int8", o.int8, "an int8 file [made from the fp32 network]")->check(cifar_resnet::path());
   app.add_option("--model", o.model, "an fp32 file of examples/cifar_resnet [random weights; none beside --int8]")
       ->check(cifar_resnet::path());
-  app.add_option("--batch", o.batches, "batch sizes")
-      ->delimiter(',')
-      ->check(cifar_resnet::whole(1, cifar_resnet::kMostBatch))
-      ->capture_default_str();
-  app.add_option("--threads", o.threads, "numbers of threads")
-      ->delimiter(',')
-      ->check(cifar_resnet::whole(1, cifar_resnet::kMostThreads))
-      ->capture_default_str();
+  using cifar_resnet::add_list, cifar_resnet::whole;
+  add_list(app, "--batch", o.batches, "batch sizes", whole(1, cifar_resnet::kMostBatch));
+  add_list(app, "--threads", o.threads, "numbers of threads", whole(1, cifar_resnet::kMostThreads));
   app.add_option("--seconds", o.seconds, "per network, batch size and number of threads")
       ->check(cifar_resnet::between(1e-9, 1e6))
       ->capture_default_str();
@@ -350,6 +347,7 @@ int run(int argc, char** argv) {
   app.add_flag("--serve", o.serve, "answer requests from standard input, on the first number of threads")
       ->excludes("--json");
   if (const auto status = cifar_resnet::parse(app, "bench_net", argc, argv)) return *status;
+  cifar_resnet::require_distinct({{"--json", o.json_path}}, {{"--model", o.model}, {"--int8", o.int8}});
   if (!o.json_path.empty()) require_writable(o.json_path);
 
   const NoGradGuard no_grad;
@@ -385,6 +383,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   occupy_standard_streams();
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that grows too large (ulimit -f) is an error to report
   try {
     const int status = run(argc, argv);
     flush_standard_output();

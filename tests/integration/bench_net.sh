@@ -46,6 +46,10 @@ for options in "--seconds nan" "--batch 99999999999" "--json nodir/rows.json"; d
   # shellcheck disable=SC2086
   if "$bench" "${files[@]}" $options > out.txt 2> err.txt; then fail "accepted $options"; fi
 done
+cp net/resnet18.safetensors same.safetensors
+if "$bench" --model same.safetensors --json ./same.safetensors > out.txt 2> err.txt; then fail "wrote over its input"; fi
+grep -q -- "--model and --json are the same file" err.txt || fail "the same file twice: $(cat err.txt)"
+cmp net/resnet18.safetensors same.safetensors || fail "the network is gone"
 if "$bench" "${files[@]}" --batch 1 --threads 1 --seconds 0.01 > /dev/full 2> err.txt; then fail "lost output is no failure"; fi
 
 if [ -x "$root/.venv/bin/python" ]; then
