@@ -57,7 +57,7 @@ inline CLI::Validator path() {
       "PATH");
 }
 
-// An option whose value is a list with commas between its items; `check` is asked about each. CLI11's own lists pass over
+// An option whose value is a list with commas or spaces between its items; `check` is asked about each. CLI11's own lists pass over
 // items that are empty.
 template <class T>
 CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<T>& values, const std::string& help,
@@ -76,13 +76,14 @@ CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<T>& va
       if (const std::string wrong = check(item); !wrong.empty()) return wrong;
     return std::string();
   };
-  const auto take = [&values, items](const std::string& text) {
+  const auto take = [&values, items](const std::vector<std::string>& texts) {
     values.clear();
-    for (const std::string& item : items(text)) CLI::detail::lexical_cast(item, values.emplace_back());
+    for (const std::string& text : texts)
+      for (const std::string& item : items(text)) CLI::detail::lexical_cast(item, values.emplace_back());
   };
   std::ostringstream defaults;
   for (const T& v : values) defaults << (&v == values.data() ? "" : ",") << v;
-  return app.add_option_function<std::string>(name, take, help)
+  return app.add_option_function<std::vector<std::string>>(name, take, help)
       ->check(CLI::Validator(each_is_good, check.get_description()))
       ->default_str(defaults.str());
 }
