@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "nn/graph/executor.h"
@@ -60,6 +61,8 @@ std::vector<double> bias_units(const Int8Model& m, const Int8Step& s) {
 
 // The same graph with every convolution's relu as a node of its own, so that a run shows the sum before it.
 nn::graph::Graph with_visible_sums(nn::graph::Graph g) {
+  std::unordered_set<std::string> names;
+  for (const nn::graph::Node& n : g.nodes) names.insert(n.name);
   std::vector<nn::graph::Node> nodes;
   for (nn::graph::Node& n : g.nodes) {
     const bool relu = n.op == "conv2d_fused" && n.integer("relu") != 0;
@@ -74,6 +77,7 @@ nn::graph::Graph with_visible_sums(nn::graph::Graph g) {
     nn::graph::Node activation;
     activation.op = "relu";
     activation.name = n.name + ".relu";
+    while (!names.insert(activation.name).second) activation.name += '_';
     activation.inputs = {id};
     activation.output = n.output;
     nodes.push_back(std::move(activation));
@@ -109,11 +113,11 @@ Tensor shifted(const Int8Step& s, const Tensor& bias, const std::vector<double>&
 }  // namespace
 
 Int8Model correct_bias(Int8Model model, const nn::graph::Graph& g, const std::function<void(const BatchFn&)>& replay) {
+  g.validate();
   const nn::graph::Graph visible = with_visible_sums(g);
   std::unordered_map<std::string, int> output_of;  // per node
-  for (const nn::graph::Node& n : visible.nodes)
-    if (n.op != "relu") output_of[n.name] = n.output;  // names of added ones may be taken
-  std::unordered_map<int, ChannelSums> exact;          // per value of the graph
+  for (const nn::graph::Node& n : visible.nodes) output_of[n.name] = n.output;
+  std::unordered_map<int, ChannelSums> exact;  // per value of the graph
   for (const Int8Step& s : model.steps)
     if (auto units = bias_units(model, s); !units.empty()) exact.emplace(output_of.at(s.name), std::move(units));
   replay([&](const Tensor& x, const Tensor& quantized) {

@@ -1,9 +1,11 @@
 #include "nn/graph/executor.h"
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 
 #include "core/autograd.h"
 #include "ops/batch_norm.h"
@@ -30,7 +32,11 @@ struct Call {
   }
 };
 using OpFn = Tensor (*)(const Call&);
-using OpTable = std::unordered_map<std::string_view, OpFn>;
+struct Op {
+  OpInputs inputs;
+  OpFn run;
+};
+using OpTable = std::unordered_map<std::string_view, Op>;
 
 Conv2dOptions conv_options(const Node& n) {
   return {.stride = n.pair("stride"),
@@ -43,7 +49,16 @@ Pool2dOptions pool_options(const Node& n) {
   return {.kernel = n.pair("kernel"), .stride = n.pair("stride"), .padding = n.pair("padding")};
 }
 
-std::vector<int> ints(const std::vector<int64_t>& v) { return {v.begin(), v.end()}; }
+int small(const Call& c, std::string_view attr, int64_t v) {
+  if (!std::in_range<int>(v)) throw ValueError(message("node ", c.node.name, ": attribute '", attr, "' holds ", v));
+  return int(v);
+}
+int dim(const Call& c) { return small(c, "dim", c.node.integer("dim")); }
+std::vector<int> dims(const Call& c) {
+  std::vector<int> out;
+  for (const int64_t v : c.node.list("dims")) out.push_back(small(c, "dims", v));
+  return out;
+}
 
 const Shape& traced(const Call& c, int id) { return c.graph.values[size_t(id)].shape; }
 
@@ -58,8 +73,9 @@ Shape rebatched(const Call& c, const Tensor& x) {
   const auto grows_elsewhere = [&] {
     if (c.node.op != "reshape") return false;
     const auto& sizes = c.node.list("shape");
-    return sizes[0] != -1 && (shape[0] % before[0] != 0 ||
-                              (shape[0] != before[0] && std::find(sizes.begin() + 1, sizes.end(), -1) != sizes.end()));
+    return !sizes.empty() && sizes[0] != -1 &&
+           (shape[0] % before[0] != 0 ||
+            (shape[0] != before[0] && std::find(sizes.begin() + 1, sizes.end(), -1) != sizes.end()));
   };
   if (shape.rank() == 0 || before[0] == 0 || grown != x.shape() || grows_elsewhere() ||
       shape[0] * x.size(0) % before[0] != 0)
@@ -91,56 +107,73 @@ Tensor run_expand(const Call& c) {
 
 Tensor run_pad(const Call& c) {
   const auto& flat = c.node.list("pads");
+  if (flat.size() % 2 != 0)
+    throw ValueError(message("node ", c.node.name, ": attribute 'pads' holds ", flat.size(), " numbers, no pairs"));
   std::vector<std::pair<int64_t, int64_t>> pads;
   for (size_t i = 0; i + 1 < flat.size(); i += 2) pads.emplace_back(flat[i], flat[i + 1]);
   return pad(c[0], pads, c.node.number("value"));
 }
 
+// Which inputs an op takes, in the order it is recorded with, stands beside how it runs.
 OpTable make_table() {
+  constexpr OpInputs kOne{1, 1}, kTwo{2, 2};
   OpTable t{
-      {"conv2d", [](const Call& c) { return conv2d(c[0], c[1], c[2], conv_options(c.node)); }},
+      {"conv2d", {{3, 3, {2}}, [](const Call& c) { return conv2d(c[0], c[1], c[2], conv_options(c.node)); }}},
       {"conv2d_fused",
-       [](const Call& c) {
-         return conv2d_fused(c[0], c[1], c[2], c[3], c.node.integer("relu") != 0, conv_options(c.node));
-       }},
-      {"linear", [](const Call& c) { return linear(c[0], c[1], c[2]); }},
-      {"matmul", [](const Call& c) { return matmul(c[0], c[1]); }},
-      {"batch_norm", run_batch_norm},
-      {"max_pool2d", [](const Call& c) { return max_pool2d(c[0], pool_options(c.node)); }},
+       {{4, 4, {2, 3}},
+        [](const Call& c) {
+          return conv2d_fused(c[0], c[1], c[2], c[3], c.node.integer("relu") != 0, conv_options(c.node));
+        }}},
+      {"linear", {{3, 3, {2}}, [](const Call& c) { return linear(c[0], c[1], c[2]); }}},
+      {"matmul", {kTwo, [](const Call& c) { return matmul(c[0], c[1]); }}},
+      {"batch_norm", {{5, 5, {1, 2}}, run_batch_norm}},
+      {"max_pool2d", {kOne, [](const Call& c) { return max_pool2d(c[0], pool_options(c.node)); }}},
       {"avg_pool2d",
-       [](const Call& c) { return avg_pool2d(c[0], pool_options(c.node), c.node.integer("count_include_pad") != 0); }},
-      {"global_avg_pool2d", [](const Call& c) { return global_avg_pool2d(c[0]); }},
-      {"softmax", [](const Call& c) { return softmax(c[0], int(c.node.integer("dim"))); }},
-      {"log_softmax", [](const Call& c) { return log_softmax(c[0], int(c.node.integer("dim"))); }},
-      {"sum", [](const Call& c) { return sum(c[0], ints(c.node.list("dims")), c.node.integer("keepdim") != 0); }},
-      {"mean", [](const Call& c) { return mean(c[0], ints(c.node.list("dims")), c.node.integer("keepdim") != 0); }},
-      {"amax", [](const Call& c) { return amax(c[0], ints(c.node.list("dims")), c.node.integer("keepdim") != 0); }},
-      {"argmax",
-       [](const Call& c) { return argmax(c[0], int(c.node.integer("dim")), c.node.integer("keepdim") != 0); }},
-      {"cast", [](const Call& c) { return cast(c[0], enum_of<DType>(c, "dtype")); }},
-      {"reshape", [](const Call& c) { return reshape(c[0], rebatched(c, c[0])); }},
-      {"flatten", [](const Call& c) { return reshape(c[0], rebatched(c, c[0])); }},
-      {"permute", [](const Call& c) { return permute(c[0], ints(c.node.list("dims"))); }},
-      {"expand", run_expand},
+       {kOne,
+        [](const Call& c) {
+          return avg_pool2d(c[0], pool_options(c.node), c.node.integer("count_include_pad") != 0);
+        }}},
+      {"global_avg_pool2d", {kOne, [](const Call& c) { return global_avg_pool2d(c[0]); }}},
+      {"softmax", {kOne, [](const Call& c) { return softmax(c[0], dim(c)); }}},
+      {"log_softmax", {kOne, [](const Call& c) { return log_softmax(c[0], dim(c)); }}},
+      {"sum", {kOne, [](const Call& c) { return sum(c[0], dims(c), c.node.integer("keepdim") != 0); }}},
+      {"mean", {kOne, [](const Call& c) { return mean(c[0], dims(c), c.node.integer("keepdim") != 0); }}},
+      {"amax", {kOne, [](const Call& c) { return amax(c[0], dims(c), c.node.integer("keepdim") != 0); }}},
+      {"argmax", {kOne, [](const Call& c) { return argmax(c[0], dim(c), c.node.integer("keepdim") != 0); }}},
+      {"cast", {kOne, [](const Call& c) { return cast(c[0], enum_of<DType>(c, "dtype")); }}},
+      {"reshape", {kOne, [](const Call& c) { return reshape(c[0], rebatched(c, c[0])); }}},
+      {"flatten", {kOne, [](const Call& c) { return reshape(c[0], rebatched(c, c[0])); }}},
+      {"permute", {kOne, [](const Call& c) { return permute(c[0], dims(c)); }}},
+      {"expand", {kOne, run_expand}},
       {"slice",
-       [](const Call& c) {
-         return slice(c[0], int(c.node.integer("dim")), c.node.integer("begin"), c.node.integer("end"),
-                      c.node.integer("step"));
-       }},
+       {kOne,
+        [](const Call& c) {
+          return slice(c[0], dim(c), c.node.integer("begin"), c.node.integer("end"), c.node.integer("step"));
+        }}},
       {"cat",
-       [](const Call& c) {
-         return cat({c.in.begin(), c.in.end()}, int(c.node.integer("dim")));
-       }},
-      {"pad", run_pad},
-      {"contiguous", [](const Call& c) { return contiguous(c[0], enum_of<MemoryFormat>(c, "format")); }},
+       {{1, std::numeric_limits<size_t>::max()},
+        [](const Call& c) {
+          return cat({c.in.begin(), c.in.end()}, dim(c));
+        }}},
+      {"pad", {kOne, run_pad}},
+      {"contiguous", {kOne, [](const Call& c) { return contiguous(c[0], enum_of<MemoryFormat>(c, "format")); }}},
   };
-  op::for_each_functor(op::UnaryOps(), [&]<class Op>() { t[Op::op] = [](const Call& c) { return unary<Op>(c[0]); }; });
-  op::for_each_functor(op::BinaryOps(),
-                       [&]<class Op>() { t[Op::op] = [](const Call& c) { return binary<Op>(c[0], c[1]); }; });
-  op::for_each_functor(op::ScalarOps(), [&]<class Op>() {
-    t[Op::op] = [](const Call& c) { return scalar<Op>(c[0], c.node.number("value")); };
+  op::for_each_functor(op::UnaryOps(), [&]<class F>() {
+    t[F::op] = {kOne, [](const Call& c) { return unary<F>(c[0]); }};
+  });
+  op::for_each_functor(op::BinaryOps(), [&]<class F>() {
+    t[F::op] = {kTwo, [](const Call& c) { return binary<F>(c[0], c[1]); }};
+  });
+  op::for_each_functor(op::ScalarOps(), [&]<class F>() {
+    t[F::op] = {kOne, [](const Call& c) { return scalar<F>(c[0], c.node.number("value")); }};
   });
   return t;
+}
+
+const Op* table_entry(std::string_view op) {
+  static const OpTable table = make_table();
+  const auto found = table.find(op);
+  return found == table.end() ? nullptr : &found->second;
 }
 
 void check_input(const Graph& g, size_t i, const Tensor& t) {
@@ -195,10 +228,9 @@ void check_batch(const Call& c, const Batch& b, const Tensor& y) {
 }
 
 OpFn find_op(const Node& n) {
-  static const OpTable table = make_table();
-  const auto op = table.find(n.op);
-  if (op == table.end()) throw KernelError(message("run: cannot execute op ", n.op, " at node ", n.name));
-  return op->second;
+  const Op* const op = table_entry(n.op);
+  if (!op) throw KernelError(message("run: cannot execute op ", n.op, " at node ", n.name));
+  return op->run;
 }
 
 // compute(i, call) runs node i.
@@ -252,17 +284,22 @@ Shape batched(const Graph& g, int id, int64_t batch) {
 std::optional<PackedConv2d> packed_conv(const Graph& g, const Node& n, int64_t batch) {
   const bool fused = n.op == "conv2d_fused";
   if (!fused && n.op != "conv2d") return {};
-  const auto input = [&](size_t i) { return i < n.inputs.size() ? n.inputs[i] : kAbsent; };
-  const int x = input(0), w = input(1), bias = input(2);
+  const int x = n.inputs[0], w = n.inputs[1], bias = n.inputs[2];
   if (!g.is_constant(w) || (bias != kAbsent && !g.is_constant(bias))) return {};
   const auto constant = [&](int id) { return id == kAbsent ? Tensor() : g.values[size_t(id)].constant; };
-  return PackedConv2d(batched(g, x, batch), constant(w), constant(bias), input(3) != kAbsent,
+  return PackedConv2d(batched(g, x, batch), constant(w), constant(bias), fused && n.inputs[3] != kAbsent,
                       fused && n.integer("relu") != 0, conv_options(n));
 }
 
 }  // namespace
 
+const OpInputs* inputs_of(std::string_view op) {
+  const Op* const entry = table_entry(op);
+  return entry ? &entry->inputs : nullptr;
+}
+
 std::vector<Tensor> run(const Graph& g, std::span<const Tensor> inputs, const ValueObserver& observe) {
+  g.validate();
   return run_nodes(g, inputs, observe, use_counts(g), [](size_t, const Call& c) { return find_op(c.node)(c); });
 }
 

@@ -4,6 +4,8 @@
 #include <ostream>
 #include <unordered_set>
 
+#include "nn/graph/executor.h"
+
 namespace mininn::nn::graph {
 namespace {
 
@@ -24,8 +26,15 @@ std::string text(const AttrValue& v) {
 
 std::string value_text(const Graph& g, int id) {
   if (id == kAbsent) return "-";
+  if (id < 0 || size_t(id) >= g.values.size()) return message('%', id, '?');
   const Value& v = g.values[size_t(id)];
   return v.constant ? message(v.name, ' ', name(v.dtype), v.shape) : message('%', id);
+}
+
+// "%3 f32[1,8]", also of a graph that breaks the rules: this is how one looks at it.
+std::string declared(const Graph& g, int id) {
+  if (id < 0 || size_t(id) >= g.values.size()) return message('%', id, '?');
+  return message('%', id, ' ', name(g.values[size_t(id)].dtype), g.values[size_t(id)].shape);
 }
 
 }  // namespace
@@ -85,8 +94,17 @@ void Graph::validate() const {
   std::unordered_set<std::string_view> names;
   for (const Node& n : nodes) {
     if (!names.insert(n.name).second) fail("two nodes are called ", n.name);
-    for (const int id : n.inputs) {
-      if (id == kAbsent) continue;
+    const OpInputs* const op = inputs_of(n.op);
+    if (op && (n.inputs.size() < op->least || n.inputs.size() > op->most))
+      fail("node ", n.name, " (", n.op, ") has ", n.inputs.size(), " inputs, not ", op->least,
+           op->most > op->least ? " or more" : "");
+    for (size_t i = 0; i < n.inputs.size(); ++i) {
+      const int id = n.inputs[i];
+      if (id == kAbsent) {
+        if (op && std::ranges::find(op->optional, i) == op->optional.end())
+          fail("node ", n.name, " (", n.op, ") lacks its input ", i);
+        continue;
+      }
       if (!in_range(id)) fail("node ", n.name, " refers to value ", id, " of ", values.size());
       if (!made[size_t(id)]) fail("node ", n.name, " (", n.op, ") reads value ", id, " before anything makes it");
     }
@@ -115,11 +133,9 @@ std::vector<int> use_counts(const Graph& g) {
 
 std::string to_string(const Graph& g) {
   std::string out;
-  for (const int id : g.inputs)
-    out += message("input  %", id, ' ', name(g.values[size_t(id)].dtype), g.values[size_t(id)].shape, '\n');
+  for (const int id : g.inputs) out += message("input  ", declared(g, id), '\n');
   for (const Node& n : g.nodes) {
-    const Value& v = g.values[size_t(n.output)];
-    out += message('%', n.output, ' ', name(v.dtype), v.shape, " = ", n.op, '(');
+    out += message(declared(g, n.output), " = ", n.op, '(');
     for (size_t i = 0; i < n.inputs.size(); ++i) out += (i ? ", " : "") + value_text(g, n.inputs[i]);
     out += ')';
     for (size_t i = 0; i < n.attrs.size(); ++i)

@@ -51,15 +51,16 @@ struct Graph {
   void freeze();
 
   // Throws ValueError naming the first node or value that breaks a rule: ids in range, inputs made earlier, every value
-  // made once, node names unique, constants shaped as they say.
+  // made once, node names unique, constants shaped as they say, every input of a known op (nn/graph/executor.h) there.
+  // What takes a graph calls it.
   void validate() const;
 };
 
-// Per value: the node that makes it (kAbsent for inputs and constants), and how often nodes and graph outputs read it.
+// Of a graph that validates, per value: the node that makes it (kAbsent for inputs and constants), and how often nodes and graph outputs read it.
 std::vector<int> producers(const Graph& g);
 std::vector<int> use_counts(const Graph& g);
 
-// One line per input, node and output.
+// One line per input, node and output; of any graph, one that breaks the rules too.
 std::string to_string(const Graph& g);
 std::ostream& operator<<(std::ostream& out, const Graph& g);
 

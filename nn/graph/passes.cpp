@@ -43,6 +43,7 @@ std::vector<int> depths(const Graph& g) {
 }  // namespace
 
 Graph eliminate_dead_code(Graph g) {
+  g.validate();
   std::vector<bool> live(g.values.size(), false);
   for (const int id : g.inputs) live[size_t(id)] = true;
   for (const int id : g.outputs) live[size_t(id)] = true;
@@ -75,6 +76,7 @@ Graph eliminate_dead_code(Graph g) {
 }
 
 Graph remove_identity(Graph g) {
+  g.validate();
   for (size_t i = 0; i < g.nodes.size(); ++i)
     if (const Node& n = g.nodes[i]; is_identity(g, n)) replace_uses(g, n.output, n.inputs[0]);
   // The nodes themselves stay, read by nobody, until here.
@@ -82,6 +84,7 @@ Graph remove_identity(Graph g) {
 }
 
 Graph fold_batch_norm(Graph g) {
+  g.validate();
   const std::vector<int> made_by = producers(g), uses = use_counts(g);
   for (size_t i = 0; i < g.nodes.size(); ++i) {
     if (g.nodes[i].op != "batch_norm" || g.nodes[i].integer("training") != 0) continue;
@@ -97,6 +100,11 @@ Graph fold_batch_norm(Graph g) {
 
     Node& producer = g.nodes[size_t(from)];
     const Value weight = g.values[size_t(producer.inputs[1])];
+    // What does not fit stays for run() to refuse.
+    const int64_t channels = weight.shape.rank() > 0 ? weight.shape[0] : 0;
+    const auto fits = [&](int id) { return id == kAbsent || g.values[size_t(id)].shape == Shape{channels}; };
+    if (channels == 0 || !std::all_of(bn.inputs.begin() + 1, bn.inputs.end(), fits) || !fits(producer.inputs[2]))
+      continue;
     const std::vector<double> gamma = constant(bn.inputs[1]), beta = constant(bn.inputs[2]),
                               mean = constant(bn.inputs[3]), var = constant(bn.inputs[4]),
                               old_bias = constant(producer.inputs[2]);
@@ -123,6 +131,7 @@ Graph fold_batch_norm(Graph g) {
 }
 
 Graph fuse_conv(Graph g) {
+  g.validate();
   const std::vector<int> made_by = producers(g), uses = use_counts(g), depth = depths(g);
   std::vector<bool> absorbed(g.nodes.size(), false);
   std::vector<Node> fused_at(g.nodes.size());  // a fused node takes the place of the last node that went into it

@@ -1,4 +1,5 @@
-// Rewrites of a graph. Each takes a graph and returns one that computes the same function (up to rounding).
+// Rewrites of a graph. Each takes a graph and returns one that computes the same function (up to rounding), and
+// throws ValueError for a graph that breaks a rule (Graph::validate).
 #pragma once
 
 #include "nn/graph/graph.h"

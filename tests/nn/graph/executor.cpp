@@ -284,3 +284,70 @@ TEST_CASE("compiling refuses what cannot run") {
   CHECK_THROWS_AS(CompiledGraph(broken), ValueError);
   CHECK_THROWS_AS(CompiledGraph(g)(Tensor::zeros({2, 3, 12, 13})), ShapeError);
 }
+
+TEST_CASE("every op says how many inputs it takes, and a graph that gives fewer or more is refused") {
+  const auto graph = [](const std::string& op, std::vector<int> inputs, Attrs attrs = {}) {
+    Graph g;
+    const Shape shape{1, 3};
+    const int x = g.add_value({"x", shape, DType::f32, {}}), y = g.add_value({"y", shape, DType::f32, {}});
+    g.nodes.push_back({op, "bad", std::move(inputs), y, std::move(attrs)});
+    g.inputs = {x};
+    g.outputs = {y};
+    return g;
+  };
+  const std::pair<std::string, std::vector<int>> broken[] = {
+      {"expand", {}},           {"reshape", {}},
+      {"reshape", {kAbsent}},   {"add", {0}},
+      {"add", {0, kAbsent}},    {"add", {0, 0, 0}},
+      {"linear", {0}},          {"linear", {0, kAbsent, 0}},
+      {"conv2d", {0, 0}},       {"cat", {}},
+      {"cat", {0, kAbsent}},    {"relu", {kAbsent}},
+      {"conv2d_fused", {0, 0}}, {"batch_norm", {0, kAbsent, kAbsent}},
+      {"contiguous", {}},       {"add_scalar", {}},
+      {"relu", {99}},           {"relu", {-5}}};
+  const Tensor x = Tensor::zeros({1, 3});
+  for (const auto& [op, inputs] : broken) {
+    INFO(op << " with " << inputs.size() << " inputs");
+    const Graph g = graph(op, inputs);
+    CHECK_THROWS_WITH(g.validate(), Contains("bad"));
+    CHECK_THROWS_AS(run(g, x), ValueError);
+    CHECK_THROWS_AS(optimize(g), ValueError);
+    CHECK_THROWS_AS(eliminate_dead_code(g), ValueError);
+    CHECK_THROWS_AS(CompiledGraph(g), ValueError);
+    CHECK_FALSE(to_string(g).empty());
+  }
+  for (void (*breaks)(Graph&) : {+[](Graph& g) { g.outputs = {77}; }, +[](Graph& g) { g.inputs = {-1}; },
+                                 +[](Graph& g) { g.nodes[0].output = 99; }}) {
+    Graph g = graph("relu", {0});
+    breaks(g);
+    CHECK_THROWS_AS(run(g, x), ValueError);
+    CHECK_THROWS_AS(optimize(g), ValueError);
+    CHECK_FALSE(to_string(g).empty());
+  }
+  CHECK_NOTHROW(graph("frobnicate", {}).validate());  // what takes it refuses it
+  CHECK(inputs_of("frobnicate") == nullptr);
+  REQUIRE(inputs_of("conv2d_fused"));
+  CHECK(inputs_of("conv2d_fused")->most == 4);
+}
+
+TEST_CASE("dimensions that an int does not hold are refused, not truncated") {
+  const Tensor x = Tensor::zeros({1, 3});
+  const auto refuses = [&](const auto& fn, const std::string& attr, const AttrValue& value) {
+    Graph g = nn::trace(fn, x);
+    for (Attr& a : g.nodes[0].attrs)
+      if (a.name == attr) a.value = value;
+    CHECK_THROWS_WITH(run(g, x), Contains(attr) && Contains(g.nodes[0].name));
+  };
+  const int64_t one = (int64_t{1} << 32) + 1, minus_one = std::numeric_limits<int64_t>::max();
+  const std::vector<int64_t> list{one};
+  refuses([](const Tensor& t) { return mean(t, {1}); }, "dims", list);
+  refuses([](const Tensor& t) { return sum(t, {1}); }, "dims", list);
+  refuses([](const Tensor& t) { return amax(t, {1}); }, "dims", list);
+  refuses([](const Tensor& t) { return permute(t, {1, 0}); }, "dims", std::vector<int64_t>{one, 0});
+  refuses([](const Tensor& t) { return softmax(t, 1); }, "dim", minus_one);
+  refuses([](const Tensor& t) { return log_softmax(t, 1); }, "dim", minus_one);
+  refuses([](const Tensor& t) { return argmax(t, 1); }, "dim", minus_one);
+  refuses([](const Tensor& t) { return slice(t, 1, 0, 2); }, "dim", minus_one);
+  refuses([](const Tensor& t) { return cat({t, t}, 1); }, "dim", minus_one);
+  refuses([](const Tensor& t) { return pad(t, {{0, 0}, {0, 1}}); }, "pads", std::vector<int64_t>{0, 0, 0});
+}

@@ -142,3 +142,18 @@ TEST_CASE("identities go away, dead code too") {
   CHECK(clean.values.size() == 2);
   CHECK(max_difference(run(clean, x), run(g, x)) == 0);
 }
+
+TEST_CASE("a batch norm whose constants do not fit the layer before it is not folded") {
+  Layers l(2);
+  const auto conv = l.conv("conv", 3, 4, 3, {}, false), bn = l.batch_norm("bn", 4);
+  const Tensor x = l.input({2, 3, 5, 5});
+  const Graph good = nn::trace([&](const Tensor& t) { return bn(conv(t)); }, x);
+  for (const size_t input : {1, 2, 3, 4})
+    for (const int64_t channels : {0, 1, 3}) {
+      Graph g = good;
+      g.nodes[1].inputs[input] = g.add_constant("short", Tensor::full({channels}, 1));
+      const Graph same = fold_batch_norm(g);
+      CHECK(count(same, "batch_norm") == 1);
+      CHECK_THROWS_AS(run(same, x), ShapeError);
+    }
+}
