@@ -53,8 +53,21 @@ class Equalizer {
   // A layer whose weights belong to it alone.
   bool is_layer(const Node& n) const {
     const auto own = [&](int id) { return g_.is_constant(id) && uses_[size_t(id)] == 1; };
-    return (n.op == "conv2d_fused" || n.op == "linear") && own(n.inputs[1]) &&
-           (n.inputs[2] == kAbsent || own(n.inputs[2]));
+    if ((n.op != "conv2d_fused" && n.op != "linear") || !own(n.inputs[1])) return false;
+    const Shape& w = g_.values[size_t(n.inputs[1])].shape;
+    if (w.rank() < 2 || numel(w) == 0 || w[0] % groups(n) != 0) return false;
+    return n.inputs[2] == kAbsent || (own(n.inputs[2]) && g_.values[size_t(n.inputs[2])].shape == Shape{w[0]});
+  }
+  static int64_t groups(const Node& n) {
+    const int64_t groups = n.op == "conv2d_fused" ? n.integer("groups") : 1;
+    if (groups < 1) throw ValueError(message("node ", n.name, ": attribute 'groups' is ", groups));
+    return groups;
+  }
+  // Whether layer `second` has as many weights for each of the channels that layer `first` makes.
+  bool fits(size_t first, size_t second) const {
+    const Shape& w = weight_shape(second);
+    const int64_t channels = weight_shape(first)[0], parts = groups(g_.nodes[second]);
+    return channels % parts == 0 && numel(w) / w[0] % (channels / parts) == 0;
   }
   static bool adds_residual(const Node& n) { return n.op == "conv2d_fused" && n.inputs[3] != kAbsent; }
   // f(s x) = s f(x) for s > 0, channel by channel.
@@ -71,7 +84,8 @@ class Equalizer {
         return std::find(n.inputs.begin(), n.inputs.end(), id) != n.inputs.end();
       });
       if (reader == g_.nodes.end()) break;  // the graph's output
-      if (is_layer(*reader) && reader->inputs[0] == id) return int(reader - g_.nodes.begin());
+      const auto next = reader - g_.nodes.begin();
+      if (is_layer(*reader) && reader->inputs[0] == id) return fits(i, size_t(next)) ? int(next) : kAbsent;
       if (!is_homogeneous(reader->op)) break;
       id = reader->output;
     }
@@ -81,9 +95,8 @@ class Equalizer {
   Pair pair(size_t first, size_t second) const {
     const Shape& w = weight_shape(second);
     const int64_t channels = weight_shape(first)[0], numbers = numel(w) / w[0];
-    const int64_t groups = g_.nodes[second].op == "conv2d_fused" ? g_.nodes[second].integer("groups") : 1;
-    const int64_t inputs = channels / groups;
-    return {first, second, channels, inputs, w[0] / groups, numbers / inputs};
+    const int64_t parts = groups(g_.nodes[second]), inputs = channels / parts;
+    return {first, second, channels, inputs, w[0] / parts, numbers / inputs};
   }
 
   void load(size_t i) {
@@ -137,6 +150,9 @@ class Equalizer {
 
 }  // namespace
 
-Graph equalize(Graph g) { return Equalizer(std::move(g)).run(); }
+Graph equalize(Graph g) {
+  g.validate();
+  return Equalizer(std::move(g)).run();
+}
 
 }  // namespace mininn::quant

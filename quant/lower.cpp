@@ -261,8 +261,15 @@ class Lowering {
     return std::accumulate(first, last, 0.0, [](double top, double v) { return std::max(top, std::abs(v)); });
   }
 
-  std::vector<double> constant(const Node& n, size_t input, size_t count) const {
-    if (input >= n.inputs.size() || n.inputs[input] == kAbsent) return std::vector<double>(count, 0.0);
+  // Of a layer of so many outputs; zeros if it has none.
+  std::vector<double> bias(const Node& n, int64_t outputs) const {
+    if (n.inputs[2] == kAbsent) return std::vector<double>(size_t(outputs), 0.0);
+    if (const Shape& shape = g_.values[size_t(n.inputs[2])].shape; shape != Shape{outputs})
+      throw ShapeError(message("quantizing ", n.name, ": a bias ", shape, " for ", outputs, " outputs"));
+    return constant(n, 2);
+  }
+
+  std::vector<double> constant(const Node& n, size_t input) const {
     if (!g_.is_constant(n.inputs[input])) unsupported(n, message("input ", input, " is no constant"));
     std::vector<double> v = g_.values[size_t(n.inputs[input])].constant.to_vector();
     for (const double d : v)
@@ -283,8 +290,8 @@ class Lowering {
     std::vector<int> inputs{x};
     const bool residual = n.inputs[3] != kAbsent;
     if (residual) inputs.push_back(number_at(n, 3));
-    emit_conv(n, std::move(conv), constant(n, 1, 0), weight.shape, constant(n, 2, size_t(weight.shape[0])),
-              std::move(inputs), relu, message("conv2d", residual ? "+add" : ""));
+    emit_conv(n, std::move(conv), constant(n, 1), weight.shape, bias(n, weight.shape[0]), std::move(inputs), relu,
+              message("conv2d", residual ? "+add" : ""));
   }
 
   void lower_linear(const Node& n) {
@@ -292,9 +299,9 @@ class Lowering {
     const Int8Value& in = out_.model.values[size_t(x)];
     const Shape& w = g_.values[size_t(n.inputs[1])].shape;
     // A linear layer on a flattened map is a convolution whose kernel covers the map: [O, C*H*W] is [O,C,H,W].
-    if (g_.values[size_t(n.inputs[0])].shape.rank() != 2 || w[1] != in.c * in.h * in.w)
+    if (g_.values[size_t(n.inputs[0])].shape.rank() != 2 || w.rank() != 2 || w[1] != in.c * in.h * in.w)
       unsupported(n, "its input is no flattened activation");
-    emit_conv(n, {}, constant(n, 1, 0), {w[0], in.c, in.h, in.w}, constant(n, 2, size_t(w[0])), {x}, false, "linear");
+    emit_conv(n, {}, constant(n, 1), {w[0], in.c, in.h, in.w}, bias(n, w[0]), {x}, false, "linear");
   }
 
   void emit_conv(const Node& n, Int8Conv conv, std::vector<double> w, const Shape& shape, const std::vector<double>& b,
@@ -392,10 +399,10 @@ class Lowering {
   bool lower_sum_and_linear(const Node& pool, const Node& fc, int x) {
     const Int8Value in = out_.model.values[size_t(x)];
     const Shape& shape = g_.values[size_t(fc.inputs[1])].shape;
-    if (shape[1] != in.c) return false;
+    if (shape.rank() != 2 || shape[1] != in.c) return false;
     const int64_t pixels = in.h * in.w, outputs = shape[0];
     const double unit = double(in.q.scale) / double(pixels);
-    const std::vector<double> b = constant(fc, 2, size_t(outputs)), w = constant(fc, 1, 0);
+    const std::vector<double> b = bias(fc, outputs), w = constant(fc, 1);
     std::vector<double> least;
     for (int64_t o = 0; o < outputs; ++o) {
       least.push_back(std::abs(b[size_t(o)]) / (unit * kMaxBias));
@@ -480,6 +487,7 @@ class Lowering {
 }  // namespace
 
 Lowered lower(const Graph& g, const std::vector<Range>& ranges, const LowerOptions& options) {
+  g.validate();
   return Lowering(g, ranges, options).run();
 }
 

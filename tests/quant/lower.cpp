@@ -6,6 +6,7 @@
 #include "nn/graph/passes.h"
 #include "ops/reduce.h"
 #include "ops/softmax.h"
+#include "quant/equalize.h"
 #include "quant/int8_net.h"
 #include "quant/qtensor.h"
 #include "quant/real_steps.h"
@@ -236,4 +237,41 @@ TEST_CASE("NaN wins in a pool of real numbers") {
   CHECK(std::isnan(got[0]));
   CHECK(got[1] == 3);
   CHECK(std::isnan(got[2]));
+}
+
+TEST_CASE("graphs that break a rule or whose constants do not fit are refused, whatever takes them") {
+  Layers l(1);
+  const auto a = l.conv("a", 3, 4, 3), b = l.conv("b", 4, 4, 1);
+  const nn::graph::Graph good = nn::trace([&](const Tensor& x) { return b(relu(a(x))); }, Tensor::zeros({1, 3, 8, 8}));
+  const auto refused = [](const nn::graph::Graph& g) {
+    for (const bool equalize : {false, true}) CHECK_THROWS_AS(Calibrator(g, {.equalize = equalize}), Error);
+    CHECK_THROWS_AS(lower(g, std::vector<Range>(g.values.size(), Range{0, 1}), {}), Error);
+  };
+  for (const int id : {99, -5, -1}) {
+    nn::graph::Graph g = good;
+    g.nodes[0].inputs[1] = id;
+    refused(g);
+    CHECK_THROWS_AS(equalize(g), ValueError);
+  }
+  nn::graph::Graph g = good;
+  g.outputs = {77};
+  refused(g);
+  CHECK_THROWS_AS(equalize(g), ValueError);
+  // A bias of another length, and weights for other channels.
+  for (const Shape& shape : {Shape{1}, Shape{5}, Shape{}}) {
+    g = good;
+    g.nodes[2].inputs[2] = g.add_constant("bias", Tensor::full(shape, 1));
+    refused(g);
+  }
+  for (const Shape& shape : {Shape{4, 3, 1, 1}, Shape{4}, Shape{0, 4, 1, 1}, Shape{4, 9, 1, 1}}) {
+    g = good;
+    g.nodes[2].inputs[1] = g.add_constant("weight", Tensor::full(shape, 1));
+    refused(g);
+  }
+  for (const int64_t groups : {0, 3, 8}) {
+    g = good;
+    for (Attr& attr : g.nodes[2].attrs)
+      if (attr.name == "groups") attr.value = groups;
+    refused(g);
+  }
 }
