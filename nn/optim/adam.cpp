@@ -20,25 +20,34 @@ Adam::Adam(std::vector<Tensor> params, const AdamOptions& o, bool decoupled)
 
 void Adam::step(double lr) {
   check_lr(lr);
+  const double decay = options_.weight_decay, keep = decoupled_ ? 1 - lr * decay : 1;
+  const auto step_size = [&](size_t i) { return lr / (1 - std::pow(options_.beta1, double(moments_[i].step + 1))); };
+  // Before anything changes: a step is made by all parameters or none.
+  for (size_t i = 0; i < params_.size(); ++i)
+    if (params_[i].grad() &&
+        (!stays_finite(keep, params_[i].dtype()) || !stays_finite(step_size(i), params_[i].dtype())))
+      throw ValueError(message("optim::Adam: a learning rate of ", lr, " with weight_decay ", decay,
+                               " leaves the parameters' dtype at \"", names_[i], "\""));
   for (size_t i = 0; i < params_.size(); ++i) {
     Tensor& p = params_[i];
     const Tensor g = p.grad();
     if (!g) continue;
-    auto& [m, v, step] = moments_[i];
-    if (step++ == 0)
-      for (Tensor* moment : {&m, &v}) {
+    Moments next = moments_[i];
+    if (next.step == 0)
+      for (Tensor* moment : {&next.m, &next.v}) {
         *moment = Tensor::empty_like(p);
         moment->fill(0);
       }
-    const double decay = options_.weight_decay;
-    adam_update(p, g, m, v,
+    ++next.step;
+    adam_update(p, g, next.m, next.v,
                 {.l2 = decoupled_ ? 0 : decay,
-                 .keep = decoupled_ ? 1 - lr * decay : 1,
+                 .keep = keep,
                  .beta1 = options_.beta1,
                  .beta2 = options_.beta2,
                  .eps = options_.eps,
-                 .step_size = lr / (1 - std::pow(options_.beta1, double(step))),
-                 .v_scale = std::sqrt(1 - std::pow(options_.beta2, double(step)))});
+                 .step_size = step_size(i),
+                 .v_scale = std::sqrt(1 - std::pow(options_.beta2, double(next.step)))});
+    moments_[i] = std::move(next);
   }
 }
 

@@ -15,6 +15,7 @@ struct AdamOptions {
 //   g  = grad + weight_decay * p                                        AdamW instead: p *= 1 - lr * weight_decay
 //   m += (1 - beta1) * (g - m);   v = beta2 * v + (1 - beta2) * g * g
 //   p -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
+// As there, eps may be 0, and then an element whose gradients have all been 0 becomes NaN (0 / 0).
 class Adam : public Optimizer {
  public:
   // Throws ValueError for options out of range.

@@ -22,7 +22,8 @@ class Optimizer {
   Optimizer& operator=(const Optimizer&) = delete;
 
   // Updates every parameter that has a gradient. `lr` may change from step to step (nn/optim/schedule.h). Throws
-  // ValueError if it is negative or not finite in the parameters' dtype.
+  // ValueError if it, or a coefficient made of it, is negative or not finite in the parameters' dtype; then nothing
+  // changes. What the update of a parameter refuses (ops/optimizer.h) leaves that one and its state as they were.
   virtual void step(double lr) = 0;
   // Drops all gradients.
   void zero_grad();

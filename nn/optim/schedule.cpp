@@ -23,6 +23,12 @@ void check_rates(const char* schedule, std::initializer_list<double> rates) {
           message("optim::", schedule, ": a rate or factor is ", v, ", it must be finite and not negative"));
 }
 
+// A rate that a double holds: large factors can take finite ones beyond it.
+double finite(const char* schedule, double rate) {
+  if (!std::isfinite(rate)) throw ValueError(message("optim::", schedule, ": the rate would be ", rate));
+  return rate;
+}
+
 }  // namespace
 
 double cosine_lr(double base, int64_t step, int64_t total, int64_t warmup, double min) {
@@ -30,7 +36,7 @@ double cosine_lr(double base, int64_t step, int64_t total, int64_t warmup, doubl
   if (warmup < 0 || warmup >= total || step < 0)
     throw ValueError(message("optim::cosine_lr: step ", step, ", warmup ", warmup, " and total ", total,
                              " must satisfy 0 <= warmup < total and step >= 0"));
-  if (step < warmup) return base * double(step + 1) / double(warmup);
+  if (step < warmup) return finite("cosine_lr", base * double(step + 1) / double(warmup));
   return cosine(base, min, double(std::min(step, total) - warmup) / double(total - warmup));
 }
 
@@ -42,7 +48,7 @@ double one_cycle_lr(double max, int64_t step, int64_t total, const OneCycleOptio
                              " must satisfy step >= 0, total >= 2, 0 < rise < 1 and divisors > 0"));
   const double start = max / o.start_divisor, end = start / o.final_divisor;
   const double last = double(total - 1), top = o.rise * double(total) - 1, at = std::min(double(step), last);
-  return at < top ? cosine(start, max, at / top) : cosine(max, end, (at - top) / (last - top));
+  return finite("one_cycle_lr", at < top ? cosine(start, max, at / top) : cosine(max, end, (at - top) / (last - top)));
 }
 
 double step_lr(double base, int64_t step, int64_t every, double gamma) {
@@ -50,7 +56,7 @@ double step_lr(double base, int64_t step, int64_t every, double gamma) {
   if (every < 1 || step < 0)
     throw ValueError(
         message("optim::step_lr: step ", step, " and every ", every, " must satisfy step >= 0 and every >= 1"));
-  return base * std::pow(gamma, double(step / every));
+  return finite("step_lr", base * std::pow(gamma, double(step / every)));
 }
 
 }  // namespace mininn::optim

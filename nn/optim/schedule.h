@@ -1,5 +1,5 @@
 // Learning-rate schedules: pure functions of the step, which counts from 0 and is held at the last one. All throw
-// ValueError for rates and factors that are negative or not finite.
+// ValueError for rates and factors that are negative or not finite, and for a result that is not.
 #pragma once
 
 #include <cstdint>

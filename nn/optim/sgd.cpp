@@ -21,14 +21,16 @@ void Sgd::step(double lr) {
     const Tensor g = params_[i].grad();
     if (!g) continue;
     const bool first = !momentum_[i];
-    if (options_.momentum != 0 && first) momentum_[i] = Tensor::empty_like(params_[i]);
-    sgd_update(params_[i], g, momentum_[i],
+    Tensor buffer = momentum_[i];
+    if (options_.momentum != 0 && first) buffer = Tensor::empty_like(params_[i]);
+    sgd_update(params_[i], g, buffer,
                {.first = first,
                 .nesterov = options_.nesterov,
                 .lr = lr,
                 .momentum = options_.momentum,
                 .dampening = options_.dampening,
                 .weight_decay = options_.weight_decay});
+    momentum_[i] = std::move(buffer);
   }
 }
 

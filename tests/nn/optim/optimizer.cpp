@@ -176,3 +176,41 @@ TEST_CASE("optimizers refuse coefficients that the parameters' dtype cannot hold
     CHECK_NOTHROW(optim::Sgd({p}).step(1e-60));
   }
 }
+
+TEST_CASE("a step that is refused leaves parameters and state as they were") {
+  Tensor a = Tensor::full({2}, 1).set_requires_grad(true), b = Tensor::full({2}, 1).set_requires_grad(true);
+  for (Tensor* p : {&a, &b}) p->set_grad(Tensor::full({2}, 0.5));
+  const auto unchanged = [&](optim::Optimizer& opt, double lr, double value) {
+    const optim::State before = opt.state();
+    CHECK_THROWS_AS(opt.step(lr), ValueError);
+    const optim::State after = opt.state();
+    REQUIRE(after.size() == before.size());
+    for (size_t i = 0; i < after.size(); ++i) CHECK(after[i].second.to_vector() == before[i].second.to_vector());
+    for (const Tensor& p : {a, b}) CHECK(p.to_vector()[0] == value);
+  };
+  optim::AdamW decays({a, b}, {.weight_decay = 1e30});
+  unchanged(decays, 1e30, 1);
+  CHECK(decays.state().empty());
+  optim::Adam adam({a, b});
+  unchanged(adam, 3e38, 1);  // divided by 1 - beta1
+  CHECK(adam.state().empty());
+  // One of the parameters is in its second step, where this rate would do.
+  b.set_grad({});
+  adam.step(0);
+  b.set_grad(Tensor::full({2}, 0.5));
+  unchanged(adam, 5e37, 1);
+  optim::Sgd sgd({a, b}, {.momentum = 0.9});
+  unchanged(sgd, 1e39, 1);
+  CHECK(sgd.state().empty());
+}
+
+TEST_CASE("an update that is refused leaves no half-made state") {
+  const auto check = [](auto&& opt) {
+    CHECK_THROWS_AS(opt.step(0.1), ShapeError);
+    CHECK(opt.state().empty());
+  };
+  Tensor gaps = Tensor::full({4, 4}, 1).as_strided({2}, {3}).set_requires_grad(true);  // no kernel updates it
+  gaps.set_grad(Tensor::full({2}, 0.5));
+  check(optim::Sgd({gaps}, {.momentum = 0.9}));
+  check(optim::Adam({gaps}));
+}

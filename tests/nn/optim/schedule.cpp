@@ -58,3 +58,12 @@ TEST_CASE("schedules refuse rates and factors that are negative or not finite") 
     CHECK_THROWS_AS(step_lr(1, 0, 1, bad), mininn::ValueError);
   }
 }
+
+TEST_CASE("schedules refuse a rate that a double does not hold") {
+  for (const int64_t step : {0, 1, 4})
+    CHECK_THROWS_AS(one_cycle_lr(1e300, step, 5, {.start_divisor = 1e-100}), mininn::ValueError);
+  CHECK_THROWS_AS(one_cycle_lr(1e300, 4, 5, {.final_divisor = 1e-100}), mininn::ValueError);
+  CHECK_THROWS_AS(step_lr(1, 400, 1, 10), mininn::ValueError);
+  CHECK_THROWS_AS(step_lr(0, 400, 1, 10), mininn::ValueError);
+  CHECK_THROWS_AS(cosine_lr(1e308, 50, 200, 100), mininn::ValueError);
+}
