@@ -240,7 +240,7 @@ void MinMax::merge(const MinMax& o) {
 }
 
 Histogram::Histogram(float lo, float hi, int bins) : lo_(std::min(lo, 0.0f)), hi_(std::max(hi, 0.0f)) {
-  if (!std::isfinite(lo) || !std::isfinite(hi) || bins < 1)
+  if (!std::isfinite(lo) || !std::isfinite(hi) || bins < 1 || bins > kMaxBins)
     throw ValueError(message("a histogram of ", bins, " bins over [", lo, ", ", hi, "]"));
   counts_.resize(size_t(bins));
   places_.resize(size_t(bins));
@@ -248,6 +248,8 @@ Histogram::Histogram(float lo, float hi, int bins) : lo_(std::min(lo, 0.0f)), hi
 }
 
 void Histogram::observe(const Tensor& x) {
+  if (counts_.empty()) throw ValueError("a histogram without bins cannot count");
+  MinMax().observe(x, "a histogram's input");  // throws for what belongs to no bin
   const std::span<const float> v = x.data<float>();
   const double scale = hi_ > lo_ ? 1 / bin_width() : 0, bins = double(counts_.size());
   std::mutex mutex;
@@ -284,6 +286,8 @@ void Histogram::merge(const Histogram& o) {
 }
 
 double Histogram::mean(int bin) const {
+  if (bin < 0 || size_t(bin) >= counts_.size())
+    throw ValueError(message("a histogram of ", counts_.size(), " bins has no bin ", bin));
   const auto n = double(counts_[size_t(bin)]);
   const double place = n > 0 ? double(places_[size_t(bin)]) / (n * kPlaces) : 0.5;
   return double(lo_) + (bin + place) * bin_width();

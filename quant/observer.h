@@ -39,11 +39,14 @@ class Histogram {
   static constexpr int kBins = 2048;
   static constexpr size_t kFloatBins = 1 << 16;
   static constexpr int kPlaces = 1 << 16;
+  static constexpr int kMaxBins = 1 << 16;  // choosing a range may try all pairs of edges
 
-  Histogram() = default;
+  Histogram() = default;  // without bins: it counts nothing
+  // Throws ValueError for bounds that are not finite and less than one bin or more than kMaxBins.
   Histogram(float lo, float hi, int bins = kBins);
 
-  // f32, dense. Values outside the range count in the first or last bin.
+  // f32, dense. Values outside the range count in the first or last bin. Throws ValueError, and counts nothing, without
+  // bins or if a value is NaN or infinite.
   void observe(const Tensor& x);
   // Throws ValueError unless both have the same range and bins.
   void merge(const Histogram& o);
@@ -52,7 +55,7 @@ class Histogram {
   double hi() const { return hi_; }
   double bin_width() const { return (double(hi_) - double(lo_)) / double(counts_.size()); }
   double center(int bin) const { return double(lo_) + (bin + 0.5) * bin_width(); }
-  // Where its values lie, on average; the centre of an empty bin.
+  // Where its values lie, on average; the centre of an empty bin. Throws ValueError for a bin that does not exist.
   double mean(int bin) const;
   const std::vector<uint64_t>& counts() const { return counts_; }
   // By the first 16 bits of a value's float (sign, exponent, 7 bits of the fraction): bins as wide as 1/128 of their

@@ -265,3 +265,19 @@ TEST_CASE("numbers that are no observer are refused") {
   CHECK_THROWS_WITH(choose_range(h, {ObserverKind(77)}), Contains("77"));
   CHECK_THROWS_AS(choose_range(h, {ObserverKind::percentile, 101}), ValueError);
 }
+
+TEST_CASE("a histogram refuses what it cannot count, and then has counted nothing") {
+  Histogram none;
+  CHECK_THROWS_AS(none.observe(tensor({1})), ValueError);
+  CHECK_THROWS_AS(none.mean(0), ValueError);
+  Histogram h(0, 1, 16);
+  for (const int bin : {-1, 16, std::numeric_limits<int>::max()}) CHECK_THROWS_AS(h.mean(bin), ValueError);
+  for (const float bad : {NAN, -NAN, INFINITY, -INFINITY}) {
+    CHECK_THROWS_WITH(h.observe(tensor({0, 0.5, bad})), Catch::Contains("histogram"));
+    CHECK(h.total() == 0);
+    CHECK(h.zeros() == 0);
+  }
+  for (const int bins : {-1, 0, Histogram::kMaxBins + 1, std::numeric_limits<int>::max()})
+    CHECK_THROWS_AS(Histogram(0, 1, bins), ValueError);
+  CHECK(Histogram(0, 1, Histogram::kMaxBins).counts().size() == size_t(Histogram::kMaxBins));
+}
