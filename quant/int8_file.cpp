@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <unordered_map>
 #include <utility>
 
 #include "core/sha256.h"
@@ -174,7 +175,7 @@ Int8Value read_value(const json& j) {
 
 class StepReader {
  public:
-  explicit StepReader(const nn::SafeTensors& file) : file_(file) {}
+  explicit StepReader(const nn::SafeTensors& file) : tensors_(file.tensors.begin(), file.tensors.end()) {}
 
   Int8Step read(const json& j) {
     Int8Step s;
@@ -222,10 +223,10 @@ class StepReader {
   }
   Tensor tensor(const Int8Step& s, const char* what) {
     const std::string name = s.name + "." + what;
-    Tensor t = file_.find(name);
-    if (!t) throw ValueError(message("tensor ", excerpt(name), " is missing"));
+    const auto found = tensors_.find(name);
+    if (found == tensors_.end()) throw ValueError(message("tensor ", excerpt(name), " is missing"));
     ++used_;
-    return t;
+    return found->second;
   }
   void read_weights(const Int8Step& s, auto& layer) {
     layer.weight = tensor(s, "weight");
@@ -233,7 +234,7 @@ class StepReader {
     layer.bias = tensor(s, "bias");
   }
 
-  const nn::SafeTensors& file_;
+  std::unordered_map<std::string, Tensor> tensors_;
   size_t used_ = 0;
 };
 
@@ -267,8 +268,15 @@ std::string int8_content_hash(const nn::SafeTensors& file) {
   Sha256 hash;
   if (const auto it = file.metadata.find("network"); it != file.metadata.end())
     hash.update(it->second.data(), it->second.size());
-  for (const auto& [name, t] : tensors)
-    hash.update(name.c_str(), name.size() + 1).update(t.view().data, size_t(t.numel()) * size_of(t.dtype()));
+  for (const auto& [name, t] : tensors) {
+    if (!t) throw ValueError(message("int8 file: tensor ", excerpt(name), " is undefined"));
+    Tensor row_major = t.to(Device::cpu());  // as write() lays them out
+    if (!row_major.is_contiguous()) {
+      row_major = Tensor::empty(t.shape(), t.dtype());
+      row_major.copy_from(t);
+    }
+    hash.update(name.c_str(), name.size() + 1).update(row_major.view().data, size_t(t.numel()) * size_of(t.dtype()));
+  }
   return hash.hex();
 }
 

@@ -14,11 +14,12 @@ namespace mininn::quant {
 namespace {
 
 // A small file may describe much work: these limits (docs/int8.md) are on what loading and one image may cost.
-constexpr int64_t kMaxSide = 1 << 20;             // of a value, kernel, stride, ...
-constexpr int64_t kMaxValue = 1 << 26;            // codes of one image in a value
-constexpr int64_t kMaxValues = int64_t(1) << 32;  // in all values together
-constexpr int64_t kMaxMacs = int64_t(1) << 38;    // multiply-accumulates for one image
-constexpr int64_t kMaxReads = int64_t(1) << 33;   // of numbers for one image by a pool
+constexpr int64_t kMaxSide = 1 << 20;               // of a value, kernel, stride, ...
+constexpr int64_t kMaxValue = 1 << 26;              // codes of one image in a value
+constexpr int64_t kMaxValues = int64_t(1) << 32;    // in all values together
+constexpr int64_t kMaxMacs = int64_t(1) << 38;      // multiply-accumulates for one image
+constexpr int64_t kMaxSlowMacs = int64_t(1) << 33;  // those of wide kernels and thin groups, see is_slow()
+constexpr int64_t kMaxReads = int64_t(1) << 33;     // of numbers for one image by all pools
 constexpr size_t kMaxSteps = 1 << 13;
 constexpr int64_t kMaxSum = std::numeric_limits<int32_t>::max() / 255;  // pixels whose codes may be added up
 
@@ -58,10 +59,17 @@ void check_pair(const std::string& where, const char* what, Hw v, int64_t least)
   check_side(where, what, v.w, least);
 }
 
+// As files hold it and kernels read it.
+void check_row_major(const std::string& where, const char* what, const Tensor& t) {
+  if (!t.is_contiguous())
+    throw ShapeError(message("int8 net: ", where, ": ", what, ' ', t.shape(), " must be row-major without gaps"));
+}
+
 void check_tensor(const std::string& where, const char* what, const Tensor& t, DType dtype, const Shape& shape) {
   if (!t || t.dtype() != dtype || t.shape() != shape)
     throw ShapeError(message("int8 net: ", where, ": ", what, " must be ", name(dtype), shape, ", not ",
                              t ? message(name(t.dtype()), t.shape()) : "missing"));
+  check_row_major(where, what, t);
 }
 
 // `x_scale` times a weight scale over `y_scale` is what accumulators are multiplied by.
@@ -135,6 +143,7 @@ class StepChecker {
     check_side(where_, "groups", c.options.groups, 1);
     if (!c.weight || c.weight.dtype() != DType::i8 || c.weight.rank() != 4)
       fail(where_, ": weight must be s8 [O,C,kh,kw]");
+    check_row_major(where_, "weight", c.weight);
     for (int d = 0; d < 4; ++d) check_side(where_, "a weight size", c.weight.size(d), 1);
     const Conv2dGeometry g = geometry(m_, s_, c, 1);
     check_shape(g.oc, g.oh, g.ow);
@@ -231,8 +240,6 @@ class StepChecker {
     };
     check_shape(in(0).c, windows(in(0).h, w.kernel.h, w.stride.h, w.padding.h),
                 windows(in(0).w, w.kernel.w, w.stride.w, w.padding.w));
-    if (out().c * out().h * out().w > kMaxReads / (w.kernel.h * w.kernel.w))
-      fail(where_, ": its windows hold more than ", kMaxReads, " numbers of one image");
   }
   void check_shape(int64_t c, int64_t h, int64_t w) const {
     if (out().c != c || out().h != h || out().w != w)
@@ -248,6 +255,27 @@ class StepChecker {
   const Int8Step& s_;
   std::string where_;
 };
+
+// Numbers of one image in a pool's windows: below 2^49, so 2^13 steps stay far from overflow.
+int64_t reads(const Int8Model& m, const Int8Step& s) {
+  const auto in_windows = [&](const QPoolWindow& w) {
+    const Int8Value& y = m.values[size_t(s.output)];
+    return y.c * y.h * y.w * w.kernel.h * w.kernel.w;
+  };
+  return std::visit(
+      Overloaded{[&](const Int8MaxPool& p) { return in_windows(p.window); },
+                 [&](const Int8AvgPool& p) { return in_windows(p.window); }, [](const auto&) { return int64_t{0}; }},
+      s.body);
+}
+
+// Whether only the reference kernel may take a step, which is a hundred times as slow as the others.
+bool is_slow(const Int8Step& s) {
+  const auto* c = std::get_if<Int8Conv>(&s.body);
+  if (!c) return false;
+  const Shape& w = c->weight.shape();
+  const bool depthwise = w[1] == 1 && w[0] == c->options.groups;
+  return w[2] * w[3] > 128 || (c->options.groups > 1 && w[1] % 4 != 0 && !depthwise);
+}
 
 }  // namespace
 
@@ -285,7 +313,7 @@ void Int8Model::validate() const {
   if (values.empty() || values[0].kind != Int8Value::Kind::codes) fail("the input must be codes");
   if (steps.size() > kMaxSteps || values.size() > kMaxSteps + 1)
     fail(steps.size(), " steps with ", values.size(), " values are more than ", kMaxSteps);
-  int64_t numbers = 0, products = 0;
+  int64_t numbers = 0, products = 0, slow = 0, read = 0;
   for (const Int8Value& v : values) {
     check_value(v);
     numbers += codes_per_image(v);
@@ -319,6 +347,12 @@ void Int8Model::validate() const {
     std::visit(StepChecker(*this, s), s.body);
     products += macs(*this, s);
     if (products > kMaxMacs) fail("one image takes more than ", kMaxMacs, " multiply-accumulates");
+    if (is_slow(s)) slow += macs(*this, s);
+    if (slow > kMaxSlowMacs)
+      fail("one image takes more than ", kMaxSlowMacs,
+           " multiply-accumulates of kernels above 128 taps and of groups without a fast kernel");
+    read += reads(*this, s);
+    if (read > kMaxReads) fail("the windows of its pools hold more than ", kMaxReads, " numbers of one image");
   }
   for (size_t i = 0; i < values.size(); ++i)
     if (!made[i]) fail("no step makes value ", values[i].name);

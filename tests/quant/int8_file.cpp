@@ -304,3 +304,28 @@ TEST_CASE("notes that make the description too long are refused when they are sa
   CHECK_THROWS_WITH(save_int8(file.path, m), Contains("notes") && Contains("bytes"));
   CHECK_FALSE(fs::exists(file.path));
 }
+
+TEST_CASE("a content hash is that of the row-major elements, whatever their layout") {
+  const Tensor dense = random_images({2, 3, 4, 5}, 1);
+  const auto hash = [](const Tensor& t) { return int8_content_hash({.metadata = {}, .tensors = {{"t", t}}}); };
+  Tensor channels_last = Tensor::empty(dense.shape(), DType::u8, Device::cpu(), MemoryFormat::channels_last);
+  channels_last.copy_from(dense);
+  CHECK(hash(channels_last) == hash(dense));
+  const Tensor gaps = dense.as_strided({2, 3}, {60, 20});
+  CHECK(hash(gaps) == hash(gaps.clone()));
+  const Tensor repeated = Tensor::full({1}, 7, DType::u8).as_strided({1 << 20}, {0});
+  CHECK(hash(repeated) == hash(Tensor::full({1 << 20}, 7, DType::u8)));
+  CHECK_THROWS_AS(hash({}), ValueError);
+}
+
+TEST_CASE("a weight that is not row-major is refused by everything that takes a model") {
+  const Scratch file;
+  Int8Model m = small_net().model();
+  auto& conv = std::get<Int8Conv>(m.steps[0].body);
+  Tensor weight = Tensor::empty(conv.weight.shape(), DType::i8, Device::cpu(), MemoryFormat::channels_last);
+  weight.copy_from(conv.weight);
+  conv.weight = weight;
+  CHECK_THROWS_WITH(m.validate(), Contains("row-major") && Contains(m.steps[0].name));
+  CHECK_THROWS_AS(Int8Net(m), ShapeError);
+  CHECK_THROWS_AS(save_int8(file.path, m), FileError);
+}

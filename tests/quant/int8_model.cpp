@@ -163,6 +163,14 @@ Int8Conv depthwise(int64_t kh, int64_t kw, const Conv2dOptions& o) {
   return {o, Tensor::full({3, 1, kh, kw}, 1, DType::i8), Tensor::full({3}, 1), Tensor::zeros({1, 3}, DType::i32)};
 }
 
+// The first step again, with a result of its own.
+void repeat_step(Int8Model& m) {
+  m.values.push_back(m.values[1]);
+  m.steps.push_back(m.steps[0]);
+  m.steps.back().name += message(m.steps.size());
+  m.steps.back().output = int(m.values.size()) - 1;
+}
+
 }  // namespace
 
 TEST_CASE("what forward() relies on is checked before") {
@@ -213,7 +221,36 @@ TEST_CASE("work that a small file may describe is limited") {
           .validate(),
       ValueError);
   CHECK_THROWS_WITH(single(4095, 4095, Int8MaxPool{{2048, 1, 0}}, codes(2048, 2048)).validate(),
-                    Catch::Contains("windows hold more than"));
+                    Catch::Contains("windows of its pools hold more than"));
+  // Pools within the limit each: 3 * 513 * 513 windows of 64 * 64 numbers.
+  Int8Model pools = single(576, 576, Int8MaxPool{{64, 1, 0}}, codes(513, 513));
+  CHECK_NOTHROW(pools.validate());
+  repeat_step(pools);
+  CHECK_NOTHROW(pools.validate());
+  repeat_step(pools);
+  CHECK_THROWS_WITH(pools.validate(), Catch::Contains("windows of its pools hold more than"));
+}
+
+TEST_CASE("convolutions that only the reference kernel takes may be less work") {
+  // 3 * 2^20 pixels of 12 * 12 products each, then of 64 * 64: 2^33 is between them.
+  const auto wide = [](int64_t k) {
+    return single(1023 + k, 1023 + k, depthwise(k, k, {.groups = 3}), codes(1024, 1024));
+  };
+  CHECK_NOTHROW(wide(12).validate());
+  CHECK_THROWS_WITH(wide(64).validate(), Catch::Contains("128 taps"));
+
+  // Two outputs for each of three inputs: groups, but not depthwise. 0.57e10 products a step.
+  Int8Value y = codes(2800, 2800);
+  y.c = 6;
+  Int8Model grouped = single(2810, 2810,
+                             Int8Conv{{.groups = 3},
+                                      Tensor::full({6, 1, 11, 11}, 1, DType::i8),
+                                      Tensor::full({6}, 1),
+                                      Tensor::zeros({1, 6}, DType::i32)},
+                             y);
+  CHECK_NOTHROW(grouped.validate());
+  repeat_step(grouped);
+  CHECK_THROWS_WITH(grouped.validate(), Catch::Contains("groups"));
 }
 
 TEST_CASE("multiply-accumulates and weights are counted per step") {
