@@ -72,8 +72,9 @@ float fma_avx2() {
   return total;
 }
 
-// What an exact direct convolution does without vpdpbusd (cpu_kernels/own/int8/conv/direct_avx2.cpp): for every 32 products the
-// weights take over the activations' signs, are multiplied, and pairs of 16-bit sums are widened and added.
+// What an exact direct convolution does without vpdpbusd (cpu_kernels/own/int8/conv/direct_avx2.cpp): for every 32
+// products the weights take over the activations' signs, are multiplied, and pairs of 16-bit sums are widened and
+// added.
 float dot_avx2() {
   constexpr int kSums = 2;  // enough: only the last addition is a chain; more of them were slower on Zen 3
   __m256i sum[kSums];

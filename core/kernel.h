@@ -38,7 +38,7 @@ inline constexpr Traits kOwn{};
 inline constexpr Traits kReference{.family = Family::reference};
 
 // A candidate for calls with these arguments. Whether it runs is asked in three steps, cheapest first: check() looks at
-// shapes, types, layout and the processor, reads no element and makes nothing; admits() may read the constants (weights,
+// shapes, types, layout and the processor, reads no element, makes nothing; admits() may read the constants (weights,
 // multipliers) or compile something, and is asked once where a kernel is chosen for many calls; pays() is a rule of
 // thumb where nothing was measured. Null: yes.
 template <class Args>

@@ -12,7 +12,8 @@ namespace mininn::quant {
 // makes both ranges equal. Chains of layers are swept until they agree. Left alone: a layer that adds a residual, or
 // whose weights are shared or no constants; channels without weights on one side.
 //
-// `g` is what nn::graph::optimize() made; throws ValueError for a graph that breaks a rule. With one weight scale per output channel there is next to nothing to gain.
+// `g` is what nn::graph::optimize() made; throws ValueError for a graph that breaks a rule. With one weight scale per
+// output channel there is next to nothing to gain.
 nn::graph::Graph equalize(nn::graph::Graph g);
 
 }  // namespace mininn::quant

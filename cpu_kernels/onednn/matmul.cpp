@@ -22,7 +22,7 @@ bool is_column_major(int64_t row, int64_t col, int64_t rows, int64_t cols) {
 }
 
 // A batch stride of 0 is said as a batch of one, which oneDNN repeats. A matrix with one row or column may have any
-// stride there; oneDNN makes kernels that fail later, others' too, unless it is the one that a larger matrix would have.
+// stride there; oneDNN makes kernels that fail later, others' too, unless it is that of a larger matrix.
 memory::desc matrices(const int64_t (&strides)[3], int64_t batch, int64_t rows, int64_t cols, DType t) {
   const bool one = strides[0] == 0 || batch == 1, by_rows = is_row_major(strides[1], strides[2], rows, cols);
   const int64_t row = rows == 1 ? by_rows ? cols : 1 : strides[1], col = cols == 1 ? by_rows ? 1 : rows : strides[2];

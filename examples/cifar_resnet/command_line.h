@@ -57,8 +57,8 @@ inline CLI::Validator path() {
       "PATH");
 }
 
-// An option whose value is a list with commas or spaces between its items; `check` is asked about each. CLI11's own lists pass over
-// items that are empty.
+// An option whose value is a list with commas or spaces between its items; `check` is asked about each. CLI11's own
+// lists pass over items that are empty.
 template <class T>
 CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<T>& values, const std::string& help,
                       const CLI::Validator& check) {

@@ -51,8 +51,8 @@ class MetricsLog {
  public:
   explicit MetricsLog(std::filesystem::path file) : file_(std::move(file)) {}
   void append(const nlohmann::json& line);
-  // Drops the lines after `step`, what an interrupted run wrote beyond its checkpoint. The "epoch" lines become those of
-  // `history`: another run may have begun the log anew and got no further.
+  // Drops the lines after `step`, what an interrupted run wrote beyond its checkpoint. The "epoch" lines become those
+  // of `history`: another run may have begun the log anew and got no further.
   void keep_until(int64_t step, std::span<const EpochResult> history);
   // The "epoch" lines; none if there is no such file. A last line that was cut off is passed over. Throws FileError
   // naming the line for another one that is damaged.

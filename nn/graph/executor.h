@@ -26,8 +26,8 @@ using ValueObserver = std::function<void(int id, const Tensor& value)>;
 // the inputs, the batch, may differ from the traced one, by the same factor for all. What the traced calls took from it
 // is frozen: the end of a slice, the rows of zeros to join with. Then a node whose result does not grow like the batch
 // is an error; a reshape grows in its first size, which stands for the batch if it is equal to it. Throws ValueError
-// for a graph that breaks a rule, KernelError for an op that is not in the table, ShapeError for inputs that do not fit and for a batch that a node cannot take,
-// and whatever the ops throw.
+// for a graph that breaks a rule, KernelError for an op that is not in the table, ShapeError for inputs that do not fit
+// and for a batch that a node cannot take, and whatever the ops throw.
 std::vector<Tensor> run(const Graph& g, std::span<const Tensor> inputs, const ValueObserver& observe = {});
 
 // The same for a graph with one input and one output.

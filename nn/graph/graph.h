@@ -56,7 +56,8 @@ struct Graph {
   void validate() const;
 };
 
-// Of a graph that validates, per value: the node that makes it (kAbsent for inputs and constants), and how often nodes and graph outputs read it.
+// Of a graph that validates, per value: the node that makes it (kAbsent for inputs and constants), and how often nodes
+// and graph outputs read it.
 std::vector<int> producers(const Graph& g);
 std::vector<int> use_counts(const Graph& g);
 

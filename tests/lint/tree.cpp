@@ -1,6 +1,7 @@
-// Reads every source file of the repository and checks two rules:
+// Reads every source file of the repository and checks three rules:
 //  - who may include whom: the table below, the only place where that is written as code;
-//  - no file names a path of somebody's machine.
+//  - no file names a path of somebody's machine;
+//  - no line of code is longer than 120 characters (clang-format leaves comments as they are).
 // Prints each breach as file:line and exits with 1 if there is one.
 #include <algorithm>
 #include <filesystem>
@@ -76,6 +77,13 @@ const std::vector<std::string_view> kIgnored = {".git", "third_party", "cifar-10
 const std::regex kOutside{R"((^|[^\w.])(/[w]ork|/[h]ome|/[r]oot)/[\w.]|\.\./[s]hared/(?!data))"};
 const std::regex kScratch{R"(/[t]mp/[\w.])"};
 
+constexpr int64_t kMostColumns = 120;
+
+// Characters of UTF-8.
+int64_t columns(std::string_view line) {
+  return std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xc0) != 0x80; });
+}
+
 const Row* row_of(std::string_view file) {
   const Row* best = nullptr;
   for (const Row& row : kTable)
@@ -138,6 +146,7 @@ class Lint {
         const std::string why = refusal(file, m[2].str(), m[1] == "\"");
         if (!why.empty()) breach(file, number, "includes " + m[2].str() + ": " + why);
       }
+      if (source && columns(line) > kMostColumns) breach(file, number, "is longer than 120 characters");
       if (std::regex_search(line, m, kOutside) || (!prose && std::regex_search(line, m, kScratch)))
         breach(file, number, "names " + m[0].str() + ", a path of one machine");
     }
@@ -186,6 +195,8 @@ int self_test() {
     if (!std::regex_search(path, kOutside)) return std::cout << "self-test: " << path << " must be refused\n", 1;
   for (const std::string& path : {"a/" + root + "work", up + "shared/data/x"})
     if (std::regex_search(path, kOutside)) return std::cout << "self-test: " << path << " must be allowed\n", 1;
+  if (columns(std::string(121, 'x')) <= kMostColumns || columns("é") != 1)
+    return std::cout << "self-test: 121 characters must be refused\n", 1;
   return 0;
 }
 

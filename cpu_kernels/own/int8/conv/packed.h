@@ -1,5 +1,5 @@
-// What kernels that pack their weights pack with them: the bias of every kind of output pixel. The input's zero point is
-// folded into it over the taps that exist for the pixel, and the bias classes of ops/qconv2d.h are in it.
+// What kernels that pack their weights pack with them: the bias of every kind of output pixel. The input's zero point
+// is folded into it over the taps that exist for the pixel, and the bias classes of ops/qconv2d.h are in it.
 #pragma once
 
 #include <cstdint>
