@@ -27,8 +27,8 @@ namespace fs = std::filesystem;
 
 fs::path folder_of(const fs::path& file) { return file.has_parent_path() ? file.parent_path() : fs::path("."); }
 
-// Where a chain of links ends, also if there is nothing yet. The links that /proc has for open files end it: they stand
-// for the files, whatever is at the paths that they show.
+}  // namespace
+
 fs::path without_links(fs::path path) {
   struct stat folder, proc;
   std::error_code error;
@@ -39,6 +39,8 @@ fs::path without_links(fs::path path) {
   }
   return path;
 }
+
+namespace {
 
 // The descriptor of this process that such a link stands for (/dev/fd/3, /proc/self/fd/3, /dev/stdout), or -1.
 int descriptor_of(const fs::path& target) {

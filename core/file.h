@@ -21,6 +21,10 @@ inline File open_file(const std::filesystem::path& path, const char* mode) {
   return File(std::fopen(path.c_str(), mode));
 }
 
+// Where a chain of links ends, also if there is nothing yet. The links that /proc has for open files end it: they stand
+// for the files, whatever is at the paths that they show.
+std::filesystem::path without_links(std::filesystem::path path);
+
 // Opens a regular file, or what a link to one leads to, for reading. Nothing else is an input: a pipe may never end, a
 // FIFO waits for its writer. Throws FileError saying why not.
 File open_regular_file(const std::filesystem::path& path);

@@ -184,18 +184,15 @@ std::optional<uint64_t> byte_size(const Shape& shape, DType dtype) {
   return std::nullopt;
 }
 
-// --- writing ---
+}  // namespace
 
-// On the CPU and row-major.
-Tensor dense(const Tensor& t) {
+Tensor stored(const Tensor& t) {
   const Tensor cpu = t.detach().to(Device::cpu());
   if (cpu.is_contiguous()) return cpu;
   Tensor out = Tensor::empty(cpu.shape(), cpu.dtype());
   out.copy_from(cpu);
   return out;
 }
-
-}  // namespace
 
 bool nested_deeper(std::string_view json, int depth) {
   int open = 0;
@@ -297,7 +294,7 @@ void SafeTensors::write(const fs::path& path) const {
   out.write(&header_size, 8);
   out.write(text.data(), text.size());
   for (const auto* entry : order) {
-    const Tensor t = dense(entry->second);
+    const Tensor t = stored(entry->second);
     out.write(t.view().data, size_t(t.numel()) * size_of(t.dtype()));
   }
   out.commit();

@@ -22,6 +22,9 @@ namespace mininn::nn {
 // with them.
 bool nested_deeper(std::string_view json, int depth);
 
+// A tensor as a file holds it: on the CPU and row-major.
+Tensor stored(const Tensor& t);
+
 // The content of one file. Tensors are on the CPU and contiguous after read(), in the order of their bytes.
 struct SafeTensors {
   std::map<std::string, std::string> metadata;

@@ -270,12 +270,8 @@ std::string int8_content_hash(const nn::SafeTensors& file) {
     hash.update(it->second.data(), it->second.size());
   for (const auto& [name, t] : tensors) {
     if (!t) throw ValueError(message("int8 file: tensor ", excerpt(name), " is undefined"));
-    Tensor row_major = t.to(Device::cpu());  // as write() lays them out
-    if (!row_major.is_contiguous()) {
-      row_major = Tensor::empty(t.shape(), t.dtype());
-      row_major.copy_from(t);
-    }
-    hash.update(name.c_str(), name.size() + 1).update(row_major.view().data, size_t(t.numel()) * size_of(t.dtype()));
+    const Tensor bytes = nn::stored(t);
+    hash.update(name.c_str(), name.size() + 1).update(bytes.view().data, size_t(t.numel()) * size_of(t.dtype()));
   }
   return hash.hex();
 }

@@ -1,5 +1,6 @@
 #include "core/convert.h"
 #include "cpu_kernels/common/strided.h"
+#include "cpu_kernels/common/takes_all.h"
 #include "cpu_kernels/ref/kernels.h"
 
 namespace mininn::cpu::ref {
@@ -27,6 +28,6 @@ void run(const op::Copy& a, const ExecContext&) {
 
 }  // namespace
 
-constinit const Kernel<op::Copy> copy{"ref", kReference, [](const op::Copy&) { return Refusal{}; }, run};
+constinit const Kernel<op::Copy> copy{"ref", kReference, takes_all, run};
 
 }  // namespace mininn::cpu::ref

@@ -2,6 +2,7 @@
 
 #include "core/random.h"
 #include "cpu_kernels/common/strided.h"
+#include "cpu_kernels/common/takes_all.h"
 #include "cpu_kernels/ref/kernels.h"
 
 namespace mininn::cpu::ref {
@@ -44,14 +45,13 @@ void run_dropout_grad(const op::DropoutBwd& a) {
 
 }  // namespace
 
-constinit const Kernel<op::DropoutFwd> dropout_fwd{"ref", kReference, [](const op::DropoutFwd&) { return Refusal{}; },
+constinit const Kernel<op::DropoutFwd> dropout_fwd{"ref", kReference, takes_all,
                                                    [](const op::DropoutFwd& a, const ExecContext&) {
                                                      with_floating(a.x.dtype, [&]<class T>() { run_dropout<T>(a); });
                                                    }};
-constinit const Kernel<op::DropoutBwd> dropout_bwd{"ref", kReference, [](const op::DropoutBwd&) { return Refusal{}; },
-                                                   [](const op::DropoutBwd& a, const ExecContext&) {
-                                                     with_floating(a.gx.dtype,
-                                                                   [&]<class T>() { run_dropout_grad<T>(a); });
-                                                   }};
+constinit const Kernel<op::DropoutBwd> dropout_bwd{
+    "ref", kReference, takes_all, [](const op::DropoutBwd& a, const ExecContext&) {
+      with_floating(a.gx.dtype, [&]<class T>() { run_dropout_grad<T>(a); });
+    }};
 
 }  // namespace mininn::cpu::ref

@@ -2,15 +2,11 @@
 #include "ops/elementwise.h"
 
 #include "cpu_kernels/common/strided.h"
+#include "cpu_kernels/common/takes_all.h"
 #include "cpu_kernels/ref/kernels.h"
 
 namespace mininn::cpu::ref {
 namespace {
-
-template <class Args>
-Refusal accept(const Args&) {
-  return {};
-}
 
 template <class F>
 void run(const op::UnaryFwd<F>& a, const ExecContext&) {
@@ -63,7 +59,7 @@ void run(const op::Scalar<F>& a, const ExecContext&) {
 
 template <template <class> class Args, class... Fs>
 constexpr PerFunctor<op::Functors<Fs...>, Args> list(op::Functors<Fs...>) {
-  return {{Kernel<Args<Fs>>{"ref", kReference, accept, run}...}};
+  return {{Kernel<Args<Fs>>{"ref", kReference, takes_all, run}...}};
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include "cpu_kernels/common/pixels.h"
 #include "cpu_kernels/common/requant.h"
+#include "cpu_kernels/common/takes_all.h"
 #include "cpu_kernels/ref/int8.h"
 
 namespace mininn::cpu::ref {
@@ -22,6 +23,6 @@ void run(const op::QAdd& q, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::QAdd> qadd{"ref", kReference, [](const op::QAdd&) { return Refusal{}; }, run};
+const Kernel<op::QAdd> qadd{"ref", kReference, takes_all, run};
 
 }  // namespace mininn::cpu::ref

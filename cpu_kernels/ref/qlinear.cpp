@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "core/parallel.h"
+#include "cpu_kernels/common/takes_all.h"
 #include "cpu_kernels/ref/int8.h"
 
 namespace mininn::cpu::ref {
@@ -27,6 +28,6 @@ void run(const op::QLinear& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::QLinear> qlinear{"ref", kReference, [](const op::QLinear&) { return Refusal{}; }, run};
+const Kernel<op::QLinear> qlinear{"ref", kReference, takes_all, run};
 
 }  // namespace mininn::cpu::ref

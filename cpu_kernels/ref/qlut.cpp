@@ -1,4 +1,5 @@
 #include "cpu_kernels/common/pixels.h"
+#include "cpu_kernels/common/takes_all.h"
 #include "cpu_kernels/ref/int8.h"
 
 namespace mininn::cpu::ref {
@@ -15,6 +16,6 @@ void run(const op::QLut& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::QLut> qlut{"ref", kReference, [](const op::QLut&) { return Refusal{}; }, run};
+const Kernel<op::QLut> qlut{"ref", kReference, takes_all, run};
 
 }  // namespace mininn::cpu::ref

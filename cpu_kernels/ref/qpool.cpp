@@ -2,16 +2,12 @@
 
 #include "core/parallel.h"
 #include "cpu_kernels/common/requant.h"
+#include "cpu_kernels/common/takes_all.h"
 #include "cpu_kernels/common/windows.h"
 #include "cpu_kernels/ref/int8.h"
 
 namespace mininn::cpu::ref {
 namespace {
-
-template <class Args>
-Refusal accept(const Args&) {
-  return {};
-}
 
 void run_max(const op::QMaxPool2d& a, const ExecContext&) {
   for_each_window(a.x, a.y, a.window,
@@ -61,8 +57,8 @@ void run_sum(const op::QGlobalSum& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::QMaxPool2d> qmax_pool2d{"ref", kReference, accept<op::QMaxPool2d>, run_max};
-const Kernel<op::QAvgPool2d> qavg_pool2d{"ref", kReference, accept<op::QAvgPool2d>, run_avg};
-const Kernel<op::QGlobalSum> qglobal_sum{"ref", kReference, accept<op::QGlobalSum>, run_sum};
+const Kernel<op::QMaxPool2d> qmax_pool2d{"ref", kReference, takes_all, run_max};
+const Kernel<op::QAvgPool2d> qavg_pool2d{"ref", kReference, takes_all, run_avg};
+const Kernel<op::QGlobalSum> qglobal_sum{"ref", kReference, takes_all, run_sum};
 
 }  // namespace mininn::cpu::ref

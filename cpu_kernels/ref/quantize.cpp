@@ -1,14 +1,10 @@
 #include "cpu_kernels/common/pixels.h"
 #include "cpu_kernels/common/requant.h"
+#include "cpu_kernels/common/takes_all.h"
 #include "cpu_kernels/ref/int8.h"
 
 namespace mininn::cpu::ref {
 namespace {
-
-template <class Args>
-Refusal accept(const Args&) {
-  return {};
-}
 
 void run_quantize(const op::Quantize& a, const ExecContext&) {
   const CodeRange range = code_range(a.q.zero_point, 0, 255);
@@ -40,8 +36,8 @@ void run_dequantize(const op::Dequantize& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::Quantize> quantize{"ref", kReference, accept<op::Quantize>, run_quantize};
-const Kernel<op::QPack> qpack{"ref", kReference, accept<op::QPack>, run_pack};
-const Kernel<op::Dequantize> dequantize{"ref", kReference, accept<op::Dequantize>, run_dequantize};
+const Kernel<op::Quantize> quantize{"ref", kReference, takes_all, run_quantize};
+const Kernel<op::QPack> qpack{"ref", kReference, takes_all, run_pack};
+const Kernel<op::Dequantize> dequantize{"ref", kReference, takes_all, run_dequantize};
 
 }  // namespace mininn::cpu::ref

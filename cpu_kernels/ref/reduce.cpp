@@ -9,6 +9,7 @@
 
 #include "cpu_kernels/common/integers.h"
 #include "cpu_kernels/common/strided.h"
+#include "cpu_kernels/common/takes_all.h"
 #include "cpu_kernels/ref/kernels.h"
 
 namespace mininn::cpu::ref {
@@ -148,13 +149,13 @@ void run_max_grad(const op::AmaxBwd& a) {
 
 }  // namespace
 
-constinit const Kernel<op::Sum> sum{
-    "ref", kReference, [](const op::Sum&) { return Refusal{}; },
-    [](const op::Sum& a, const ExecContext&) { with_floating(a.x.dtype, [&]<class T>() { run_sum<T>(a); }); }};
+constinit const Kernel<op::Sum> sum{"ref", kReference, takes_all, [](const op::Sum& a, const ExecContext&) {
+                                      with_floating(a.x.dtype, [&]<class T>() { run_sum<T>(a); });
+                                    }};
 constinit const Kernel<op::AmaxFwd> amax_fwd{
-    "ref", kReference, [](const op::AmaxFwd&) { return Refusal{}; },
+    "ref", kReference, takes_all,
     [](const op::AmaxFwd& a, const ExecContext&) { with_floating(a.x.dtype, [&]<class T>() { run_max<T>(a); }); }};
-constinit const Kernel<op::AmaxBwd> amax_bwd{"ref", kReference, [](const op::AmaxBwd&) { return Refusal{}; },
+constinit const Kernel<op::AmaxBwd> amax_bwd{"ref", kReference, takes_all,
                                              [](const op::AmaxBwd& a, const ExecContext&) {
                                                with_floating(a.gx.dtype, [&]<class T>() { run_max_grad<T>(a); });
                                              }};

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/file.h"
 
 namespace cifar_resnet {
 
@@ -19,12 +20,11 @@ inline NamedFile file_of_out(const std::filesystem::path& out, const std::string
 }
 
 // Where a path leads, through links, whether anything is there yet or not.
-inline std::filesystem::path destination(std::filesystem::path path) {
+inline std::filesystem::path destination(const std::filesystem::path& path) {
   namespace fs = std::filesystem;
   std::error_code error;
-  for (int i = 0; i < 40 && fs::is_symlink(path, error); ++i) path = path.parent_path() / fs::read_symlink(path, error);
-  const fs::path there = fs::weakly_canonical(fs::absolute(path, error), error);
-  return error ? path.lexically_normal() : there;
+  const fs::path end = mininn::without_links(path), there = fs::weakly_canonical(fs::absolute(end, error), error);
+  return error ? end.lexically_normal() : there;
 }
 
 // Devices and pipes keep nothing that could be lost.

@@ -9,6 +9,7 @@
 #include "core/convert.h"
 #include "cpu_kernels/common/integers.h"
 #include "cpu_kernels/common/strided.h"
+#include "cpu_kernels/common/takes_all.h"
 
 namespace mininn::cpu::own {
 namespace {
@@ -99,6 +100,6 @@ void run(const op::Copy& a, const ExecContext&) {
 
 }  // namespace
 
-constinit const Kernel<op::Copy> copy{"own.tiled", kOwn, [](const op::Copy&) { return Refusal{}; }, run};
+constinit const Kernel<op::Copy> copy{"own.tiled", kOwn, takes_all, run};
 
 }  // namespace mininn::cpu::own
