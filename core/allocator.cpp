@@ -6,11 +6,11 @@
 #include <bit>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <mutex>
 #include <unordered_map>
 #include <vector>
 
+#include "core/backend.h"
 #include "core/error.h"
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
@@ -51,7 +51,7 @@ class CachingAllocator final : public Allocator {
     ::pthread_atfork([] { self->mutex_.lock(); }, unlock, unlock);
   }
 
-  void* allocate(size_t bytes) override {
+  void* allocate(size_t bytes, const Stream&) override {
     if (bytes > size_t(PTRDIFF_MAX)) throw ShapeError(message("no memory has ", bytes, " bytes"));
     const size_t size = size_class(bytes);
     const std::lock_guard lock(mutex_);
@@ -76,7 +76,7 @@ class CachingAllocator final : public Allocator {
     return p;
   }
 
-  void deallocate(void* p, size_t bytes) noexcept override {
+  void deallocate(void* p, size_t bytes, const Stream&) noexcept override {
     const size_t size = size_class(bytes);
     hide_from_sanitizer(p, size);
     const std::lock_guard lock(mutex_);
@@ -90,9 +90,6 @@ class CachingAllocator final : public Allocator {
       free_block(p, size);
     }
   }
-
-  void copy_to_host(void* host, const void* device, size_t bytes) override { std::memcpy(host, device, bytes); }
-  void copy_from_host(void* device, const void* host, size_t bytes) override { std::memcpy(device, host, bytes); }
 
   MemoryStats stats() const override {
     const std::lock_guard lock(mutex_);
@@ -130,5 +127,7 @@ Allocator& cpu_allocator() {
   static auto* a = new CachingAllocator;
   return *a;
 }
+
+Allocator& allocator(Device d) { return d.type == DeviceType::cpu ? cpu_allocator() : backend(d.type).memory(d.index); }
 
 }  // namespace mininn

@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "core/device.h"
+#include "core/stream.h"
 
 namespace mininn {
 
@@ -13,32 +14,22 @@ struct MemoryStats {
   size_t peak_bytes = 0;    // highest live_bytes so far
 };
 
+// Memory of one device, ordered by stream: a block may be written by work on the stream that it was allocated for, and
+// is used again after the work that this stream had when it was returned.
 class Allocator {
  public:
   virtual ~Allocator() = default;
-  // 64-byte aligned memory, not cleared. Throws Error when there is none left, ShapeError for more than an address can
-  // count. `bytes` may be 0.
-  virtual void* allocate(size_t bytes) = 0;
-  virtual void deallocate(void* p, size_t bytes) noexcept = 0;
-  // Copies between this device and the host; finished when they return.
-  virtual void copy_to_host(void* host, const void* device, size_t bytes) = 0;
-  virtual void copy_from_host(void* device, const void* host, size_t bytes) = 0;
+  // 64-byte aligned memory, not cleared; a valid address for 0 bytes too. Throws Error when there is none left,
+  // ShapeError for more than an address can count.
+  virtual void* allocate(size_t bytes, const Stream& stream) = 0;
+  virtual void deallocate(void* p, size_t bytes, const Stream& stream) noexcept = 0;
   virtual MemoryStats stats() const = 0;
   virtual void release_cached() = 0;
 };
 
-// The allocator of a device. The CPU's keeps freed blocks by size class. Throws DeviceError if the build has none for
-// it.
+// The memory of a device; the CPU's keeps freed blocks by size class. Throws DeviceError.
 Allocator& allocator(Device d);
-
 // The CPU's own, which needs no backend.
 Allocator& cpu_allocator();
-
-// What a device backend brings to core; CUDA's register function installs it.
-struct DeviceBackend {
-  int (*device_count)() = nullptr;
-  Allocator& (*allocator)(int index) = nullptr;
-};
-void set_device_backend(DeviceType type, const DeviceBackend& backend);
 
 }  // namespace mininn

@@ -74,17 +74,6 @@ struct Node {
   std::atomic<bool> walked = false;
 };
 
-namespace op {
-
-// y = a + b over one shape and dtype, any strides; y may be a. The engine adds gradients with it.
-struct Accumulate {
-  static constexpr std::string_view op = "accumulate";
-  CView a, b;
-  View y;
-};
-
-}  // namespace op
-
 // True unless a NoGradGuard is alive in this thread.
 bool grad_enabled();
 

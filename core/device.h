@@ -8,8 +8,9 @@
 
 namespace mininn {
 
-enum class DeviceType : uint8_t { cpu, cuda };
-inline constexpr int kDeviceTypes = 2;
+// custom: a device that a program brings itself (core/backend.h).
+enum class DeviceType : uint8_t { cpu, cuda, custom };
+inline constexpr int kDeviceTypes = 3;
 
 struct Device {
   DeviceType type = DeviceType::cpu;
@@ -19,43 +20,26 @@ struct Device {
 
   static Device cpu() { return {}; }
   static Device cuda(int index = 0) { return {DeviceType::cuda, index}; }
+  static Device custom(int index = 0) { return {DeviceType::custom, index}; }
   // The first CUDA device that this build and this machine have, else the CPU.
   static Device best();
-  // Parses "auto", "cpu", "cuda" or "cuda:N". Throws ValueError for anything else, DeviceError if it does not exist
-  // here.
+  // Parses "auto", "cpu", "cuda", "cuda:N", "custom" or "custom:N". Throws ValueError for anything else, DeviceError if
+  // it does not exist here.
   static Device parse(std::string_view text);
 };
 
 // Its position in lists of one entry per type. Throws DeviceError for a number that is no type.
 size_t index_of(DeviceType type);
+// "cpu", "cuda", "custom". Throws DeviceError for a number that is no type.
+std::string_view name(DeviceType type);
 
 // Number of usable devices of a type; 0 where the build has no backend for it.
 int device_count(DeviceType type);
 
+// "cpu", "cuda:0".
 std::string to_string(Device d);
 
 // The processor's name as Linux tells it, or "unknown CPU".
 std::string cpu_name();
-
-// An ordered queue of work on a device. The CPU has one, and every call on it has finished when it returns.
-struct Stream {
-  Device device;
-  void* handle = nullptr;  // cudaStream_t on CUDA, null on the CPU
-};
-
-// The stream that ops on `d` use in this thread.
-Stream current_stream(Device d);
-
-// Makes `s` the current stream of its device in this thread, for the guard's lifetime.
-class StreamGuard {
- public:
-  explicit StreamGuard(Stream s);
-  ~StreamGuard();
-  StreamGuard(const StreamGuard&) = delete;
-  StreamGuard& operator=(const StreamGuard&) = delete;
-
- private:
-  Stream previous_;
-};
 
 }  // namespace mininn

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "core/autograd.h"
+#include "core/memory_ops.h"
 #include "core/tensor_impl.h"
 
 namespace mininn {

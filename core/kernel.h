@@ -9,6 +9,7 @@
 
 #include "core/device.h"
 #include "core/error.h"
+#include "core/stream.h"
 #include "core/tensor.h"
 
 namespace mininn {

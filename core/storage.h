@@ -7,11 +7,13 @@
 #include <memory>
 
 #include "core/device.h"
+#include "core/stream.h"
 
 namespace mininn {
 
 class Storage {
  public:
+  // On the current stream of the device.
   Storage(size_t bytes, Device device);
   // Memory that somebody else owns and that outlives this object by way of `owner`.
   Storage(void* data, size_t bytes, Device device, std::shared_ptr<void> owner);
@@ -35,6 +37,7 @@ class Storage {
   std::byte* data_;
   size_t bytes_;
   Device device_;
+  Stream stream_;                // that the memory was allocated for
   std::shared_ptr<void> owner_;  // null: the device's allocator gave the memory
   std::atomic<uint64_t> version_{0};
   bool frozen_ = false;

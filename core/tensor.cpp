@@ -2,34 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
-#include "core/allocator.h"
+#include "core/backend.h"
 #include "core/convert.h"
+#include "core/kernel.h"
+#include "core/memory_ops.h"
 #include "core/tensor_impl.h"
 
 namespace mininn {
 namespace {
-
-// fn(offset in a, offset in b) for every index, row-major.
-template <class Fn>
-void walk(const Shape& shape, const Strides& a, const Strides& b, Fn&& fn) {
-  if (numel(shape) == 0) return;
-  int64_t index[kMaxRank] = {}, oa = 0, ob = 0;
-  for (;;) {
-    fn(oa, ob);
-    int d = shape.rank() - 1;
-    for (; d >= 0; --d) {
-      oa += a[d];
-      ob += b[d];
-      if (++index[d] < shape[d]) break;
-      oa -= a[d] * shape[d];
-      ob -= b[d] * shape[d];
-      index[d] = 0;
-    }
-    if (d < 0) return;
-  }
-}
 
 // True if the elements fill their memory without gaps or overlaps, in whatever order of dimensions.
 bool is_dense(const Shape& s, const Strides& st) {
@@ -44,6 +25,45 @@ bool is_dense(const Shape& s, const Strides& st) {
     expected *= s[next];
   }
   return true;
+}
+
+Tensor empty_dense(const Shape& shape, const Strides& strides, DType dtype, Device device) {
+  return Tensor::empty(shape, dtype, device).as_strided(shape, strides);
+}
+
+void copy_elements(const Tensor& from, Tensor& to) {
+  kernels<op::Copy>().run({from.view(), to.mutable_view()}, to.device());
+}
+
+// Between devices, of tensors without gaps that lie in one order and have one dtype.
+void copy_bytes(const Tensor& from, Tensor& to) {
+  const auto is_host = [](const Tensor& t) { return t.device().type == DeviceType::cpu; };
+  const bool peers = !is_host(from) && !is_host(to);
+  if (peers && from.device().type != to.device().type) return copy_bytes(from.to(Device::cpu()), to);
+  Backend& b = backend(is_host(to) ? from.device().type : to.device().type);
+  const Stream reading = current_stream(from.device()), writing = current_stream(to.device());
+  if (peers) b.wait(writing, b.record(reading));
+  const Stream& stream = is_host(to) ? reading : writing;
+  b.copy(to.mutable_view().data, to.device(), from.view().data, from.device(),
+         size_t(from.numel()) * size_of(from.dtype()), stream);
+  if (peers) b.wait(reading, b.record(writing));
+  if (is_host(to)) b.synchronize(stream);
+}
+
+// Bytes cross as they lie: the elements get their new dtype and a form without gaps where they are, and go to their
+// places where they arrive.
+void copy_between_devices(const Tensor& from, Tensor& to) {
+  const bool straight = is_dense(to.shape(), to.strides());
+  const Strides strides = straight ? to.strides() : contiguous_strides(to.shape());
+  Tensor packed = from;
+  if (from.dtype() != to.dtype() || from.strides() != strides) {
+    packed = empty_dense(to.shape(), strides, to.dtype(), from.device());
+    copy_elements(from, packed);
+  }
+  if (straight) return copy_bytes(packed, to);
+  Tensor arrived = empty_dense(to.shape(), strides, to.dtype(), to.device());
+  copy_bytes(packed, arrived);
+  copy_elements(arrived, to);
 }
 
 void require_cpu(const Tensor& t, const char* what) {
@@ -158,13 +178,10 @@ double Tensor::item() const {
 }
 
 std::vector<double> Tensor::to_vector() const {
-  const Tensor host = to(Device::cpu());
   std::vector<double> out = host_vector<double>(numel());
-  double* next = out.data();
-  const CView v = host.view();
-  with_type(v.dtype, [&]<class T>(T) {
-    walk(v.shape, v.strides, v.strides, [&](int64_t o, int64_t) { *next++ = convert<double>(v.as<T>()[o]); });
-  });
+  Tensor host = empty(shape(), DType::f64);
+  host.copy_from(*this);
+  std::ranges::copy(host.data<double>(), out.begin());
   return out;
 }
 
@@ -210,19 +227,9 @@ Tensor Tensor::as_strided(const Shape& shape, const Strides& strides, int64_t of
 
 Tensor Tensor::to(Device device) const {
   if (device == this->device()) return *this;
-  // Device memory is copied as it lies, so the source must be dense; a strided one is made dense on its own device.
-  const Tensor source = is_dense(shape(), strides()) ? *this : clone();
-  Tensor t = empty(source.shape(), source.dtype(), device);
-  t.impl_->strides = source.strides();
-  const size_t bytes = size_t(numel()) * size_of(dtype());
-  const void* from = source.view().data;
-  if (source.device().type == DeviceType::cpu) {
-    allocator(device).copy_from_host(t.mutable_view().data, from, bytes);
-  } else if (device.type == DeviceType::cpu) {
-    allocator(source.device()).copy_to_host(t.mutable_view().data, from, bytes);
-  } else {
-    return source.to(Device::cpu()).to(device);
-  }
+  Tensor t = empty(shape(), dtype(), device);
+  if (is_dense(shape(), strides())) t.impl_->strides = strides();
+  t.copy_from(*this);
   return t;
 }
 
@@ -231,49 +238,25 @@ void Tensor::copy_from(const Tensor& src) {
   if (may_overlap_itself(shape(), strides()))
     throw ShapeError(message("copy_from: the destination ", shape(), " with strides ", strides(),
                              " has several indices for one element; clone() it first"));
-  if (device() != Device::cpu() || src.device() != Device::cpu()) {
-    const Tensor host_src = src.to(Device::cpu());
-    Tensor host = empty(shape(), dtype());
-    host.impl_->strides = is_dense(shape(), strides()) ? strides() : host.strides();
-    host.copy_from(host_src);
-    if (host.strides() != strides()) throw DeviceError("copy_from: the destination on a device must be dense");
-    const size_t bytes = size_t(numel()) * size_of(dtype());
-    if (device().type == DeviceType::cpu)
-      std::memcpy(mutable_view().data, host.view().data, bytes);
-    else
-      allocator(device()).copy_from_host(mutable_view().data, host.view().data, bytes);
-    return;
-  }
-  const CView from = src.view();
-  const View to = mutable_view();
-  if (may_overlap(from, to) && (from.data != to.data || from.strides != to.strides || from.dtype != to.dtype))
-    return copy_from(src.clone());
-  if (from.dtype == to.dtype && from.strides == to.strides && is_dense(from.shape, from.strides)) {
-    std::memmove(to.data, from.data, size_t(numel()) * size_of(from.dtype));  // they may be the same
-    return;
-  }
-  with_type(from.dtype, [&]<class From>(From) {
-    with_type(to.dtype, [&]<class To>(To) {
-      const From* a = from.as<From>();
-      To* b = to.as<To>();
-      walk(from.shape, from.strides, to.strides, [&](int64_t oa, int64_t ob) { b[ob] = convert<To>(a[oa]); });
-    });
-  });
+  const CView from = src.view(), to = mutable_view();
+  if (numel() == 0) return;
+  if (src.device() != device()) return copy_between_devices(src, *this);
+  if (!may_overlap(from, to)) return copy_elements(src, *this);
+  if (from.data != to.data || from.strides != to.strides || from.dtype != to.dtype) copy_elements(src.clone(), *this);
 }
 
 void Tensor::fill(double value) {
   if (std::isfinite(value) && !stays_finite(value, dtype()))
     throw ValueError(message("fill: ", value, " is beyond ", mininn::name(dtype())));
-  if (device() != Device::cpu()) return copy_from(full(shape(), value, dtype()));
-  const View v = mutable_view();
-  with_type(v.dtype, [&]<class T>(T) {
-    const T x = convert<T>(value);
-    T* p = v.as<T>();
-    if (is_dense(v.shape, v.strides))
-      std::fill_n(p, v.size(), x);
-    else
-      walk(v.shape, v.strides, v.strides, [&](int64_t o, int64_t) { p[o] = x; });
-  });
+  if (!may_overlap_itself(shape(), strides())) {
+    kernels<op::Fill>().run({value, mutable_view()}, device());
+    return;
+  }
+  // Kernels write each element once: one index of the first dimension after the other, and of a broadcast one only one.
+  const Shape rest(std::span(shape().begin() + 1, shape().end()));
+  const Strides inner(std::span(strides().begin() + 1, strides().end()));
+  const int64_t n = strides()[0] == 0 ? std::min<int64_t>(shape()[0], 1) : shape()[0];
+  for (int64_t i = 0; i < n; ++i) as_strided(rest, inner, i * strides()[0]).fill(value);
 }
 
 const std::string& Tensor::name() const {

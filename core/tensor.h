@@ -76,11 +76,12 @@ class Tensor {
   // Another look at the same storage; no history. `offset` is in elements from this tensor's first one, and means
   // nothing if the view is empty. Throws ShapeError if it would leave the storage.
   Tensor as_strided(const Shape& shape, const Strides& strides, int64_t offset = 0) const;
-  // A copy on another device (itself if it is there already). Not differentiable: move inputs, then compute.
+  // A copy on another device (itself if it is there already): to the CPU, one whose elements have arrived. Not
+  // differentiable: move inputs, then compute.
   Tensor to(Device device) const;
-  // Overwrites the elements with those that `src` has at the call: same shape, and the two may share storage. The dtype
-  // is converted (core/convert.h). Throws ShapeError if this tensor has several indices for one element (expand() makes
-  // such views). Under autograd's radar: bumps the version.
+  // Overwrites the elements with those that `src` has at the call: same shape; the two may share storage, or lie on two
+  // devices. The dtype is converted (core/convert.h). Throws ShapeError if this tensor has several indices for one
+  // element (expand() makes such views). Under autograd's radar: bumps the version.
   void copy_from(const Tensor& src);
   // Sets every element to `value`, converted. On an expanded view too: all its indices get one value anyway. Throws
   // ValueError for a finite number that a floating dtype could only hold as infinity.

@@ -3,7 +3,6 @@
 #include "cpu_kernels/own/float/conv2d/direct.h"
 #include "cpu_kernels/own/float/gemm.h"
 #include "cpu_kernels/own/memory/batch_norm.h"
-#include "cpu_kernels/own/memory/copy.h"
 #include "cpu_kernels/own/memory/elementwise.h"
 #include "cpu_kernels/own/memory/optimizer.h"
 #include "cpu_kernels/own/memory/pool2d.h"
@@ -57,9 +56,7 @@ void register_elementwise() {
   });
 }
 
-void register_layout_and_reductions() {
-  kernels<op::Accumulate>().set(kCpu, {ref::accumulate});
-  kernels<op::Copy>().set(kCpu, {own::copy, ref::copy});
+void register_reductions_and_dropout() {
   kernels<op::Sum>().set(kCpu, {ref::sum});
   kernels<op::AmaxFwd>().set(kCpu, {ref::amax_fwd});
   kernels<op::AmaxBwd>().set(kCpu, {ref::amax_bwd});
@@ -104,7 +101,7 @@ void register_optimizers() {
 
 void register_cpu_float_kernels() {
   cpu::register_elementwise();
-  cpu::register_layout_and_reductions();
+  cpu::register_reductions_and_dropout();
   cpu::register_layers();
   cpu::register_optimizers();
 }

@@ -5,10 +5,12 @@
 
 namespace mininn {
 
+void register_cpu_memory_kernels();
 void register_cpu_float_kernels();
 void register_cpu_int8_kernels();
 
 void install_backends() {
+  register_cpu_memory_kernels();
   register_cpu_float_kernels();
   register_cpu_int8_kernels();
 }

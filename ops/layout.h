@@ -7,21 +7,10 @@
 #include <vector>
 
 #include "core/kernel.h"
+#include "core/memory_ops.h"
 #include "core/tensor.h"
 
 namespace mininn {
-
-namespace op {
-
-// y = x element by element, whatever the strides; also converts the element type (see ops/cast.h). Same shapes; no
-// element of y may be addressed twice, and x and y may not overlap.
-struct Copy {
-  static constexpr std::string_view op = "copy";
-  CView x;
-  View y;
-};
-
-}  // namespace op
 
 // One size may be -1 and follows from the others. A view where the strides allow one, else a contiguous copy.
 Tensor reshape(const Tensor& x, const Shape& shape);

@@ -51,9 +51,9 @@ dnnl::primitive_attr attributes() {
 }
 
 Scratch::Scratch(size_t bytes)
-    : bytes_(bytes), data_(bytes ? static_cast<std::byte*>(allocator(Device::cpu()).allocate(bytes)) : nullptr) {}
+    : bytes_(bytes), data_(bytes ? static_cast<std::byte*>(cpu_allocator().allocate(bytes, {})) : nullptr) {}
 Scratch::~Scratch() {
-  if (data_) allocator(Device::cpu()).deallocate(data_, bytes_);
+  if (data_) cpu_allocator().deallocate(data_, bytes_, {});
 }
 
 void reorder(const dnnl::memory::desc& from_desc, const void* from, const dnnl::memory::desc& to_desc, void* to) {

@@ -13,12 +13,10 @@ void run_typed(const op::Copy& a) {
   loop.run([&](const auto& at, int64_t n) {
     const From* const x = a.x.as<From>() + at[1];
     To* const y = a.y.as<To>() + at[0];
-    for (int64_t i = 0; i < n; ++i) {
-      if constexpr (std::is_same_v<From, To>)
-        y[i * step[0]] = x[i * step[1]];
-      else
-        y[i * step[0]] = convert<To>(x[i * step[1]]);
-    }
+    if (step[0] == 1 && step[1] == 1)
+      for (int64_t i = 0; i < n; ++i) y[i] = convert<To>(x[i]);
+    else
+      for (int64_t i = 0; i < n; ++i) y[i * step[0]] = convert<To>(x[i * step[1]]);
   });
 }
 

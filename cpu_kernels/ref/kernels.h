@@ -2,8 +2,8 @@
 // checked against. Floating kernels take f32, f64 and bf16, compute in double and round once, when they store.
 #pragma once
 
-#include "core/autograd.h"
 #include "core/kernel.h"
+#include "core/memory_ops.h"
 #include "ops/batch_norm.h"
 #include "ops/conv2d.h"
 #include "ops/cross_entropy.h"
@@ -34,6 +34,8 @@ extern const Kernel<op::CrossEntropyFwd> cross_entropy_fwd;
 extern const Kernel<op::CrossEntropyBwd> cross_entropy_bwd;
 
 extern const Kernel<op::Accumulate> accumulate;
+extern const Kernel<op::Copy> copy;  // every dtype
+extern const Kernel<op::Fill> fill;  // every dtype
 
 // Elementwise ops, one kernel per functor. These compute f32 in f32: the operation itself is the definition.
 extern const PerFunctor<op::UnaryOps, op::UnaryFwd> unary_fwd;
@@ -43,7 +45,6 @@ extern const PerFunctor<op::BinaryOps, op::BinaryBwdA> binary_bwd_a;
 extern const PerFunctor<op::BinaryOps, op::BinaryBwdB> binary_bwd_b;
 extern const PerFunctor<op::ScalarOps, op::Scalar> scalar;
 
-extern const Kernel<op::Copy> copy;  // every dtype
 extern const Kernel<op::Sum> sum;
 extern const Kernel<op::AmaxFwd> amax_fwd;
 extern const Kernel<op::AmaxBwd> amax_bwd;

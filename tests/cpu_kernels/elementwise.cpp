@@ -2,7 +2,8 @@
 #include <cmath>
 #include <limits>
 
-#include "core/autograd.h"
+#include "core//autograd.h"
+#include "core/memory_ops.h"
 #include "core/random.h"
 #include "ops/dropout.h"
 #include "ops/reduce.h"

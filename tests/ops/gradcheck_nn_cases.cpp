@@ -75,7 +75,9 @@ void add_batch_norm(Cases& cases) {
   for (const Shape& x : {Shape{3, 4, 2, 3}, Shape{5, 3}})
     for (const bool training : {true, false})
       cases.add("batch_norm", message(x, training ? " training" : ""), {x, {x[1]}, {x[1]}}, [=](const In& in) {
-        Tensor mean = Tensor::full({x[1]}, 0.3, DType::f64), var = Tensor::full({x[1]}, 1.7, DType::f64);
+        const Device device = in[0].device();
+        Tensor mean = Tensor::full({x[1]}, 0.3, DType::f64, device),
+               var = Tensor::full({x[1]}, 1.7, DType::f64, device);
         return batch_norm(in[0], in[1], in[2], mean, var, {.training = training});
       });
 }

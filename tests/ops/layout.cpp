@@ -179,6 +179,26 @@ TEST_CASE("contiguous changes the memory order, not the elements") {
   CHECK_THROWS_AS(contiguous(counting({2, 3}), MemoryFormat::channels_last), ShapeError);
 }
 
+TEST_CASE("every fill kernel sets all elements of any layout and nothing else") {
+  INFO("seed " << test_seed());
+  RandomTensors random(test_seed());
+  for (const auto& kernel : kernels<op::Fill>().candidates(DeviceType::cpu))
+    for (int trial = 0; trial < 200; ++trial) {
+      const DType t = kAll[random.between(0, 6)];
+      const Tensor like = random.tensor(random.shape(), t);
+      const Tensor all = Tensor::full({int64_t(like.storage()->bytes() / size_of(t)) + 200}, 7, t);
+      if (may_overlap_itself(like.shape(), like.strides())) continue;
+      Tensor part = all.as_strided(like.shape(), like.strides(), 100);
+      INFO(kernel.name << ' ' << name(t) << part.shape() << part.strides());
+      kernel.run({300.5, part.mutable_view()}, {Device::cpu(), {}});
+      const double value = Tensor::full({}, 300.5, t).item();  // -128..127, 0..255, a whole number
+      CHECK(part.to_vector() == std::vector<double>(size_t(part.numel()), value));
+      CHECK(std::ranges::count(all.to_vector(), 7) == all.numel() - part.numel());
+    }
+  CHECK(Tensor::full({}, 300.5, DType::i8).item() == 127);
+  CHECK(Tensor::full({}, 300.5, DType::i32).item() == 300);
+}
+
 TEST_CASE("every copy kernel moves any layout into any layout") {
   const uint64_t s = test_seed();
   INFO("seed " << s);

@@ -1,10 +1,11 @@
-// Copies between any strides, with the element type converted where it differs.
+// Copies between any strides.
 #pragma once
 
-#include "ops/layout.h"
+#include "core/kernel.h"
+#include "core/memory_ops.h"
 
 namespace mininn::cpu::own {
 
-extern const Kernel<op::Copy> copy;  // "own.tiled", takes every call
+extern const Kernel<op::Copy> copy;  // "own.tiled"
 
 }  // namespace mininn::cpu::own

@@ -144,7 +144,7 @@ class Walk {
       const int64_t first = tiles * i / n_groups, end = tiles * (i + 1) / n_groups;
       groups[i] = {first, isa.product[end - first - 1]};
     }
-    ahead_step = ceil_div(4 * isa.lanes, n_groups);
+    ahead_step = ceil_div<int64_t>(4 * isa.lanes, n_groups);
   }
 
   // Each group fetches its part of the weights at `next`.

@@ -1,0 +1,136 @@
+// What is made of ops, on a device that is not the CPU: optimizers and the training of a network.
+#include <algorithm>
+#include <cmath>
+
+#include "examples/cifar_resnet/resnet18.h"
+#include "nn/ema.h"
+#include "nn/graph/executor.h"
+#include "nn/graph/passes.h"
+#include "nn/graph/trace.h"
+#include "nn/optim/adam.h"
+#include "nn/optim/sgd.h"
+#include "nn/serialize.h"
+#include "ops/cross_entropy.h"
+#include "ops/elementwise.h"
+#include "ops/reduce.h"
+#include "tests/support/catch.h"
+#include "tests/support/deferred_device.h"
+#include "tests/support/files.h"
+#include "tests/support/random_tensors.h"
+
+using namespace mininn;
+using namespace mininn::testing;
+
+namespace {
+
+using Values = std::vector<std::vector<double>>;
+
+void check_close(const Values& expected, const Values& got, double tolerance) {
+  REQUIRE(got.size() == expected.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    REQUIRE(got[i].size() == expected[i].size());
+    double worst = 0;
+    for (size_t j = 0; j < got[i].size(); ++j) {
+      const double error = std::abs(got[i][j] - expected[i][j]) / (1 + std::abs(expected[i][j]));
+      worst = std::isnan(error) ? error : std::max(worst, error);
+    }
+    INFO("tensor " << i);
+    CHECK(worst <= tolerance);
+  }
+}
+
+// Parameters, state and averages after a few steps down a bowl.
+template <class Make>
+Values optimize_on(Device device, const Make& make) {
+  RandomTensors random(3);
+  std::vector<Tensor> params{random.away_from_zero({3, 4}, 0.5, 2).to(device),
+                             random.away_from_zero({5}, 0.5, 2).to(device)};
+  for (Tensor& p : params) p.set_requires_grad(true);
+  const auto optimizer = make(params);
+  for (int i = 0; i < 4; ++i) {
+    optimizer->zero_grad();
+    (sum(square(params[0])) + sum(exp(params[1]))).backward();
+    optimizer->step(0.1);
+    if (i != 1) continue;
+    const optim::State state = optimizer->state();  // takes it back from the CPU
+    optim::State on_cpu;
+    for (const auto& [name, t] : state) on_cpu.emplace_back(name, t.to(Device::cpu()).clone());
+    optimizer->load_state(on_cpu);
+  }
+  Values out;
+  for (const Tensor& p : params) out.push_back(p.to_vector());
+  for (const auto& [name, t] : optimizer->state()) out.push_back(t.to_vector());
+  return out;
+}
+
+template <class Optimizer, class Options>
+void check_optimizer(const Options& options) {
+  const auto make = [&](const std::vector<Tensor>& p) { return std::make_unique<Optimizer>(p, options); };
+  check_close(optimize_on(Device::cpu(), make), optimize_on(Device::custom(), make), 1e-12);
+}
+
+}  // namespace
+
+TEST_CASE("optimizers do on another device what they do on the CPU") {
+  install_deferred_device();
+  check_optimizer<optim::Sgd>(optim::SgdOptions{});
+  check_optimizer<optim::Sgd>(optim::SgdOptions{.momentum = 0.9, .weight_decay = 0.01, .nesterov = true});
+  check_optimizer<optim::Adam>(optim::AdamOptions{.weight_decay = 0.01});
+  check_optimizer<optim::AdamW>(optim::AdamOptions{.weight_decay = 0.01});
+}
+
+namespace {
+
+// All parameters, statistics and averages of a narrow ResNet-18 after steps on one batch.
+Values train_on(Device device) {
+  nn::ParamStore params(device, /*seed=*/5, DType::f64);
+  cifar_resnet::ResNet18 model(params.root(), {.base_channels = 2});
+  optim::Sgd optimizer(params.trainable(), {.momentum = 0.9, .weight_decay = 5e-4});
+  nn::Ema average(params.all(), 0.9);
+  RandomTensors random(7);
+  const Tensor images = random.away_from_zero({2, 3, 16, 16}, 0.1, 1).to(device);
+  const Tensor labels = Tensor::from<int64_t>({3, 8}, {2}).to(device);
+  Values out;
+  for (int i = 0; i < 2; ++i) {
+    const Tensor loss = cross_entropy(model(images), labels, {.label_smoothing = 0.1});
+    optimizer.zero_grad();
+    loss.backward();
+    optimizer.step(0.05);
+    average.update();
+    out.push_back({loss.item()});
+  }
+  for (const Tensor& t : params.all()) out.push_back(t.to_vector());
+  params.train(false);
+  out.push_back(model(images).to_vector());
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("ResNet-18 learns on another device what it learns on the CPU") {
+  install_deferred_device();
+  check_close(train_on(Device::cpu()), train_on(Device::custom()), 1e-9);
+}
+
+TEST_CASE("a network that lives on another device goes into a file and back, and is traced and run there") {
+  install_deferred_device();
+  const testing::TempFolder folder;
+  const auto logits = [&](Device device, uint64_t seed, bool load) {
+    nn::ParamStore params(device, seed);
+    cifar_resnet::ResNet18 model(params.root(), {.base_channels = 2});
+    if (load)
+      nn::load_safetensors(folder / "net.safetensors", params);
+    else
+      nn::save_safetensors(folder / "net.safetensors", params);
+    params.train(false);
+    const Tensor x = RandomTensors(9).tensor({2, 3, 16, 16}).to(device);
+    const nn::graph::Graph g = nn::graph::optimize(nn::trace(model, x));
+    const Tensor y = nn::graph::run(g, x);
+    CHECK(y.device() == device);
+    return Values{model(x).to_vector(), y.to_vector()};
+  };
+  const Values there = logits(Device::custom(), 1, false), here = logits(Device::cpu(), 2, true),
+               again = logits(Device::custom(), 3, true);
+  check_close(here, there, 1e-4);
+  check_close(there, again, 0);
+}
