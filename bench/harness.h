@@ -3,10 +3,11 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <vector>
+
+#include "core/stopwatch.h"
 
 namespace mininn::bench {
 
@@ -26,23 +27,19 @@ inline Timing timing(std::vector<double> seconds) {
 // not count, because it finds the caches as the candidate before has left them.
 inline std::vector<Timing> interleave(const std::vector<std::function<void()>>& candidates, double budget,
                                       double turn = 0) {
-  using Clock = std::chrono::steady_clock;
   std::vector<std::vector<double>> seconds(candidates.size());
   for (int warm_up = 0; warm_up < 2; ++warm_up)
     for (const auto& run : candidates) run();
-  const auto begin = Clock::now();
-  const auto elapsed = [](Clock::time_point since) {
-    return std::chrono::duration<double>(Clock::now() - since).count();
-  };
-  for (int round = 0; round < 1000 && (round < 5 || elapsed(begin) < budget * double(candidates.size())); ++round)
+  const Stopwatch all;
+  for (int round = 0; round < 1000 && (round < 5 || all.seconds() < budget * double(candidates.size())); ++round)
     for (size_t i = 0; i < candidates.size(); ++i) {
       if (turn > 0) candidates[i]();
-      const auto turn_begin = Clock::now();
+      const Stopwatch this_turn;
       do {
-        const auto start = Clock::now();
+        const Stopwatch call;
         candidates[i]();
-        seconds[i].push_back(elapsed(start));
-      } while (elapsed(turn_begin) < turn);
+        seconds[i].push_back(call.seconds());
+      } while (this_turn.seconds() < turn);
     }
   std::vector<Timing> out;
   for (auto& s : seconds) out.push_back(timing(std::move(s)));

@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
@@ -27,6 +26,7 @@
 #include "core/file.h"
 #include "core/parallel.h"
 #include "core/random.h"
+#include "core/stopwatch.h"
 #include "data/augment.h"
 #include "data/synthetic.h"
 #include "examples/cifar_resnet/command_line.h"
@@ -135,10 +135,8 @@ void write_random_network(const fs::path& file) {
 // The int8 form of an fp32 file, calibrated with synthetic images.
 void write_int8_network(const fs::path& fp32, const fs::path& file) {
   const auto net = cifar_resnet::Fp32Network::load(fp32);
-  const auto& norm = data::kCifar10Normalization;
-  quant::Calibrator calibrator(
-      nn::trace(net->model, Tensor::zeros({1, 3, 32, 32})),
-      {.input = quant::ImageNormalization{{norm.mean.begin(), norm.mean.end()}, {norm.std.begin(), norm.std.end()}}});
+  quant::Calibrator calibrator(nn::trace(net->model, Tensor::zeros({1, 3, 32, 32})),
+                               {.input = data::kCifar10Normalization});
   calibrator.observe(data::synthetic(kCalibrationImages, data::Split::train).images);
   calibrator.compile().save(file);
 }
@@ -190,20 +188,16 @@ double error_of(std::span<const float> got, std::span<const float> want) {
 
 // --- the measurement ------------------------------------------------------------------------------------------------
 
-double milliseconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-}
-
 // From the file to the first answer, then to what every later one takes: what a program that starts up waits for.
 template <class Load>
 Net start_up(const Load& load, const fs::path& file, double seconds, json& out) {
-  auto start = std::chrono::steady_clock::now();
+  const Stopwatch loading;
   Net net = load(file);
-  const double load_ms = milliseconds_since(start);
+  const double load_ms = loading.ms();
   const Tensor x = net.prepare(random_images(net.image, 1));
-  start = std::chrono::steady_clock::now();
+  const Stopwatch running;
   net.forward(x);
-  const double first_ms = milliseconds_since(start);
+  const double first_ms = running.ms();
   const double steady_ms = interleave({[&] { net.forward(x); }}, seconds)[0].median * 1e3;
   std::printf("%s: load %.1f ms, first image %.2f ms, then %.2f ms (%d thread%s)\n", net.name.c_str(), load_ms,
               first_ms, steady_ms, num_threads(), num_threads() == 1 ? "" : "s");
@@ -279,8 +273,7 @@ bool bench_table(const std::vector<Net>& nets, const Options& o, json& rows) {
   return right;
 }
 
-// --- for a script that lets other programs take turns with this one
-// ---------------------------------------------------
+// --- for a script that lets other programs take turns with this one -------------------------------------------------
 
 const Net& find(const std::vector<Net>& nets, const std::string& name) {
   for (const Net& net : nets)
@@ -301,9 +294,9 @@ std::string answer(const std::vector<Net>& nets, const std::string& request) {
     const Tensor x = net.prepare(random_images(net.image, batch));
     net.forward(x);
     for (int64_t i = 0; i < repeats; ++i) {
-      const auto start = std::chrono::steady_clock::now();
+      const Stopwatch call;
       net.forward(x);
-      out << milliseconds_since(start) << ' ';
+      out << call.ms() << ' ';
     }
   } else if (what == "logits" && std::getline(in >> std::ws, path)) {
     const Net& net = find(nets, name);

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <vector>
 
 #include "core/parallel.h"
+#include "core/stopwatch.h"
 #include "cpu_kernels/common/cpu_features.h"
 #include "cpu_kernels/common/isa.h"
 
@@ -130,17 +130,13 @@ float multiply_add_scalar() {
 
 std::atomic<float> sink;  // keeps the loops alive
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 // The fastest of a few runs: a peak is what the machine does undisturbed.
 double fastest_on_all_threads(float (*loop)()) {
   double best = 1e9;
   for (int repeat = 0; repeat < 8; ++repeat) {
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch pass;
     parallel_for(num_threads(), 1, [&](int64_t, int64_t) { sink.store(loop(), std::memory_order_relaxed); });
-    best = std::min(best, seconds_since(start));
+    best = std::min(best, pass.seconds());
   }
   return best;
 }
@@ -149,12 +145,12 @@ double fastest_on_all_threads(float (*loop)()) {
 // changed number of threads is kept busy until it must have settled, and then readings go on until two in a row agree.
 double seconds_on_all_threads(float (*loop)()) {
   static int settled = 0;  // number of threads
-  const auto begin = std::chrono::steady_clock::now();
-  while (settled != num_threads() && seconds_since(begin) < kSettle) fastest_on_all_threads(loop);
+  const Stopwatch busy;
+  while (settled != num_threads() && busy.seconds() < kSettle) fastest_on_all_threads(loop);
   settled = num_threads();
 
   double before = fastest_on_all_threads(loop), best = before;
-  for (const auto start = std::chrono::steady_clock::now(); seconds_since(start) < kSettle;) {
+  for (const Stopwatch measuring; measuring.seconds() < kSettle;) {
     const double now = fastest_on_all_threads(loop);
     best = std::min(best, now);
     if (std::max(before, now) < 1.02 * std::min(before, now)) break;
@@ -194,11 +190,11 @@ double copy_gb_per_s() {
   std::vector<char> from(size_t{256} << 20, 1), to(from.size());
   double best = 1e9;
   for (int repeat = 0; repeat < 4; ++repeat) {
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch pass;
     parallel_for(int64_t(from.size()), 1 << 20, [&](int64_t begin, int64_t end) {
       std::memcpy(to.data() + begin, from.data() + begin, size_t(end - begin));
     });
-    best = std::min(best, seconds_since(start));
+    best = std::min(best, pass.seconds());
   }
   return 2.0 * double(from.size()) / best / 1e9;
 }

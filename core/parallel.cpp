@@ -17,6 +17,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/integers.h"
 
 namespace mininn {
 namespace {
@@ -118,7 +119,7 @@ thread_local bool used_pool = false, lost_pool = false;
 void after_fork_in_child() { lost_pool = used_pool; }
 
 void share_out(int64_t n, int64_t grain, detail::RangeFn fn, const void* body) {
-  const int64_t chunks = std::min<int64_t>(member.size, (n - 1) / std::max<int64_t>(grain, 1) + 1);
+  const int64_t chunks = std::min<int64_t>(member.size, ceil_div(n, std::max<int64_t>(grain, 1)));
   const int64_t i = member.index;
   if (i < chunks) {
     member.in_loop = true;
@@ -213,7 +214,7 @@ int detail::cgroup_processors(const std::string& root) {
   const fs::path mount = fs::path(root) / "sys/fs/cgroup";
   int64_t least = INT_MAX;
   const auto apply = [&](int64_t quota, int64_t period) {
-    if (quota > 0 && period > 0) least = std::min(least, (quota - 1) / period + 1);
+    if (quota > 0 && period > 0) least = std::min(least, ceil_div(quota, period));
   };
   // A line is "id:controllers:path"; every group on the way to the path may set a limit. In a container the path may be
   // that of the host, of which only the end is mounted here.

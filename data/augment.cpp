@@ -1,7 +1,7 @@
 #include "data/augment.h"
 
 #include <algorithm>
-#include <cmath>
+#include <array>
 #include <memory>
 #include <numeric>
 #include <vector>
@@ -18,10 +18,10 @@ constexpr uint64_t kAugmentStream = uint64_t{1} << 62;
 // The normalised value of every byte in every channel.
 using Table = std::array<std::array<float, 256>, 3>;
 
-Table table_of(const Normalization& norm) {
+Table table_of(const ImageNormalization& norm) {
   Table t;
   for (size_t c = 0; c < 3; ++c)
-    for (size_t v = 0; v < 256; ++v) t[c][v] = float((double(v) / 255.0 - double(norm.mean[c])) / double(norm.std[c]));
+    for (size_t v = 0; v < 256; ++v) t[c][v] = norm(uint8_t(v), c);
   return t;
 }
 
@@ -75,17 +75,14 @@ void check(const char* op, const AugmentOptions& o, int64_t height, int64_t widt
     throw ValueError(message(op, ": there is no border ", int(o.border)));
 }
 
-void check(const char* op, const Tensor& images, const AugmentOptions& o, const Normalization& norm) {
+void check(const char* op, const Tensor& images, const AugmentOptions& o, const ImageNormalization& norm) {
   if (images.rank() != 4 || images.size(1) != 3)
     throw ShapeError(message(op, ": images are ", images.shape(), ", expected [N,3,H,W]"));
   if (images.dtype() != DType::u8)
     throw DTypeError(message(op, ": images are ", name(images.dtype()), ", expected u8"));
   if (!images.is_contiguous()) throw ShapeError(message(op, ": images ", images.shape(), " are not contiguous"));
   check(op, o, images.size(2), images.size(3));
-  for (size_t c = 0; c < 3; ++c)
-    if (!(norm.std[c] > 0 && std::isfinite(norm.std[c]) && std::isfinite(norm.mean[c])))
-      throw ValueError(message(op, ": colours of mean ", norm.mean[c], " and standard deviation ", norm.std[c],
-                               " cannot be normalised"));
+  norm.check(3);
 }
 
 }  // namespace
@@ -112,7 +109,7 @@ Augmentation draw_augmentation(const AugmentOptions& o, int height, int width, u
 }
 
 Tensor augment(const Tensor& images, std::span<const int64_t> indices, const AugmentOptions& o,
-               const Normalization& norm, uint64_t seed, int64_t epoch) {
+               const ImageNormalization& norm, uint64_t seed, int64_t epoch) {
   check("augment", images, o, norm);
   const int height = int(images.size(2)), width = int(images.size(3));
   const int64_t image_size = int64_t{3} * height * width;
@@ -131,7 +128,7 @@ Tensor augment(const Tensor& images, std::span<const int64_t> indices, const Aug
   return out;
 }
 
-Tensor normalize(const Tensor& images, const Normalization& norm) {
+Tensor normalize(const Tensor& images, const ImageNormalization& norm) {
   check("normalize", images, {}, norm);
   std::vector<int64_t> all(size_t(images.size(0)));
   std::iota(all.begin(), all.end(), int64_t{0});

@@ -1,19 +1,15 @@
 // From stored bytes to what a network is fed: crop, flip, cutout and normalisation in one pass.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <span>
 
+#include "core/image_normalization.h"
 #include "core/tensor.h"
 
 namespace mininn::data {
 
-// x = (byte / 255 - mean) / std, per colour channel.
-struct Normalization {
-  std::array<float, 3> mean{}, std{1, 1, 1};
-};
-inline constexpr Normalization kCifar10Normalization{{0.4914f, 0.4822f, 0.4465f}, {0.2470f, 0.2435f, 0.2616f}};
+inline const ImageNormalization kCifar10Normalization{{0.4914f, 0.4822f, 0.4465f}, {0.2470f, 0.2435f, 0.2616f}};
 
 enum class Flip {
   none,
@@ -46,9 +42,9 @@ Augmentation draw_augmentation(const AugmentOptions& o, int height, int width, u
 // ShapeError, DTypeError, ValueError (an index outside the images, negative options, a padding as large as the image, a
 // normalisation that is not finite).
 Tensor augment(const Tensor& images, std::span<const int64_t> indices, const AugmentOptions& o,
-               const Normalization& norm, uint64_t seed, int64_t epoch);
+               const ImageNormalization& norm, uint64_t seed, int64_t epoch);
 
 // The same without augmentation: u8 [N,3,H,W] -> f32 [N,3,H,W], channels-last. Not differentiable.
-Tensor normalize(const Tensor& images, const Normalization& norm = kCifar10Normalization);
+Tensor normalize(const Tensor& images, const ImageNormalization& norm = kCifar10Normalization);
 
 }  // namespace mininn::data

@@ -23,7 +23,7 @@ struct LoaderOptions {
   bool shuffle = true;
   bool drop_last = false;  // leave out an incomplete last batch
   AugmentOptions augment = {};
-  Normalization normalization = kCifar10Normalization;
+  ImageNormalization normalization = kCifar10Normalization;
   uint64_t seed = 0;
   int prefetch = 2;  // batches kept ready
 };

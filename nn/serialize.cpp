@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/integers.h"
 
 namespace mininn::nn {
 
@@ -286,7 +287,7 @@ void SafeTensors::write(const fs::path& path) const {
   } catch (const nlohmann::json::exception& e) {
     bad_file(path, message("a name or a metadata text is not UTF-8 (", e.what(), ")"));
   }
-  text.resize((text.size() + 7) / 8 * 8, ' ');
+  text.resize(round_up(text.size(), 8), ' ');
   if (text.size() > kMaxHeader) bad_file(path, message("the header would have ", text.size(), " bytes"));
 
   AtomicFile out(path);

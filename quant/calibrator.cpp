@@ -52,10 +52,7 @@ Tensor normalize_images(const Tensor& bytes, const ImageNormalization& n) {
   const auto in = x.data<uint8_t>();
   const auto out = y.mutable_data<float>();
   const size_t plane = size_t(x.size(2) * x.size(3));
-  for (size_t i = 0; i < in.size(); ++i) {
-    const size_t c = i / plane % n.mean.size();
-    out[i] = float((double(in[i]) / 255.0 - double(n.mean[c])) / double(n.std[c]));
-  }
+  for (size_t i = 0; i < in.size(); ++i) out[i] = n(in[i], i / plane % n.mean.size());
   return y;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/image_normalization.h"
 #include "nn/graph/graph.h"
 #include "quant/int8_net.h"
 #include "quant/observer.h"
@@ -63,7 +64,7 @@ class Calibrator {
   int64_t images_ = 0;
 };
 
-// (bytes / 255 - mean) / std: the float network's input for raw u8 images [N,C,H,W]. Both throw ValueError for a
+// The float network's input for raw u8 images [N,C,H,W]. Both throw ValueError for a
 // normalisation without means and positive deviations, ShapeError for images of other channels.
 Tensor normalize_images(const Tensor& bytes, const ImageNormalization& n);
 // The way back, exactly. Throws ValueError unless every number stands for a byte (within a hundredth of one).

@@ -9,20 +9,13 @@
 #include <variant>
 #include <vector>
 
+#include "core/image_normalization.h"
 #include "core/qparams.h"
 #include "core/tensor.h"
 #include "ops/conv2d.h"
 #include "ops/qpool.h"
 
 namespace mininn::quant {
-
-// How a float network's input is made from an image's bytes: (byte / 255 - mean[c]) / std[c].
-struct ImageNormalization {
-  std::vector<float> mean, std;
-
-  // Throws ValueError unless there are a finite mean and a finite, positive deviation for each of `channels`.
-  void check(int64_t channels) const;
-};
 
 // What flows between two steps, for one image.
 struct Int8Value {

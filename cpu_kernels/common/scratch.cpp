@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/error.h"
-#include "cpu_kernels/common/integers.h"
+#include "core/integers.h"
 
 namespace mininn::cpu {
 namespace {

@@ -5,8 +5,8 @@
 #include <Eigen/Core>
 #include <algorithm>
 
+#include "core/integers.h"
 #include "core/parallel.h"
-#include "cpu_kernels/common/integers.h"
 #include "cpu_kernels/eigen/kernels.h"
 
 namespace mininn::cpu::eigen {

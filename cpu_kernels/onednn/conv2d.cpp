@@ -6,6 +6,7 @@
 // choose another one for another batch size or number of threads, so a call with another key reorders w.
 #include <cstring>
 
+#include "core/integers.h"
 #include "core/parallel.h"
 #include "cpu_kernels/onednn/engine.h"
 #include "cpu_kernels/onednn/kernels.h"
@@ -24,7 +25,7 @@ struct Key {
   int64_t dtype, bias, residual, threads;
   int64_t packed;  // the weights come in oneDNN's layout
 };
-constexpr size_t kHeaderBytes = (sizeof(Key) + 63) / 64 * 64;
+constexpr size_t kHeaderBytes = round_up(sizeof(Key), 64);
 
 // The shapes of one convolution as oneDNN wants them said.
 struct Descs {

@@ -3,7 +3,7 @@
 #include <string_view>
 
 #include "core/allocator.h"
-#include "cpu_kernels/common/integers.h"
+#include "core/integers.h"
 #include "cpu_kernels/onednn/kernels.h"
 
 namespace mininn::cpu::onednn {

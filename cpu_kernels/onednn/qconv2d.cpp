@@ -9,8 +9,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "core/integers.h"
 #include "core/parallel.h"
-#include "cpu_kernels/common/integers.h"
 #include "cpu_kernels/onednn/engine.h"
 #include "cpu_kernels/onednn/kernels.h"
 

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "cpu_kernels/common/integers.h"
+#include "core/integers.h"
 #include "cpu_kernels/common/strided.h"
 #include "cpu_kernels/common/takes_all.h"
 #include "cpu_kernels/ref/kernels.h"

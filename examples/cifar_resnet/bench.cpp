@@ -1,5 +1,4 @@
 // cifar_resnet bench: latency, throughput and memory of the fp32 and the int8 network, taking turns in one process.
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -9,6 +8,7 @@
 #include "core/file.h"
 #include "core/parallel.h"
 #include "core/random.h"
+#include "core/stopwatch.h"
 #include "data/augment.h"
 #include "examples/cifar_resnet/network.h"
 #include "examples/cifar_resnet/options.h"
@@ -34,10 +34,6 @@ Tensor random_images(int64_t n) {
   return images;
 }
 
-double milliseconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-}
-
 }  // namespace
 
 void bench(const BenchOptions& o) {
@@ -53,12 +49,12 @@ void bench(const BenchOptions& o) {
   std::optional<nn::graph::CompiledGraph> fp32;
   std::optional<quant::Int8Net> int8;
   const auto start_up = [&](const char* name, auto load, auto first) {
-    auto start = std::chrono::steady_clock::now();
+    const Stopwatch loading;
     load();
-    const double load_ms = milliseconds_since(start);
-    start = std::chrono::steady_clock::now();
+    const double load_ms = loading.ms();
+    const Stopwatch running;
     const Tensor logits = first();
-    const double first_ms = milliseconds_since(start);
+    const double first_ms = running.ms();
     for (const float v : logits.data<float>())
       if (!std::isfinite(v)) throw ValueError(message("the ", name, " network gives logits that are not finite"));
     out["start_up"][name] = {{"load_ms", load_ms}, {"first_ms", first_ms}};

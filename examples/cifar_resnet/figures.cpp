@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "core/integers.h"
 #include "examples/cifar_resnet/canvas.h"
 
 namespace cifar_resnet {
@@ -199,7 +200,7 @@ void draw_misclassified(const Path& file, std::span<const Misclassified> example
   constexpr size_t kColumns = 6, kMost = 24;
   constexpr double kWide = 160, kHigh = 206, kPhoto = 128, kTop = 104;
   const auto shown = examples.first(std::min(examples.size(), kMost));
-  const size_t rows = std::max<size_t>((shown.size() + kColumns - 1) / kColumns, 1);
+  const size_t rows = std::max<size_t>(mininn::ceil_div(shown.size(), kColumns), 1);
   Canvas c(2 * kMargin + kWide * kColumns, kTop + kHigh * double(rows) + 8);
   draw_title(c, "Misclassified test images",
              "What the two networks said, and how sure they were; a frame marks images on which they disagree.");
@@ -315,7 +316,7 @@ void draw_quantization_effects(const Path& file, std::span<const BeforeAfter> we
                                std::span<const BeforeAfter> activations, std::span<const LayerError> errors) {
   constexpr size_t kColumns = 4;
   constexpr double kWide = 250, kHigh = 168, kPlot = 106;
-  const auto rows = [](size_t n) { return double((n + kColumns - 1) / kColumns); };
+  const auto rows = [](size_t n) { return double(mininn::ceil_div(n, kColumns)); };
   const double errors_height = errors.empty() ? 0 : 330;
   const double section = 40;
   Canvas c(2 * kMargin + kWide * kColumns,
@@ -368,7 +369,7 @@ void draw_feature_maps(const Path& file, std::span<const uint8_t> pixels, const 
   constexpr size_t kMost = 16, kPerRow = 8;
   constexpr double kMap = 72, kGap = 6, kLeft = 230, kTop = 86;
   const auto rows_of = [&](const FeatureMaps& l) {
-    return double((std::min(l.channels.size(), kMost) + kPerRow - 1) / kPerRow);
+    return double(mininn::ceil_div(std::min(l.channels.size(), kMost), kPerRow));
   };
   double height = kTop;
   for (const FeatureMaps& l : layers) height += rows_of(l) * (kMap + kGap) + 38;

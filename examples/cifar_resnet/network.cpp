@@ -1,7 +1,6 @@
 #include "examples/cifar_resnet/network.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <thread>

@@ -45,18 +45,11 @@ Progress::Progress(std::string label, int64_t images, int64_t images_after)
 
 Progress::Progress(std::string label, int64_t images, int64_t images_after, std::ostream& out,
                    std::optional<int> columns)
-    : label_(std::move(label)),
-      images_(images),
-      images_after_(images_after),
-      out_(out),
-      columns_(columns),
-      last_(start_) {}
+    : label_(std::move(label)), images_(images), images_after_(images_after), out_(out), columns_(columns) {}
 
 Progress::~Progress() {
   if (drawn_ && columns_) out_ << "\r\x1b[K" << std::flush;
 }
-
-double Progress::seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
 
 double Progress::images_per_second() const { return double(done_) / std::max(seconds(), 1e-9); }
 
@@ -90,9 +83,8 @@ std::string Progress::line(const Values& v, int columns) const {
 
 void Progress::update(int64_t done, const Values& v) {
   done_ = done;
-  const auto now = Clock::now();
-  if (std::chrono::duration<double>(now - last_).count() < (columns_ ? kBarSeconds : kLineSeconds)) return;
-  last_ = now;
+  if (since_drawn_.seconds() < (columns_ ? kBarSeconds : kLineSeconds)) return;
+  since_drawn_ = {};
   drawn_ = true;
   if (columns_)
     out_ << "\r\x1b[K" << line(v, *columns_) << std::flush;

@@ -1,13 +1,14 @@
 // What the user watches while a long run works: a bar that redraws itself on a terminal, plain lines elsewhere.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <iosfwd>
 #include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
+
+#include "core/stopwatch.h"
 
 namespace cifar_resnet {
 
@@ -37,18 +38,17 @@ class Progress {
   // Replaces the bar by one final line: label, the text, images/s, time taken.
   void finish(std::string_view text);
 
-  double seconds() const;            // since construction
-  double images_per_second() const;  // over the images that are done
+  double seconds() const { return since_start_.seconds(); }  // since construction
+  double images_per_second() const;                          // over the images that are done
 
  private:
-  using Clock = std::chrono::steady_clock;
   std::string line(const Values& v, int columns) const;
 
   std::string label_;
   int64_t images_, images_after_, done_ = 0;
   std::ostream& out_;
   std::optional<int> columns_;
-  Clock::time_point start_ = Clock::now(), last_;
+  mininn::Stopwatch since_start_, since_drawn_;
   bool drawn_ = false;
 };
 

@@ -256,7 +256,6 @@ void ptq(const PtqOptions& o) {
   const std::string indices_sha256 = Sha256().update(std::span<const int64_t>(indices)).hex();
   std::printf("calibrating with %lld training images (seed %llu, index SHA-256 %s)\n", (long long)o.calib,
               (unsigned long long)o.seed, indices_sha256.c_str());
-  const auto& norm = data::kCifar10Normalization;
   fp32_net->params.train(false);
   quant::Calibrator calibrator(
       nn::trace(fp32_net->model, Tensor::zeros({1, 3, 32, 32})),
@@ -264,7 +263,7 @@ void ptq(const PtqOptions& o) {
        .per_channel = !o.per_tensor,
        .equalize = o.equalize,
        .bias_correction = o.bias_correction,
-       .input = quant::ImageNormalization{{norm.mean.begin(), norm.mean.end()}, {norm.std.begin(), norm.std.end()}},
+       .input = data::kCifar10Normalization,
        .notes = {{"data", train.source},
                  {"images", std::to_string(o.calib)},
                  {"seed", std::to_string(o.seed)},

@@ -3,24 +3,24 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <chrono>
+
+#include "core/stopwatch.h"
 
 namespace cifar_resnet {
 
 double Timing::quantile(double q) const { return ms.at(std::min(size_t(q * double(ms.size())), ms.size() - 1)); }
 
 std::vector<Timing> time_interleaved(std::span<const std::function<void()>> functions, double seconds) {
-  using Clock = std::chrono::steady_clock;
   constexpr int kWarmUp = 3, kLeast = 5;
   std::vector<Timing> timings(functions.size());
   for (const auto& f : functions)
     for (int i = 0; i < kWarmUp; ++i) f();
-  const auto end = Clock::now() + std::chrono::duration<double>(seconds);
-  for (int round = 0; round < kLeast || Clock::now() < end; ++round)
+  const mininn::Stopwatch all;
+  for (int round = 0; round < kLeast || all.seconds() < seconds; ++round)
     for (size_t i = 0; i < functions.size(); ++i) {
-      const auto start = Clock::now();
+      const mininn::Stopwatch call;
       functions[i]();
-      timings[i].ms.push_back(std::chrono::duration<double, std::milli>(Clock::now() - start).count());
+      timings[i].ms.push_back(call.ms());
     }
   for (Timing& t : timings) std::sort(t.ms.begin(), t.ms.end());
   return timings;

@@ -14,7 +14,7 @@ using namespace mininn::data;
 
 namespace {
 
-constexpr Normalization kIdentity{{0, 0, 0}, {1.0f / 255, 1.0f / 255, 1.0f / 255}};  // bytes come out as they are
+const ImageNormalization kIdentity{{0, 0, 0}, {1.0f / 255, 1.0f / 255, 1.0f / 255}};  // bytes come out as they are
 
 Tensor random_images(int64_t n, int64_t h, int64_t w, uint64_t seed = 3) {
   Tensor t = Tensor::empty({n, 3, h, w}, DType::u8);

@@ -17,7 +17,7 @@ using mininn::testing::in_forked_child;
 
 namespace {
 
-constexpr Normalization kIdentity{{0, 0, 0}, {1.0f / 255, 1.0f / 255, 1.0f / 255}};
+const ImageNormalization kIdentity{{0, 0, 0}, {1.0f / 255, 1.0f / 255, 1.0f / 255}};
 
 // The image numbers of one epoch in the order they come, and the sizes of its batches.
 struct Seen {

@@ -6,13 +6,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <ctime>
 #include <string>
 
 #include "core/parallel.h"
+#include "core/stopwatch.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/limits.h"
 #include "tests/support/files.h"
@@ -71,7 +71,7 @@ bool run_limited(const std::string& input, size_t memory_before, Statistics& s) 
 }
 
 void work(const Options& o, Statistics& s) {
-  const auto begin = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   set_num_threads(1);
   std::vector<std::string> pool = seeds();
   const size_t valid = pool.size();
@@ -89,7 +89,7 @@ void work(const Options& o, Statistics& s) {
   require(file != nullptr, "the artifact can be written");
   const int artifact = ::fileno(file.get());
   Random random(o.seed);
-  while (s.runs < o.runs && std::chrono::steady_clock::now() - begin < std::chrono::duration<double>(o.seconds)) {
+  while (s.runs < o.runs && watch.seconds() < o.seconds) {
     std::string input = mutate(pick(random, pool), random);
     input.resize(std::min(input.size(), kMaxInput));
     require(::ftruncate(artifact, 0) == 0 && ::pwrite(artifact, input.data(), input.size(), 0) == ssize_t(input.size()),
@@ -152,7 +152,7 @@ int main(int argc, char** argv) {
   void* const shared = ::mmap(nullptr, sizeof(Statistics), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   require(shared != MAP_FAILED, "there is memory to share");
   Statistics& s = *new (shared) Statistics;
-  const auto begin = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   const pid_t child = ::fork();
   if (child == 0) {
     require(std::freopen("/dev/null", "w", stdout), "there is a place for what commands tell their user");
@@ -161,7 +161,7 @@ int main(int argc, char** argv) {
   }
   int status = 0;
   require(child > 0 && ::waitpid(child, &status, 0) == child, "there can be a child process");
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const double seconds = watch.seconds();
   std::printf("%s: seed %llu: %llu runs in %.1f s (%.0f/s), %llu accepted, slowest %.2f s of CPU, memory +%zu MiB\n",
               name.c_str(), static_cast<unsigned long long>(o.seed), static_cast<unsigned long long>(s.runs), seconds,
               double(s.runs) / seconds, static_cast<unsigned long long>(s.accepted), s.slowest, s.memory >> 20);

@@ -1,5 +1,6 @@
 // Pictures in files: what is read fits any network's input.
 #include "examples/int8_infer/image.h"
+#include "core/integers.h"
 
 #include <algorithm>
 #include <cstring>
@@ -72,7 +73,7 @@ std::string stored(const std::string& bytes) {
 // A small picture of any kind; the pixels are what they may be.
 std::string picture(int depth, int colour, int interlaced) {
   constexpr int kWidth = 5, kHeight = 4, kChannels[] = {1, 0, 3, 1, 2, 0, 4};
-  const auto row_bytes = size_t((kWidth * depth * kChannels[colour] + 7) / 8);
+  const auto row_bytes = size_t(ceil_div(kWidth * depth * kChannels[colour], 8));
   std::string pixels;
   // More rows than enough: interlaced pictures have more, of several lengths.
   for (int row = 0; row < 3 * kHeight; ++row) {

@@ -56,7 +56,7 @@ const std::vector<Row> kTable = {
     {"examples/cifar_resnet/serve.cpp", {"core", "ops", "nn", "quant", "data", "examples"}, {"nlohmann/", "httplib.h"}},
     {"examples/cifar_resnet/canvas.", {"core", "examples"}, {"cairo.h", "stb/"}},
     {"examples/cifar_resnet/figures.", {"core", "examples"}, {}},
-    {"examples/cifar_resnet/progress.", {"examples"}, {"sys/ioctl.h", "unistd.h"}},
+    {"examples/cifar_resnet/progress.", {"core", "examples"}, {"sys/ioctl.h", "unistd.h"}},
     {"examples/int8_infer/", {"core", "quant", "examples"}, {"stb/"}},
     {"examples/cifar_resnet/timing.", {"core", "examples"}, {"sys/resource.h"}},
     {"examples/consumer/", {}, {"mininn/"}},

@@ -1,4 +1,5 @@
 #include "nn/serialize.h"
+#include "core/integers.h"
 
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -58,7 +59,7 @@ TEST_CASE("a file has the layout of the safetensors format") {
       .write(folder / "f");
   std::string header = R"({"__metadata__":{"k":"v"},"a":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]},)"
                        R"("b":{"dtype":"U8","shape":[2],"data_offsets":[4,6]}})";
-  header.resize((header.size() + 7) / 8 * 8, ' ');
+  header.resize(round_up(header.size(), 8), ' ');
   std::string want = file(header, 0);
   want += std::string("\0\0\x80\x3f", 4) + "\x09\x08";
   CHECK(read_file(folder / "f") == want);

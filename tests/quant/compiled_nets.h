@@ -7,7 +7,7 @@
 
 namespace mininn::testing {
 
-inline const quant::ImageNormalization kImages{{0.49f, 0.48f, 0.45f}, {0.247f, 0.243f, 0.261f}};
+inline const ImageNormalization kImages{{0.49f, 0.48f, 0.45f}, {0.247f, 0.243f, 0.261f}};
 
 // Random bytes shaped like the network's input, or with `n` images.
 inline Tensor random_images(const Shape& shape, uint64_t seed) {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <span>
 
-#include "cpu_kernels/common/integers.h"
+#include "core/integers.h"
 #include "cpu_kernels/own/float/pack.h"
 
 namespace mininn::cpu::own {

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/integers.h"
 #include "core/parallel.h"
 #include "cpu_kernels/common/cpu_features.h"
-#include "cpu_kernels/common/integers.h"
 #include "cpu_kernels/common/scratch.h"
 #include "cpu_kernels/own/float/gather.h"
 #include "cpu_kernels/own/float/pack.h"

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "core/integers.h"
 #include "core/parallel.h"
-#include "cpu_kernels/common/integers.h"
 
 namespace mininn::cpu::own {
 namespace {

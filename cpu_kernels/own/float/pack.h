@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
+#include "core/integers.h"
 #include "core/shape.h"
-#include "cpu_kernels/common/integers.h"
 #include "cpu_kernels/own/float/tiles.h"
 
 namespace mininn::cpu::own {

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <utility>
 
-#include "cpu_kernels/common/integers.h"
+#include "core/integers.h"
 
 namespace mininn::cpu::own {
 

@@ -11,9 +11,9 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "core/integers.h"
 #include "core/parallel.h"
 #include "cpu_kernels/common/cpu_features.h"
-#include "cpu_kernels/common/integers.h"
 #include "cpu_kernels/common/isa.h"
 #include "cpu_kernels/common/scratch.h"
 

@@ -13,9 +13,9 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/integers.h"
 #include "core/parallel.h"
 #include "cpu_kernels/common/cpu_features.h"
-#include "cpu_kernels/common/integers.h"
 #include "cpu_kernels/common/scratch.h"
 #include "cpu_kernels/own/int8/codes.h"
 #include "cpu_kernels/own/int8/conv/epilogue_zmm.h"

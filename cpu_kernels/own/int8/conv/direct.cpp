@@ -4,8 +4,8 @@
 #include <cstring>
 #include <vector>
 
+#include "core/integers.h"
 #include "core/parallel.h"
-#include "cpu_kernels/common/integers.h"
 #include "cpu_kernels/common/scratch.h"
 #include "cpu_kernels/own/int8/conv/taps.h"
 

@@ -6,6 +6,7 @@
 // any stride, dilation, border or jump to another image costs nothing inside the loop.
 #include <algorithm>
 
+#include "core/integers.h"
 #include "core/parallel.h"
 #include "cpu_kernels/common/cpu_features.h"
 #include "cpu_kernels/own/int8/conv/direct.h"
@@ -172,7 +173,7 @@ constexpr QDirectIsa kRowsOfSeven = [] {
 const QDirectIsa& isa_for(const op::QConv2d& a) {
   const Conv2dGeometry& g = a.g;
   // Large tiles are few, and so are calls of many channels.
-  const int64_t threads = num_threads(), tiles = (g.n * g.oh * g.ow + 15) / 16, calls = (g.ocg() + 63) / 64;
+  const int64_t threads = num_threads(), tiles = ceil_div(g.n * g.oh * g.ow, 16), calls = ceil_div(g.ocg(), 64);
   const bool four = g.ow == 4 && std::max(balance(tiles, threads), balance(calls, threads)) > 0.9;
   const bool seven = g.ow % kIsa.pixels != 0 && g.ow % kRowsOfSeven.pixels == 0;
   if (g.pad_w == 0 || !(four || seven) || tiles_across_images(a, kIsa)) return kIsa;

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "cpu_kernels/common/integers.h"
+#include "core/integers.h"
 #include "cpu_kernels/own/int8/conv/taps.h"
 
 namespace mininn::cpu::own {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "cpu_kernels/common/integers.h"
+#include "core/integers.h"
 #include "cpu_kernels/own/int8/codes.h"
 #include "cpu_kernels/own/int8/conv/taps.h"
 

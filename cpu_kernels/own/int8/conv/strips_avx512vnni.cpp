@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/integers.h"
 #include "cpu_kernels/common/cpu_features.h"
-#include "cpu_kernels/common/integers.h"
 #include "cpu_kernels/own/int8/conv/epilogue_zmm.h"
 #include "cpu_kernels/own/int8/conv/kernels.h"
 #include "cpu_kernels/own/int8/conv/strips.h"

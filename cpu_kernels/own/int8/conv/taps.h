@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <utility>
 
-#include "cpu_kernels/common/integers.h"
+#include "core/integers.h"
 #include "ops/conv2d.h"
 
 namespace mininn::cpu::own {

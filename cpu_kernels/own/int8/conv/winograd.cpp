@@ -4,8 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include "core/integers.h"
 #include "core/parallel.h"
-#include "cpu_kernels/common/integers.h"
 #include "cpu_kernels/common/scratch.h"
 #include "cpu_kernels/own/int8/conv/taps.h"
 
