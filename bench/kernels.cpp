@@ -7,9 +7,8 @@
 #include <cstring>
 #include <functional>
 #include <iostream>
-#include <map>
+#include <memory>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -20,15 +19,13 @@
 #include "bench/machine.h"
 #include "bench/onednn_fused.h"
 #include "bench/peaks.h"
+#include "bench/problem.h"
 #include "core/file.h"
 #include "core/parallel.h"
-#include "core/random.h"
 #include "examples/cifar_resnet/command_line.h"
 #include "examples/cifar_resnet/outputs.h"
-#include "ops/cast.h"
 #include "ops/conv2d.h"
 #include "ops/qconv2d.h"
-#include "ops/qlayout.h"
 
 using namespace mininn;
 using namespace mininn::bench;
@@ -36,62 +33,11 @@ using nlohmann::json;
 
 namespace {
 
-constexpr uint64_t kMostOfShapes = 1 << 20;  // bytes
-
-Shape x_shape(const Conv2dGeometry& g) { return {g.n, g.ic, g.ih, g.iw}; }
-Shape y_shape(const Conv2dGeometry& g) { return {g.n, g.oc, g.oh, g.ow}; }
-Shape w_shape(const Conv2dGeometry& g) { return {g.oc, g.icg(), g.kh, g.kw}; }
-
-struct Layer {
-  std::string name;
-  Conv2dGeometry g;
-  int64_t times = 1;  // how often the network has it
-};
-
-std::vector<Layer> read_shapes(const std::string& path, int64_t batch) {
-  const File file = open_regular_file(path);
-  if (file_size(file.get()) > kMostOfShapes)
-    throw FileError(message(path, ": is larger than ", kMostOfShapes, " bytes"));
-  std::istringstream in(read_all(file.get()));
-  std::vector<Layer> layers;
-  std::string line;
-  for (int number = 1; std::getline(in, line); ++number) {
-    if (line.empty() || line[0] == '#') continue;
-    std::istringstream fields(line);
-    Layer l;
-    int64_t ic, ih, iw, oc, kh, kw, stride, pad, groups;
-    if (!(fields >> l.name >> ic >> ih >> iw >> oc >> kh >> kw >> stride >> pad >> groups >> l.times) || groups < 1)
-      throw FileError(message(path, ":", number, ": a layer is: name ic ih iw oc kh kw stride pad groups times"));
-    try {
-      l.g = Conv2dGeometry::make(l.name.c_str(), {batch, ic, ih, iw}, {oc, ic / groups, kh, kw},
-                                 {.stride = stride, .padding = pad, .groups = groups});
-      for (const Shape& s : {x_shape(l.g), y_shape(l.g), w_shape(l.g)}) numel(s);  // may overflow
-    } catch (const Error& e) {
-      throw FileError(message(path, ":", number, ": ", e.what()));
-    }
-    layers.push_back(l);
-  }
-  if (layers.empty()) throw FileError(message(path, ": has no layers"));
-  return layers;
-}
-
 struct Network {
   std::string shapes;  // the file
   int64_t batch;
   std::vector<Layer> layers;
 };
-
-// --- operands -----------------------------------------------------------------------------------------------------
-
-// Uniform in [-1, 1), from a fixed seed.
-Tensor random_tensor(const Shape& shape, DType dtype, MemoryFormat format) {
-  Tensor t = Tensor::empty(shape, DType::f32, Device::cpu(), format);
-  Generator g(1);
-  for (float& v : t.mutable_data<float>()) v = float(g.next_u32()) * 0x1p-31f - 1.0f;
-  return dtype == DType::f32 ? t : cast(t, dtype);
-}
-Tensor random_image(const Shape& s, DType t) { return random_tensor(s, t, MemoryFormat::channels_last); }
-Tensor random_weights(const Shape& s, DType t) { return random_tensor(s, t, MemoryFormat::contiguous); }
 
 // Image `n` of a batch.
 template <class V>
@@ -124,75 +70,6 @@ op::QConv2d one_image(op::QConv2d a, int64_t n) {
 View& output(op::Conv2dFwd& a) { return a.y; }
 View& output(op::Conv2dBwdData& a) { return a.gx; }
 View& output(op::QConv2d& a) { return a.y; }
-
-// One op on one layer: its arguments, and the tensors that they point into.
-template <class Args>
-struct Problem {
-  Args args;
-  Tensor out;
-  std::vector<Tensor> keep;
-};
-
-Problem<op::Conv2dFwd> make_problem(const KernelTable<op::Conv2dFwd>&, const Conv2dGeometry& g, DType t) {
-  const Tensor x = random_image(x_shape(g), t), w = random_weights(w_shape(g), t);
-  Tensor y = random_image(y_shape(g), t);
-  return {{.g = g, .x = x.view(), .w = w.view(), .bias = {}, .residual = {}, .relu = false, .y = y.mutable_view()},
-          y,
-          {x, w}};
-}
-Problem<op::Conv2dBwdData> make_problem(const KernelTable<op::Conv2dBwdData>&, const Conv2dGeometry& g, DType t) {
-  const Tensor gy = random_image(y_shape(g), t), w = random_weights(w_shape(g), t);
-  Tensor gx = random_image(x_shape(g), t);
-  return {{g, gy.view(), w.view(), gx.mutable_view()}, gx, {gy, w}};
-}
-Problem<op::Conv2dBwdWeights> make_problem(const KernelTable<op::Conv2dBwdWeights>&, const Conv2dGeometry& g, DType t) {
-  const Tensor x = random_image(x_shape(g), t), gy = random_image(y_shape(g), t);
-  Tensor gw = random_weights(w_shape(g), t);
-  return {{g, x.view(), gy.view(), gw.mutable_view()}, gw, {x, gy}};
-}
-// Weights as a quantizer leaves trained ones: bell-shaped, the largest of each output channel 127. Uniform codes would
-// be twice as large on average, and a kernel that is exact only for bounded sums of |w| would refuse layers here that
-// it takes in every real network.
-Tensor random_codes_of_weights(const Conv2dGeometry& g, Generator& random) {
-  Tensor w = Tensor::empty(w_shape(g), DType::i8);
-  const auto codes = w.mutable_data<int8_t>();
-  const size_t taps = codes.size() / size_t(g.oc);
-  std::vector<double> channel(taps);
-  for (size_t begin = 0; begin < codes.size(); begin += taps) {
-    double largest = 0;
-    for (double& v : channel) largest = std::max(largest, std::abs(v = random.normal()));
-    for (size_t i = 0; i < taps; ++i) codes[begin + i] = int8_t(std::lround(channel[i] * 127 / largest));
-  }
-  return w;
-}
-
-// Codes behind a ReLU (zero point 0), and multipliers that spread the results over all output codes.
-Problem<op::QConv2d> make_problem(const KernelTable<op::QConv2d>&, const Conv2dGeometry& g, DType) {
-  Generator random(1);
-  Tensor x = empty_codes(x_shape(g));
-  std::byte* const bytes = x.mutable_view().data;
-  for (size_t i = 0; i < x.storage()->bytes(); ++i) bytes[i] = std::byte(random.below(256));
-  const Tensor w = random_codes_of_weights(g, random);
-  const Tensor bias = Tensor::zeros({1, g.oc}, DType::i32);
-  Tensor multiplier = Tensor::empty({g.oc});
-  const auto codes = w.data<int8_t>();
-  const size_t taps = codes.size() / size_t(g.oc);
-  for (size_t o = 0; o < size_t(g.oc); ++o) {
-    double squares = 0;
-    for (const int8_t v : codes.subspan(o * taps, taps)) squares += double(v) * v;
-    const double spread = 148 * std::sqrt(squares);  // standard deviation of a sum; 148 is the codes' root mean square
-    multiplier.mutable_data<float>()[o] = float(100 / spread);
-  }
-  Tensor y = empty_codes(y_shape(g));
-  op::QConv2d a;
-  a.g = g;
-  a.x = x.view();
-  a.w = w.view();
-  a.bias = bias.view();
-  a.multiplier = multiplier.view();
-  a.y = y.mutable_view();
-  return {a, y, {x, w, bias, multiplier}};
-}
 
 // --- is it right? ---------------------------------------------------------------------------------------------------
 
@@ -302,12 +179,86 @@ const Kernel<Args>& reference_of(const KernelTable<Args>& table) {
   return table.candidates(DeviceType::cpu).back();
 }
 
-// A line of the table beside its times.
+// A kernel that is timed. It has run once already, and its result has been compared.
+template <class Args>
+struct Candidate {
+  const Kernel<Args>* kernel;
+  Args args;
+  Tensor packed;
+  double error;
+};
+
+// Every kernel that takes the call but the reference, which is only timed where nothing else is chosen.
+template <class Args>
+std::vector<Candidate<Args>> candidates(const KernelTable<Args>& table, const Kernel<Args>& chosen,
+                                        Problem<Args>& problem, const std::string& only) {
+  const Kernel<Args>& reference = reference_of(table);
+  std::vector<Candidate<Args>> out;
+  for (const Kernel<Args>& k : table.candidates(DeviceType::cpu)) {
+    if (k.name == reference.name && k.name != chosen.name) continue;
+    if (k.name.find(only) == std::string::npos && k.name != chosen.name) continue;
+    if (k.refusal(problem.args)) continue;
+    Candidate<Args> c{&k, problem.args, {}, 0};
+    if constexpr (kInteger<Args>) {
+      c.packed = k.pack(c.args);
+      c.args.packed = c.packed.view().data;
+    }
+    std::memset(problem.out.mutable_view().data, 0x7f, problem.out.storage()->bytes());
+    k.run(c.args, {Device::cpu(), {}});
+    c.error = error_of(reference, c.args);
+    out.push_back(std::move(c));
+  }
+  return out;
+}
+
+// A line of the table.
 struct Row {
   std::string kernel;
   double error, allowed;  // of its result
   bool chosen, vendor;
+  Timing time = {};
 };
+
+// Beside a row's own time: the layer's work, 10^9 operations, the machine's peak, 0 if unknown, and the fastest of the
+// vendor's kernels.
+struct Yardstick {
+  double work, peak;
+  std::optional<double> vendor;
+};
+
+void print(const Row& r, const std::string& layer, const Yardstick& y) {
+  const double rate = y.work / r.time.median;
+  std::printf("%-12s %c %-26s %9.3f %9.3f %9.3f %8.0f", layer.c_str(), r.chosen ? '*' : ' ', r.kernel.c_str(),
+              r.time.median * 1e3, r.time.p10 * 1e3, r.time.p90 * 1e3, rate);
+  if (y.peak > 0)
+    std::printf(" %6.0f%%", 100 * rate / y.peak);
+  else
+    std::printf(" %7s", "-");
+  if (y.vendor)
+    std::printf(" %7.2fx", *y.vendor / r.time.median);
+  else
+    std::printf(" %8s", "-");
+  std::printf("  %.1e\n", r.error);
+}
+
+template <class Args>
+json to_json(const Row& r, const Layer& layer, int threads, const std::string& dtype, const Yardstick& y) {
+  return {{"op", Args::op},
+          {"layer", layer.name},
+          {"batch", layer.g.n},
+          {"threads", threads},
+          {"dtype", kInteger<Args> ? "int8" : dtype},
+          {"kernel", r.kernel},
+          {"chosen", r.chosen},
+          {"ms", r.time.median * 1e3},
+          {"ms_p10", r.time.p10 * 1e3},
+          {"ms_p90", r.time.p90 * 1e3},
+          {"calls", r.time.calls},
+          {kInteger<Args> ? "gmac_per_s" : "gflop_per_s", y.work / r.time.median},
+          {"peak", y.peak},
+          {"times_vendor", y.vendor ? json(*y.vendor / r.time.median) : json()},
+          {"error", r.error}};
+}
 
 template <class Args>
 bool bench_layer(const KernelTable<Args>& table, const Layer& layer, int threads, const Options& o, Totals& totals,
@@ -318,34 +269,12 @@ bool bench_layer(const KernelTable<Args>& table, const Layer& layer, int threads
   const Kernel<Args>& reference = reference_of(table);
   const Kernel<Args>& chosen = table.select(problem.args, Device::cpu());
 
-  // Every kernel but the reference, which is only timed where nothing else is chosen.
-  struct Candidate {
-    const Kernel<Args>* kernel;
-    Args args;
-    Tensor packed;
-    double error;
-  };
-  std::vector<Candidate> candidates;
-  for (const Kernel<Args>& k : table.candidates(DeviceType::cpu)) {
-    if (k.name == reference.name && k.name != chosen.name) continue;
-    if (k.name.find(o.only) == std::string::npos && k.name != chosen.name) continue;
-    if (k.refusal(problem.args)) continue;
-    Candidate c{&k, problem.args, {}, 0};
-    if constexpr (kInteger<Args>) {
-      c.packed = k.pack(c.args);
-      c.args.packed = c.packed.view().data;
-    }
-    std::memset(problem.out.mutable_view().data, 0x7f, problem.out.storage()->bytes());
-    k.run(c.args, {Device::cpu(), {}});
-    c.error = error_of(reference, c.args);
-    candidates.push_back(std::move(c));
-  }
-
-  std::vector<Row> table_rows;
+  std::vector<Candidate<Args>> timed = candidates(table, chosen, problem, o.only);
+  std::vector<Row> lines;
   std::vector<std::function<void()>> runs;
-  for (Candidate& c : candidates) {
-    table_rows.push_back({std::string(c.kernel->name), c.error, tolerance, c.kernel->name == chosen.name,
-                          c.kernel->traits.family == Family::vendor});
+  for (Candidate<Args>& c : timed) {
+    lines.push_back({std::string(c.kernel->name), c.error, tolerance, c.kernel->name == chosen.name,
+                     c.kernel->traits.family == Family::vendor});
     runs.push_back([&c] { c.kernel->run(c.args, {Device::cpu(), {}}); });
   }
   std::unique_ptr<OneDnnFused> fused;
@@ -353,61 +282,33 @@ bool bench_layer(const KernelTable<Args>& table, const Layer& layer, int threads
   if (fused) {
     fused->run();
     const double error = fused->largest_difference(problem.out.mutable_view()) / 255.0;  // from the last candidate's
-    table_rows.push_back({"onednn.fused", error, 1.001 / 255, false, true});
+    lines.push_back({"onednn.fused", error, 1.001 / 255, false, true});
     runs.push_back([&fused] { fused->run(); });
   }
 
   const auto measure_peak = kInteger<Args> ? peak_dot_gmacs : peak_fma_gflops;
-  double peak = measure_peak();
+  const double peak_before = measure_peak();
   constexpr double kTurn = 1e-3;  // or a candidate would find its output in another core's cache
   const std::vector<Timing> timings = interleave(runs, o.seconds, kTurn);
-  peak = std::max(peak, measure_peak());
-
-  std::optional<double> vendor;  // the fastest of its kernels
-  for (size_t i = 0; i < runs.size(); ++i)
-    if (table_rows[i].vendor) vendor = std::min(vendor.value_or(INFINITY), timings[i].median);
+  Yardstick y{double(layer.g.macs()) * (kInteger<Args> ? 1 : 2) / 1e9, std::max(peak_before, measure_peak()), {}};
+  for (size_t i = 0; i < lines.size(); ++i) {
+    lines[i].time = timings[i];
+    if (lines[i].vendor) y.vendor = std::min(y.vendor.value_or(INFINITY), timings[i].median);
+  }
 
   bool right = true;
-  const double work = double(layer.g.macs()) * (kInteger<Args> ? 1 : 2) / 1e9;
-  for (size_t i = 0; i < runs.size(); ++i) {
-    const auto& [kernel, error, allowed, is_chosen, is_vendor] = table_rows[i];
-    const Timing& t = timings[i];
-    if (is_chosen) {
-      totals.chosen += t.median * double(layer.times);
-      totals.vendor += vendor.value_or(t.median) * double(layer.times);
+  for (const Row& r : lines) {
+    if (r.chosen) {
+      totals.chosen += r.time.median * double(layer.times);
+      totals.vendor += y.vendor.value_or(r.time.median) * double(layer.times);
     }
-    const double rate = work / t.median;
-    std::printf("%-12s %c %-26s %9.3f %9.3f %9.3f %8.0f", i ? "" : layer.name.c_str(), is_chosen ? '*' : ' ',
-                kernel.c_str(), t.median * 1e3, t.p10 * 1e3, t.p90 * 1e3, rate);
-    if (peak > 0)
-      std::printf(" %6.0f%%", 100 * rate / peak);
-    else
-      std::printf(" %7s", "-");
-    if (vendor)
-      std::printf(" %7.2fx", *vendor / t.median);
-    else
-      std::printf(" %8s", "-");
-    std::printf("  %.1e\n", error);
-    if (!(error <= allowed)) {
-      std::printf("WRONG RESULT: %s on %s differs from %s by %.1e (allowed: %.1e)\n", kernel.c_str(),
-                  layer.name.c_str(), std::string(reference.name).c_str(), error, allowed);
+    print(r, &r == lines.data() ? layer.name : "", y);
+    if (!(r.error <= r.allowed)) {
+      std::printf("WRONG RESULT: %s on %s differs from %s by %.1e (allowed: %.1e)\n", r.kernel.c_str(),
+                  layer.name.c_str(), std::string(reference.name).c_str(), r.error, r.allowed);
       right = false;
     }
-    rows.push_back({{"op", Args::op},
-                    {"layer", layer.name},
-                    {"batch", layer.g.n},
-                    {"threads", threads},
-                    {"dtype", kInteger<Args> ? "int8" : o.dtype},
-                    {"kernel", kernel},
-                    {"chosen", is_chosen},
-                    {"ms", t.median * 1e3},
-                    {"ms_p10", t.p10 * 1e3},
-                    {"ms_p90", t.p90 * 1e3},
-                    {"calls", t.calls},
-                    {kInteger<Args> ? "gmac_per_s" : "gflop_per_s", rate},
-                    {"peak", peak},
-                    {"times_vendor", vendor ? json(*vendor / t.median) : json()},
-                    {"error", error}});
+    rows.push_back(to_json<Args>(r, layer, threads, o.dtype, y));
   }
   if (chosen.name == reference.name)
     std::printf(

@@ -32,6 +32,7 @@ namespace {
 
 constexpr int64_t kBatch = 100;
 constexpr double kSecondsPerTiming = 1.5;
+constexpr const char *kInt8File = "resnet18_int8.safetensors", *kBenchmarksFile = "quantization_benchmarks.json";
 
 // Two-sided exact McNemar test: the probability of so uneven a split of the images that only one of two classifiers got
 // right, if both were equally good (McNemar 1947; binomial form).
@@ -221,12 +222,128 @@ json layers_json(const quant::Report& report) {
   return layers;
 }
 
-std::vector<int64_t> calibration_images(const data::Dataset& train, const PtqOptions& o) {
+// Throws ValueError where two of the files would be one.
+void require_distinct_files(const PtqOptions& o) {
+  std::vector<NamedFile> read = data_files(o), written = report_files(o.out);
+  read.push_back({"--model", o.model});
+  for (const char* name : {kInt8File, kBenchmarksFile}) written.push_back(file_of_out(o.out, name));
+  require_distinct(written, read);
+}
+
+// Throws FileError if what is to be written could not be written now: before long work, not after it.
+void require_outputs(const Path& out) {
+  require_writable(out / kInt8File);
+  open_if_there(out / kInt8File);  // what is written is read again to be measured
+  for (const char* file : {"summary.json", kBenchmarksFile, "misclassified_examples.png", "quantization_effects.png",
+                           "layer_compression.png", "confusion_matrix_original.png", "confusion_matrix_quantized.png"})
+    require_writable(out / file);
+  require_report(out);
+}
+
+struct CalibrationSet {
+  std::vector<int64_t> indices;  // of training images
+  std::string sha256;            // of the indices
+};
+
+CalibrationSet calibration_set(const data::Dataset& train, const PtqOptions& o) {
   try {
-    return data::class_balanced_indices(train, o.calib, o.seed);
+    CalibrationSet set{data::class_balanced_indices(train, o.calib, o.seed), {}};
+    set.sha256 = Sha256().update(std::span<const int64_t>(set.indices)).hex();
+    return set;
   } catch (const ValueError& e) {
     throw ValueError(message("--calib ", o.calib, ": ", e.what()));
   }
+}
+
+// What was measured of the two networks.
+struct Outcome {
+  Evaluation fp32, int8;
+  Comparison difference = {};
+  std::vector<Latency> latency = {};
+  quant::Report report = {};
+  int64_t fp32_bytes, int8_bytes;  // of the files
+
+  double drop() const { return 100 * (fp32.accuracy - int8.accuracy); }  // points
+  double agreement() const { return 1 - double(difference.changed) / double(fp32.images); }
+  double mcnemar() const { return mcnemar_p(difference.only_fp32, difference.only_int8); }
+  double size_ratio() const { return double(fp32_bytes) / double(int8_bytes); }
+};
+
+// `calibrated` is the report of the calibration: errors are known where its data is.
+Outcome measure(const PtqOptions& o, Fp32Network& fp32_net, const quant::Int8Net& int8, const quant::Report& calibrated,
+                const data::Dataset& test) {
+  Outcome out{.fp32 = evaluate(fp32_net.classifier(), test, kBatch, "fp32"),
+              .int8 = evaluate([&](const Tensor& x) { return int8.forward(x); }, test, kBatch, "int8"),
+              .fp32_bytes = int64_t(std::filesystem::file_size(o.model)),
+              .int8_bytes = int64_t(std::filesystem::file_size(o.out / kInt8File))};
+  out.difference = compare(out.fp32, out.int8, test);
+  out.latency = measure_latency(fp32_net.graph(), int8, test);
+  out.report = int8.profile(image_range(test, 0, 1));
+  for (size_t i = 0; i < out.report.layers.size(); ++i) {
+    out.report.layers[i].sqnr_local = calibrated.layers[i].sqnr_local;
+    out.report.layers[i].sqnr_total = calibrated.layers[i].sqnr_total;
+  }
+  return out;
+}
+
+void print(const Outcome& m, const Path& int8_file) {
+  std::cout << '\n' << m.report << '\n';
+  print_size_table(int8_file);
+  std::printf("accuracy  fp32 %.2f%%   int8 %.2f%%   drop %.2f points (McNemar p = %.3f)\n", 100 * m.fp32.accuracy,
+              100 * m.int8.accuracy, m.drop(), m.mcnemar());
+  std::printf("agreement %.2f%% (%lld of %lld labels changed)\n", 100 * m.agreement(), (long long)m.difference.changed,
+              (long long)m.fp32.images);
+  std::printf("size      fp32 %.2f MiB   int8 %.2f MiB   %.2f times smaller\n", double(m.fp32_bytes) / 1048576,
+              double(m.int8_bytes) / 1048576, m.size_ratio());
+  for (const Latency& l : m.latency)
+    std::printf("latency   batch %2lld, %d thread%s   fp32 %.3f ms   int8 %.3f ms per image   %.2f times as fast\n",
+                (long long)l.batch, l.threads, l.threads == 1 ? " " : "s", l.fp32_ms, l.int8_ms, l.fp32_ms / l.int8_ms);
+}
+
+json summary_json(const Outcome& m, const PtqOptions& o, const CalibrationSet& calibration) {
+  json latency, speedup;
+  for (const Latency& l : m.latency) {
+    const std::string batch = std::to_string(l.batch), threads = std::to_string(l.threads);
+    latency["fp32"][batch][threads] = l.fp32_ms;
+    latency["int8"][batch][threads] = l.int8_ms;
+    speedup[batch][threads] = l.fp32_ms / l.int8_ms;
+  }
+  return {{"fp32_accuracy", m.fp32.accuracy},
+          {"int8_accuracy", m.int8.accuracy},
+          {"fp32_loss", m.fp32.loss},
+          {"int8_loss", m.int8.loss},
+          {"accuracy_drop", m.drop()},
+          {"agreement", m.agreement()},
+          {"changed_labels", m.difference.changed},
+          {"mcnemar_p", m.mcnemar()},
+          {"test_images", m.fp32.images},
+          {"calibration",
+           {{"images", o.calib}, {"seed", o.seed}, {"indices_sha256", calibration.sha256}, {"observer", o.observer}}},
+          {"equalize", o.equalize},
+          {"bias_correction", o.bias_correction},
+          {"fp32_file_bytes", m.fp32_bytes},
+          {"int8_file_bytes", m.int8_bytes},
+          {"size_ratio", m.size_ratio()},
+          {"latency_ms", latency},
+          {"speedup", speedup},
+          {"peak_rss_mib", peak_rss_mib()},
+          {"int8_mac_coverage", m.report.int8_mac_coverage()},
+          {"int8_logits_sha256", m.int8.logits_sha256},
+          {"layers", layers_json(m.report)}};
+}
+
+json benchmarks_json(const Outcome& m, const PtqOptions& o, const data::Dataset& test) {
+  json rows = json::array();
+  for (const Latency& l : m.latency)
+    for (const auto& [net, ms] : {std::pair{"fp32", l.fp32_ms}, std::pair{"int8", l.int8_ms}})
+      rows.push_back({{"net", net}, {"batch", l.batch}, {"threads", l.threads}, {"ms_per_image", ms}});
+  const json confusion_counts{
+      {"classes", test.classes}, {"fp32", confusion(m.fp32, test)}, {"int8", confusion(m.int8, test)}};
+  return {{"machine", machine_name()},
+          {"backend", o.backend},
+          {"rows", rows},
+          {"layers", layers_json(m.report)},
+          {"confusion", confusion_counts}};
 }
 
 }  // namespace
@@ -234,132 +351,54 @@ std::vector<int64_t> calibration_images(const data::Dataset& train, const PtqOpt
 void ptq(const PtqOptions& o) {
   apply(o);
   const quant::ObserverOptions observer = quant::parse_observer(o.observer);
-  std::vector<NamedFile> read = data_files(o), written = report_files(o.out);
-  read.push_back({"--model", o.model});
-  for (const char* name : {"resnet18_int8.safetensors", "quantization_benchmarks.json"})
-    written.push_back(file_of_out(o.out, name));
-  require_distinct(written, read);
+  require_distinct_files(o);
   const auto fp32_net = Fp32Network::load(o.model);
   const data::Dataset train = open_data(o, data::Split::train, 0), test = open_data(o, data::Split::test, o.limit_test);
   const FolderLock folder(o.out);
-  const Path int8_file = o.out / "resnet18_int8.safetensors";
-  require_writable(int8_file);
-  open_if_there(int8_file);  // what is written is read again to be measured
-  for (const char* file :
-       {"summary.json", "quantization_benchmarks.json", "misclassified_examples.png", "quantization_effects.png",
-        "layer_compression.png", "confusion_matrix_original.png", "confusion_matrix_quantized.png"})
-    require_writable(o.out / file);
-  require_report(o.out);
+  require_outputs(o.out);
+  const Path int8_file = o.out / kInt8File;
   const NoGradGuard no_grad;
 
-  const std::vector<int64_t> indices = calibration_images(train, o);
-  const std::string indices_sha256 = Sha256().update(std::span<const int64_t>(indices)).hex();
+  const CalibrationSet calibration = calibration_set(train, o);
   std::printf("calibrating with %lld training images (seed %llu, index SHA-256 %s)\n", (long long)o.calib,
-              (unsigned long long)o.seed, indices_sha256.c_str());
+              (unsigned long long)o.seed, calibration.sha256.c_str());
   fp32_net->params.train(false);
-  quant::Calibrator calibrator(
-      nn::trace(fp32_net->model, Tensor::zeros({1, 3, 32, 32})),
-      {.activations = observer,
-       .per_channel = !o.per_tensor,
-       .equalize = o.equalize,
-       .bias_correction = o.bias_correction,
-       .input = data::kCifar10Normalization,
-       .notes = {{"data", train.source},
-                 {"images", std::to_string(o.calib)},
-                 {"seed", std::to_string(o.seed)},
-                 {"indices_sha256", indices_sha256},
-                 {"classes", std::to_string(test.classes.size())}}});
-  calibrator.observe(train.subset(indices).images);
+  quant::Calibrator calibrator(nn::trace(fp32_net->model, Tensor::zeros({1, 3, 32, 32})),
+                               {.activations = observer,
+                                .per_channel = !o.per_tensor,
+                                .equalize = o.equalize,
+                                .bias_correction = o.bias_correction,
+                                .input = data::kCifar10Normalization,
+                                .notes = {{"data", train.source},
+                                          {"images", std::to_string(o.calib)},
+                                          {"seed", std::to_string(o.seed)},
+                                          {"indices_sha256", calibration.sha256},
+                                          {"classes", std::to_string(test.classes.size())}}});
+  calibrator.observe(train.subset(calibration.indices).images);
   const quant::Int8Net compiled = calibrator.compile();
   compiled.save(int8_file);
 
   // From here on the file's network is what is measured, not the one in memory.
   const quant::Int8Net int8 = quant::Int8Net::load(int8_file);
-  const nn::graph::Graph graph = fp32_net->graph();
-  const Evaluation fp32_eval = evaluate(fp32_net->classifier(), test, kBatch, "fp32");
-  const Evaluation int8_eval = evaluate([&](const Tensor& x) { return int8.forward(x); }, test, kBatch, "int8");
-  const Comparison difference = compare(fp32_eval, int8_eval, test);
-  const auto latency = measure_latency(graph, int8, test);
-  quant::Report report = int8.profile(image_range(test, 0, 1));
-  const quant::Report measured = compiled.report();  // errors are known where the calibration data is
-  for (size_t i = 0; i < report.layers.size(); ++i) {
-    report.layers[i].sqnr_local = measured.layers[i].sqnr_local;
-    report.layers[i].sqnr_total = measured.layers[i].sqnr_total;
-  }
-
-  const double drop = 100 * (fp32_eval.accuracy - int8_eval.accuracy);
-  const double agreement = 1 - double(difference.changed) / double(test.size());
-  const auto fp32_bytes = int64_t(std::filesystem::file_size(o.model)),
-             int8_bytes = int64_t(std::filesystem::file_size(int8_file));
-  const double p = mcnemar_p(difference.only_fp32, difference.only_int8);
-
-  std::cout << '\n' << report << '\n';
-  print_size_table(int8_file);
-  std::printf("accuracy  fp32 %.2f%%   int8 %.2f%%   drop %.2f points (McNemar p = %.3f)\n", 100 * fp32_eval.accuracy,
-              100 * int8_eval.accuracy, drop, p);
-  std::printf("agreement %.2f%% (%lld of %lld labels changed)\n", 100 * agreement, (long long)difference.changed,
-              (long long)test.size());
-  std::printf("size      fp32 %.2f MiB   int8 %.2f MiB   %.2f times smaller\n", double(fp32_bytes) / 1048576,
-              double(int8_bytes) / 1048576, double(fp32_bytes) / double(int8_bytes));
-  json latency_json, speedup_json, rows = json::array();
-  for (const Latency& l : latency) {
-    std::printf("latency   batch %2lld, %d thread%s   fp32 %.3f ms   int8 %.3f ms per image   %.2f times as fast\n",
-                (long long)l.batch, l.threads, l.threads == 1 ? " " : "s", l.fp32_ms, l.int8_ms, l.fp32_ms / l.int8_ms);
-    const std::string batch = std::to_string(l.batch), threads = std::to_string(l.threads);
-    latency_json["fp32"][batch][threads] = l.fp32_ms;
-    latency_json["int8"][batch][threads] = l.int8_ms;
-    speedup_json[batch][threads] = l.fp32_ms / l.int8_ms;
-    for (const auto& [net, ms] : {std::pair{"fp32", l.fp32_ms}, std::pair{"int8", l.int8_ms}})
-      rows.push_back({{"net", net}, {"batch", l.batch}, {"threads", l.threads}, {"ms_per_image", ms}});
-  }
-
-  const json confusion_counts{
-      {"classes", test.classes}, {"fp32", confusion(fp32_eval, test)}, {"int8", confusion(int8_eval, test)}};
-  const json layers = layers_json(report);
-  update_summary(
-      o.out / "summary.json",
-      {{"fp32_accuracy", fp32_eval.accuracy},
-       {"int8_accuracy", int8_eval.accuracy},
-       {"fp32_loss", fp32_eval.loss},
-       {"int8_loss", int8_eval.loss},
-       {"accuracy_drop", drop},
-       {"agreement", agreement},
-       {"changed_labels", difference.changed},
-       {"mcnemar_p", p},
-       {"test_images", test.size()},
-       {"calibration",
-        {{"images", o.calib}, {"seed", o.seed}, {"indices_sha256", indices_sha256}, {"observer", o.observer}}},
-       {"equalize", o.equalize},
-       {"bias_correction", o.bias_correction},
-       {"fp32_file_bytes", fp32_bytes},
-       {"int8_file_bytes", int8_bytes},
-       {"size_ratio", double(fp32_bytes) / double(int8_bytes)},
-       {"latency_ms", latency_json},
-       {"speedup", speedup_json},
-       {"peak_rss_mib", peak_rss_mib()},
-       {"int8_mac_coverage", report.int8_mac_coverage()},
-       {"int8_logits_sha256", int8_eval.logits_sha256},
-       {"layers", layers}});
-  const json benchmarks{{"machine", machine_name()},
-                        {"backend", o.backend},
-                        {"rows", rows},
-                        {"layers", layers},
-                        {"confusion", confusion_counts}};
-  write_json(o.out / "quantization_benchmarks.json", benchmarks);
-
+  const Outcome outcome = measure(o, *fp32_net, int8, compiled.report(), test);
+  print(outcome, int8_file);
+  update_summary(o.out / "summary.json", summary_json(outcome, o, calibration));
+  const json benchmarks = benchmarks_json(outcome, o, test);
+  write_json(o.out / kBenchmarksFile, benchmarks);
   draw_quantization(o.out, quantization_figures(benchmarks));
   if constexpr (kHaveFigures) {
-    draw_misclassified(o.out / "misclassified_examples.png", misclassified(fp32_eval, int8_eval, test), test.classes);
+    draw_misclassified(o.out / "misclassified_examples.png", misclassified(outcome.fp32, outcome.int8, test),
+                       test.classes);
     draw_effects(o.out / "quantization_effects.png", calibrator.graph(), int8, test);
   }
   write_report(o.out);
   std::printf("the int8 network is %s; figures and pictures are in %s\n", int8_file.c_str(), o.out.c_str());
 
-  if (o.min_coverage && report.int8_mac_coverage() < *o.min_coverage)
-    throw ValueError(
-        message("only ", report.int8_mac_coverage(), " of the MACs run in int8, --min-coverage is ", *o.min_coverage));
-  if (o.max_drop && drop > *o.max_drop)
-    throw ValueError(message("accuracy dropped by ", drop, " points, --max-drop is ", *o.max_drop));
+  const double coverage = outcome.report.int8_mac_coverage();
+  if (o.min_coverage && coverage < *o.min_coverage)
+    throw ValueError(message("only ", coverage, " of the MACs run in int8, --min-coverage is ", *o.min_coverage));
+  if (o.max_drop && outcome.drop() > *o.max_drop)
+    throw ValueError(message("accuracy dropped by ", outcome.drop(), " points, --max-drop is ", *o.max_drop));
 }
 
 }  // namespace cifar_resnet

@@ -1,5 +1,6 @@
 // Every int8 convolution kernel against a plain loop over the definition in ops/qconv2d.h: equal bytes, no tolerance.
 #include "ops/qconv2d.h"
+#include "core/integers.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -7,90 +8,16 @@
 #include <array>
 #include <cmath>
 #include <map>
-#include <optional>
 #include <string>
 
-#include "tests/cpu_kernels/amx_emulation.h"
-#include "tests/cpu_kernels/int8_buffers.h"
+#include "tests/cpu_kernels/qconv2d_case.h"
 
 using namespace mininn;
 using namespace mininn::testing;
 
 namespace {
 
-const std::vector<Kernel<op::QConv2d>>& all_kernels() {
-  static const std::vector<Kernel<op::QConv2d>> all = [] {
-    auto list = kernels<op::QConv2d>().candidates(DeviceType::cpu);
-    list.push_back(emulated_amx());
-    return list;
-  }();
-  return all;
-}
-
-struct Case {
-  Conv2dGeometry g;
-  Codes x;
-  const std::byte* x_copy = nullptr;  // read instead of x
-  int32_t x_zero = 0;
-  Array<int8_t> w;
-  Array<int32_t> bias;
-  std::vector<int32_t> row_class, col_class;
-  Array<float> multiplier;
-  std::optional<Codes> residual;
-  float residual_scale = 0;
-  int32_t residual_zero = 0;
-  int32_t y_zero = 0, lo = 0, hi = 255;
-
-  Case(const Conv2dGeometry& geometry, Codes codes)
-      : g(geometry), x(std::move(codes)), w({g.oc, g.icg(), g.kh, g.kw}), bias({1, g.oc}), multiplier({g.oc}) {}
-
-  op::QConv2d args(const View& y) const {
-    op::QConv2d a;
-    a.g = g;
-    a.x = x.view();
-    if (x_copy) a.x.data = x_copy;
-    a.x_zero = x_zero;
-    a.w = w.view();
-    a.bias = bias.view();
-    if (!row_class.empty()) {
-      a.row_class = row_class.data();
-      a.col_class = col_class.data();
-    }
-    a.multiplier = multiplier.view();
-    if (residual) a.residual = residual->view();
-    a.residual_scale = residual_scale;
-    a.residual_zero = residual_zero;
-    a.y = y;
-    a.y_zero = y_zero;
-    a.lo = lo;
-    a.hi = hi;
-    return a;
-  }
-
-  int64_t accumulator(int64_t n, int64_t o, int64_t oh, int64_t ow) const {
-    int64_t acc = bias[(row_class.empty() ? 0 : row_class[size_t(oh)] + col_class[size_t(ow)]) * g.oc + o];
-    for (int64_t c = 0; c < g.icg(); ++c)
-      for (int64_t kh = 0; kh < g.kh; ++kh)
-        for (int64_t kw = 0; kw < g.kw; ++kw) {
-          const int64_t ih = oh * g.stride_h - g.pad_h + kh * g.dil_h, iw = ow * g.stride_w - g.pad_w + kw * g.dil_w;
-          const bool inside = ih >= 0 && ih < g.ih && iw >= 0 && iw < g.iw;
-          const int code = inside ? x.at(n, o / g.ocg() * g.icg() + c, ih, iw) : x_zero;
-          acc += int64_t{code - x_zero} * w[((o * g.icg() + c) * g.kh + kh) * g.kw + kw];
-        }
-    return acc;
-  }
-
-  float real(int64_t n, int64_t o, int64_t oh, int64_t ow) const {
-    const float t = float(int32_t(accumulator(n, o, oh, ow))) * multiplier[o];
-    return residual ? std::fmaf(float(residual->at(n, o, oh, ow) - residual_zero), residual_scale, t) : t;
-  }
-};
-
-Conv2dGeometry geometry(int64_t n, int64_t ic, int64_t size, int64_t oc, int64_t kernel, int64_t stride, int64_t pad,
-                        int64_t groups = 1) {
-  return Conv2dGeometry::make("test", {n, ic, size, size}, {oc, ic / groups, kernel, kernel},
-                              {.stride = stride, .padding = pad, .groups = groups});
-}
+using Case = QConv2dCase;
 
 Conv2dGeometry random_geometry(Rng& rng) {
   if (chance(rng, 0.2)) {  // what Winograd takes
@@ -122,7 +49,7 @@ class AtPageEnd {
  public:
   explicit AtPageEnd(const CView& x) {
     const auto page = size_t(sysconf(_SC_PAGESIZE)), bytes = size_t(x.shape[0] * x.strides[0]);
-    const size_t readable = (bytes + page - 1) / page * page;
+    const size_t readable = round_up(bytes, page);
     size_ = readable + page;
     map_ = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     REQUIRE(map_ != MAP_FAILED);
@@ -142,85 +69,18 @@ class AtPageEnd {
   std::byte* data_ = nullptr;
 };
 
-// Weights, bias and multipliers such that most results land within the codes and some saturate at both ends.
-void fill(Case& c, Rng& rng, bool classes, bool residual) {
-  const Conv2dGeometry& g = c.g;
-  c.x_zero = chance(rng, 0.3) ? 0 : int32_t(uniform(rng, 0, 255));
-  for (int64_t i = 0; i < c.w.size(); ++i) c.w[i] = int8_t(uniform(rng, -127, 127));
-  if (classes) {
-    const int64_t rows = uniform(rng, 1, 3), cols = uniform(rng, 1, 3);
-    for (int64_t i = 0; i < g.oh; ++i) c.row_class.push_back(int32_t(uniform(rng, 0, rows - 1) * cols));
-    for (int64_t i = 0; i < g.ow; ++i) c.col_class.push_back(int32_t(uniform(rng, 0, cols - 1)));
-    c.bias = Array<int32_t>({rows * cols, g.oc});
-  }
-  const double spread = 73.0 * 100.0 * std::sqrt(double(g.icg() * g.kh * g.kw));
-  for (int64_t i = 0; i < c.bias.size(); ++i) c.bias[i] = int32_t(uniform(rng, int64_t(-spread), int64_t(spread)));
-  for (int64_t i = 0; i < g.oc; ++i) c.multiplier[i] = uniform_real(rng, 20.0f, 120.0f) / float(spread);
-  if (residual) {
-    c.residual = Codes::random(rng, {g.n, g.oc, g.oh, g.ow});
-    c.residual_scale = uniform_real(rng, 0.1f, 2.0f);
-    c.residual_zero = int32_t(uniform(rng, 0, 255));
-  }
-  c.y_zero = chance(rng, 0.5) ? 0 : int32_t(uniform(rng, 0, 255));
-  c.lo = chance(rng, 0.5) ? c.y_zero : int32_t(uniform(rng, 0, 100));
-  c.hi = chance(rng, 0.5) ? 255 : std::max<int32_t>(c.lo, int32_t(uniform(rng, 150, 255)));
-}
-
-std::map<std::string, int> accepted;  // calls that each kernel took, over all tests
-
-// Runs every kernel that accepts on 1 and 2 threads, into poisoned memory, and compares all of it.
-void check_kernels(Rng& rng, const Case& c) {
-  const Conv2dGeometry& g = c.g;
-  const Shape shape{g.n, g.oc, g.oh, g.ow};
-  Codes codes = Codes::output(rng, shape), want_codes = codes;
-  Array<float> reals = Array<float>::channels_last(shape), want_reals = reals;
-  for (int64_t n = 0; n < g.n; ++n)
-    for (int64_t h = 0; h < g.oh; ++h)
-      for (int64_t w = 0; w < g.ow; ++w)
-        for (int64_t o = 0; o < g.oc; ++o) {
-          const float t = c.real(n, o, h, w);
-          want_reals[((n * g.oh + h) * g.ow + w) * g.oc + o] = t;
-          want_codes.at(n, o, h, w) = expected_code(t, c.y_zero, c.lo, c.hi);
-        }
-  op::QConv2d a = c.args(codes.view());
-  check_qconv2d(a);
-  for (const auto& k : all_kernels()) {
-    if (k.refusal(a)) continue;
-    ++accepted[std::string(k.name)];
-    const Tensor packed = k.pack(a);
-    a.packed = packed.view().data;
-    for (const int threads : {1, 2}) {
-      const Threads guard(threads);
-      INFO(k.name << " on " << threads << " threads: [" << g.n << ',' << g.ic << ',' << g.ih << ',' << g.iw << "] x ["
-                  << g.oc << ',' << g.icg() << ',' << g.kh << ',' << g.kw << "] stride " << g.stride_h << ','
-                  << g.stride_w << " pad " << g.pad_h << ',' << g.pad_w << " dilation " << g.dil_h << ',' << g.dil_w
-                  << " x_zero " << c.x_zero);
-      codes.poison();
-      a.y = codes.view();
-      k.run(a, {});
-      CHECK(codes == want_codes);
-      reals.poison();
-      a.y = reals.view();
-      if (k.refusal(a)) continue;  // writes codes only
-      k.run(a, {});
-      CHECK(reals == want_reals);
-    }
-    a.y = codes.view();
-  }
-}
-
 }  // namespace
 
 TEST_CASE("qconv2d kernels equal the definition on random geometry") {
   const uint64_t seed = test_seed();
   Rng rng(seed);
   INFO("MININN_TEST_SEED=" << seed);
-  accepted.clear();
+  std::map<std::string, int> accepted;
   for (int i = 0; i < 400; ++i) {
     const Conv2dGeometry g = random_geometry(rng);
     Case c(g, Codes::random(rng, {g.n, g.ic, g.ih, g.iw}));
     fill(c, rng, chance(rng, 0.3), chance(rng, 0.5));
-    check_kernels(rng, c);
+    check_kernels(rng, c, &accepted);
   }
   CHECK(accepted["ref"] == 400);
   for (const auto& [kernel, calls] : accepted) {

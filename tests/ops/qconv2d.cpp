@@ -8,22 +8,31 @@
 
 using namespace mininn;
 
-TEST_CASE("check_qconv2d refuses what its comment does not allow") {
+namespace {
+
+struct ValidCall {
   const Tensor x = empty_codes({1, 8, 4, 4}), residual = empty_codes({1, 5, 4, 4});
   const Tensor w = Tensor::full({5, 8, 3, 3}, -127, DType::i8), bias = Tensor::zeros({1, 5}, DType::i32);
   const Tensor multiplier = Tensor::full({5}, 0.01);
   Tensor y = empty_codes({1, 5, 4, 4});
   op::QConv2d q;
-  q.g = Conv2dGeometry::make("test", x.shape(), w.shape(), {.padding = 1});
-  q.x = x.view();
-  q.w = w.view();
-  q.bias = bias.view();
-  q.multiplier = multiplier.view();
-  q.residual = residual.view();
-  q.residual_scale = 1;
-  q.y = y.mutable_view();
-  REQUIRE_NOTHROW(check_qconv2d(q));
 
+  ValidCall() {
+    q.g = Conv2dGeometry::make("test", x.shape(), w.shape(), {.padding = 1});
+    q.x = x.view();
+    q.w = w.view();
+    q.bias = bias.view();
+    q.multiplier = multiplier.view();
+    q.residual = residual.view();
+    q.residual_scale = 1;
+    q.y = y.mutable_view();
+    REQUIRE_NOTHROW(check_qconv2d(q));
+  }
+};
+
+}  // namespace
+
+TEST_CASE_METHOD(ValidCall, "check_qconv2d refuses types and shapes that its comment does not allow") {
   SECTION("types") {
     q.w.dtype = DType::u8;
     CHECK_THROWS_AS(check_qconv2d(q), DTypeError);
@@ -54,6 +63,9 @@ TEST_CASE("check_qconv2d refuses what its comment does not allow") {
     q.bias = other.view();
     CHECK_THROWS_AS(check_qconv2d(q), ShapeError);
   }
+}
+
+TEST_CASE_METHOD(ValidCall, "check_qconv2d refuses values that its comment does not allow") {
   SECTION("bias classes within the rows of bias") {
     const Tensor rows = Tensor::zeros({4, 5}, DType::i32);
     const std::vector<int32_t> row{0, 2, 2, 2}, col{0, 1, 1, 1}, too_far{0, 1, 2, 1};
