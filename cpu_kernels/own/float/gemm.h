@@ -1,4 +1,5 @@
-// fp32 matrix product on the tiles of own/float/tiles.h. Each element of c is one chain of fused multiply-adds over k.
+// fp32 matrix product on the tiles of own/float/tiles.h: each element of c is one chain of fused multiply-adds over k,
+// or several of fixed length where k is large.
 #pragma once
 
 #include "ops/matmul.h"

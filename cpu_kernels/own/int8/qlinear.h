@@ -1,4 +1,4 @@
-// The own int8 fully connected kernels, best first.
+// The own int8 fully connected kernel.
 #pragma once
 
 #include "ops/qlinear.h"

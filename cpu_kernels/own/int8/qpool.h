@@ -1,4 +1,4 @@
-// The own int8 pooling kernels, best first.
+// The own int8 pooling kernels.
 #pragma once
 
 #include "ops/qpool.h"

@@ -1,4 +1,4 @@
-// The own kernels into and out of u8 codes, best first.
+// The own kernels that make u8 codes.
 #pragma once
 
 #include "ops/quantize.h"

@@ -1,9 +1,9 @@
 // fp32 convolution by implicit matrix product: forward, input gradient and weight gradient, for any stride, padding,
-// dilation and groups. Also the same tiles as a plain matrix product.
+// dilation and groups.
 //
-// Forward and input gradient: each output element is one chain of fused multiply-adds over (kh, kw, channel), so its
-// bits do not depend on batch, tiling or threads. Weight gradient: pixels are summed in blocks of fixed size; the bits
-// do not depend on the number of threads.
+// Forward and input gradient: each output element is one chain of fused multiply-adds over (kh, kw, channel), or
+// several of fixed length where there are many (own/float/tiles.h), so its bits do not depend on batch, tiling or
+// threads. Weight gradient: pixels are summed in blocks of fixed size; the bits do not depend on the number of threads.
 #pragma once
 
 #include "ops/conv2d.h"

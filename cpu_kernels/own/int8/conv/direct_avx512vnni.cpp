@@ -1,4 +1,4 @@
-// Direct int8 convolution with vpdpbusd (qconv2d_vnni_zmm.h).
+// Direct int8 convolution with vpdpbusd (vnni_zmm.h).
 //
 // A tile is up to 8 pixels x 2 vectors of 16 output channels. Tiles within a row leave out the products of a row's
 // first and last pixel that meet padding: so they have 7 pixels where rows are multiples of 7, and 4 x 4 vectors on

@@ -1,7 +1,7 @@
 // Direct int8 convolution on AMX tiles: tdpbusd multiplies 16 pixels x 64 input channels by 64 x 16 output channels and
 // takes 16 cycles, in which a core can do much else. So a call multiplies two strips of pixels by two blocks of
 // channels (or one by four where a strip has no partner), and between its tile instructions writes the codes of the
-// call before: conversion and scaling cost no time of their own. qconv2d_strips.h says where the pixels are.
+// call before: conversion and scaling cost no time of their own. strips.h says where the pixels are.
 //
 // Packed weights are blocks of 16 output channels: [depth / 4][16][4] s8, so that the rows of a step follow each other.
 #include <sys/syscall.h>

@@ -1,4 +1,4 @@
-// Direct int8 convolution on strips (qconv2d_strips.h) with vpdpbusd (qconv2d_vnni_zmm.h): 8 pixels by 2 blocks of
+// Direct int8 convolution on strips (strips.h) with vpdpbusd (vnni_zmm.h): 8 pixels by 2 blocks of
 // channels, or 16 by 1, are summed up in registers. A step is one dword of input channels.
 #include <algorithm>
 #include <cmath>

@@ -16,7 +16,7 @@
 //         0  4  0 -5  0  1        0  0  1
 //
 // The division is exact: 576 = 9 * 64, 9 has an inverse modulo 2^32, and what is left is 64 times the sum, as long as
-// that fits 26 bits: check() refuses weights and biases that could exceed it. Converted to float and multiplied by a
+// that fits 26 bits: admits() refuses weights and biases that could exceed it. Converted to float and multiplied by a
 // 64th of the multiplier, it gives the same bits as the sum itself. Padding is pixels of the input's zero point; the
 // bias, into which that point is folded, is what one of the products begins with.
 #pragma once
@@ -33,7 +33,7 @@ inline constexpr int kWinogradPoints = 36;             // elements of a transfor
 inline constexpr uint32_t kInverseOfNine = 954437177;  // modulo 2^32
 inline constexpr int64_t kWinogradSumLimit = int64_t{1} << 25;
 
-// The parts of the algorithm that each instruction set writes for itself (qconv2d_winograd.inl).
+// The parts of the algorithm that each instruction set writes for itself (winograd.inl).
 struct WinogradIsa {
   int lanes;      // output channels of a vector; everything works on pairs of vectors
   int channels;   // input channels that input() works on at a time

@@ -1,4 +1,4 @@
-// The vector code of the exact Winograd convolution (qconv2d_winograd.h). Included inside the target region and
+// The vector code of the exact Winograd convolution (winograd.h). Included inside the target region and
 // namespace of each instruction set, which has defined
 //   kLanes                        32-bit lanes of a vector
 //   Vec                           a vector of 16-bit or 32-bit integers
