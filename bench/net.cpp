@@ -34,6 +34,8 @@
 #include "examples/cifar_resnet/outputs.h"
 #include "nn/graph/executor.h"
 #include "nn/graph/trace.h"
+#include "ops/conv2d.h"
+#include "ops/matmul.h"
 #include "quant/calibrator.h"
 #include "quant/int8_net.h"
 
@@ -73,7 +75,7 @@ double peak_fma_gmacs() { return peak_fma_gflops() / 2; }
 int64_t macs_of(const nn::graph::Graph& g) {
   int64_t macs = 0;
   for (const auto& node : g.nodes) {
-    if (!node.op.starts_with("conv2d") && node.op != "linear") continue;
+    if (!node.is(opdef::conv2d) && !node.is(opdef::conv2d_fused) && !node.is(opdef::linear)) continue;
     const Shape& w = g.values[size_t(node.inputs[1])].shape;
     macs += numel(g.values[size_t(node.output)].shape) * (numel(w) / w[0]);
   }

@@ -108,24 +108,18 @@ void link(Tensor& y, std::span<const Tensor> inputs, Node* node);
 // Tells an active tracer about an op call. attach() does it already; only ops without a gradient call it.
 void record(const char* op, std::span<const Tensor> inputs, const Attrs& attrs, const Tensor& y);
 
-// Records that `y` was computed from `inputs` with attributes `attrs`, and that B{saved...} knows its gradient. Nothing
-// is kept under NoGradGuard or when no input requires a gradient. `attrs` is a list, or a function that makes one (then
-// it is only called while tracing).
-template <class B, class AttrsOrFn, class... SavedArgs>
-Tensor attach(Tensor y, std::span<const Tensor> inputs, const AttrsOrFn& attrs, SavedArgs&&... saved) {
-  if (active_tracer()) {
-    if constexpr (std::is_invocable_v<AttrsOrFn>)
-      record(B::op, inputs, attrs(), y);
-    else
-      record(B::op, inputs, attrs, y);
-  }
+// Records that `y` was computed from `inputs` with these options (core/attributes.h), and that B{saved...} knows its
+// gradient. Nothing is kept under NoGradGuard or when no input requires a gradient.
+template <class B, class Options, class... SavedArgs>
+Tensor attach(Tensor y, std::span<const Tensor> inputs, const Options& options, SavedArgs&&... saved) {
+  if (active_tracer()) record(B::op, inputs, to_attrs(options), y);
   if (grad_enabled() && detail::any_requires_grad(inputs))
     detail::link(y, inputs, new detail::NodeOf<B>(B{std::forward<SavedArgs>(saved)...}));
   return y;
 }
-template <class B, class AttrsOrFn = Attrs, class... SavedArgs>
-Tensor attach(Tensor y, std::initializer_list<Tensor> inputs, const AttrsOrFn& attrs, SavedArgs&&... saved) {
-  return attach<B>(std::move(y), std::span<const Tensor>(inputs.begin(), inputs.size()), attrs,
+template <class B, class Options = NoOptions, class... SavedArgs>
+Tensor attach(Tensor y, std::initializer_list<Tensor> inputs, const Options& options, SavedArgs&&... saved) {
+  return attach<B>(std::move(y), std::span<const Tensor>(inputs.begin(), inputs.size()), options,
                    std::forward<SavedArgs>(saved)...);
 }
 

@@ -2,23 +2,12 @@
 #pragma once
 
 #include <span>
-#include <string>
 #include <string_view>
-#include <variant>
-#include <vector>
 
+#include "core/attributes.h"
 #include "core/tensor.h"
 
 namespace mininn {
-
-// Options of an op as data: {"stride", {2, 2}}.
-using AttrValue = std::variant<int64_t, double, std::vector<int64_t>>;
-struct Attr {
-  std::string name;
-  AttrValue value;
-  bool operator==(const Attr&) const = default;
-};
-using Attrs = std::vector<Attr>;
 
 class Tracer {
  public:

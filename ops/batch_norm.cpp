@@ -75,9 +75,16 @@ Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tens
     kernels<op::BatchNormFwdEval>().run({rows, c, x_dense.view(), gamma.view(), beta.view(), running_mean.view(),
                                          running_var.view(), o.eps, y.mutable_view(), rstd.mutable_view()},
                                         x.device());
-  const auto attrs = [&] { return Attrs{{"eps", o.eps}, {"training", int64_t(o.training)}}; };
-  return attach<BatchNormBackward>(std::move(y), {x, gamma, beta, running_mean, running_var}, attrs, rows, c, x_dense,
+  return attach<BatchNormBackward>(std::move(y), {x, gamma, beta, running_mean, running_var}, o, rows, c, x_dense,
                                    gamma, mean, rstd, o.training);
 }
+
+constinit const OpDef opdef::batch_norm = define_op<BatchNormOptions,
+                                                    [](auto in, BatchNormOptions o) {
+                                                      Tensor mean = in[3], var = in[4];
+                                                      o.training = false;
+                                                      return mininn::batch_norm(in[0], in[1], in[2], mean, var, o);
+                                                    },
+                                                    like_first<BatchNormOptions>>("batch_norm", {5, 5, 0b110});
 
 }  // namespace mininn

@@ -3,6 +3,7 @@
 
 #include "core/kernel.h"
 #include "core/tensor.h"
+#include "ops/op.h"
 
 namespace mininn {
 
@@ -11,6 +12,12 @@ struct BatchNormOptions {
   double momentum = 0.1;  // share of the new batch in the running statistics
   double eps = 1e-5;
 };
+template <class F>
+void each_field(BatchNormOptions& o, const F& field) {
+  field("training", o.training);
+  field("momentum", o.momentum);
+  field("eps", o.eps);
+}
 
 namespace op {
 
@@ -52,5 +59,10 @@ struct BatchNormBwd {
 // DeviceError, ValueError (a momentum outside [0, 1], a negative or infinite eps, shared memory).
 Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tensor& running_mean, Tensor& running_var,
                   const BatchNormOptions& o);
+
+// As an op of a graph it does not train.
+namespace opdef {
+extern const OpDef batch_norm;
+}
 
 }  // namespace mininn

@@ -24,11 +24,17 @@ struct CastBackward {
 
 Tensor cast(const Tensor& x, DType dtype) {
   if (x.dtype() == dtype) return x;
-  const auto attrs = [dtype] { return Attrs{{"dtype", int64_t(dtype)}}; };
+  const CastOptions o{dtype};
   Tensor y = convert(x, dtype);
-  if (is_floating(x.dtype()) && is_floating(dtype)) return attach<CastBackward>(std::move(y), {x}, attrs, x.dtype());
-  if (active_tracer()) record("cast", std::span(&x, 1), attrs(), y);
+  if (is_floating(x.dtype()) && is_floating(dtype)) return attach<CastBackward>(std::move(y), {x}, o, x.dtype());
+  if (active_tracer()) record(opdef::cast.name, std::span(&x, 1), to_attrs(o), y);
   return y;
 }
+
+constinit const OpDef opdef::cast =
+    define_op<CastOptions, [](auto in, const auto& o) { return mininn::cast(in[0], o.dtype); },
+              [](auto in, const auto& o) {
+                return TensorInfo{in[0].shape, o.dtype};
+              }>("cast");
 
 }  // namespace mininn

@@ -124,14 +124,7 @@ Conv2dGeometry Conv2dGeometry::make(const char* op, const Shape& x, const Shape&
 
 Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv2dOptions& o) {
   const Operands in("conv2d", x, w, bias, o);
-  const auto attrs = [&] {
-    using List = std::vector<int64_t>;
-    return Attrs{{"stride", List{o.stride.h, o.stride.w}},
-                 {"padding", List{o.padding.h, o.padding.w}},
-                 {"dilation", List{o.dilation.h, o.dilation.w}},
-                 {"groups", o.groups}};
-  };
-  return attach<Conv2dBackward>(in.run({}, false), {x, w, bias}, attrs, in.g, in.x, in.w);
+  return attach<Conv2dBackward>(in.run({}, false), {x, w, bias}, o, in.g, in.x, in.w);
 }
 
 Tensor conv2d_fused(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& residual, bool relu,
@@ -162,5 +155,21 @@ Tensor PackedConv2d::operator()(const Tensor& x, const Tensor& residual) const {
   const Operands in("conv2d_fused", x, w_, bias_, options_);
   return in.run(checked_residual(in, residual), relu_, packed_, kernel_);
 }
+
+namespace {
+
+TensorInfo infer(const char* op, std::span<const TensorInfo> in, const Conv2dOptions& o) {
+  return {y_shape(Conv2dGeometry::make(op, in[0].shape, in[1].shape, o)), in[0].dtype};
+}
+
+}  // namespace
+
+constinit const OpDef opdef::conv2d =
+    define_op<Conv2dOptions, [](auto in, const auto& o) { return mininn::conv2d(in[0], in[1], in[2], o); },
+              [](auto in, const auto& o) { return infer("conv2d", in, o); }>("conv2d", {3, 3, 0b100});
+constinit const OpDef opdef::conv2d_fused =
+    define_op<Conv2dFusedOptions,
+              [](auto in, const auto& o) { return mininn::conv2d_fused(in[0], in[1], in[2], in[3], o.relu, o.conv); },
+              [](auto in, const auto& o) { return infer("conv2d_fused", in, o.conv); }>("conv2d_fused", {4, 4, 0b1100});
 
 }  // namespace mininn

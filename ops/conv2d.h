@@ -6,6 +6,7 @@
 
 #include "core/kernel.h"
 #include "core/tensor.h"
+#include "ops/op.h"
 
 namespace mininn {
 
@@ -16,6 +17,13 @@ struct Hw {
   constexpr Hw(int64_t h_, int64_t w_) : h(h_), w(w_) {}
   bool operator==(const Hw&) const = default;
 };
+inline AttrValue to_attr(const Hw& v) { return std::vector<int64_t>{v.h, v.w}; }
+inline bool from_attr(const AttrValue& a, Hw& v) {
+  const auto* const list = std::get_if<std::vector<int64_t>>(&a);
+  if (!list || list->size() != 2) return false;
+  v = {(*list)[0], (*list)[1]};
+  return true;
+}
 
 struct Conv2dOptions {
   Hw stride = 1;
@@ -23,6 +31,13 @@ struct Conv2dOptions {
   Hw dilation = 1;
   int64_t groups = 1;
 };
+template <class F>
+void each_field(Conv2dOptions& o, const F& field) {
+  field("stride", o.stride);
+  field("padding", o.padding);
+  field("dilation", o.dilation);
+  field("groups", o.groups);
+}
 
 // Why they make no convolution of whatever input; null if nothing is wrong.
 const char* misfit(const Conv2dOptions& o);
@@ -83,6 +98,20 @@ Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv2d
 // gradient would be needed); bias and residual may be undefined.
 Tensor conv2d_fused(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& residual, bool relu,
                     const Conv2dOptions& o = {});
+
+struct Conv2dFusedOptions {
+  Conv2dOptions conv;
+  bool relu = false;
+};
+template <class F>
+void each_field(Conv2dFusedOptions& o, const F& field) {
+  each_field(o.conv, field);
+  field("relu", o.relu);
+}
+
+namespace opdef {
+extern const OpDef conv2d, conv2d_fused;
+}
 
 // conv2d_fused with the weights packed ahead of the calls. w and bias must not change while it lives. Any number of
 // threads may call it at once.

@@ -47,8 +47,13 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels, const CrossEntr
   kernels<op::CrossEntropyFwd>().run(
       {n, c, o.label_smoothing, logits_dense.view(), labels_dense.view(), probs.mutable_view(), loss.mutable_view()},
       device);
-  const auto attrs = [&] { return Attrs{{"label_smoothing", o.label_smoothing}}; };
-  return attach<CrossEntropyBackward>(std::move(loss), {logits, labels}, attrs, o.label_smoothing, probs, labels_dense);
+  return attach<CrossEntropyBackward>(std::move(loss), {logits, labels}, o, o.label_smoothing, probs, labels_dense);
 }
+
+constinit const OpDef opdef::cross_entropy =
+    define_op<CrossEntropyOptions, [](auto in, const auto& o) { return mininn::cross_entropy(in[0], in[1], o); },
+              [](auto in, const auto&) {
+                return TensorInfo{{}, in[0].dtype};
+              }>("cross_entropy", kTwoInputs, Sizes::reduced);
 
 }  // namespace mininn

@@ -3,12 +3,17 @@
 
 #include "core/kernel.h"
 #include "core/tensor.h"
+#include "ops/op.h"
 
 namespace mininn {
 
 struct CrossEntropyOptions {
   double label_smoothing = 0;  // 0 <= s < 1: the target is (1 - s) * one_hot + s / C (Szegedy et al. 2016)
 };
+template <class F>
+void each_field(CrossEntropyOptions& o, const F& field) {
+  field("label_smoothing", o.label_smoothing);
+}
 
 namespace op {
 
@@ -35,5 +40,9 @@ struct CrossEntropyBwd {  // gx = gy * (probs - target) / n
 // Mean over the batch of -sum(target * log_softmax(logits)): [N,C], labels i64 [N] -> scalar. f32, f64. Differentiable
 // in the logits. Throws ShapeError, DTypeError, DeviceError, ValueError (a label outside [0, C), a bad smoothing).
 Tensor cross_entropy(const Tensor& logits, const Tensor& labels, const CrossEntropyOptions& o = {});
+
+namespace opdef {
+extern const OpDef cross_entropy;
+}
 
 }  // namespace mininn

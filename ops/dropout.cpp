@@ -31,8 +31,11 @@ Tensor dropout(const Tensor& x, double p, bool training, Generator& g) {
       {x.view(), g.seed(), g.stream(), g.position(), threshold, scale, y.mutable_view(), mask.mutable_view()},
       x.device());
   g.set_position(g.position() + uint64_t(x.numel()));
-  const auto attrs = [p] { return Attrs{{"p", p}}; };
-  return attach<DropoutBackward>(std::move(y), {x}, attrs, mask, scale);
+  return attach<DropoutBackward>(std::move(y), {x}, DropoutOptions{p}, mask, scale);
 }
+
+constinit const OpDef opdef::dropout =
+    define_op<DropoutOptions, [](auto in, const auto& o) { return mininn::dropout(in[0], o.p, false); },
+              like_first<DropoutOptions>>("dropout");
 
 }  // namespace mininn

@@ -6,6 +6,7 @@
 #include "core/kernel.h"
 #include "core/random.h"
 #include "core/tensor.h"
+#include "ops/op.h"
 
 namespace mininn {
 
@@ -34,5 +35,18 @@ struct DropoutBwd {  // gx = scale * mask * gy
 // Zeroes each element with probability p and scales the others; x itself if not training or p is 0. Floating dtypes,
 // differentiable. Throws ValueError unless 0 <= p < 1.
 Tensor dropout(const Tensor& x, double p, bool training, Generator& g = default_generator());
+
+struct DropoutOptions {
+  double p = 0.5;
+};
+template <class F>
+void each_field(DropoutOptions& o, const F& field) {
+  field("p", o.p);
+}
+
+// As an op of a graph it drops nothing.
+namespace opdef {
+extern const OpDef dropout;
+}
 
 }  // namespace mininn

@@ -12,6 +12,7 @@
 #include "core/kernel.h"
 #include "core/tensor.h"
 #include "ops/functors.h"
+#include "ops/op.h"
 #include "ops/reduce.h"
 
 namespace mininn {
@@ -177,6 +178,14 @@ Tensor binary(const Tensor& a, const Tensor& b) {
                                    reads & op::kReadsB ? b : Tensor(), a.shape(), b.shape());
 }
 
+struct ScalarOptions {  // of the ops with a number
+  double value = 0;
+};
+template <class F>
+void each_field(ScalarOptions& o, const F& field) {
+  field("value", o.value);
+}
+
 template <class F>
 struct ScalarBackward {
   static constexpr const char* op = F::op;
@@ -188,9 +197,27 @@ template <class F>
 Tensor scalar(const Tensor& x, double s) {
   Tensor y = detail::unary_result(F::op, x);
   kernels<op::Scalar<F>>().run({x.view(), s, y.mutable_view()}, x.device());
-  const auto attrs = [s] { return Attrs{{"value", s}}; };
-  return attach<ScalarBackward<F>>(y, {x}, attrs, s);
+  return attach<ScalarBackward<F>>(y, {x}, ScalarOptions{s}, s);
 }
+
+namespace opdef {
+
+// The op of each functor: opdef::functor<op::Relu>.
+template <class F>
+inline constexpr OpDef functor = [] {
+  if constexpr (op::UnaryOps::contains<F>)
+    return define_op<NoOptions, [](auto in, const auto&) { return unary<F>(in[0]); }, like_first<NoOptions>>(F::op);
+  else if constexpr (op::BinaryOps::contains<F>)
+    return define_op<NoOptions, [](auto in, const auto&) { return binary<F>(in[0], in[1]); },
+                     [](auto in, const auto&) {
+                       return TensorInfo{broadcast_shapes(F::op, in[0].shape, in[1].shape), in[0].dtype};
+                     }>(F::op, kTwoInputs);
+  else
+    return define_op<ScalarOptions, [](auto in, const auto& o) { return scalar<F>(in[0], o.value); },
+                     like_first<ScalarOptions>>(F::op);
+}();
+
+}  // namespace opdef
 
 // The public functions: relu(x) of op::Relu, add(a, b) with NumPy broadcasting of op::Add, add_scalar(x, s) of
 // op::AddScalar, where the number is rounded to the dtype of x (float for bf16), and so on through the lists.

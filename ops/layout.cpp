@@ -16,8 +16,6 @@ MemoryFormat format_of(const Tensor& x) {
   return x.is_channels_last() && !x.is_contiguous() ? MemoryFormat::channels_last : MemoryFormat::contiguous;
 }
 
-std::vector<int64_t> to_list(const Shape& s) { return {s.begin(), s.end()}; }
-
 // Strides with which x's elements, row-major, have `shape`; none if they would have to move.
 std::optional<Strides> strides_as(const Tensor& x, const Shape& shape) {
   if (x.numel() == 0 || x.is_contiguous()) return contiguous_strides(shape);
@@ -82,10 +80,12 @@ struct ExpandBackward {
   Grads backward(const Tensor& gy, const Wants&) const { return {sum_to(gy, x)}; }
 };
 
+int64_t slice_size(const SliceOptions& o) { return o.end > o.begin ? (o.end - o.begin - 1) / o.step + 1 : 0; }
+
 Tensor sliced(const Tensor& x, int dim, int64_t begin, int64_t end, int64_t step) {
   Shape shape = x.shape();
   Strides strides = x.strides();
-  shape[dim] = end > begin ? (end - begin - 1) / step + 1 : 0;
+  shape[dim] = slice_size({dim, begin, end, step});
   if (shape[dim] > 1) strides[dim] *= step;  // else a step of any size
   return x.as_strided(shape, strides, shape[dim] ? begin * x.strides()[dim] : 0);
 }
@@ -139,7 +139,11 @@ struct ContiguousBackward {
 
 }  // namespace
 
-Tensor reshape(const Tensor& x, const Shape& shape) {
+namespace {
+
+// --- the shapes of results ---
+
+Shape reshape_shape(const Shape& x, const Shape& shape) {
   Shape full = shape;
   int unknown = -1;
   int64_t known = 1;
@@ -151,45 +155,103 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
     else
       known = checked_mul("reshape", known, shape[d]);
   }
-  if (unknown >= 0 && known > 0) full[unknown] = x.numel() / known;
-  if ((unknown >= 0 && known == 0) || numel(full) != x.numel())
-    throw ShapeError(message("reshape: the ", x.numel(), " elements of ", x.shape(), " do not fill ", shape));
-  return attach<ReshapeBackward>(
-      reshaped(x, full), {x},
-      [&] {
-        return Attrs{{"shape", to_list(shape)}};
-      },
-      x.shape());
+  if (unknown >= 0 && known > 0) full[unknown] = numel(x) / known;
+  if ((unknown >= 0 && known == 0) || numel(full) != numel(x))
+    throw ShapeError(message("reshape: the ", numel(x), " elements of ", x, " do not fill ", shape));
+  return full;
 }
 
-Tensor flatten(const Tensor& x, int start_dim) {
+Shape flatten_shape(const Shape& x, int start_dim) {
   const int start = normalize_dim("flatten", start_dim, x.rank());
   Shape shape;
   for (int d = 0; d < x.rank(); ++d) {
     if (d <= start)
-      shape.push_back(x.shape()[d]);
+      shape.push_back(x[d]);
     else
-      shape[start] *= x.shape()[d];
+      shape[start] *= x[d];
   }
-  return attach<FlattenBackward>(
-      reshaped(x, shape), {x},
-      [&] {
-        return Attrs{{"start_dim", int64_t(start_dim)}};
-      },
-      x.shape());
+  return shape;
+}
+
+// No dimension negative, each once.
+std::vector<int> permute_order(const Shape& x, const std::vector<int>& dims) {
+  std::vector<int> order;
+  std::vector<bool> named(size_t(x.rank()), false);
+  for (const int dim : dims) {
+    const int d = normalize_dim("permute", dim, x.rank());
+    named[size_t(d)] = true;
+    order.push_back(d);
+  }
+  if (int(dims.size()) != x.rank() || std::count(named.begin(), named.end(), false))
+    throw ShapeError(message("permute: each dimension of ", x, " must be named exactly once"));
+  return order;
+}
+
+Shape expand_shape(const Shape& x, const Shape& shape) {
+  const int missing = shape.rank() - x.rank();
+  Shape full = shape;
+  bool fits = missing >= 0;
+  for (int d = 0; fits && d < shape.rank(); ++d) {
+    const int64_t size = d < missing ? 1 : x[d - missing];
+    if (d >= missing && shape[d] == -1) full[d] = size;
+    fits = size == full[d] || size == 1;
+  }
+  if (!fits) throw ShapeError(message("expand: ", x, " does not broadcast to ", shape));
+  return full;
+}
+
+// With begin and end counted from the beginning, and no dimension negative.
+SliceOptions slice_of(const Shape& x, const SliceOptions& o) {
+  const int d = normalize_dim("slice", o.dim, x.rank());
+  const int64_t begin = o.begin < 0 ? o.begin + x[d] : o.begin, end = o.end < 0 ? o.end + x[d] : o.end;
+  if (begin < 0 || begin > end || end > x[d] || o.step < 1)
+    throw ShapeError(
+        message("slice: ", o.begin, " to ", o.end, " in steps of ", o.step, " along dimension ", o.dim, " of ", x));
+  return {d, begin, end, o.step};
+}
+
+Shape cat_shape(const std::vector<Shape>& shapes, int dim) {
+  if (shapes.empty()) throw ShapeError("cat: there is nothing to join");
+  Shape joined = shapes[0];
+  const int d = normalize_dim("cat", dim, joined.rank());
+  joined[d] = 0;
+  for (const Shape& s : shapes) {
+    Shape expected = shapes[0];
+    if (s.rank() == expected.rank()) expected[d] = s[d];
+    if (s != expected) throw ShapeError(message("cat: ", s, " does not join ", shapes[0], " along dimension ", dim));
+    joined[d] = checked_add("cat", joined[d], s[d]);
+  }
+  return joined;
+}
+
+Shape pad_shape(const Shape& x, const std::vector<std::pair<int64_t, int64_t>>& pads) {
+  if (int(pads.size()) != x.rank()) throw ShapeError(message("pad: ", pads.size(), " pairs for the dimensions of ", x));
+  Shape shape = x;
+  for (int d = 0; d < x.rank(); ++d) {
+    const auto [before, after] = pads[size_t(d)];
+    if (before < 0 || after < 0)
+      throw ShapeError(message("pad: (", before, ", ", after, ") around dimension ", d, " of ", x));
+    shape[d] = checked_add("pad", shape[d], checked_add("pad", before, after));
+  }
+  return shape;
+}
+
+}  // namespace
+
+Tensor reshape(const Tensor& x, const Shape& shape) {
+  return attach<ReshapeBackward>(reshaped(x, reshape_shape(x.shape(), shape)), {x}, ShapeOptions{shape}, x.shape());
+}
+
+Tensor flatten(const Tensor& x, int start_dim) {
+  return attach<FlattenBackward>(reshaped(x, flatten_shape(x.shape(), start_dim)), {x}, FlattenOptions{start_dim},
+                                 x.shape());
 }
 
 Tensor permute(const Tensor& x, const std::vector<int>& dims) {
-  std::vector<int> order, inverse(size_t(x.rank()), -1);
-  for (const int dim : dims) {
-    const int d = normalize_dim("permute", dim, x.rank());
-    inverse[size_t(d)] = int(order.size());
-    order.push_back(d);
-  }
-  if (int(dims.size()) != x.rank() || std::count(inverse.begin(), inverse.end(), -1))
-    throw ShapeError(message("permute: each dimension of ", x.shape(), " must be named exactly once"));
-  const auto attrs = [&] { return Attrs{{"dims", std::vector<int64_t>(order.begin(), order.end())}}; };
-  return attach<PermuteBackward>(permuted(x, order), {x}, attrs, std::move(inverse));
+  const std::vector<int> order = permute_order(x.shape(), dims);
+  std::vector<int> inverse(order.size());
+  for (size_t i = 0; i < order.size(); ++i) inverse[size_t(order[i])] = int(i);
+  return attach<PermuteBackward>(permuted(x, order), {x}, PermuteOptions{order}, std::move(inverse));
 }
 
 Tensor transpose(const Tensor& x, int a, int b) {
@@ -201,53 +263,34 @@ Tensor transpose(const Tensor& x, int a, int b) {
 }
 
 Tensor expand(const Tensor& x, const Shape& shape) {
-  const int missing = shape.rank() - x.rank();
+  const Shape full = expand_shape(x.shape(), shape);
+  const int missing = full.rank() - x.rank();
   Strides strides;
-  for (int d = 0; d < shape.rank(); ++d) {
-    const int64_t size = d < missing ? 1 : x.shape()[d - missing];
-    if (missing < 0 || (size != shape[d] && size != 1))
-      throw ShapeError(message("expand: ", x.shape(), " does not broadcast to ", shape));
-    strides.push_back(d < missing || size != shape[d] ? 0 : x.strides()[d - missing]);
-  }
-  if (missing < 0) throw ShapeError(message("expand: ", x.shape(), " does not broadcast to ", shape));
-  return attach<ExpandBackward>(
-      x.as_strided(shape, strides), {x},
-      [&] {
-        return Attrs{{"shape", to_list(shape)}};
-      },
-      x.shape());
+  for (int d = 0; d < full.rank(); ++d)
+    strides.push_back(d < missing || x.shape()[d - missing] != full[d] ? 0 : x.strides()[d - missing]);
+  return attach<ExpandBackward>(x.as_strided(full, strides), {x}, ShapeOptions{shape}, x.shape());
 }
 
 Tensor slice(const Tensor& x, int dim, int64_t begin, int64_t end, int64_t step) {
-  const int d = normalize_dim("slice", dim, x.rank());
-  const int64_t size = x.shape()[d];
-  const int64_t b = begin < 0 ? begin + size : begin, e = end < 0 ? end + size : end;
-  if (b < 0 || b > e || e > size || step < 1)
-    throw ShapeError(
-        message("slice: ", begin, " to ", end, " in steps of ", step, " along dimension ", dim, " of ", x.shape()));
-  const auto attrs = [&] { return Attrs{{"dim", int64_t(d)}, {"begin", begin}, {"end", end}, {"step", step}}; };
-  return attach<SliceBackward>(sliced(x, d, b, e, step), {x}, attrs, x.shape(), d, b, e, step);
+  const auto [d, first, last, by] = slice_of(x.shape(), {dim, begin, end, step});
+  return attach<SliceBackward>(sliced(x, d, first, last, by), {x}, SliceOptions{d, begin, end, step}, x.shape(), d,
+                               first, last, by);
 }
 
 Tensor cat(const std::vector<Tensor>& tensors, int dim) {
-  if (tensors.empty()) throw ShapeError("cat: there is nothing to join");
+  std::vector<Shape> shapes;
+  for (const Tensor& t : tensors) shapes.push_back(t.shape());
+  const Shape shape = cat_shape(shapes, dim);
   const Tensor& first = tensors.front();
   const int d = normalize_dim("cat", dim, first.rank());
-  Shape shape = first.shape();
-  shape[d] = 0;
   bool channels_last = true;
   std::vector<int64_t> sizes;
   for (const Tensor& t : tensors) {
-    Shape expected = first.shape();
-    if (t.rank() == first.rank()) expected[d] = t.shape()[d];
-    if (t.shape() != expected)
-      throw ShapeError(message("cat: ", t.shape(), " does not join ", first.shape(), " along dimension ", dim));
     if (t.dtype() != first.dtype())
       throw DTypeError(message("cat: dtypes differ: ", name(first.dtype()), " and ", name(t.dtype())));
     if (t.device() != first.device())
       throw DeviceError(message("cat: tensors are on ", to_string(first.device()), " and ", to_string(t.device())));
     sizes.push_back(t.shape()[d]);
-    shape[d] = checked_add("cat", shape[d], sizes.back());
     channels_last = channels_last && format_of(t) == MemoryFormat::channels_last;
   }
   const Tensor y = Tensor::empty(shape, first.dtype(), first.device(),
@@ -257,35 +300,14 @@ Tensor cat(const std::vector<Tensor>& tensors, int dim) {
     copy(t, sliced(y, d, begin, begin + t.shape()[d], 1));
     begin += t.shape()[d];
   }
-  return attach<CatBackward>(
-      y, tensors,
-      [&] {
-        return Attrs{{"dim", int64_t(d)}};
-      },
-      d, std::move(sizes));
+  return attach<CatBackward>(y, tensors, CatOptions{d}, d, std::move(sizes));
 }
 
 Tensor pad(const Tensor& x, const std::vector<std::pair<int64_t, int64_t>>& pads, double value) {
-  if (int(pads.size()) != x.rank())
-    throw ShapeError(message("pad: ", pads.size(), " pairs for the dimensions of ", x.shape()));
-  Shape shape = x.shape();
-  std::vector<int64_t> flat;
-  for (int d = 0; d < x.rank(); ++d) {
-    const auto [before, after] = pads[size_t(d)];
-    if (before < 0 || after < 0)
-      throw ShapeError(message("pad: (", before, ", ", after, ") around dimension ", d, " of ", x.shape()));
-    shape[d] = checked_add("pad", shape[d], checked_add("pad", before, after));
-    flat.insert(flat.end(), {before, after});
-  }
-  Tensor y = Tensor::empty(shape, x.dtype(), x.device(), format_of(x));
+  Tensor y = Tensor::empty(pad_shape(x.shape(), pads), x.dtype(), x.device(), format_of(x));
   y.fill(value);
   copy(x, inner(y, x.shape(), pads));
-  return attach<PadBackward>(
-      y, {x},
-      [&] {
-        return Attrs{{"pads", flat}, {"value", value}};
-      },
-      x.shape(), pads);
+  return attach<PadBackward>(y, {x}, PadOptions{pads, value}, x.shape(), pads);
 }
 
 Tensor contiguous(const Tensor& x, MemoryFormat format) {
@@ -294,7 +316,55 @@ Tensor contiguous(const Tensor& x, MemoryFormat format) {
   if (format == MemoryFormat::channels_last ? x.is_channels_last() : x.is_contiguous()) return x;
   const Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device(), format);
   copy(x, y);
-  return attach<ContiguousBackward>(y, {x}, [&] { return Attrs{{"format", int64_t(format)}}; });
+  return attach<ContiguousBackward>(y, {x}, ContiguousOptions{format});
 }
+
+constinit const OpDef opdef::reshape =
+    define_op<ShapeOptions, [](auto in, const auto& o) { return mininn::reshape(in[0], o.shape); },
+              [](auto in, const auto& o) {
+                return TensorInfo{reshape_shape(in[0].shape, o.shape), in[0].dtype};
+              }>("reshape", kOneInput, Sizes::options);
+constinit const OpDef opdef::flatten =
+    define_op<FlattenOptions, [](auto in, const auto& o) { return mininn::flatten(in[0], o.start_dim); },
+              [](auto in, const auto& o) {
+                return TensorInfo{flatten_shape(in[0].shape, o.start_dim), in[0].dtype};
+              }>("flatten");
+constinit const OpDef opdef::permute =
+    define_op<PermuteOptions, [](auto in, const auto& o) { return mininn::permute(in[0], o.dims); },
+              [](auto in, const auto& o) {
+                TensorInfo y{{}, in[0].dtype};
+                for (const int d : permute_order(in[0].shape, o.dims)) y.shape.push_back(in[0].shape[d]);
+                return y;
+              }>("permute");
+constinit const OpDef opdef::expand =
+    define_op<ShapeOptions, [](auto in, const auto& o) { return mininn::expand(in[0], o.shape); },
+              [](auto in, const auto& o) {
+                return TensorInfo{expand_shape(in[0].shape, o.shape), in[0].dtype};
+              }>("expand", kOneInput, Sizes::options);
+constinit const OpDef opdef::slice =
+    define_op<SliceOptions, [](auto in, const auto& o) { return mininn::slice(in[0], o.dim, o.begin, o.end, o.step); },
+              [](auto in, const auto& o) {
+                TensorInfo y = in[0];
+                const SliceOptions s = slice_of(y.shape, o);
+                y.shape[s.dim] = slice_size(s);
+                return y;
+              }>("slice", kOneInput, Sizes::options);
+constinit const OpDef opdef::cat = define_op<CatOptions,
+                                             [](auto in, const auto& o) {
+                                               return mininn::cat({in.begin(), in.end()}, o.dim);
+                                             },
+                                             [](auto in, const auto& o) {
+                                               std::vector<Shape> shapes;
+                                               for (const TensorInfo& t : in) shapes.push_back(t.shape);
+                                               return TensorInfo{cat_shape(shapes, o.dim), in[0].dtype};
+                                             }>("cat", kAnyInputs);
+constinit const OpDef opdef::pad =
+    define_op<PadOptions, [](auto in, const auto& o) { return mininn::pad(in[0], o.pads, o.value); },
+              [](auto in, const auto& o) {
+                return TensorInfo{pad_shape(in[0].shape, o.pads), in[0].dtype};
+              }>("pad", kOneInput, Sizes::options);
+constinit const OpDef opdef::contiguous =
+    define_op<ContiguousOptions, [](auto in, const auto& o) { return mininn::contiguous(in[0], o.format); },
+              like_first<ContiguousOptions>>("contiguous");
 
 }  // namespace mininn

@@ -9,6 +9,7 @@
 #include "core/kernel.h"
 #include "core/memory_ops.h"
 #include "core/tensor.h"
+#include "ops/op.h"
 
 namespace mininn {
 
@@ -24,7 +25,8 @@ Tensor permute(const Tensor& x, const std::vector<int>& dims);
 // A view with two dimensions swapped (traced as permute).
 Tensor transpose(const Tensor& x, int a, int b);
 
-// A view broadcast to `shape` by NumPy's rule: new leading dimensions and those of size 1 get stride 0.
+// A view broadcast to `shape` by NumPy's rule: new leading dimensions and those of size 1 get stride 0. A size of -1
+// stays what it is.
 Tensor expand(const Tensor& x, const Shape& shape);
 
 // A view of indices begin, begin + step, ... < end along `dim`. Negative begin and end count from the end.
@@ -39,5 +41,65 @@ Tensor pad(const Tensor& x, const std::vector<std::pair<int64_t, int64_t>>& pads
 
 // The same elements stored without gaps in the given order: x itself if they already are, else a copy.
 Tensor contiguous(const Tensor& x, MemoryFormat format = MemoryFormat::contiguous);
+
+struct ShapeOptions {  // of reshape and expand
+  Shape shape;
+};
+template <class F>
+void each_field(ShapeOptions& o, const F& field) {
+  field("shape", o.shape);
+}
+struct FlattenOptions {
+  int start_dim = 1;
+};
+template <class F>
+void each_field(FlattenOptions& o, const F& field) {
+  field("start_dim", o.start_dim);
+}
+struct PermuteOptions {
+  std::vector<int> dims;
+};
+template <class F>
+void each_field(PermuteOptions& o, const F& field) {
+  field("dims", o.dims);
+}
+struct SliceOptions {
+  int dim = 0;
+  int64_t begin = 0, end = 0, step = 1;
+};
+template <class F>
+void each_field(SliceOptions& o, const F& field) {
+  field("dim", o.dim);
+  field("begin", o.begin);
+  field("end", o.end);
+  field("step", o.step);
+}
+struct CatOptions {
+  int dim = 0;
+};
+template <class F>
+void each_field(CatOptions& o, const F& field) {
+  field("dim", o.dim);
+}
+struct PadOptions {
+  std::vector<std::pair<int64_t, int64_t>> pads;
+  double value = 0;
+};
+template <class F>
+void each_field(PadOptions& o, const F& field) {
+  field("pads", o.pads);
+  field("value", o.value);
+}
+struct ContiguousOptions {
+  MemoryFormat format = MemoryFormat::contiguous;
+};
+template <class F>
+void each_field(ContiguousOptions& o, const F& field) {
+  field("format", o.format);
+}
+
+namespace opdef {
+extern const OpDef reshape, flatten, permute, expand, slice, cat, pad, contiguous;
+}
 
 }  // namespace mininn

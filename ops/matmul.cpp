@@ -63,23 +63,30 @@ struct LinearBackward {
   }
 };
 
+Shape matmul_shape(const Shape& a, const Shape& b) {
+  const int rank = a.rank();
+  if ((rank != 2 && rank != 3) || b.rank() != rank || a[rank - 1] != b[rank - 2] || (rank == 3 && a[0] != b[0]))
+    throw ShapeError(message("matmul takes [M,K] x [K,N] or [B,M,K] x [B,K,N], not ", a, " x ", b));
+  return rank == 2 ? Shape{a[0], b[1]} : Shape{a[0], a[1], b[2]};
+}
+
+Shape linear_shape(const Shape& x, const Shape& w) {
+  if (x.rank() != 2 || w.rank() != 2 || x[1] != w[1])
+    throw ShapeError(message("linear takes x [N,K] and w [O,K], not ", x, " and ", w));
+  return {x[0], w[0]};
+}
+
 }  // namespace
 
 Tensor matmul(const Tensor& a, const Tensor& b) {
-  const Shape& sa = a.shape();
-  const Shape& sb = b.shape();
-  const int rank = sa.rank();
-  if ((rank != 2 && rank != 3) || sb.rank() != rank || sa[rank - 1] != sb[rank - 2] || (rank == 3 && sa[0] != sb[0]))
-    throw ShapeError(message("matmul takes [M,K] x [K,N] or [B,M,K] x [B,K,N], not ", sa, " x ", sb));
+  const Shape sy = matmul_shape(a.shape(), b.shape());
   detail::require_floating("matmul", "a", a);
   detail::require("matmul", "b", b, a.dtype(), a.device());
-  const Shape sy = rank == 2 ? Shape{sa[0], sb[1]} : Shape{sa[0], sa[1], sb[2]};
-  return attach<MatmulBackward>(product(sy, a.dtype(), a.device(), matrices(a), matrices(b)), {a, b}, Attrs{}, a, b);
+  return attach<MatmulBackward>(product(sy, a.dtype(), a.device(), matrices(a), matrices(b)), {a, b}, {}, a, b);
 }
 
 Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias) {
-  if (x.rank() != 2 || w.rank() != 2 || x.size(1) != w.size(1))
-    throw ShapeError(message("linear takes x [N,K] and w [O,K], not ", x.shape(), " and ", w.shape()));
+  const Shape sy = linear_shape(x.shape(), w.shape());
   detail::require_floating("linear", "x", x);
   detail::require("linear", "w", w, x.dtype(), x.device());
   Tensor bias_dense;
@@ -88,9 +95,20 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias) {
     detail::require_shape("linear", "bias", bias, {w.size(0)});
     bias_dense = detail::dense(bias);
   }
-  Tensor y = product({x.size(0), w.size(0)}, x.dtype(), x.device(), matrices(x), transposed(matrices(w)),
-                     detail::optional_view(bias_dense));
-  return attach<LinearBackward>(std::move(y), {x, w, bias}, Attrs{}, x, w);
+  Tensor y =
+      product(sy, x.dtype(), x.device(), matrices(x), transposed(matrices(w)), detail::optional_view(bias_dense));
+  return attach<LinearBackward>(std::move(y), {x, w, bias}, {}, x, w);
 }
+
+constinit const OpDef opdef::matmul =
+    define_op<NoOptions, [](auto in, const auto&) { return mininn::matmul(in[0], in[1]); },
+              [](auto in, const auto&) {
+                return TensorInfo{matmul_shape(in[0].shape, in[1].shape), in[0].dtype};
+              }>("matmul", kTwoInputs, Sizes::reduced);
+constinit const OpDef opdef::linear =
+    define_op<NoOptions, [](auto in, const auto&) { return mininn::linear(in[0], in[1], in[2]); },
+              [](auto in, const auto&) {
+                return TensorInfo{linear_shape(in[0].shape, in[1].shape), in[0].dtype};
+              }>("linear", {3, 3, 0b100});
 
 }  // namespace mininn

@@ -3,6 +3,7 @@
 
 #include "core/kernel.h"
 #include "core/tensor.h"
+#include "ops/op.h"
 
 namespace mininn {
 
@@ -28,5 +29,9 @@ Tensor matmul(const Tensor& a, const Tensor& b);
 // x w^T + bias: [N,K] x [O,K] (+ [O]) -> [N,O]. `bias` may be undefined. f32, f64, bf16. Differentiable in all three.
 // Throws ShapeError, DTypeError, DeviceError.
 Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias);
+
+namespace opdef {
+extern const OpDef matmul, linear;
+}
 
 }  // namespace mininn

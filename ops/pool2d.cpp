@@ -60,9 +60,9 @@ Tensor run_average(const Tensor& x, const Pool2dGeometry& g, bool count_include_
   return y;
 }
 
-Attrs pool_attrs(const Pool2dGeometry& g) {
-  using List = std::vector<int64_t>;
-  return {{"kernel", List{g.kh, g.kw}}, {"stride", List{g.stride_h, g.stride_w}}, {"padding", List{g.pad_h, g.pad_w}}};
+// The options with every size written out.
+Pool2dOptions options_of(const Pool2dGeometry& g) {
+  return {{g.kh, g.kw}, {g.stride_h, g.stride_w}, {g.pad_h, g.pad_w}};
 }
 
 }  // namespace
@@ -109,26 +109,43 @@ Tensor max_pool2d(const Tensor& x, const Pool2dOptions& o) {
   }
   kernels<op::MaxPool2dFwd>().run({g, x_dense.view(), y.mutable_view(), index ? index.mutable_view() : View()},
                                   x.device());
-  return attach<MaxPool2dBackward>(
-      std::move(y), {x}, [&] { return pool_attrs(g); }, g, index);
+  return attach<MaxPool2dBackward>(std::move(y), {x}, options_of(g), g, index);
 }
 
 Tensor avg_pool2d(const Tensor& x, const Pool2dOptions& o, bool count_include_pad) {
   const auto g = Pool2dGeometry::make("avg_pool2d", x.shape(), o);
   detail::require_floating("avg_pool2d", "x", x);
-  const auto attrs = [&] {
-    Attrs list = pool_attrs(g);
-    list.push_back({"count_include_pad", int64_t(count_include_pad)});
-    return list;
-  };
-  return attach<AvgPool2dBackward>(run_average(x, g, count_include_pad), {x}, attrs, g, count_include_pad);
+  return attach<AvgPool2dBackward>(run_average(x, g, count_include_pad), {x},
+                                   AvgPool2dOptions{options_of(g), count_include_pad}, g, count_include_pad);
 }
 
 Tensor global_avg_pool2d(const Tensor& x) {
   if (x.rank() != 4) throw ShapeError(message("global_avg_pool2d: x must be [N,C,H,W], not ", x.shape()));
   const auto g = Pool2dGeometry::make("global_avg_pool2d", x.shape(), {.kernel = {x.size(2), x.size(3)}});
   detail::require_floating("global_avg_pool2d", "x", x);
-  return attach<GlobalAvgPool2dBackward>(run_average(x, g, true), {x}, Attrs{}, g);
+  return attach<GlobalAvgPool2dBackward>(run_average(x, g, true), {x}, {}, g);
 }
+
+namespace {
+
+TensorInfo infer(const char* op, const TensorInfo& x, const Pool2dOptions& o) {
+  return {y_shape(Pool2dGeometry::make(op, x.shape, o)), x.dtype};
+}
+
+}  // namespace
+
+constinit const OpDef opdef::max_pool2d =
+    define_op<Pool2dOptions, [](auto in, const auto& o) { return mininn::max_pool2d(in[0], o); },
+              [](auto in, const auto& o) { return infer("max_pool2d", in[0], o); }>("max_pool2d");
+constinit const OpDef opdef::avg_pool2d =
+    define_op<AvgPool2dOptions,
+              [](auto in, const auto& o) { return mininn::avg_pool2d(in[0], o.window, o.count_include_pad); },
+              [](auto in, const auto& o) { return infer("avg_pool2d", in[0], o.window); }>("avg_pool2d");
+constinit const OpDef opdef::global_avg_pool2d =
+    define_op<NoOptions, [](auto in, const auto&) { return mininn::global_avg_pool2d(in[0]); },
+              [](auto in, const auto&) {
+                const Shape& x = in[0].shape;
+                return TensorInfo{{x[0], x[1], 1, 1}, in[0].dtype};
+              }>("global_avg_pool2d");
 
 }  // namespace mininn

@@ -12,6 +12,12 @@ struct Pool2dOptions {
   Hw stride = 0;   // 0: the kernel's size
   Hw padding = 0;  // on each side; at most half the kernel, so every window holds at least one pixel
 };
+template <class F>
+void each_field(Pool2dOptions& o, const F& field) {
+  field("kernel", o.kernel);
+  field("stride", o.stride);
+  field("padding", o.padding);
+}
 
 // Why they make no pooling of whatever input; null if nothing is wrong.
 const char* misfit(const Pool2dOptions& o);
@@ -68,7 +74,21 @@ Tensor max_pool2d(const Tensor& x, const Pool2dOptions& o);
 // exceptions like max_pool2d. Differentiable.
 Tensor avg_pool2d(const Tensor& x, const Pool2dOptions& o, bool count_include_pad = true);
 
+struct AvgPool2dOptions {
+  Pool2dOptions window;
+  bool count_include_pad = true;
+};
+template <class F>
+void each_field(AvgPool2dOptions& o, const F& field) {
+  each_field(o.window, field);
+  field("count_include_pad", o.count_include_pad);
+}
+
 // The mean over each map: [N,C,H,W] -> [N,C,1,1]. f32, f64, bf16. Differentiable. Throws ShapeError, DTypeError.
 Tensor global_avg_pool2d(const Tensor& x);
+
+namespace opdef {
+extern const OpDef max_pool2d, avg_pool2d, global_avg_pool2d;
+}
 
 }  // namespace mininn

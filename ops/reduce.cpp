@@ -13,22 +13,25 @@ struct Shapes {
   Shape kept, dropped;
 };
 
-Shapes reduced_shapes(const char* op, const Tensor& x, const std::vector<int>& dims) {
-  if (!is_floating(x.dtype()))
-    throw DTypeError(message(op, ": needs a floating dtype, got ", name(x.dtype()), x.shape()));
+Shapes reduced_shapes(const char* op, const Shape& x, const std::vector<int>& dims) {
   bool reduced[kMaxRank] = {};
   for (const int dim : dims) {
     bool& r = reduced[normalize_dim(op, dim, x.rank())];
-    if (r) throw ShapeError(message(op, ": dimension ", dim, " of ", x.shape(), " is named twice"));
+    if (r) throw ShapeError(message(op, ": dimension ", dim, " of ", x, " is named twice"));
     r = true;
   }
   Shapes s;
   for (int d = 0; d < x.rank(); ++d) {
     const bool r = dims.empty() || reduced[d];
-    s.kept.push_back(r ? 1 : x.shape()[d]);
-    if (!r) s.dropped.push_back(x.shape()[d]);
+    s.kept.push_back(r ? 1 : x[d]);
+    if (!r) s.dropped.push_back(x[d]);
   }
   return s;
+}
+Shapes reduced_shapes(const char* op, const Tensor& x, const std::vector<int>& dims) {
+  if (!is_floating(x.dtype()))
+    throw DTypeError(message(op, ": needs a floating dtype, got ", name(x.dtype()), x.shape()));
+  return reduced_shapes(op, x.shape(), dims);
 }
 
 // Without history: the results here are dense.
@@ -44,10 +47,6 @@ Tensor run_sum(const Tensor& x, const Shape& kept, double scale) {
 
 // A view of gy, which has the shape `kept` or the same without its ones, that looks like the operand.
 Tensor spread(const Tensor& gy, const Shape& kept, const Shape& x) { return expand(reshape(gy, kept), x); }
-
-Attrs attrs_of(const std::vector<int>& dims, bool keepdim) {
-  return {{"dims", std::vector<int64_t>(dims.begin(), dims.end())}, {"keepdim", int64_t(keepdim)}};
-}
 
 struct SumBackward {
   static constexpr const char* op = "sum";
@@ -84,16 +83,14 @@ void check_not_empty(const char* op, const Tensor& x, const Shapes& s) {
 Tensor sum(const Tensor& x, const std::vector<int>& dims, bool keepdim) {
   const Shapes s = reduced_shapes("sum", x, dims);
   const Tensor y = with_shape(run_sum(x, s.kept, 1), keepdim ? s.kept : s.dropped);
-  return attach<SumBackward>(
-      y, {x}, [&] { return attrs_of(dims, keepdim); }, s.kept, x.shape());
+  return attach<SumBackward>(y, {x}, ReduceOptions{dims, keepdim}, s.kept, x.shape());
 }
 
 Tensor mean(const Tensor& x, const std::vector<int>& dims, bool keepdim) {
   const Shapes s = reduced_shapes("mean", x, dims);
   const double scale = double(numel(s.kept)) / double(x.numel());
   const Tensor y = with_shape(run_sum(x, s.kept, scale), keepdim ? s.kept : s.dropped);
-  return attach<MeanBackward>(
-      y, {x}, [&] { return attrs_of(dims, keepdim); }, s.kept, x.shape(), scale);
+  return attach<MeanBackward>(y, {x}, ReduceOptions{dims, keepdim}, s.kept, x.shape(), scale);
 }
 
 Tensor amax(const Tensor& x, const std::vector<int>& dims, bool keepdim) {
@@ -102,8 +99,8 @@ Tensor amax(const Tensor& x, const std::vector<int>& dims, bool keepdim) {
   Tensor y = Tensor::empty(s.kept, x.dtype(), x.device());
   Tensor index = x.requires_grad() && grad_enabled() ? Tensor::empty(s.kept, DType::i64, x.device()) : Tensor();
   kernels<op::AmaxFwd>().run({x.view(), y.mutable_view(), index ? index.mutable_view() : View()}, x.device());
-  return attach<AmaxBackward>(
-      with_shape(y, keepdim ? s.kept : s.dropped), {x}, [&] { return attrs_of(dims, keepdim); }, index, x.shape());
+  return attach<AmaxBackward>(with_shape(y, keepdim ? s.kept : s.dropped), {x}, ReduceOptions{dims, keepdim}, index,
+                              x.shape());
 }
 
 Tensor argmax(const Tensor& x, int dim, bool keepdim) {
@@ -112,7 +109,7 @@ Tensor argmax(const Tensor& x, int dim, bool keepdim) {
   Tensor index = Tensor::empty(s.kept, DType::i64, x.device());
   kernels<op::AmaxFwd>().run({x.view(), View(), index.mutable_view()}, x.device());
   const Tensor y = with_shape(index, keepdim ? s.kept : s.dropped);
-  if (active_tracer()) record("argmax", std::span(&x, 1), {{"dim", int64_t(dim)}, {"keepdim", int64_t(keepdim)}}, y);
+  if (active_tracer()) record(opdef::argmax.name, std::span(&x, 1), to_attrs(ArgmaxOptions{dim, keepdim}), y);
   return y;
 }
 
@@ -129,5 +126,32 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
   if (!fits) throw ShapeError(message("sum_to: ", shape, " does not broadcast to ", x.shape()));
   return reshape(dims.empty() ? x : sum(x, dims, true), shape);
 }
+
+namespace {
+
+TensorInfo infer(const char* op, const TensorInfo& x, const ReduceOptions& o, DType dtype) {
+  const Shapes s = reduced_shapes(op, x.shape, o.dims);
+  return {o.keepdim ? s.kept : s.dropped, dtype};
+}
+
+}  // namespace
+
+constinit const OpDef opdef::sum =
+    define_op<ReduceOptions, [](auto in, const auto& o) { return mininn::sum(in[0], o.dims, o.keepdim); },
+              [](auto in, const auto& o) { return infer("sum", in[0], o, in[0].dtype); }>("sum", kOneInput,
+                                                                                          Sizes::reduced);
+constinit const OpDef opdef::mean =
+    define_op<ReduceOptions, [](auto in, const auto& o) { return mininn::mean(in[0], o.dims, o.keepdim); },
+              [](auto in, const auto& o) { return infer("mean", in[0], o, in[0].dtype); }>("mean", kOneInput,
+                                                                                           Sizes::reduced);
+constinit const OpDef opdef::amax =
+    define_op<ReduceOptions, [](auto in, const auto& o) { return mininn::amax(in[0], o.dims, o.keepdim); },
+              [](auto in, const auto& o) { return infer("amax", in[0], o, in[0].dtype); }>("amax", kOneInput,
+                                                                                           Sizes::reduced);
+constinit const OpDef opdef::argmax =
+    define_op<ArgmaxOptions, [](auto in, const auto& o) { return mininn::argmax(in[0], o.dim, o.keepdim); },
+              [](auto in, const auto& o) {
+                return infer("argmax", in[0], {{o.dim}, o.keepdim}, DType::i64);
+              }>("argmax", kOneInput, Sizes::reduced);
 
 }  // namespace mininn

@@ -5,6 +5,7 @@
 
 #include "core/kernel.h"
 #include "core/tensor.h"
+#include "ops/op.h"
 
 namespace mininn {
 
@@ -45,5 +46,28 @@ Tensor argmax(const Tensor& x, int dim, bool keepdim = false);
 // Sums x over the dimensions along which `shape` would be broadcast to x's shape; x itself if the shapes are equal.
 // Differentiable: the gradient of every broadcasting op.
 Tensor sum_to(const Tensor& x, const Shape& shape);
+
+struct ReduceOptions {  // of sum, mean and amax
+  std::vector<int> dims;
+  bool keepdim = false;
+};
+template <class F>
+void each_field(ReduceOptions& o, const F& field) {
+  field("dims", o.dims);
+  field("keepdim", o.keepdim);
+}
+struct ArgmaxOptions {
+  int dim = 0;
+  bool keepdim = false;
+};
+template <class F>
+void each_field(ArgmaxOptions& o, const F& field) {
+  field("dim", o.dim);
+  field("keepdim", o.keepdim);
+}
+
+namespace opdef {
+extern const OpDef sum, mean, amax, argmax;
+}
 
 }  // namespace mininn

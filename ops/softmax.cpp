@@ -45,13 +45,19 @@ Tensor run(const Tensor& x, int dim, bool log) {
   const Tensor x_dense = detail::dense(x);
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
   kernels<op::SoftmaxFwd>().run({e.outer, e.n, e.inner, log, x_dense.view(), y.mutable_view()}, x.device());
-  const auto attrs = [&] { return Attrs{{"dim", int64_t(dim)}}; };
-  return attach<Backward>(y, {x}, attrs, e, y);
+  return attach<Backward>(y, {x}, SoftmaxOptions{dim}, e, y);
 }
 
 }  // namespace
 
 Tensor softmax(const Tensor& x, int dim) { return run<SoftmaxBackward>(x, dim, false); }
 Tensor log_softmax(const Tensor& x, int dim) { return run<LogSoftmaxBackward>(x, dim, true); }
+
+constinit const OpDef opdef::softmax =
+    define_op<SoftmaxOptions, [](auto in, const auto& o) { return mininn::softmax(in[0], o.dim); },
+              like_first<SoftmaxOptions>>("softmax");
+constinit const OpDef opdef::log_softmax =
+    define_op<SoftmaxOptions, [](auto in, const auto& o) { return mininn::log_softmax(in[0], o.dim); },
+              like_first<SoftmaxOptions>>("log_softmax");
 
 }  // namespace mininn

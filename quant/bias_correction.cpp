@@ -8,6 +8,8 @@
 #include <utility>
 
 #include "nn/graph/executor.h"
+#include "ops/conv2d.h"
+#include "ops/elementwise.h"
 #include "quant/int8_net.h"
 
 namespace mininn::quant {
@@ -65,17 +67,17 @@ nn::graph::Graph with_visible_sums(nn::graph::Graph g) {
   for (const nn::graph::Node& n : g.nodes) names.insert(n.name);
   std::vector<nn::graph::Node> nodes;
   for (nn::graph::Node& n : g.nodes) {
-    const bool relu = n.op == "conv2d_fused" && n.integer("relu") != 0;
     nodes.push_back(n);
-    if (!relu) continue;
+    if (!n.is(opdef::conv2d_fused)) continue;
+    auto options = n.options<Conv2dFusedOptions>();
+    if (!std::exchange(options.relu, false)) continue;
     nn::graph::Value sum = g.values[size_t(n.output)];
     sum.name += ".sum";
     const int id = g.add_value(std::move(sum));
     nodes.back().output = id;
-    for (Attr& a : nodes.back().attrs)
-      if (a.name == "relu") a.value = int64_t{0};
+    nodes.back().attrs = to_attrs(options);
     nn::graph::Node activation;
-    activation.op = "relu";
+    activation.op = &opdef::functor<op::Relu>;
     activation.name = n.name + ".relu";
     while (!names.insert(activation.name).second) activation.name += '_';
     activation.inputs = {id};

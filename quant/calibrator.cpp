@@ -7,6 +7,7 @@
 #include "core/kernel.h"
 #include "nn/graph/executor.h"
 #include "nn/graph/passes.h"
+#include "ops/layout.h"
 #include "quant/bias_correction.h"
 #include "quant/equalize.h"
 #include "quant/lower.h"
@@ -28,7 +29,7 @@ Tensor head(const Tensor& x, int64_t n) {
   return x.as_strided(shape, x.strides());
 }
 
-bool is_alias(const nn::graph::Node& n) { return n.op == "flatten" || n.op == "reshape"; }
+bool is_alias(const nn::graph::Node& n) { return n.is(opdef::flatten) || n.is(opdef::reshape); }
 
 Tensor contiguous_copy(const Tensor& x) {
   Tensor y = Tensor::empty(x.shape(), x.dtype());

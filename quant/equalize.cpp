@@ -2,7 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <string_view>
+
+#include "ops/conv2d.h"
+#include "ops/elementwise.h"
+#include "ops/layout.h"
+#include "ops/matmul.h"
+#include "ops/pool2d.h"
 
 namespace mininn::quant {
 namespace {
@@ -53,13 +58,13 @@ class Equalizer {
   // A layer whose weights belong to it alone.
   bool is_layer(const Node& n) const {
     const auto own = [&](int id) { return g_.is_constant(id) && uses_[size_t(id)] == 1; };
-    if ((n.op != "conv2d_fused" && n.op != "linear") || !own(n.inputs[1])) return false;
+    if ((!n.is(opdef::conv2d_fused) && !n.is(opdef::linear)) || !own(n.inputs[1])) return false;
     const Shape& w = g_.values[size_t(n.inputs[1])].shape;
     if (w.rank() < 2 || numel(w) == 0 || w[0] % groups(n) != 0) return false;
     return n.inputs[2] == kAbsent || (own(n.inputs[2]) && g_.values[size_t(n.inputs[2])].shape == Shape{w[0]});
   }
   static int64_t groups(const Node& n) {
-    const int64_t groups = n.op == "conv2d_fused" ? n.integer("groups") : 1;
+    const int64_t groups = n.is(opdef::conv2d_fused) ? n.options<Conv2dFusedOptions>().conv.groups : 1;
     if (groups < 1) throw ValueError(message("node ", n.name, ": attribute 'groups' is ", groups));
     return groups;
   }
@@ -69,10 +74,11 @@ class Equalizer {
     const int64_t channels = weight_shape(first)[0], parts = groups(g_.nodes[second]);
     return channels % parts == 0 && numel(w) / w[0] % (channels / parts) == 0;
   }
-  static bool adds_residual(const Node& n) { return n.op == "conv2d_fused" && n.inputs[3] != kAbsent; }
+  static bool adds_residual(const Node& n) { return n.is(opdef::conv2d_fused) && n.inputs[3] != kAbsent; }
   // f(s x) = s f(x) for s > 0, channel by channel.
-  static bool is_homogeneous(std::string_view op) {
-    return op == "relu" || op == "max_pool2d" || op == "avg_pool2d" || op == "global_avg_pool2d" || op == "flatten";
+  static bool is_homogeneous(const Node& n) {
+    return n.is(opdef::functor<op::Relu>) || n.is(opdef::max_pool2d) || n.is(opdef::avg_pool2d) ||
+           n.is(opdef::global_avg_pool2d) || n.is(opdef::flatten);
   }
   const Shape& weight_shape(size_t node) const { return g_.values[size_t(g_.nodes[node].inputs[1])].shape; }
 
@@ -86,7 +92,7 @@ class Equalizer {
       if (reader == g_.nodes.end()) break;  // the graph's output
       const auto next = reader - g_.nodes.begin();
       if (is_layer(*reader) && reader->inputs[0] == id) return fits(i, size_t(next)) ? int(next) : kAbsent;
-      if (!is_homogeneous(reader->op)) break;
+      if (!is_homogeneous(*reader)) break;
       id = reader->output;
     }
     return kAbsent;
@@ -135,7 +141,7 @@ class Equalizer {
   void store(size_t i) {
     const auto put = [&](int id, const std::vector<double>& v) {
       nn::graph::Value& value = g_.values[size_t(id)];
-      Tensor t = Tensor::empty(value.shape, value.dtype);
+      Tensor t = Tensor::empty_like(value.constant);
       t.copy_from(Tensor::from(v, value.shape));
       value.constant = t.set_name(value.name);
     };

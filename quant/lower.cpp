@@ -4,7 +4,12 @@
 #include <cmath>
 #include <numeric>
 
-#include "core/error.h"
+#include "ops/conv2d.h"
+#include "ops/elementwise.h"
+#include "ops/layout.h"
+#include "ops/matmul.h"
+#include "ops/pool2d.h"
+#include "ops/reduce.h"
 #include "quant/qtensor.h"
 #include "quant/real_steps.h"
 
@@ -21,7 +26,7 @@ constexpr double kMaxBias = 1 << 30, kLeastRoom = 1 << 24;
 constexpr double kMaxAccumulator = 2147483647;
 
 [[noreturn]] void unsupported(const Node& n, const std::string& why = {}) {
-  throw KernelError(message("cannot quantize op ", n.op, " at node ", n.name, why.empty() ? "" : ": ", why));
+  throw KernelError(message("cannot quantize op ", n.op->name, " at node ", n.name, why.empty() ? "" : ": ", why));
 }
 
 // The activation function behind a step, as a clamp of its output's codes.
@@ -97,7 +102,7 @@ class Lowering {
     for (auto n = g_.nodes.rbegin(); n != g_.nodes.rend(); ++n) {
       const auto y = size_t(n->output);
       real_[y] = real_uses[y] == uses_[y];
-      if (!real_[y] || n->op == "conv2d_fused" || n->op == "linear") continue;
+      if (!real_[y] || n->is(opdef::conv2d_fused) || n->is(opdef::linear)) continue;
       for (const int id : n->inputs)
         if (id != kAbsent) ++real_uses[size_t(id)];
     }
@@ -144,9 +149,9 @@ class Lowering {
   Activation absorb_activation(int id) {
     if (is_real(id)) return {id, ""};
     const Node* next = only_consumer(id);
-    if (!next || (next->op != "relu" && next->op != "relu6")) return {id, ""};
+    if (!next || (!next->is(opdef::functor<op::Relu>) && !next->is(opdef::functor<op::Relu6>))) return {id, ""};
     mark_done(*next);
-    const bool six = next->op == "relu6";
+    const bool six = next->is(opdef::functor<op::Relu6>);
     return {next->output, six ? "+relu6" : "+relu", true, six};
   }
 
@@ -180,13 +185,13 @@ class Lowering {
   }
 
   void lower_node(const Node& n) {
-    if (n.op == "conv2d_fused") return lower_conv(n);
-    if (n.op == "linear") return lower_linear(n);
-    if (n.op == "add") return lower_add(n);
-    if (n.op == "max_pool2d") return lower_max_pool(n);
+    if (n.is(opdef::conv2d_fused)) return lower_conv(n);
+    if (n.is(opdef::linear)) return lower_linear(n);
+    if (n.is(opdef::functor<op::Add>)) return lower_add(n);
+    if (n.is(opdef::max_pool2d)) return lower_max_pool(n);
     if (is_global_average(n)) return lower_global_average(n);
-    if (n.op == "avg_pool2d") return lower_average_pool(n);
-    if (n.op == "flatten" || n.op == "reshape") return lower_reshape(n);
+    if (n.is(opdef::avg_pool2d)) return lower_average_pool(n);
+    if (n.is(opdef::flatten) || n.is(opdef::reshape)) return lower_reshape(n);
     if (!lower_elementwise(n)) unsupported(n);
   }
 
@@ -284,13 +289,11 @@ class Lowering {
     const int x = value_at(n, 0);
     if (!g_.is_constant(n.inputs[1])) unsupported(n, "its weight is no constant");
     const nn::graph::Value& weight = g_.values[size_t(n.inputs[1])];
-    Int8Conv conv;
-    conv.options = {n.pair("stride"), n.pair("padding"), n.pair("dilation"), n.integer("groups")};
-    const bool relu = n.integer("relu") != 0;
+    const auto [options, relu] = n.options<Conv2dFusedOptions>();
     std::vector<int> inputs{x};
     const bool residual = n.inputs[3] != kAbsent;
     if (residual) inputs.push_back(number_at(n, 3));
-    emit_conv(n, std::move(conv), constant(n, 1), weight.shape, bias(n, weight.shape[0]), std::move(inputs), relu,
+    emit_conv(n, {.options = options}, constant(n, 1), weight.shape, bias(n, weight.shape[0]), std::move(inputs), relu,
               message("conv2d", residual ? "+add" : ""));
   }
 
@@ -350,33 +353,36 @@ class Lowering {
     add_step(n.name, message("add", act.suffix), {a, b}, y, add);
   }
 
-  static QPoolWindow window(const Node& n) { return {n.pair("kernel"), n.pair("stride"), n.pair("padding")}; }
-
   void lower_max_pool(const Node& n) {
     const int x = number_at(n, 0);
     const QParams q = out_.model.values[size_t(x)].q;  // kept: pooling makes no new codes
     const int y = is_real(n.output) ? add_result(n.output) : add_value(n.output, Int8Value::Kind::codes, q);
-    add_step(n.name, "max_pool2d", {x}, y, Int8MaxPool{window(n)});
+    const auto o = n.options<Pool2dOptions>();
+    add_step(n.name, "max_pool2d", {x}, y, Int8MaxPool{{o.kernel, o.stride, o.padding}});
   }
 
   void lower_average_pool(const Node& n) {
     const int x = number_at(n, 0);
+    const auto [o, count_include_pad] = n.options<AvgPool2dOptions>();
     add_step(n.name, "avg_pool2d", {x}, add_result(n.output),
-             Int8AvgPool{window(n), n.integer("count_include_pad") != 0});
+             Int8AvgPool{{o.kernel, o.stride, o.padding}, count_include_pad});
   }
 
   // A mean over the whole map, however it was written.
   bool is_global_average(const Node& n) const {
-    if (n.op == "global_avg_pool2d") return true;
+    if (n.is(opdef::global_avg_pool2d)) return true;
     if (n.inputs.empty() || n.inputs[0] == kAbsent) return false;
     const Shape& in = g_.values[size_t(n.inputs[0])].shape;
     if (in.rank() != 4) return false;
-    if (n.op == "avg_pool2d") return n.pair("kernel") == Hw(in[2], in[3]) && n.pair("padding") == Hw(0);
-    if (n.op != "mean") return false;
-    std::vector<int64_t> dims = n.list("dims");
-    for (int64_t& d : dims) d += d < 0 ? 4 : 0;
+    if (n.is(opdef::avg_pool2d)) {
+      const auto [kernel, stride, padding] = n.options<AvgPool2dOptions>().window;
+      return kernel == Hw(in[2], in[3]) && padding == Hw(0);
+    }
+    if (!n.is(opdef::mean)) return false;
+    std::vector<int> dims = n.options<ReduceOptions>().dims;
+    for (int& d : dims) d += d < 0 ? 4 : 0;
     std::sort(dims.begin(), dims.end());
-    return dims == std::vector<int64_t>{2, 3};
+    return dims == std::vector<int>{2, 3};
   }
 
   void lower_global_average(const Node& n) {
@@ -390,8 +396,8 @@ class Lowering {
   // The linear layer right behind a global average whose result stays real, or null.
   const Node* final_linear(const Node& pool) const {
     const Node* next = only_consumer(pool.output);
-    while (next && (next->op == "flatten" || next->op == "reshape")) next = only_consumer(next->output);
-    return next && next->op == "linear" && is_real(next->output) ? next : nullptr;
+    while (next && (next->is(opdef::flatten) || next->is(opdef::reshape))) next = only_consumer(next->output);
+    return next && next->is(opdef::linear) && is_real(next->output) ? next : nullptr;
   }
 
   // Exact: no rounding between the map and the logits. False where the sums of large maps would leave no room in an
@@ -454,12 +460,12 @@ class Lowering {
   }
 
   bool lower_elementwise(const Node& n) {
-    const RealFunction f = real_function(n.op);
+    const RealFunction f = real_function(n.op->name);
     if (!f) return false;
-    const double number = n.find("value") ? n.number("value") : 0;
+    const double number = n.attrs.empty() ? 0 : n.options<ScalarOptions>().value;
     const int x = number_at(n, 0), y = add_result(n.output, out_.model.values[size_t(x)]);
     if (is_real(n.output)) {
-      add_step(n.name, n.op, {x}, y, RealUnary{n.op, number});
+      add_step(n.name, n.op->name, {x}, y, RealUnary{n.op->name, number});
       return true;
     }
     const QParams in = out_.model.values[size_t(x)].q, out = out_.model.values[size_t(y)].q;
@@ -470,7 +476,7 @@ class Lowering {
       const double q = std::nearbyint(v / double(out.scale)) + out.zero_point;
       table[size_t(code)] = std::isnan(q) ? uint8_t(out.zero_point) : uint8_t(std::clamp(q, 0.0, 255.0));
     }
-    add_step(n.name, n.op, {x}, y, std::move(lut));
+    add_step(n.name, n.op->name, {x}, y, std::move(lut));
     return true;
   }
 

@@ -4,20 +4,11 @@
 #include <functional>
 #include <memory>
 #include <span>
-#include <string_view>
 #include <vector>
 
 #include "nn/graph/graph.h"
 
 namespace mininn::nn::graph {
-
-// What a node of an op that run() knows has for inputs.
-struct OpInputs {
-  size_t least = 0, most = 0;
-  std::vector<size_t> optional = {};  // positions that may be kAbsent
-};
-// Null for an op that run() does not know.
-const OpInputs* inputs_of(std::string_view op);
 
 // Called with each value the run makes, graph inputs included, right after it exists.
 using ValueObserver = std::function<void(int id, const Tensor& value)>;
@@ -25,9 +16,8 @@ using ValueObserver = std::function<void(int id, const Tensor& value)>;
 // The outputs for `inputs`, without gradients; intermediate values are freed after their last use. The first size of
 // the inputs, the batch, may differ from the traced one, by the same factor for all. What the traced calls took from it
 // is frozen: the end of a slice, the rows of zeros to join with. Then a node whose result does not grow like the batch
-// is an error; a reshape grows in its first size, which stands for the batch if it is equal to it. Throws ValueError
-// for a graph that breaks a rule, KernelError for an op that is not in the table, ShapeError for inputs that do not fit
-// and for a batch that a node cannot take, and whatever the ops throw.
+// is an error. Throws ValueError for a graph that breaks a rule, ShapeError for inputs that do not fit and for a batch
+// that a node cannot take (infer), and whatever the ops throw.
 std::vector<Tensor> run(const Graph& g, std::span<const Tensor> inputs, const ValueObserver& observe = {});
 
 // The same for a graph with one input and one output.

@@ -4,19 +4,8 @@
 #include <ostream>
 #include <unordered_set>
 
-#include "nn/graph/executor.h"
-
 namespace mininn::nn::graph {
 namespace {
-
-template <class T>
-const T& get(const Node& n, std::string_view attr, const char* type) {
-  const AttrValue* v = n.find(attr);
-  if (!v) throw ValueError(message("node ", n.name, " (", n.op, ") has no attribute '", attr, "'"));
-  const T* t = std::get_if<T>(v);
-  if (!t) throw ValueError(message("node ", n.name, " (", n.op, "): attribute '", attr, "' is not ", type));
-  return *t;
-}
 
 std::string text(const AttrValue& v) {
   if (const auto* i = std::get_if<int64_t>(&v)) return message(*i);
@@ -31,6 +20,51 @@ std::string value_text(const Graph& g, int id) {
   return v.constant ? message(v.name, ' ', name(v.dtype), v.shape) : message('%', id);
 }
 
+// The first size of the inputs: that of the traced example and that of a run.
+struct Batch {
+  int64_t traced = 1, now = 1;
+};
+
+Batch batch_of(const Graph& g, std::span<const TensorInfo> inputs) {
+  if (inputs.size() != g.inputs.size())
+    throw ShapeError(message("run: the graph has ", g.inputs.size(), " inputs, not ", inputs.size()));
+  Batch b;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Value& v = g.values[size_t(g.inputs[i])];
+    const TensorInfo& t = inputs[i];
+    bool fits = t.dtype == v.dtype && t.shape.rank() == v.shape.rank();
+    for (int d = 1; fits && d < v.shape.rank(); ++d) fits = t.shape[d] == v.shape[d];
+    if (!fits)
+      throw ShapeError(message("run: input ", i, " (", v.name, ") must look like ", name(v.dtype), v.shape,
+                               " with any first size, not ", name(t.dtype), t.shape));
+    if (t.shape == v.shape) continue;
+    if (b.now != b.traced && b.now * v.shape[0] != b.traced * t.shape[0])
+      throw ShapeError(message("run: one input has ", b.now, " rows instead of ", b.traced, ", another ", t.shape[0],
+                               " instead of ", v.shape[0]));
+    b = {v.shape[0], t.shape[0]};
+  }
+  return b;
+}
+
+// Throws unless the result of a node is right for another batch than the traced one. Most ops have no sizes of their
+// own; in those that have, and in constants, the traced batch may be hidden.
+void check_growth(const Graph& g, const Node& n, const Batch& b, const std::vector<TensorInfo>& now) {
+  bool grows = n.op->sizes == Sizes::options;
+  for (const int id : n.inputs) grows = grows || (id != kAbsent && now[size_t(id)].shape != g.values[size_t(id)].shape);
+  if (!grows || n.op->sizes == Sizes::reduced) return;
+  const Shape &before = g.values[size_t(n.output)].shape, &y = now[size_t(n.output)].shape;
+  int grown = 0;
+  bool like_batch = y.rank() == before.rank();
+  for (int d = 0; like_batch && d < y.rank(); ++d)
+    if (y[d] != before[d]) {
+      ++grown;
+      like_batch = y[d] * b.traced == before[d] * b.now;
+    }
+  if (!like_batch || grown != 1)
+    throw ShapeError(message("run: ", n.op->name, " at ", n.name, " gives ", y, " for ", b.now, " rows and ", before,
+                             " for the ", b.traced, " it was traced with: it does not grow with the batch"));
+}
+
 // "%3 f32[1,8]", also of a graph that breaks the rules: this is how one looks at it.
 std::string declared(const Graph& g, int id) {
   if (id < 0 || size_t(id) >= g.values.size()) return message('%', id, '?');
@@ -39,28 +73,7 @@ std::string declared(const Graph& g, int id) {
 
 }  // namespace
 
-const AttrValue* Node::find(std::string_view attr) const {
-  const auto it = std::find_if(attrs.begin(), attrs.end(), [&](const Attr& a) { return a.name == attr; });
-  return it == attrs.end() ? nullptr : &it->value;
-}
-
-int64_t Node::integer(std::string_view attr) const { return get<int64_t>(*this, attr, "an integer"); }
-
-double Node::number(std::string_view attr) const {
-  const AttrValue* v = find(attr);
-  if (v && std::holds_alternative<int64_t>(*v)) return double(std::get<int64_t>(*v));
-  return get<double>(*this, attr, "a number");
-}
-
-const std::vector<int64_t>& Node::list(std::string_view attr) const {
-  return get<std::vector<int64_t>>(*this, attr, "a list");
-}
-
-Hw Node::pair(std::string_view attr) const {
-  const auto& l = list(attr);
-  if (l.size() != 2) throw ValueError(message("node ", name, " (", op, "): attribute '", attr, "' is not {h, w}"));
-  return {l[0], l[1]};
-}
+std::string Node::at(const Error& e) const { return message("node ", name, " (", op->name, "): ", e.what()); }
 
 int Graph::add_value(Value v) {
   values.push_back(std::move(v));
@@ -94,22 +107,28 @@ void Graph::validate() const {
   std::unordered_set<std::string_view> names;
   for (const Node& n : nodes) {
     if (!names.insert(n.name).second) fail("two nodes are called ", n.name);
-    const OpInputs* const op = inputs_of(n.op);
-    if (op && (n.inputs.size() < op->least || n.inputs.size() > op->most))
-      fail("node ", n.name, " (", n.op, ") has ", n.inputs.size(), " inputs, not ", op->least,
-           op->most > op->least ? " or more" : "");
+    if (!n.op) fail("node ", n.name, " has no op");
+    const char* const op = n.op->name;
+    const OpInputs& takes = n.op->inputs;
+    if (n.inputs.size() < takes.least || n.inputs.size() > takes.most)
+      fail("node ", n.name, " (", op, ") has ", n.inputs.size(), " inputs, not ", takes.least,
+           takes.most > takes.least ? " or more" : "");
     for (size_t i = 0; i < n.inputs.size(); ++i) {
       const int id = n.inputs[i];
       if (id == kAbsent) {
-        if (op && std::ranges::find(op->optional, i) == op->optional.end())
-          fail("node ", n.name, " (", n.op, ") lacks its input ", i);
+        if (!takes.may_lack(i)) fail("node ", n.name, " (", op, ") lacks its input ", i);
         continue;
       }
       if (!in_range(id)) fail("node ", n.name, " refers to value ", id, " of ", values.size());
-      if (!made[size_t(id)]) fail("node ", n.name, " (", n.op, ") reads value ", id, " before anything makes it");
+      if (!made[size_t(id)]) fail("node ", n.name, " (", op, ") reads value ", id, " before anything makes it");
+    }
+    try {
+      n.op->check(n.attrs);
+    } catch (const ValueError& e) {
+      fail(n.at(e));
     }
     if (!in_range(n.output)) fail("node ", n.name, " refers to value ", n.output, " of ", values.size());
-    if (made[size_t(n.output)]) fail("node ", n.name, " (", n.op, ") makes value ", n.output, ", which exists already");
+    if (made[size_t(n.output)]) fail("node ", n.name, " (", op, ") makes value ", n.output, ", which exists already");
     made[size_t(n.output)] = true;
   }
   for (const int id : outputs)
@@ -131,11 +150,31 @@ std::vector<int> use_counts(const Graph& g) {
   return uses;
 }
 
+std::vector<TensorInfo> infer(const Graph& g, std::span<const TensorInfo> inputs) {
+  const Batch batch = batch_of(g, inputs);
+  std::vector<TensorInfo> now;
+  for (const Value& v : g.values) now.push_back({v.shape, v.dtype});
+  if (batch.now == batch.traced) return now;
+  for (size_t i = 0; i < inputs.size(); ++i) now[size_t(g.inputs[i])] = inputs[i];
+  std::vector<TensorInfo> in;
+  for (const Node& n : g.nodes) {
+    in.clear();
+    for (const int id : n.inputs) in.push_back(id == kAbsent ? TensorInfo{} : now[size_t(id)]);
+    try {
+      now[size_t(n.output)] = n.op->infer(in, n.attrs);
+    } catch (const ShapeError& e) {
+      throw ShapeError(n.at(e));
+    }
+    check_growth(g, n, batch, now);
+  }
+  return now;
+}
+
 std::string to_string(const Graph& g) {
   std::string out;
   for (const int id : g.inputs) out += message("input  ", declared(g, id), '\n');
   for (const Node& n : g.nodes) {
-    out += message(declared(g, n.output), " = ", n.op, '(');
+    out += message(declared(g, n.output), " = ", n.op ? n.op->name : "?", '(');
     for (size_t i = 0; i < n.inputs.size(); ++i) out += (i ? ", " : "") + value_text(g, n.inputs[i]);
     out += ')';
     for (size_t i = 0; i < n.attrs.size(); ++i)

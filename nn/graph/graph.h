@@ -1,13 +1,12 @@
 // A network as plain data: what trace() records, what passes rewrite, what run() executes and quant/ compiles.
 #pragma once
 
+#include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "core/tensor.h"
-#include "core/tracer.h"
-#include "ops/conv2d.h"
+#include "ops/op.h"
 
 namespace mininn::nn::graph {
 
@@ -24,18 +23,24 @@ struct Value {
 
 // One op call.
 struct Node {
-  std::string op;    // the name of the function in ops/: "conv2d"
+  const OpDef* op = nullptr;
   std::string name;  // unique: the parameters' path ("layer1.0.conv1") or op and counter ("relu_2")
   std::vector<int> inputs;
   int output = kAbsent;
-  Attrs attrs;
+  Attrs attrs;  // the op's options
 
-  const AttrValue* find(std::string_view attr) const;  // null if there is none
-  // The value of an attribute. Throw ValueError naming the node if it is missing or of another type.
-  int64_t integer(std::string_view attr) const;
-  double number(std::string_view attr) const;  // an integer counts as a number
-  const std::vector<int64_t>& list(std::string_view attr) const;
-  Hw pair(std::string_view attr) const;  // a list of two
+  bool is(const OpDef& o) const { return op == &o; }
+  // Those of an op that has such ones. Throws ValueError naming the node for others.
+  template <class Options>
+  Options options() const {
+    try {
+      return from_attrs<Options>(attrs);
+    } catch (const ValueError& e) {
+      throw ValueError(at(e));
+    }
+  }
+  // What an error says, and where.
+  std::string at(const Error& e) const;
 };
 
 struct Graph {
@@ -51,7 +56,7 @@ struct Graph {
   void freeze();
 
   // Throws ValueError naming the first node or value that breaks a rule: ids in range, inputs made earlier, every value
-  // made once, node names unique, constants shaped as they say, every input of a known op (nn/graph/executor.h) there.
+  // made once, node names unique, constants shaped as they say, every node an op with its inputs and options there.
   // What takes a graph calls it.
   void validate() const;
 };
@@ -60,6 +65,11 @@ struct Graph {
 // and graph outputs read it.
 std::vector<int> producers(const Graph& g);
 std::vector<int> use_counts(const Graph& g);
+
+// What each value is where the graph's inputs are like these: they may have another first size, the batch, than the
+// traced example, all by the same factor. Throws ShapeError for inputs that do not fit, and naming a node that cannot
+// take them or whose result does not grow like the batch: options that stand for the traced one are hidden in it.
+std::vector<TensorInfo> infer(const Graph& g, std::span<const TensorInfo> inputs);
 
 // One line per input, node and output; of any graph, one that breaks the rules too.
 std::string to_string(const Graph& g);

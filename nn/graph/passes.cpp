@@ -3,6 +3,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/batch_norm.h"
+#include "ops/conv2d.h"
+#include "ops/elementwise.h"
+#include "ops/layout.h"
+#include "ops/matmul.h"
+
 namespace mininn::nn::graph {
 namespace {
 
@@ -21,13 +27,13 @@ const Node* only_consumer(const Graph& g, const std::vector<int>& uses, int id) 
 }
 
 bool is_identity(const Graph& g, const Node& n) {
-  if (n.op == "contiguous") return true;
-  return (n.op == "reshape" || n.op == "flatten") &&
+  if (n.is(opdef::contiguous)) return true;
+  return (n.is(opdef::reshape) || n.is(opdef::flatten)) &&
          g.values[size_t(n.inputs[0])].shape == g.values[size_t(n.output)].shape;
 }
 
 bool has_constant_weights(const Graph& g, const Node& n) {
-  return (n.op == "conv2d" || n.op == "linear") && g.is_constant(n.inputs[1]) &&
+  return (n.is(opdef::conv2d) || n.is(opdef::linear)) && g.is_constant(n.inputs[1]) &&
          (n.inputs[2] == kAbsent || g.is_constant(n.inputs[2]));
 }
 
@@ -87,8 +93,10 @@ Graph fold_batch_norm(Graph g) {
   g.validate();
   const std::vector<int> made_by = producers(g), uses = use_counts(g);
   for (size_t i = 0; i < g.nodes.size(); ++i) {
-    if (g.nodes[i].op != "batch_norm" || g.nodes[i].integer("training") != 0) continue;
+    if (!g.nodes[i].is(opdef::batch_norm)) continue;
     const Node bn = g.nodes[i];
+    const auto options = bn.options<BatchNormOptions>();
+    if (options.training) continue;
     const int from = made_by[size_t(bn.inputs[0])];
     if (from == kAbsent || uses[size_t(bn.inputs[0])] != 1 || !has_constant_weights(g, g.nodes[size_t(from)])) continue;
     const auto constant = [&](int id) {
@@ -111,12 +119,12 @@ Graph fold_batch_norm(Graph g) {
     std::vector<double> w = weight.constant.to_vector(), b(mean.size());
     const size_t per_channel = w.size() / mean.size();
     for (size_t o = 0; o < mean.size(); ++o) {
-      const double k = (gamma.empty() ? 1.0 : gamma[o]) / std::sqrt(var[o] + bn.number("eps"));
+      const double k = (gamma.empty() ? 1.0 : gamma[o]) / std::sqrt(var[o] + options.eps);
       for (size_t j = 0; j < per_channel; ++j) w[o * per_channel + j] *= k;
       b[o] = (beta.empty() ? 0.0 : beta[o]) + k * ((old_bias.empty() ? 0.0 : old_bias[o]) - mean[o]);
     }
     const auto as_constant = [&](const std::string& name, const std::vector<double>& v, const Shape& shape) {
-      Tensor t = Tensor::empty(shape, weight.dtype);
+      Tensor t = Tensor::empty(shape, weight.dtype, weight.constant.device());
       t.copy_from(Tensor::from(v, shape));
       return g.add_constant(name, t.set_name(name));
     };
@@ -139,7 +147,7 @@ Graph fuse_conv(Graph g) {
   // Whether value `id` comes from a convolution that only its one consumer reads and that no add has taken yet.
   const auto free_conv = [&](int id) {
     const int by = made_by[size_t(id)];
-    return by != kAbsent && uses[size_t(id)] == 1 && g.nodes[size_t(by)].op == "conv2d" && !absorbed[size_t(by)];
+    return by != kAbsent && uses[size_t(id)] == 1 && g.nodes[size_t(by)].is(opdef::conv2d) && !absorbed[size_t(by)];
   };
   const auto same_shape = [&](int a, int b) { return g.values[size_t(a)].shape == g.values[size_t(b)].shape; };
   const auto index_of = [&](const Node* n) { return size_t(n - g.nodes.data()); };
@@ -147,17 +155,17 @@ Graph fuse_conv(Graph g) {
   const auto place = [&](Node fused, size_t last) {
     fused.output = g.nodes[last].output;
     const Node* next = only_consumer(g, uses, fused.output);
-    const bool relu = next && next->op == "relu";
+    const bool relu = next && next->is(opdef::functor<op::Relu>);
     if (relu) {
       fused.output = next->output;
       absorbed[last = index_of(next)] = true;
     }
-    fused.attrs.push_back({"relu", int64_t(relu)});
+    fused.attrs = to_attrs(Conv2dFusedOptions{fused.options<Conv2dOptions>(), relu});
     fused_at[last] = std::move(fused);
   };
   const auto start = [&](size_t conv) {
     Node fused = g.nodes[conv];
-    fused.op = "conv2d_fused";
+    fused.op = &opdef::conv2d_fused;
     fused.inputs.resize(4, kAbsent);
     absorbed[conv] = true;
     return fused;
@@ -165,7 +173,8 @@ Graph fuse_conv(Graph g) {
 
   for (size_t i = 0; i < g.nodes.size(); ++i) {
     const Node& add = g.nodes[i];
-    if (add.op != "add" || add.inputs[0] == add.inputs[1] || !same_shape(add.inputs[0], add.inputs[1])) continue;
+    if (!add.is(opdef::functor<op::Add>) || add.inputs[0] == add.inputs[1] || !same_shape(add.inputs[0], add.inputs[1]))
+      continue;
     if (g.is_constant(add.inputs[0]) || g.is_constant(add.inputs[1])) continue;  // its batch size would be frozen
     const bool a = free_conv(add.inputs[0]), b = free_conv(add.inputs[1]);
     if (!a && !b) continue;
@@ -176,11 +185,11 @@ Graph fuse_conv(Graph g) {
     place(std::move(fused), i);
   }
   for (size_t i = 0; i < g.nodes.size(); ++i)
-    if (g.nodes[i].op == "conv2d" && !absorbed[i]) place(start(i), i);
+    if (g.nodes[i].is(opdef::conv2d) && !absorbed[i]) place(start(i), i);
 
   std::vector<Node> nodes;
   for (size_t i = 0; i < g.nodes.size(); ++i) {
-    if (!fused_at[i].op.empty())
+    if (fused_at[i].op)
       nodes.push_back(std::move(fused_at[i]));
     else if (!absorbed[i])
       nodes.push_back(std::move(g.nodes[i]));

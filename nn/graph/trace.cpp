@@ -6,6 +6,10 @@
 
 #include "core/autograd.h"
 #include "nn/graph/passes.h"
+#include "ops/batch_norm.h"
+#include "ops/dropout.h"
+#include "ops/layout.h"
+#include "ops/registry.h"
 
 namespace mininn::nn {
 namespace {
@@ -13,12 +17,33 @@ namespace {
 using graph::Graph;
 using graph::kAbsent;
 
+// Sizes among an op's options that stand for the batch follow the input: -1. They do in a reshape's or expand's first
+// size, if the input's first size is the batch, or so many of it, and the result's too. `grown` is the input's shape
+// for another batch. (A batch of 2 leaves open which way reshape(x, {2, -1}) goes for others: this one.)
+Attrs rebatched(const OpDef& op, const Shape& x, const Shape& grown, const Shape& y, const Attrs& attrs) {
+  const bool reshapes = &op == &opdef::reshape, expands = &op == &opdef::expand;
+  if ((!reshapes && !expands) || x.rank() == 0 || y.rank() == 0 || x[0] == 0 || x[0] == grown[0]) return attrs;
+  ShapeOptions o = from_attrs<ShapeOptions>(attrs);
+  if (expands) {
+    if (x.rank() == y.rank() && x[0] == y[0]) o.shape[0] = -1;
+  } else if (o.shape[0] != -1 && y[0] % x[0] == 0) {
+    const bool open = std::find(o.shape.begin() + 1, o.shape.end(), -1) != o.shape.end();
+    if (y[0] == x[0] || !open) {
+      o.shape = y;
+      o.shape[0] = -1;
+    }
+  }
+  return to_attrs(o);
+}
+
 class GraphTracer final : public Tracer {
  public:
   explicit GraphTracer(std::span<const Tensor> examples) {
     for (size_t i = 0; i < examples.size(); ++i) {
       const int id = make_value(i ? message("input_", i) : "input", examples[i]);
       graph_.inputs.push_back(id);
+      grown_.push_back({examples[i].shape(), examples[i].dtype()});
+      if (examples[i].rank() > 0) grown_.back().shape[0] *= 3;
     }
   }
 
@@ -32,17 +57,18 @@ class GraphTracer final : public Tracer {
     if (std::none_of(inputs.begin(), inputs.end(), varies)) return;
 
     graph::Node node;
-    node.op = op;
-    node.attrs = attrs;
+    node.op = find_op(op);
+    if (!node.op) throw ValueError(message("trace: ", op, " is in no list of ops (ops/registry.h)"));
     for (const Tensor& t : inputs) node.inputs.push_back(t ? id_of(op, t) : kAbsent);
+    node.attrs = rebatched(*node.op, inputs[0].shape(), grown_[size_t(node.inputs[0])].shape, output.shape(), attrs);
     node.name = parameter_path(node);
     // Dropout records itself only when it drops.
-    const AttrValue* training = node.find("training");
-    if (op == "dropout" || (training && *training == AttrValue(int64_t{1})))
+    if (node.is(opdef::dropout) || (node.is(opdef::batch_norm) && node.options<BatchNormOptions>().training))
       throw ValueError(
           message("trace: ", op, node.name.empty() ? "" : " at " + node.name,
                   " is training; switch the network to evaluation (ParamStore::train(false)) before tracing it"));
     node.output = make_value({}, output);
+    grown_.push_back(grown(node));
     graph_.nodes.push_back(std::move(node));
   }
 
@@ -85,7 +111,20 @@ class GraphTracer final : public Tracer {
     const std::string name = t.name().empty() ? message("constant_", ++unnamed_) : t.name();
     const int id = graph_.add_constant(name, t.clone().set_name(name));
     remember(t, id);
+    grown_.push_back({t.shape(), t.dtype()});
     return id;
+  }
+
+  // The node's result for the other batch; the one that it has where it takes no other.
+  TensorInfo grown(const graph::Node& node) const {
+    std::vector<TensorInfo> in;
+    for (const int id : node.inputs) in.push_back(id == kAbsent ? TensorInfo() : grown_[size_t(id)]);
+    try {
+      return node.op->infer(in, node.attrs);
+    } catch (const ShapeError&) {
+      const graph::Value& y = graph_.values[size_t(node.output)];
+      return {y.shape, y.dtype};
+    }
   }
 
   // "layer1.0.conv1" for a node with the parameter "layer1.0.conv1.weight"; empty if it has none.
@@ -105,7 +144,7 @@ class GraphTracer final : public Tracer {
     for (const graph::Node& n : graph_.nodes) taken.insert(n.name);
     std::unordered_map<std::string, int> count;
     for (graph::Node& n : graph_.nodes) {
-      const std::string base = n.name.empty() ? n.op : n.name;
+      const std::string base = n.name.empty() ? n.op->name : n.name;
       if (const int number = ++count[base]; n.name.empty() || number > 1) {
         n.name = message(base, '_', number);
         while (!taken.insert(n.name).second) n.name = message(base, '_', ++count[base]);
@@ -121,6 +160,7 @@ class GraphTracer final : public Tracer {
   };
 
   Graph graph_;
+  std::vector<TensorInfo> grown_;  // each value for three times the batch
   std::unordered_map<const void*, Seen> seen_;
   std::unordered_set<const Storage*> activations_;
   int unnamed_ = 0;

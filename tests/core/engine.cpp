@@ -69,8 +69,8 @@ struct WrongCountBackward {
 
 TEST_CASE("the engine checks what an op returns") {
   Tensor x = scalar(1).set_requires_grad(true);
-  CHECK_THROWS_WITH(attach<WrongShapeBackward>(scalar(1), {x}, Attrs{}).backward(), Catch::Contains("wrong_shape"));
-  CHECK_THROWS_WITH(attach<WrongCountBackward>(scalar(1), {x}, Attrs{}).backward(), Catch::Contains("wrong_count"));
+  CHECK_THROWS_WITH(attach<WrongShapeBackward>(scalar(1), {x}, {}).backward(), Catch::Contains("wrong_shape"));
+  CHECK_THROWS_WITH(attach<WrongCountBackward>(scalar(1), {x}, {}).backward(), Catch::Contains("wrong_count"));
 }
 
 TEST_CASE("a chain of 200,000 ops neither overflows the stack going backward nor when freed") {
@@ -99,7 +99,7 @@ TEST_CASE("live memory returns to where it was after a step") {
 
 TEST_CASE("a leaf's gradient is laid out like the leaf") {
   Tensor x = Tensor::zeros({2, 3}, DType::f64).set_requires_grad(true);
-  attach<ToySumBackward>(scalar(0), {x}, Attrs{}).backward();
+  attach<ToySumBackward>(scalar(0), {x}, {}).backward();
   CHECK(x.grad().strides() == x.strides());
   CHECK(x.grad().to_vector() == std::vector<double>(6, 1.0));
 }

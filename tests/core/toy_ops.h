@@ -7,6 +7,14 @@ namespace mininn {
 
 inline Tensor scalar(double v) { return Tensor::full({}, v, DType::f64); }
 
+struct ToyOptions {
+  int64_t power = 1;
+};
+template <class F>
+void each_field(ToyOptions& o, const F& field) {
+  field("power", o.power);
+}
+
 struct ToyMulBackward {
   static constexpr const char* op = "toy_mul";
   Saved a, b;
@@ -17,12 +25,7 @@ struct ToyMulBackward {
 };
 
 inline Tensor toy_mul(const Tensor& a, const Tensor& b) {
-  return attach<ToyMulBackward>(
-      scalar(a.item() * b.item()), {a, b},
-      [] {
-        return Attrs{{"power", int64_t{1}}};
-      },
-      a, b);
+  return attach<ToyMulBackward>(scalar(a.item() * b.item()), {a, b}, ToyOptions{}, a, b);
 }
 
 // Passes its gradient on as it is: the very tensor goes to both inputs.
@@ -32,7 +35,7 @@ struct ToyAddBackward {
 };
 
 inline Tensor toy_add(const Tensor& a, const Tensor& b) {
-  return attach<ToyAddBackward>(scalar(a.item() + b.item()), {a, b}, Attrs{});
+  return attach<ToyAddBackward>(scalar(a.item() + b.item()), {a, b}, {});
 }
 
 }  // namespace mininn

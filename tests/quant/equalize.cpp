@@ -112,7 +112,7 @@ TEST_CASE("equalizing leaves residual streams, clipped activations and shared we
   const auto unchanged = [&](const Layers::Fn& fn) {
     const Graph before = optimized({"", {1, 3, 4, 4}, fn}, DType::f32), after = equalize(before);
     for (const nn::graph::Node& n : before.nodes)
-      if (n.op == "conv2d_fused") CHECK(weights(after, n.name) == weights(before, n.name));
+      if (n.is(opdef::conv2d_fused)) CHECK(weights(after, n.name) == weights(before, n.name));
   };
   unchanged([&](const Tensor& x) { return b(relu6(a(x))); });
   unchanged([&](const Tensor& x) { return a(relu(a(x))); });

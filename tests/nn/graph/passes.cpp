@@ -15,7 +15,8 @@ using namespace mininn::testing;
 namespace {
 
 int count(const Graph& g, const std::string& op) {
-  return int(std::count_if(g.nodes.begin(), g.nodes.end(), [&](const nn::graph::Node& n) { return n.op == op; }));
+  return int(std::count_if(g.nodes.begin(), g.nodes.end(),
+                           [&](const nn::graph::Node& n) { return std::string_view(n.op->name) == op; }));
 }
 
 const nn::graph::Node& node(const Graph& g, const std::string& name) {
@@ -93,13 +94,13 @@ TEST_CASE("a residual network fuses into convolutions, the main branch taking th
   CHECK(count(g, "add") == 0);
   CHECK(count(g, "relu") == 0);
   const nn::graph::Node& identity = node(g, "layer1.0.conv2");
-  CHECK(identity.integer("relu") == 1);
+  CHECK(identity.options<Conv2dFusedOptions>().relu);
   CHECK(identity.inputs[3] == node(g, "conv1").output);
   const nn::graph::Node &main = node(g, "layer2.0.conv2"), &down = node(g, "layer2.0.downsample.0");
   CHECK(main.inputs[3] == down.output);
-  CHECK(main.integer("relu") == 1);
+  CHECK(main.options<Conv2dFusedOptions>().relu);
   CHECK(down.inputs[3] == kAbsent);
-  CHECK(down.integer("relu") == 0);
+  CHECK_FALSE(down.options<Conv2dFusedOptions>().relu);
 }
 
 TEST_CASE("an add is not fused where it broadcasts, adds a constant or the convolution to itself") {

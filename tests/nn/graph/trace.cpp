@@ -113,7 +113,7 @@ TEST_CASE("what depends on no input becomes a constant, and unused ops vanish") 
       },
       Tensor::zeros({2, 3}));
   REQUIRE(g.nodes.size() == 1);
-  CHECK(g.nodes[0].op == "add");
+  CHECK(g.nodes[0].is(opdef::functor<op::Add>));
   CHECK(g.is_constant(g.nodes[0].inputs[1]));
 }
 
@@ -172,4 +172,31 @@ TEST_CASE("evaluating dropout leaves no trace") {
   Generator rng(1);
   const Graph g = nn::trace([&](const Tensor& t) { return relu(dropout(t, 0.5, false, rng)); }, Tensor::zeros({2}));
   CHECK(g.nodes.size() == 1);
+}
+
+namespace {
+struct UnlistedBackward {
+  static constexpr const char* op = "unlisted";
+  Grads backward(const Tensor& gy, const Wants&) const { return {gy}; }
+};
+}  // namespace
+
+TEST_CASE("an op that is in no list cannot be traced, and is named") {
+  const auto fn = [](const Tensor& x) { return attach<UnlistedBackward>(x.clone(), {x}, {}); };
+  CHECK_THROWS_WITH(nn::trace(fn, Tensor::zeros({2})), Contains("unlisted"));
+}
+
+TEST_CASE("sizes that stand for the batch follow the input") {
+  const auto traced = [](const auto& fn, const Shape& x) {
+    const Graph g = nn::trace(fn, Tensor::zeros(x));
+    return g.nodes[0].options<ShapeOptions>().shape;
+  };
+  CHECK(traced([](const Tensor& x) { return reshape(x, {2, 12}); }, {2, 3, 4}) == Shape{-1, 12});
+  CHECK(traced([](const Tensor& x) { return reshape(x, {6, 4}); }, {2, 3, 4}) == Shape{-1, 4});
+  CHECK(traced([](const Tensor& x) { return reshape(x, {2, -1}); }, {2, 3, 4}) == Shape{-1, 12});
+  CHECK(traced([](const Tensor& x) { return reshape(x, {-1, 2}); }, {2, 3, 4}) == Shape{-1, 2});
+  CHECK(traced([](const Tensor& x) { return reshape(x, {3, -1}); }, {2, 3, 4}) == Shape{3, -1});
+  CHECK(traced([](const Tensor& x) { return reshape(x, {4, 3, 2}); }, {2, 12}) == Shape{-1, 3, 2});
+  CHECK(traced([](const Tensor& x) { return expand(x, {2, 5}); }, {2, 1}) == Shape{-1, 5});
+  CHECK(traced([](const Tensor& x) { return expand(x, {7, 2, 5}); }, {2, 1}) == Shape{7, 2, 5});
 }

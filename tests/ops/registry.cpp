@@ -1,0 +1,76 @@
+#include "ops/registry.h"
+
+#include <set>
+#include <string>
+
+#include "core/autograd.h"
+#include "ops/conv2d.h"
+#include "ops/elementwise.h"
+#include "tests/ops/gradcheck_cases.h"
+#include "tests/support/catch.h"
+
+using namespace mininn;
+using namespace mininn::testing;
+
+namespace {
+
+// Checks every recorded call against the op's definition.
+class Comparer final : public Tracer {
+ public:
+  void record(std::string_view name, std::span<const Tensor> inputs, const Attrs& attrs, const Tensor& y) override {
+    INFO(name);
+    const OpDef* const op = find_op(name);
+    REQUIRE(op);
+    seen.insert(op->name);
+    CHECK(inputs.size() >= op->inputs.least);
+    CHECK(inputs.size() <= op->inputs.most);
+    op->check(attrs);
+    std::vector<TensorInfo> infos;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      CHECK((inputs[i] || op->inputs.may_lack(i)));
+      infos.push_back(inputs[i] ? TensorInfo{inputs[i].shape(), inputs[i].dtype()} : TensorInfo());
+    }
+    CHECK(op->infer(infos, attrs) == TensorInfo{y.shape(), y.dtype()});
+    if (seen_random.contains(op->name)) return;
+    Attrs eval = attrs;  // as an op of a graph, batch norm does not train
+    for (Attr& a : eval)
+      if (a.name == "training" && a.value != AttrValue(int64_t{0})) return;
+    pending.emplace_back(op, std::vector<Tensor>(inputs.begin(), inputs.end()), eval, y);
+  }
+
+  std::set<std::string> seen;
+  std::set<std::string> seen_random{"dropout"};
+  std::vector<std::tuple<const OpDef*, std::vector<Tensor>, Attrs, Tensor>> pending;
+};
+
+}  // namespace
+
+TEST_CASE("what an op records tells its result's shape and dtype, and gives the result again") {
+  Comparer comparer;
+  {
+    const TracerGuard guard(comparer);
+    for (const GradCase& c : grad_cases()) c.fn(c.inputs);
+  }
+  const NoGradGuard no_grad;
+  for (const auto& [op, inputs, attrs, y] : comparer.pending) {
+    INFO(op->name);
+    CHECK(op->call(inputs, attrs).to_vector() == y.to_vector());
+  }
+  // Every differentiable op of the list has been seen.
+  const std::set<std::string> not_differentiable{"conv2d_fused", "argmax"};
+  for (const OpDef* op : all_ops()) {
+    INFO(op->name);
+    CHECK(comparer.seen.contains(op->name) != not_differentiable.contains(op->name));
+  }
+}
+
+TEST_CASE("ops are found by name, once each") {
+  std::set<std::string> names;
+  for (const OpDef* op : all_ops()) {
+    CHECK(names.insert(op->name).second);
+    CHECK(find_op(op->name) == op);
+  }
+  CHECK(find_op("conv2d") == &opdef::conv2d);
+  CHECK(find_op("relu") == &opdef::functor<op::Relu>);
+  CHECK(find_op("frobnicate") == nullptr);
+}
