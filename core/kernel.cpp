@@ -121,9 +121,9 @@ bool dispatch_verbose() {
 }
 
 // The user asked for this log by an environment variable; nothing else in the library prints.
-void log_choice(std::string_view op, std::string_view kernel, const std::string& refusals) {
-  std::fprintf(stderr, "mininn: %.*s runs %.*s%s%s\n", int(op.size()), op.data(), int(kernel.size()), kernel.data(),
-               refusals.empty() ? "" : "; refused:", refusals.c_str());
+void log_choice(std::string_view op, std::string_view kernel, std::string_view found, const std::string& others) {
+  const std::string why = others.empty() ? "" : message("; ", found, ':', others);
+  std::fprintf(stderr, "%s\n", message("mininn: ", op, " runs ", kernel, why).c_str());
 }
 
 void throw_no_kernel(std::string_view op, Device d, const std::string& refusals) {

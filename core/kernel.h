@@ -61,6 +61,9 @@ struct Kernel {
   }
 };
 
+template <class Args>
+struct Rehearsal;  // core/tuner.h
+
 // Which family goes to the front of every list: MININN_PREFER=own|vendor, or set here for the whole process, or by a
 // PreferenceGuard for one thread. "auto" keeps the lists' order. A kernel is chosen in the thread that calls the op,
 // before others take part.
@@ -101,7 +104,8 @@ std::string_view forced_kernel(std::string_view op);            // empty: none i
 bool prefers(Preference p, Family f);                           // every family, if automatic
 void add_kernel(std::string_view op, std::string_view kernel);  // to the names that ForceKernel knows
 bool dispatch_verbose();                                        // MININN_VERBOSE=dispatch
-void log_choice(std::string_view op, std::string_view kernel, const std::string& refusals);
+// `others`: what kernels were found to be, a line each; empty: there are none.
+void log_choice(std::string_view op, std::string_view kernel, std::string_view found, const std::string& others);
 [[noreturn]] void throw_no_kernel(std::string_view op, Device d, const std::string& refusals);
 }  // namespace detail
 
@@ -126,7 +130,7 @@ class KernelTable {
     const std::string_view forced = detail::forced_kernel(Args::op);
     const Kernel<Args>* k = forced.empty() ? first(a, d) : first_of(forced, a, d);
     if (!k) detail::throw_no_kernel(Args::op, d, refusals(a, d));
-    if (detail::dispatch_verbose()) detail::log_choice(Args::op, k->name, refusals(a, d));
+    if (detail::dispatch_verbose()) detail::log_choice(Args::op, k->name, "refused", refusals(a, d));
     return *k;
   }
 

@@ -1,6 +1,8 @@
 #include "ops/conv2d.h"
 
 #include "core/autograd.h"
+#include "core/tuner.h"
+#include "ops/create.h"
 #include "ops/operands.h"
 #include "ops/reduce.h"
 
@@ -121,6 +123,36 @@ Conv2dGeometry Conv2dGeometry::make(const char* op, const Shape& x, const Shape&
   detail::require_addressable(op, g.n, g.ic, {g.ih + 2 * g.pad_h, g.iw + 2 * g.pad_w}, o.stride);
   return g;
 }
+
+std::string Conv2dGeometry::to_string() const {
+  return message("n", n, " c", ic, ' ', ih, 'x', iw, " -> c", oc, ' ', oh, 'x', ow, " k", kh, 'x', kw, " s", stride_h,
+                 'x', stride_w, " p", pad_h, 'x', pad_w, " d", dil_h, 'x', dil_w, " g", groups);
+}
+
+namespace op {
+
+std::string Conv2dFwd::key() const {
+  if (g.n == 0) return "";
+  return message(g.to_string(), ' ', name(x.dtype), bias ? " bias" : "", residual ? " residual" : "",
+                 relu ? " relu" : "");
+}
+
+Rehearsal<Conv2dFwd> Conv2dFwd::rehearse() const {
+  Rehearsal<Conv2dFwd> r{*this, {}, {}};
+  Generator random(1);
+  r.input = rand({x.size()}, random, x.dtype);
+  r.args.x.data = r.input.view().data;
+  if (residual) {
+    r.others.push_back(rand({residual.size()}, random, residual.dtype));
+    r.args.residual.data = r.others.back().view().data;
+  }
+  Tensor out = Tensor::empty({y.size()}, y.dtype);
+  r.args.y.data = out.mutable_view().data;
+  r.others.push_back(out);
+  return r;
+}
+
+}  // namespace op
 
 Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv2dOptions& o) {
   const Operands in("conv2d", x, w, bias, o);

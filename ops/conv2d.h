@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 #include "core/kernel.h"
@@ -55,6 +56,8 @@ struct Conv2dGeometry {
   int64_t icg() const { return ic / groups; }
   int64_t ocg() const { return oc / groups; }
   int64_t macs() const { return n * oc * oh * ow * icg() * kh * kw; }  // nominal: padding counts
+  // "n1 c32 8x8 -> c32 8x8 k3x3 s1x1 p1x1 d1x1 g1"
+  std::string to_string() const;
   bool operator==(const Conv2dGeometry&) const = default;
 };
 
@@ -73,6 +76,10 @@ struct Conv2dFwd {
   // What the chosen kernel's pack() made of w. Null: run() packs w itself, if it needs to; the results are the same
   // bits. With it run() may read w after all.
   const std::byte* packed = nullptr;
+
+  // For core/tuner.h, which says what they are.
+  std::string key() const;
+  Rehearsal<Conv2dFwd> rehearse() const;
 };
 struct Conv2dBwdData {  // gx = d(sum(gy * y)) / dx
   static constexpr std::string_view op = "conv2d_bwd_data";

@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <span>
 
+#include "core/random.h"
+#include "core/tuner.h"
 #include "ops/qlayout.h"
 
 namespace mininn {
@@ -86,6 +88,33 @@ void check_values(const op::QConv2d& a) {
 }
 
 }  // namespace
+
+namespace op {
+
+std::string QConv2d::key() const { return g.n == 0 ? "" : g.to_string() + (y.dtype == DType::f32 ? " f32" : ""); }
+
+Rehearsal<QConv2d> QConv2d::rehearse() const {
+  constexpr int64_t kReadable = 64;  // bytes behind the last pixel's
+  Rehearsal<QConv2d> r{*this, {}, {}};
+  Generator random(1);
+  const auto codes = [&](const CView& v) {
+    Tensor t = Tensor::empty({v.shape[0] * v.strides[0] + kReadable}, DType::u8);
+    for (uint8_t& c : t.mutable_data<uint8_t>()) c = uint8_t(random.below(256));
+    return t;
+  };
+  r.input = codes(x);
+  r.args.x.data = r.input.view().data;
+  if (residual) {
+    r.others.push_back(codes(residual));
+    r.args.residual.data = r.others.back().view().data;
+  }
+  Tensor out = Tensor::empty({y.shape[0] * y.strides[0] + kReadable}, y.dtype);
+  r.args.y.data = out.mutable_view().data;
+  r.others.push_back(out);
+  return r;
+}
+
+}  // namespace op
 
 void check_qconv2d(const op::QConv2d& a) {
   check_layout(a);

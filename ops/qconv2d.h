@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "core/kernel.h"
 #include "core/tensor.h"
@@ -43,6 +44,10 @@ struct QConv2d {
   int32_t residual_zero = 0;
   View y;  // u8, pixel stride like x (only the oc bytes of a pixel are written); or f32 channels-last
   int32_t y_zero = 0, lo = 0, hi = 255;
+
+  // For core/tuner.h, which says what they are.
+  std::string key() const;
+  Rehearsal<QConv2d> rehearse() const;
 };
 
 }  // namespace op

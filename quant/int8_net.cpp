@@ -10,6 +10,7 @@
 #include "core/kernel.h"
 #include "core/parallel.h"
 #include "core/random.h"
+#include "core/tuner.h"
 #include "ops/layout.h"
 #include "ops/qadd.h"
 #include "ops/qconv2d.h"
@@ -21,7 +22,6 @@
 #include "quant/overloaded.h"
 #include "quant/qtensor.h"
 #include "quant/real_steps.h"
-#include "quant/tuner.h"
 
 namespace mininn::quant {
 namespace {
@@ -115,11 +115,13 @@ struct Buffers {
   }
 };
 
+using ConvChoice = KernelChoice<op::QConv2d>;
+
 // A step with its kernel chosen and its weights packed.
 struct BoundStep {
   std::string kernel;
   Traits traits;
-  KernelChoice choice;  // a convolution's
+  ConvChoice choice;  // a convolution's
   Tensor packed;
   std::function<void(const Buffers&)> run;
 };
@@ -176,7 +178,7 @@ Tensor multipliers(double x_scale, const Tensor& weight_scale, double y_scale) {
 }
 
 // Chooses a convolution's kernel.
-using Choose = std::function<KernelChoice(const op::QConv2d&)>;
+using Choose = std::function<ConvChoice(const op::QConv2d&)>;
 
 // Makes a step for batches about as large as the one of `sample`. `others` are the same step for other batches.
 class Binder {
@@ -194,7 +196,7 @@ class Binder {
     };
     const op::QConv2d args = bind(sample_);
     check_qconv2d(args);
-    const KernelChoice choice = choose_(args);
+    const ConvChoice choice = choose_(args);
     const Kernel<op::QConv2d>& kernel = *choice.kernel;
     // Steps with the same kernel share its packed weights if they may.
     const auto other = std::find_if(others_.begin(), others_.end(), [&](const BoundStep* o) {
@@ -412,7 +414,7 @@ struct Int8Net::Program {
   template <class Bind>
   void tune_together(Tuner& tuner, const Bind& bind) {
     std::vector<BoundStep>& small = classes[0].steps;
-    std::vector<KernelChoice> choices;
+    std::vector<ConvChoice> choices;
     for (const BoundStep& s : small) choices.push_back(s.choice);
     Tensor memory;
     std::map<std::pair<size_t, const Kernel<op::QConv2d>*>, BoundStep> made;
@@ -447,7 +449,7 @@ void Int8Net::check_settings(const Int8NetOptions& options) {
   // Each looks at its environment variable.
   num_threads();
   preference();
-  process_tuner();
+  process_tuner(op::QConv2d::op);
 }
 
 Int8Net::Int8Net(Int8Model model, Int8NetOptions options) : options_(options) {
@@ -477,9 +479,9 @@ void Int8Net::repack() {
   };
   for (auto& c : p->classes)
     for (size_t i = 0; i < model_->steps.size(); ++i)
-      c.steps.push_back(bind(i, c.sample, [&](const op::QConv2d& a) { return choose_kernel(a, between); }));
-  if (Tuner* const tuner = process_tuner()) {
-    p->tune_together(*tuner, [&](size_t i, const KernelChoice& chosen) {
+      c.steps.push_back(bind(i, c.sample, [&](const op::QConv2d& a) { return choose_kernel(a, kCpu, between); }));
+  if (Tuner* const tuner = process_tuner(op::QConv2d::op)) {
+    p->tune_together(*tuner, [&](size_t i, const ConvChoice& chosen) {
       return bind(i, 1, [&](const op::QConv2d&) { return chosen; });
     });
     tuner->save();

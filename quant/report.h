@@ -9,7 +9,7 @@
 
 #include "core/qparams.h"
 #include "core/shape.h"
-#include "quant/tuner.h"
+#include "core/tuner.h"
 
 namespace mininn::quant {
 

@@ -196,7 +196,7 @@ void print_size_table(const Path& file) {
 // The report's layers that hold something: what layer_compression.png and summary.json list.
 json layers_json(const quant::Report& report) {
   json layers = json::array();
-  const auto times = [](const std::vector<quant::Trial>& trials) {
+  const auto times = [](const std::vector<Trial>& trials) {
     json out = json::object();
     for (const auto& t : trials) out[t.kernel] = t.ms;
     return out;

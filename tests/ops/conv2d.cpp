@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "core/autograd.h"
+#include "core/tuner.h"
 #include "ops/elementwise.h"
 #include "ops/layout.h"
 #include "ops/matmul.h"
@@ -152,6 +153,34 @@ TEST_CASE("PackedConv2d refuses what conv2d_fused refuses") {
   CHECK_NOTHROW(packed(Tensor::zeros(x)));
   w.set_requires_grad(true);
   CHECK_THROWS_AS(packed(Tensor::zeros(x)), AutogradError);
+}
+
+TEST_CASE("fp32 convolutions are tuned: keys tell calls apart, rehearsals have memory of their own") {
+  const auto last = MemoryFormat::channels_last;
+  const Tensor x = Tensor::empty({2, 4, 5, 5}, DType::f32, {}, last), w = Tensor::zeros({6, 4, 3, 3});
+  const Tensor bias = Tensor::full({6}, 2.0), residual = Tensor::zeros({2, 6, 5, 5});
+  Tensor y = Tensor::empty({2, 6, 5, 5}, DType::f32, {}, last);
+  const auto g = Conv2dGeometry::make("test", x.shape(), w.shape(), {.padding = 1});
+  const op::Conv2dFwd plain{g, x.view(), w.view(), {}, {}, false, y.mutable_view()};
+  CHECK(plain.key() == "n2 c4 5x5 -> c6 5x5 k3x3 s1x1 p1x1 d1x1 g1 f32");
+  op::Conv2dFwd all = plain;
+  all.bias = bias.view();
+  all.residual = residual.view();
+  all.relu = true;
+  CHECK(all.key() == plain.key() + " bias residual relu");
+  op::Conv2dFwd none = plain;
+  none.g.n = 0;
+  CHECK(none.key().empty());
+
+  const Rehearsal<op::Conv2dFwd> r = all.rehearse();
+  CHECK(r.args.x.data == r.input.view().data);
+  CHECK(r.args.x.data != all.x.data);
+  CHECK(r.args.residual.data != all.residual.data);
+  CHECK(r.args.y.data != all.y.data);
+  CHECK(r.args.w.data == all.w.data);
+  kernels<op::Conv2dFwd>().run(r.args, Device::cpu());
+  const auto* const sum = r.args.residual.as<float>();
+  for (int64_t i = 0; i < r.args.y.size(); ++i) CHECK(r.args.y.as<float>()[i] == 2 + sum[i]);
 }
 
 TEST_CASE("conv2d records its options, and no other op") {

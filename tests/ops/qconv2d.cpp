@@ -3,10 +3,13 @@
 #include <limits>
 #include <vector>
 
+#include "core/tuner.h"
 #include "ops/qlayout.h"
 #include "tests/support/catch.h"
+#include "tests/support/files.h"
 
 using namespace mininn;
+using namespace mininn::testing;
 
 namespace {
 
@@ -104,4 +107,43 @@ TEST_CASE_METHOD(ValidCall, "check_qconv2d refuses values that its comment does 
     q.multiplier = nan.view();
     CHECK_THROWS_AS(check_qconv2d(q), ValueError);
   }
+}
+
+TEST_CASE("int8 convolutions are tuned: keys tell shapes apart, rehearsals have memory of their own") {
+  const Tensor x = empty_codes({2, 32, 8, 8}), residual = empty_codes({2, 32, 8, 8});
+  const Tensor w = Tensor::full({32, 32, 3, 3}, 1, DType::i8), bias = Tensor::zeros({1, 32}, DType::i32);
+  const Tensor multiplier = Tensor::full({32}, 0.01);
+  Tensor y = empty_codes({2, 32, 8, 8}), real = Tensor::empty(y.shape(), DType::f32, {}, MemoryFormat::channels_last);
+  op::QConv2d q;
+  q.g = Conv2dGeometry::make("test", x.shape(), w.shape(), {.padding = 1});
+  q.x = x.view();
+  q.w = w.view();
+  q.bias = bias.view();
+  q.multiplier = multiplier.view();
+  q.residual = residual.view();
+  q.residual_scale = 1;
+  q.y = y.mutable_view();
+  CHECK(q.key() == "n2 c32 8x8 -> c32 8x8 k3x3 s1x1 p1x1 d1x1 g1");
+  op::QConv2d other = q;
+  other.y = real.mutable_view();
+  CHECK(other.key() == q.key() + " f32");
+  other.g.n = 0;
+  CHECK(other.key().empty());
+
+  const Rehearsal<op::QConv2d> r = q.rehearse();
+  CHECK_NOTHROW(check_qconv2d(r.args));
+  CHECK(r.args.x.data == r.input.view().data);
+  CHECK(r.args.x.data != q.x.data);
+  CHECK(r.args.residual.data != q.residual.data);
+  CHECK(r.args.y.data != q.y.data);
+  CHECK(r.args.w.data == q.w.data);
+
+  size_t accepting = 0;
+  for (const auto& k : kernels<op::QConv2d>().candidates(DeviceType::cpu)) accepting += !k.refusal(q);
+  if (accepting < 3) return;  // a processor with one fast kernel leaves nothing to choose
+  const TempFolder folder;
+  const auto c = Tuner(folder / "tuning.tsv").choose(q, Device::cpu());
+  CHECK(c.trials.size() == accepting - 1);
+  CHECK(c.kernel->name == c.trials[0].kernel);
+  for (const Trial& t : c.trials) CHECK(t.kernel != "ref");
 }

@@ -1,53 +1,88 @@
-#include "quant/tuner.h"
+#include "core/tuner.h"
 
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <array>
 #include <chrono>
 #include <filesystem>
 #include <functional>
+#include <set>
 #include <sstream>
 #include <thread>
 
 #include "core/parallel.h"
-#include "ops/qlayout.h"
 #include "tests/support/catch.h"
 #include "tests/support/files.h"
-#include "tests/support/random_tensors.h"
 
 using namespace mininn;
 using namespace mininn::testing;
-using quant::KernelChoice;
-using quant::Reading;
-using quant::Stopwatch;
-using quant::Tuner;
 
 namespace {
 
-// A 3x3 convolution of 32 channels.
-struct Conv {
-  Tensor x, y, w, bias, multiplier;
-  op::QConv2d a;
+// Which kernel made the last call, and of what.
+struct {
+  std::string kernel;
+  const std::byte *x, *y, *packed;
+} last_call;
 
-  explicit Conv(int64_t size = 8) : x(empty_codes({2, 32, size, size})), y(empty_codes({2, 32, size, size})) {
-    w = Tensor::zeros({32, 32, 3, 3}, DType::i8);
-    bias = Tensor::zeros({1, 32}, DType::i32);
-    multiplier = Tensor::full({32}, 0.01);
-    a.g = Conv2dGeometry::make("test", x.shape(), w.shape(), {.padding = 1});
-    a.x = x.view();
-    a.w = w.view();
-    a.bias = bias.view();
-    a.multiplier = multiplier.view();
-    a.y = y.mutable_view();
+// Calls of two ops that differ in nothing but their names.
+template <char kOp>
+struct Toy {
+  static constexpr char kName[] = {'t', 'o', 'y', '_', kOp, 0};
+  static constexpr std::string_view op = kName;
+  CView x;
+  View y;
+  const std::byte* packed = nullptr;
+
+  std::string key() const { return x.size() ? message("n", x.size()) : ""; }
+  Rehearsal<Toy> rehearse() const {
+    Rehearsal<Toy> r{*this, Tensor::full(x.shape, 1), {Tensor::zeros(y.shape)}};
+    r.args.x.data = r.input.view().data;
+    r.args.y.data = r.others[0].mutable_view().data;
+    return r;
+  }
+};
+using ToyA = Toy<'a'>;
+using ToyB = Toy<'b'>;
+static_assert(Tunable<ToyA> && !Tunable<Device>);
+
+constexpr std::string_view kFirst = "own.first", kSecond = "own.second", kThird = "vendor.third",
+                           kRefuses = "own.refuses", kRef = "ref";
+
+template <class Args>
+Refusal takes_all(const Args&) {
+  return {};
+}
+template <const std::string_view& kName, class Args>
+Kernel<Args> toy_kernel(Traits traits) {
+  return {kName, traits, takes_all<Args>, [](const Args& a, const ExecContext&) {
+            last_call = {std::string(kName), a.x.data, a.y.data, a.packed};
+          }};
+}
+template <class Args>
+std::vector<Kernel<Args>> toy_kernels() {
+  const Traits vendor{.family = Family::vendor};
+  auto third = toy_kernel<kThird, Args>(vendor);
+  third.pack = [](const Args&) { return Tensor::zeros({3}, DType::u8); };
+  auto refuses = toy_kernel<kRefuses, Args>(kOwn);
+  refuses.check = [](const Args&) { return Refusal{"takes nothing"}; };
+  return {toy_kernel<kFirst, Args>(kOwn), toy_kernel<kSecond, Args>(kOwn), refuses, third,
+          toy_kernel<kRef, Args>(kReference)};
+}
+
+// A call of op A or B on so many elements.
+template <class Args = ToyA>
+struct Call {
+  Tensor x, y;
+  Args args;
+
+  explicit Call(int64_t size = 8) : x(Tensor::zeros({size})), y(Tensor::zeros({size})) {
+    [[maybe_unused]] static const bool once = (kernels<Args>().set(DeviceType::cpu, toy_kernels<Args>()), true);
+    args = {x.view(), y.mutable_view()};
   }
 };
 
-size_t accepting(const op::QConv2d& a) {
-  size_t n = 0;
-  for (const auto& k : kernels<op::QConv2d>().candidates(DeviceType::cpu)) n += !k.refusal(a);
-  return n;
-}
+const Device kCpu = Device::cpu();
 
 std::vector<std::string> fields(const std::string& text, char separator) {
   std::vector<std::string> out;
@@ -62,39 +97,67 @@ Reading steady(const std::function<void()>& call) {
   call();
   return {1, false};
 }
+// The second kernel takes 2 ms, the third 1 ms, and others 3 ms.
+Reading third_wins(const std::function<void()>& call) {
+  call();
+  return {last_call.kernel == kThird ? 1.0 : last_call.kernel == kSecond ? 2.0 : 3.0, false};
+}
 
 }  // namespace
 
 TEST_CASE("the tuner measures every candidate but the reference and takes the fastest") {
   TempFolder folder;
-  Tuner tuner(folder / "tuning.tsv");
-  const Conv conv;
-  if (accepting(conv.a) < 3) return;  // a processor with one fast kernel leaves nothing to choose
-  const KernelChoice c = tuner.choose(conv.a);
-  CHECK(c.trials.size() == accepting(conv.a) - 1);
-  CHECK(c.kernel->name == c.trials[0].kernel);
-  for (size_t i = 0; i < c.trials.size(); ++i) {
-    CHECK(c.trials[i].ms > 0);
-    if (i) CHECK(c.trials[i].ms >= c.trials[i - 1].ms);
-    CHECK(c.trials[i].kernel != kernels<op::QConv2d>().candidates(DeviceType::cpu).back().name);
+  Tuner tuner(folder / "tuning.tsv", third_wins);
+  const Call call;
+  const auto c = tuner.choose(call.args, kCpu);
+  CHECK(c.kernel->name == kThird);
+  REQUIRE(c.trials.size() == 3);
+  const std::pair<std::string_view, double> want[] = {{kThird, 1}, {kSecond, 2}, {kFirst, 3}};
+  for (size_t i = 0; i < 3; ++i) {
+    CHECK(c.trials[i].kernel == want[i].first);
+    CHECK(c.trials[i].ms == want[i].second);
   }
 }
 
+TEST_CASE("the tuner measures calls with memory of their own and the constants that each kernel packs") {
+  TempFolder folder;
+  const Call call;
+  std::set<std::string> packed;
+  Tuner tuner(folder / "tuning.tsv", [&](const auto& run) {
+    run();
+    CHECK(last_call.x != call.args.x.data);
+    CHECK(last_call.y != call.args.y.data);
+    if (last_call.packed) packed.insert(last_call.kernel);
+    return Reading{1, false};
+  });
+  tuner.choose(call.args, kCpu, 1 << 10);
+  CHECK(packed == std::set<std::string>{std::string(kThird)});
+}
+
+TEST_CASE("ops of equal geometry do not share what was measured") {
+  TempFolder folder;
+  const auto file = folder / "tuning.tsv";
+  const Call<ToyA> a;
+  const Call<ToyB> b;
+  Tuner tuner(file, third_wins);
+  CHECK(tuner.choose(a.args, kCpu).key != tuner.choose(b.args, kCpu).key);
+  tuner.save();
+  CHECK(lines(file) == 2);
+}
+
+TEST_CASE("nothing is measured of a call that computes nothing, nor on a device other than the CPU") {
+  TempFolder folder;
+  Tuner tuner(folder / "tuning.tsv", third_wins);
+  const auto choice = tuner.choose(Call(0).args, kCpu);
+  CHECK(choice.trials.empty());
+  CHECK(choice.kernel->name == kFirst);
+  kernels<ToyA>().set(DeviceType::cuda, toy_kernels<ToyA>());
+  const auto there = tuner.choose(Call().args, Device::cuda());
+  CHECK(there.trials.empty());
+  CHECK(there.kernel == &kernels<ToyA>().candidates(DeviceType::cuda)[0]);
+}
+
 TEST_CASE("no single slow call decides, however slow and whenever it comes") {
-  using Kernels = std::vector<Kernel<op::QConv2d>>;
-  static bool faster_ran;
-  const Kernels all = kernels<op::QConv2d>().candidates(DeviceType::cpu);
-  const auto check = [](const op::QConv2d&) { return Refusal{}; };
-  const auto pack = [](const op::QConv2d&) { return Tensor::zeros({1}, DType::u8); };
-  const Kernels three = {
-      {"own.slower", kOwn, check, [](const op::QConv2d&, const ExecContext&) { faster_ran = false; }, pack},
-      {"own.faster", kOwn, check, [](const op::QConv2d&, const ExecContext&) { faster_ran = true; }, pack},
-      all.back()};
-  struct Restore {
-    const Kernels& list;
-    ~Restore() { kernels<op::QConv2d>().set(DeviceType::cpu, list); }
-  } const restore{all};
-  kernels<op::QConv2d>().set(DeviceType::cpu, three);
   for (const double hiccup : {3.0, 28.7, 1000.0})
     for (int slow = 0; slow < 8; ++slow) {
       INFO(hiccup << " ms in call " << slow);
@@ -102,10 +165,10 @@ TEST_CASE("no single slow call decides, however slow and whenever it comes") {
       int calls = 0;
       Tuner tuner(folder / "tuning.tsv", [&](const auto& call) {
         call();
-        return faster_ran ? Reading{calls++ == slow ? hiccup : 0.29, false} : Reading{0.6, false};
+        return last_call.kernel == kSecond ? Reading{calls++ == slow ? hiccup : 0.29, false} : Reading{0.6, false};
       });
-      const KernelChoice c = tuner.choose(Conv().a);
-      CHECK(c.kernel->name == "own.faster");
+      const auto c = tuner.choose(Call().args, kCpu);
+      CHECK(c.kernel->name == kSecond);
       CHECK(c.trials[0].ms == 0.29);
       tuner.save();
       CHECK(lines(folder / "tuning.tsv") == 1);
@@ -113,13 +176,12 @@ TEST_CASE("no single slow call decides, however slow and whenever it comes") {
 }
 
 TEST_CASE("what was measured under load is used and not kept") {
-  const Conv conv;
-  if (accepting(conv.a) < 3) return;
+  const Call call;
   TempFolder folder;
   const auto file = folder / "tuning.tsv";
   const auto saved = [&](const Stopwatch& stopwatch) {
     Tuner tuner(file, stopwatch);
-    const KernelChoice c = tuner.choose(conv.a);
+    const auto c = tuner.choose(call.args, kCpu);
     CHECK(c.kernel->name == c.trials.at(0).kernel);
     tuner.save();
     return std::filesystem::exists(file);
@@ -133,7 +195,7 @@ TEST_CASE("what was measured under load is used and not kept") {
 
 TEST_CASE("a stopwatch takes the time of the call") {
   bool called = false;
-  const Reading r = quant::time_call([&] {
+  const Reading r = time_call([&] {
     called = true;
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   });
@@ -144,11 +206,10 @@ TEST_CASE("a stopwatch takes the time of the call") {
 TEST_CASE("a tuner's file decides for the next process, per shape and number of threads") {
   TempFolder folder;
   const auto file = folder / "cache/tuning.tsv";
-  const Conv conv;
-  if (accepting(conv.a) < 3) return;
+  const Call call;
   {
     Tuner tuner(file, steady);
-    tuner.choose(conv.a);
+    tuner.choose(call.args, kCpu);
     CHECK_FALSE(std::filesystem::exists(file));
     tuner.save();
   }
@@ -162,11 +223,11 @@ TEST_CASE("a tuner's file decides for the next process, per shape and number of 
   write_file(file, reversed + '\n');
   const std::string loser = fields(trials.back(), ' ')[0];
   Tuner next(file, steady);
-  CHECK(next.choose(conv.a).kernel->name == loser);
-  next.choose(Conv(12).a);
+  CHECK(next.choose(call.args, kCpu).kernel->name == loser);
+  next.choose(Call(12).args, kCpu);
   const int threads = num_threads();
   set_num_threads(threads == 1 ? 2 : 1);
-  next.choose(conv.a);
+  next.choose(call.args, kCpu);
   set_num_threads(threads);
   next.save();
   CHECK(lines(file) == 3);
@@ -175,11 +236,10 @@ TEST_CASE("a tuner's file decides for the next process, per shape and number of 
 TEST_CASE("tuners that save to one file keep each other's entries") {
   TempFolder folder;
   const auto file = folder / "tuning.tsv";
-  const Conv small, large(12);
-  if (accepting(small.a) < 3) return;
+  const Call small, large(12);
   Tuner a(file, steady), b(file, steady);
-  a.choose(small.a);
-  b.choose(large.a);
+  a.choose(small.args, kCpu);
+  b.choose(large.args, kCpu);
   a.save();
   b.save();
   CHECK(lines(file) == 2);
@@ -188,26 +248,24 @@ TEST_CASE("tuners that save to one file keep each other's entries") {
 TEST_CASE("a tuner takes a damaged file, or none that can be written, for an empty one") {
   TempFolder folder;
   const auto file = folder / "tuning.tsv";
-  const Conv conv;
+  const Call call;
   for (const char* text : {"", "\n", "key", "key\t", "key\tkernel", "key\tkernel fast", "\t\t\t", "key\tkernel -1"}) {
     write_file(file, text);
-    CHECK(Tuner(file).choose(conv.a).kernel != nullptr);
+    CHECK(Tuner(file).choose(call.args, kCpu).kernel != nullptr);
   }
-  // A kernel that does not exist, or does not take the call, in the place of a loser.
-  if (accepting(conv.a) > 2) {
+  {  // a kernel that does not exist, or does not take the call, in the place of a loser
     Tuner tuner(file, steady);
-    tuner.choose(conv.a);
+    tuner.choose(call.args, kCpu);
     tuner.save();
     const auto trials = fields(fields(read_file(file), '\n')[0], '\t');
-    for (const std::string wrong : {"nonsense", "own.depthwise.avx512vnni"}) {
-      write_file(file, trials[0] + '\t' + trials[1] + '\t' + wrong + " 100\n");
-      for (const auto& t : Tuner(file).choose(conv.a).trials) CHECK(t.kernel != wrong);
+    for (const std::string_view wrong : {std::string_view("nonsense"), kRefuses}) {
+      write_file(file, trials[0] + '\t' + trials[1] + '\t' + std::string(wrong) + " 100\n");
+      for (const auto& t : Tuner(file).choose(call.args, kCpu).trials) CHECK(t.kernel != wrong);
     }
   }
-  // Times that contradict each other or no machine needs, and kernels that are missing or twice there.
-  if (accepting(conv.a) > 2) {
+  {  // times that contradict each other or no machine needs, and kernels that are missing or twice there
     Tuner tuner(folder / "good.tsv", steady);
-    tuner.choose(conv.a);
+    tuner.choose(call.args, kCpu);
     tuner.save();
     const auto good = fields(fields(read_file(folder / "good.tsv"), '\n')[0], '\t');
     const auto with_times = [&](const std::string& first, const std::string& others) {
@@ -221,21 +279,21 @@ TEST_CASE("a tuner takes a damaged file, or none that can be written, for an emp
                                     with_times("7", "8x"), with_times("7", "-8"), good[0] + '\t' + good[1], twice}) {
       INFO(line);
       write_file(file, line + '\n');
-      const KernelChoice c = Tuner(file, steady).choose(conv.a);
+      const auto c = Tuner(file, steady).choose(call.args, kCpu);
       for (const auto& t : c.trials) CHECK(t.ms == 1);
     }
     write_file(file, with_times("7", "8") + '\n');
-    CHECK(Tuner(file, steady).choose(conv.a).trials[0].ms == 7e-6);
+    CHECK(Tuner(file, steady).choose(call.args, kCpu).trials[0].ms == 7e-6);
   }
   write_file(folder / "a_file", "");
   Tuner nowhere(folder / "a_file/tuning.tsv");
-  nowhere.choose(conv.a);
+  nowhere.choose(call.args, kCpu);
   CHECK_NOTHROW(nowhere.save());
 }
 
 TEST_CASE("a tuner takes a pipe, a folder and what never ends for an empty file, and leaves them as they are") {
   const TempFolder folder;
-  const Conv conv;
+  const Call call;
   REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
   std::filesystem::create_directory(folder / "folder");
   std::filesystem::create_symlink("/dev/zero", folder / "device");
@@ -244,7 +302,7 @@ TEST_CASE("a tuner takes a pipe, a folder and what never ends for an empty file,
     INFO(name);
     const auto type = std::filesystem::status(folder / name).type();
     Tuner tuner(folder / name, steady);
-    CHECK(tuner.choose(conv.a).kernel != nullptr);
+    CHECK(tuner.choose(call.args, kCpu).kernel != nullptr);
     tuner.save();
     CHECK(std::filesystem::status(folder / name).type() == type);
   }
@@ -254,38 +312,37 @@ TEST_CASE("a tuner takes a pipe, a folder and what never ends for an empty file,
 TEST_CASE("a tuner stays within the preferred family, and a forced kernel needs none") {
   TempFolder folder;
   Tuner tuner(folder / "tuning.tsv");
-  const Conv conv;
+  const Call call;
   {
     const PreferenceGuard own(Preference::own);
-    for (const auto& t : tuner.choose(conv.a).trials) CHECK(t.kernel.starts_with("own."));
+    for (const auto& t : tuner.choose(call.args, kCpu).trials) CHECK(t.kernel.starts_with("own."));
   }
-  const ForceKernel force("qconv2d", "ref");
-  const KernelChoice c = quant::choose_kernel(conv.a, 0);
+  const ForceKernel force(ToyA::kName, "ref");
+  const auto c = choose_kernel(call.args, kCpu, 0);
   CHECK(c.kernel->name == "ref");
   CHECK(c.trials.empty());
 }
 
 TEST_CASE("MININN_TUNE is on or off") {
-  const Conv conv;
+  const Call call;
   ::setenv("MININN_TUNE", "off", 1);
-  const KernelChoice c = quant::choose_kernel(conv.a, 0);
+  const auto c = choose_kernel(call.args, kCpu, 0);
   CHECK(c.trials.empty());
-  CHECK(c.kernel->name == kernels<op::QConv2d>().select(conv.a, Device::cpu()).name);
+  CHECK(c.kernel->name == kernels<ToyA>().select(call.args, kCpu).name);
   ::setenv("MININN_TUNE", "sometimes", 1);
-  CHECK_THROWS_AS(quant::choose_kernel(conv.a, 0), ValueError);
+  CHECK_THROWS_AS(choose_kernel(call.args, kCpu, 0), ValueError);
   ::setenv("MININN_TUNE", "off", 1);
 }
 
 TEST_CASE("the tuner chooses the kernels of a network's layers by the time of the network") {
   TempFolder folder;
   const auto file = folder / "tuning.tsv";
-  const Conv conv;
-  if (accepting(conv.a) < 4) return;
-  std::vector<const Kernel<op::QConv2d>*> three;
-  for (const auto& k : kernels<op::QConv2d>().candidates(DeviceType::cpu))
-    if (!k.refusal(conv.a) && three.size() < 3) three.push_back(&k);
+  const Call call;
+  std::vector<const Kernel<ToyA>*> three;
+  for (const auto& k : kernels<ToyA>().candidates(DeviceType::cpu))
+    if (!k.refusal(call.args) && three.size() < 3) three.push_back(&k);
   const auto choice = [&](const std::string& key, double ms) {
-    KernelChoice c{three[0], {}, key};
+    KernelChoice<ToyA> c{three[0], {}, key};
     for (size_t i = 0; i < 3; ++i)
       c.trials.push_back({std::string(three[i]->name), ms * std::array{1.0, 1.25, 9.0}[i]});
     return c;
@@ -294,13 +351,13 @@ TEST_CASE("the tuner chooses the kernels of a network's layers by the time of th
   // Alone the first kernel is the fastest for all layers. Together, it makes layer 2 slow where layers 0 and 1 have it.
   // The last layer's kernels differ by a factor, but of nothing.
   for (const bool known : {false, true}) {
-    std::vector<KernelChoice> layers{choice("a", 1), choice("a", 1), choice("b", 1), choice("c", 0.001)};
-    std::vector<const Kernel<op::QConv2d>*> used(4, three[0]);
+    std::vector<KernelChoice<ToyA>> layers{choice("a", 1), choice("a", 1), choice("b", 1), choice("c", 0.001), {}};
+    std::vector<const Kernel<ToyA>*> used(4, three[0]);
     int runs = 0, hopeless = 0, small = 0;
     Tuner tuner(file, steady);
     tuner.choose_together(
         layers,
-        [&](size_t i, const Kernel<op::QConv2d>& k) {
+        [&](size_t i, const Kernel<ToyA>& k) {
           used[i] = &k;
           hopeless += &k == three[2];
           small += i == 3;
@@ -321,7 +378,7 @@ TEST_CASE("the tuner chooses the kernels of a network's layers by the time of th
   }
 
   // What counts for one network says nothing about another.
-  std::vector<KernelChoice> layers{choice("a", 1), choice("b", 1)};
+  std::vector<KernelChoice<ToyA>> layers{choice("a", 1), choice("b", 1)};
   int runs = 0;
   Tuner(file, steady)
       .choose_together(
@@ -333,14 +390,13 @@ TEST_CASE("the tuner chooses the kernels of a network's layers by the time of th
 TEST_CASE("the times of a network under load are used and not kept") {
   const TempFolder folder;
   const auto file = folder / "tuning.tsv";
-  const Conv conv;
-  if (accepting(conv.a) < 3) return;
-  std::vector<KernelChoice> layers{{&kernels<op::QConv2d>().select(conv.a, Device::cpu()), {}, "a"}};
-  for (const auto& k : kernels<op::QConv2d>().candidates(DeviceType::cpu))
-    if (!k.refusal(conv.a) && layers[0].trials.size() < 2) layers[0].trials.push_back({std::string(k.name), 1});
+  const Call call;
+  std::vector<KernelChoice<ToyA>> layers{{&kernels<ToyA>().select(call.args, kCpu), {}, "a"}};
+  for (const auto& k : kernels<ToyA>().candidates(DeviceType::cpu))
+    if (!k.refusal(call.args) && layers[0].trials.size() < 2) layers[0].trials.push_back({std::string(k.name), 1});
   for (const bool loaded : {true, false}) {
-    Tuner tuner(file, [&](const auto& call) {
-      call();
+    Tuner tuner(file, [&](const auto& run) {
+      run();
       return Reading{1, loaded};
     });
     int runs = 0;

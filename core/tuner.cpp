@@ -1,4 +1,4 @@
-#include "quant/tuner.h"
+#include "core/tuner.h"
 
 #include <sys/resource.h>
 
@@ -12,16 +12,15 @@
 #include <limits>
 #include <map>
 #include <set>
+#include <span>
 #include <thread>
 #include <utility>
 
-#include "core/device.h"
 #include "core/file.h"
 #include "core/parallel.h"
-#include "core/random.h"
 #include "core/sha256.h"
 
-namespace mininn::quant {
+namespace mininn {
 namespace {
 
 namespace fs = std::filesystem;
@@ -42,7 +41,7 @@ fs::path cache_file() {
   fs::path folder = variable("MININN_CACHE_DIR");
   if (folder.empty() && !variable("XDG_CACHE_HOME").empty()) folder = variable("XDG_CACHE_HOME") / "mininn";
   if (folder.empty() && !variable("HOME").empty()) folder = variable("HOME") / ".cache" / "mininn";
-  return folder.empty() ? folder : folder / "int8_tuning." MININN_KERNELS_ID ".tsv";
+  return folder.empty() ? folder : folder / "tuning." MININN_KERNELS_ID ".tsv";
 }
 
 std::vector<std::string> lines(const std::string& text) {
@@ -54,77 +53,43 @@ std::vector<std::string> lines(const std::string& text) {
   return out;
 }
 
-std::string key_of(const op::QConv2d& a, const std::vector<const Kernel<op::QConv2d>*>& candidates, int64_t between) {
-  static const std::string machine = cpu_name();
-  const Conv2dGeometry& g = a.g;
-  std::string key =
-      message(machine, "; ", num_threads(), " threads; n", g.n, " c", g.ic, ' ', g.ih, 'x', g.iw, " -> c", g.oc, ' ',
-              g.oh, 'x', g.ow, " k", g.kh, 'x', g.kw, " s", g.stride_h, 'x', g.stride_w, " p", g.pad_h, 'x', g.pad_w,
-              " d", g.dil_h, 'x', g.dil_w, " g", g.groups, a.y.dtype == DType::f32 ? " f32" : "", " after 2^",
-              std::bit_width(uint64_t(between)), " B;");
-  for (const auto* k : candidates) key += ' ' + std::string(k->name);
-  return key;
-}
-
-// The kernels worth measuring: all that accept, within the preferred family if any of it does, without the reference if
-// there is another.
-std::vector<const Kernel<op::QConv2d>*> candidates_for(const op::QConv2d& a) {
-  std::vector<const Kernel<op::QConv2d>*> preferred, others;
-  for (const auto& k : kernels<op::QConv2d>().candidates(DeviceType::cpu))
-    if (!k.refusal(a)) (detail::prefers(preference(), k.traits.family) ? preferred : others).push_back(&k);
-  auto& found = preferred.empty() ? others : preferred;
-  if (found.size() > 1 && found.back()->traits.family == Family::reference) found.pop_back();
-  return found;
-}
-
-// A copy of the call with memory of its own behind x, y and residual.
-class Rehearsal {
+// Takes the time of a contest's calls, made as a network would make them.
+class Timer {
  public:
-  Rehearsal(const op::QConv2d& a, int64_t between) : a_(a), between_(Tensor::zeros({between}, DType::u8)) {
-    Generator random(1);
-    const auto codes = [&](const CView& v) {
-      Tensor t = Tensor::empty({v.shape[0] * v.strides[0] + 64}, DType::u8);
-      for (uint8_t& c : t.mutable_data<uint8_t>()) c = uint8_t(random.below(256));
-      return t;
-    };
-    x_ = codes(a.x);
-    a_.x.data = x_.view().data;
-    if (a.residual.data) {
-      residual_ = codes(a.residual);
-      a_.residual.data = residual_.view().data;
-    }
-    y_ = Tensor::empty({a.y.shape[0] * a.y.strides[0] + 64}, a.y.dtype);
-    a_.y.data = y_.mutable_view().data;
-  }
+  Timer(detail::Contest contest, int64_t between)
+      : contest_(std::move(contest)), between_(Tensor::zeros({between}, DType::u8)) {}
 
-  Tensor pack(const Kernel<op::QConv2d>& k) const { return k.pack(a_); }
-  Reading time(const Kernel<op::QConv2d>& k, const Tensor& packed, const Stopwatch& stopwatch) {
-    a_.packed = packed.view().data;
+  void pack(size_t i) { contest_.pack(i); }
+  Reading time(size_t i, const Stopwatch& stopwatch) {
     read_between();
-    return stopwatch([&] { k.run(a_, {Device::cpu(), {}}); });
+    return stopwatch([&] { contest_.run(i); });
   }
 
  private:
   // Every thread reads all of it, through its own caches, and then its part of the input, which in a network the layer
   // before has just written.
   void read_between() {
-    const std::span<const uint8_t> between = between_.data<uint8_t>(), x = x_.data<uint8_t>();
+    const std::span<const std::byte> between = bytes(between_), input = bytes(contest_.input);
     const int64_t threads = num_threads();
     parallel_for(threads, 1, [&](int64_t begin, int64_t end) {
       read(between);
-      const size_t from = x.size() * size_t(begin) / size_t(threads), to = x.size() * size_t(end) / size_t(threads);
-      read(x.subspan(from, to - from));
+      const size_t from = input.size() * size_t(begin) / size_t(threads),
+                   to = input.size() * size_t(end) / size_t(threads);
+      read(input.subspan(from, to - from));
     });
   }
-  void read(std::span<const uint8_t> bytes) {
-    uint8_t sum = 0;
+  static std::span<const std::byte> bytes(const Tensor& t) {
+    return {t.view().data, size_t(t.numel()) * size_of(t.dtype())};
+  }
+  void read(std::span<const std::byte> bytes) {
+    std::byte sum{};
     for (size_t i = 0; i < bytes.size(); i += 64) sum ^= bytes[i];
     sink_.store(sum, std::memory_order_relaxed);
   }
 
-  op::QConv2d a_;
-  Tensor between_, x_, y_, residual_;
-  std::atomic<uint8_t> sink_;  // or the compiler would leave the reading out
+  detail::Contest contest_;
+  Tensor between_;
+  std::atomic<std::byte> sink_;  // or the compiler would leave the reading out
 };
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
@@ -152,8 +117,7 @@ struct Measurement {
   bool settled = true;  // worth keeping
 };
 
-Measurement measure(const op::QConv2d& a, const std::vector<const Kernel<op::QConv2d>*>& candidates, int64_t between,
-                    const Stopwatch& stopwatch) {
+Measurement measure(Timer& timer, const std::vector<std::string>& kernels, const Stopwatch& stopwatch) {
   constexpr double kBudget = 20;   // milliseconds per candidate
   constexpr double kPatience = 2;  // budgets, where calls disagree
   constexpr int kMost = 12;
@@ -162,21 +126,19 @@ Measurement measure(const op::QConv2d& a, const std::vector<const Kernel<op::QCo
   constexpr double kTooSlow = 1.7;
   constexpr int kFewest = 4;
   constexpr double kLong = 20;  // milliseconds
-  Rehearsal rehearsal(a, between);
-  std::vector<Tensor> packed;
-  std::vector<Fastest> fastest(candidates.size());
+  std::vector<Fastest> fastest(kernels.size());
   const auto call = [&](size_t i) {
-    const Reading r = rehearsal.time(*candidates[i], packed[i], stopwatch);
+    const Reading r = timer.time(i, stopwatch);
     fastest[i].add(r);
     return r.ms;
   };
-  for (size_t i = 0; i < candidates.size(); ++i) {
-    packed.push_back(rehearsal.pack(*candidates[i]));
+  for (size_t i = 0; i < kernels.size(); ++i) {
+    timer.pack(i);
     call(i);  // warms up
     call(i);
   }
   // In turn: each finds the caches as another kernel's weights have left them, as a layer of a network does.
-  const double budget = kBudget * double(candidates.size());
+  const double budget = kBudget * double(kernels.size());
   double spent = 0;
   // On a busy machine calls take many times as long: then the budget ends it, and what was found is not kept.
   for (int calls = 1; calls < kMost && spent < kPatience * budget; ++calls) {
@@ -184,48 +146,41 @@ Measurement measure(const op::QConv2d& a, const std::vector<const Kernel<op::QCo
         std::min_element(fastest.begin(), fastest.end(), [](auto& l, auto& r) { return l.ms() < r.ms(); });
     const double limit = kTooSlow * best->ms();
     const bool enough = calls >= kFewest && spent >= budget;
-    for (size_t i = 0; i < candidates.size(); ++i) {
+    for (size_t i = 0; i < kernels.size(); ++i) {
       const bool slow = fastest[i].ms() > limit && (calls >= kFewest || fastest[i].ms() > kLong);
       if (!fastest[i].settled() || !(enough || slow)) spent += call(i);
     }
   }
   Measurement m;
-  for (size_t i = 0; i < candidates.size(); ++i) {
-    m.trials.push_back({std::string(candidates[i]->name), fastest[i].ms()});
+  for (size_t i = 0; i < kernels.size(); ++i) {
+    m.trials.push_back({kernels[i], fastest[i].ms()});
     m.settled &= fastest[i].settled();
   }
   std::stable_sort(m.trials.begin(), m.trials.end(), [](const Trial& l, const Trial& r) { return l.ms < r.ms; });
   return m;
 }
 
-// One that exists.
-const Kernel<op::QConv2d>* kernel_named(const std::string& name) {
-  const auto& list = kernels<op::QConv2d>().candidates(DeviceType::cpu);
-  return &*std::find_if(list.begin(), list.end(), [&](const auto& k) { return k.name == name; });
-}
-
 constexpr double kHopeless = 1.5;  // times as slow as the fastest alone: not tried in a network
 
-// Whether `trials` are what measure() gives for these candidates.
-bool measured_all(const std::vector<Trial>& trials, const std::vector<const Kernel<op::QConv2d>*>& candidates) {
-  std::multiset<std::string_view> measured, wanted;
+// Whether `trials` are what measure() gives for these kernels.
+bool measured_all(const std::vector<Trial>& trials, const std::vector<std::string>& kernels) {
+  std::multiset<std::string_view> measured;
   for (const Trial& t : trials) measured.insert(t.kernel);
-  for (const auto* k : candidates) wanted.insert(k->name);
-  return measured == wanted &&
+  return measured == std::multiset<std::string_view>(kernels.begin(), kernels.end()) &&
          std::is_sorted(trials.begin(), trials.end(), [](const Trial& l, const Trial& r) { return l.ms < r.ms; });
 }
 
-// Measures a network, by run(), with each kernel that is not hopeless in the place of `alone`'s. The winner comes
-// first: the kernel that was there, unless another one is faster by more than noise.
-Measurement race(const KernelChoice& alone, const std::function<void(const std::string&)>& install,
-                 const std::function<Reading()>& run) {
+// Measures a network, by run(), with each kernel of `alone` that is not hopeless in the place of `kernel`. The winner
+// comes first: the kernel that was there, unless another one is faster by more than noise.
+Measurement race(const std::string& kernel, const std::vector<Trial>& alone,
+                 const std::function<void(const std::string&)>& install, const std::function<Reading()>& run) {
   constexpr double kGain = 0.99;   // a smaller gain is noise
   constexpr double kBudget = 25;   // milliseconds per kernel
   constexpr double kPatience = 2;  // budgets, where runs disagree
   constexpr int kRuns = 3;         // in a turn
   // The first run after a change finds the caches as the other kernels have left them.
-  const auto turn = [&](const std::string& kernel, Fastest& fastest) {
-    install(kernel);
+  const auto turn = [&](const std::string& name, Fastest& fastest) {
+    install(name);
     double spent = run().ms;
     for (int i = 1; i < kRuns; ++i) {
       const Reading r = run();
@@ -234,9 +189,9 @@ Measurement race(const KernelChoice& alone, const std::function<void(const std::
     }
     return spent;
   };
-  Measurement m{{{std::string(alone.kernel->name), kNever}}};
-  for (const Trial& other : alone.trials) {
-    if (other.kernel == alone.kernel->name || other.ms > kHopeless * alone.trials[0].ms) continue;
+  Measurement m{{{kernel, kNever}}};
+  for (const Trial& other : alone) {
+    if (other.kernel == kernel || other.ms > kHopeless * alone[0].ms) continue;
     const std::string best = m.trials[0].kernel;
     Fastest of_best, of_rival;
     const auto settled = [&] { return of_best.settled() && of_rival.settled(); };
@@ -298,53 +253,65 @@ Tuner::Known Tuner::read(const fs::path& file) {
   return known;
 }
 
-KernelChoice Tuner::choose(const op::QConv2d& a, int64_t between) {
-  const auto candidates = candidates_for(a);
-  if (candidates.size() < 2 || a.g.n == 0) return {&kernels<op::QConv2d>().select(a, Device::cpu()), {}, {}};
-  const std::string key = key_of(a, candidates, between);
+std::string Tuner::key_of(std::string_view op, const std::string& call, const std::vector<std::string>& kernels,
+                          int64_t between) {
+  static const std::string machine = cpu_name();
+  std::string key = message(machine, "; ", num_threads(), " threads; ", op, ' ', call, " after 2^",
+                            std::bit_width(uint64_t(between)), " B;");
+  for (const std::string& k : kernels) key += ' ' + k;
+  return key;
+}
+
+std::vector<Trial> Tuner::measured(const std::string& key, const std::vector<std::string>& kernels, int64_t between,
+                                   const std::function<detail::Contest()>& contest) {
   const std::lock_guard lock(mutex_);  // also while measuring: two measurements at once would disturb each other
   std::vector<Trial>& trials = known_[key];
-  if (!measured_all(trials, candidates)) {  // not known, or a damaged file
-    Measurement m = measure(a, candidates, between, stopwatch_);
+  if (!measured_all(trials, kernels)) {  // not known, or a damaged file
+    Timer timer(contest(), between);
+    Measurement m = measure(timer, kernels, stopwatch_);
     trials = std::move(m.trials);
     if (m.settled) fresh_[key] = trials;
   }
-  return {kernel_named(trials[0].kernel), trials, key};
+  return trials;
 }
 
-void Tuner::choose_together(std::vector<KernelChoice>& layers,
-                            const std::function<void(size_t, const Kernel<op::QConv2d>&)>& use,
-                            const std::function<double()>& run_ms) {
+void Tuner::log(std::string_view op, const std::vector<Trial>& trials) {
+  std::string times;
+  for (const Trial& t : trials) times += message("\n  ", t.kernel, ": ", t.ms, " ms");
+  detail::log_choice(op, trials[0].kernel, "measured", times);
+}
+
+void Tuner::race_layers(const std::vector<Layer>& layers, const Install& install,
+                        const std::function<double()>& run_ms) {
   constexpr double kSmall = 0.02;          // of the layers' time together: what such layers do cannot be seen
   std::map<std::string, double> alone_ms;  // of all layers with a key
   double all_ms = 0;
   std::string network;
-  for (const KernelChoice& c : layers) {
-    network += c.key + '\n';
-    if (c.trials.empty()) continue;
-    alone_ms[c.key] += c.trials[0].ms;
-    all_ms += c.trials[0].ms;
+  for (const Layer& l : layers) {
+    network += l.key + '\n';
+    if (l.trials.empty()) continue;
+    alone_ms[l.key] += l.trials[0].ms;
+    all_ms += l.trials[0].ms;
   }
   network = Sha256().update(network.data(), network.size()).hex();
 
   std::set<std::string> done;
-  for (const KernelChoice& c : std::vector(layers)) {
-    if (c.trials.size() < 2 || c.trials[1].ms > kHopeless * c.trials[0].ms || alone_ms[c.key] < kSmall * all_ms ||
-        !done.insert(c.key).second)
+  for (const Layer& l : layers) {
+    if (l.trials.size() < 2 || l.trials[1].ms > kHopeless * l.trials[0].ms || alone_ms[l.key] < kSmall * all_ms ||
+        !done.insert(l.key).second)
       continue;
-    const auto install = [&](const std::string& name) {
-      const Kernel<op::QConv2d>* const kernel = kernel_named(name);
+    const auto install_all = [&](const std::string& kernel) {
       for (size_t i = 0; i < layers.size(); ++i)
-        if (layers[i].key == c.key) use(i, *(layers[i].kernel = kernel));
+        if (layers[i].key == l.key) install(i, kernel);
     };
-    const auto measured = [&](const Trial& t) {
-      return std::any_of(c.trials.begin(), c.trials.end(), [&](const Trial& each) { return each.kernel == t.kernel; });
+    const auto took_part = [&](const Trial& t) {
+      return std::any_of(l.trials.begin(), l.trials.end(), [&](const Trial& each) { return each.kernel == t.kernel; });
     };
-    const std::string key = c.key + " in network " + network;
+    const std::string key = l.key + " in network " + network;
     const std::lock_guard lock(mutex_);
     std::vector<Trial> trials = known_[key];
-    if (trials.empty() || !measured(trials[0])) {
-      Measurement m = race(c, install, [&] {
+    if (trials.empty() || !took_part(trials[0])) {
+      Measurement m = race(l.kernel, l.trials, install_all, [&] {
         double ms = 0;
         const bool disturbed = stopwatch_([&] { ms = run_ms(); }).disturbed;
         return Reading{ms, disturbed};
@@ -352,7 +319,7 @@ void Tuner::choose_together(std::vector<KernelChoice>& layers,
       known_[key] = trials = std::move(m.trials);
       if (m.settled) fresh_[key] = trials;
     }
-    install(trials[0].kernel);
+    install_all(trials[0].kernel);
   }
 }
 
@@ -378,15 +345,10 @@ void Tuner::save() {
   }
 }
 
-Tuner* process_tuner() {
-  if (!enabled() || !detail::forced_kernel(op::QConv2d::op).empty()) return nullptr;
+Tuner* process_tuner(std::string_view op) {
+  if (!enabled() || !detail::forced_kernel(op).empty()) return nullptr;
   static Tuner tuner(cache_file());
   return &tuner;
 }
 
-KernelChoice choose_kernel(const op::QConv2d& a, int64_t between) {
-  if (Tuner* const tuner = process_tuner()) return tuner->choose(a, between);
-  return {&kernels<op::QConv2d>().select(a, Device::cpu()), {}, {}};
-}
-
-}  // namespace mininn::quant
+}  // namespace mininn
