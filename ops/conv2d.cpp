@@ -57,12 +57,15 @@ struct Operands {
     }
   }
 
-  // `packed` belongs to the kernel called `packed_for`; undefined: no weights are packed.
-  Tensor run(const Tensor& residual, bool relu, const Tensor& packed = {}, std::string_view packed_for = {}) const {
+  // By `chosen`, with what it has packed (undefined: nothing), if it takes the call and no other is forced; else as the
+  // table says.
+  Tensor run(const Tensor& residual, bool relu, const Kernel<op::Conv2dFwd>* chosen = nullptr,
+             const Tensor& packed = {}) const {
     Tensor y = Tensor::empty(y_shape(g), x.dtype(), x.device(), kChannelsLast);
     op::Conv2dFwd a{g, x.view(), w.view(), optional_view(bias), optional_view(residual), relu, y.mutable_view()};
-    const Kernel<op::Conv2dFwd>& kernel = kernels<op::Conv2dFwd>().select(a, x.device());
-    if (packed && kernel.name == packed_for) a.packed = packed.view().data;
+    if (chosen && (!detail::forced_kernel(a.op).empty() || chosen->refusal(a))) chosen = nullptr;
+    if (chosen && packed) a.packed = packed.view().data;
+    const auto& kernel = chosen ? *chosen : kernels<op::Conv2dFwd>().select(a, x.device());
     kernel.run(a, {x.device(), current_stream(x.device())});
     return y;
   }
@@ -167,7 +170,7 @@ Tensor conv2d_fused(const Tensor& x, const Tensor& w, const Tensor& bias, const 
 }
 
 PackedConv2d::PackedConv2d(const Shape& x, const Tensor& w, const Tensor& bias, bool residual, bool relu,
-                           const Conv2dOptions& o)
+                           const Conv2dOptions& o, int64_t between)
     : relu_(relu), options_(o) {
   // Kernels are chosen and weights packed by shapes alone: no activation is read.
   const auto unread = [&](const Shape& s) { return Tensor::empty(s, w.dtype(), w.device(), kChannelsLast); };
@@ -177,15 +180,14 @@ PackedConv2d::PackedConv2d(const Shape& x, const Tensor& w, const Tensor& bias, 
   Tensor y = unread(y_shape(in.g));
   const op::Conv2dFwd a{in.g,  in.x.view(),     w_.view(), optional_view(bias_), residual ? y.view() : CView(),
                         relu_, y.mutable_view()};
-  const Kernel<op::Conv2dFwd>& kernel = kernels<op::Conv2dFwd>().select(a, w_.device());
-  kernel_ = kernel.name;
-  if (kernel.pack) packed_ = kernel.pack(a);
+  kernel_ = *choose_kernel(a, w_.device(), between).kernel;
+  if (kernel_.pack) packed_ = kernel_.pack(a);
 }
 
 Tensor PackedConv2d::operator()(const Tensor& x, const Tensor& residual) const {
   refuse_gradients({x, w_, bias_, residual});
   const Operands in("conv2d_fused", x, w_, bias_, options_);
-  return in.run(checked_residual(in, residual), relu_, packed_, kernel_);
+  return in.run(checked_residual(in, residual), relu_, &kernel_, packed_);
 }
 
 namespace {

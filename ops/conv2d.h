@@ -120,25 +120,27 @@ namespace opdef {
 extern const OpDef conv2d, conv2d_fused;
 }
 
-// conv2d_fused with the weights packed ahead of the calls. w and bias must not change while it lives. Any number of
-// threads may call it at once.
+// conv2d_fused for many calls: its kernel is chosen and the weights are packed ahead of them. w and bias must not
+// change while it lives. Any number of threads may call it at once.
 class PackedConv2d {
  public:
-  // Packs for the kernel that takes an x of this shape at this moment. `residual`: calls will bring one. Throws what
-  // conv2d_fused throws for such operands, except AutogradError.
+  // Chooses for an x of this shape at this moment, by the process's tuner (core/tuner.h), where `between` is the bytes
+  // that the rest of the network reads between two calls; without tuning as conv2d_fused would. `residual`: calls will
+  // bring one. Throws what conv2d_fused throws for such operands, except AutogradError, and ValueError if MININN_TUNE
+  // is neither on nor off.
   PackedConv2d(const Shape& x, const Tensor& w, const Tensor& bias, bool residual, bool relu,
-               const Conv2dOptions& o = {});
+               const Conv2dOptions& o = {}, int64_t between = 0);
 
-  // The same bits as conv2d_fused(x, w, bias, residual, relu, o). A call that goes to another kernel than the weights
-  // were packed for packs them itself, as conv2d_fused does.
+  // The bits of conv2d_fused(x, w, bias, residual, relu, o) by the chosen kernel. A call that it does not take, or for
+  // which a kernel is forced (ForceKernel), goes where conv2d_fused would.
   Tensor operator()(const Tensor& x, const Tensor& residual = {}) const;
 
  private:
   Tensor w_, bias_;
   bool relu_;
   Conv2dOptions options_;
-  std::string_view kernel_;  // whose packed_ is
-  Tensor packed_;            // undefined where that kernel packs nothing
+  Kernel<op::Conv2dFwd> kernel_;
+  Tensor packed_;  // undefined where that kernel packs nothing
 };
 
 }  // namespace mininn

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/autograd.h"
+#include "core/tuner.h"
 #include "ops/conv2d.h"
 
 namespace mininn::nn::graph {
@@ -68,17 +69,30 @@ std::vector<TensorInfo> infer_batch(const Graph& g, int64_t batch) {
   }
 }
 
-// The convolution at node `n` of an input of this shape with packed weights, if it is one and its weights are
-// constants.
-std::optional<PackedConv2d> packed_conv(const Graph& g, const Node& n, const std::vector<TensorInfo>& infos) {
+// Whether `n` is a convolution whose weights are constants.
+bool packs(const Graph& g, const Node& n) {
+  if (!n.is(opdef::conv2d_fused) && !n.is(opdef::conv2d)) return false;
+  const int bias = n.inputs[2];
+  return g.is_constant(n.inputs[1]) && (bias == kAbsent || g.is_constant(bias));
+}
+
+// All convolutions' weights, which the network reads between two calls of one of them.
+int64_t weight_bytes(const Graph& g) {
+  int64_t bytes = 0;
+  for (const Node& n : g.nodes) {
+    if (!packs(g, n)) continue;
+    const Tensor& w = g.values[size_t(n.inputs[1])].constant;
+    bytes += w.numel() * int64_t(size_of(w.dtype()));
+  }
+  return bytes;
+}
+
+PackedConv2d packed_conv(const Graph& g, const Node& n, const std::vector<TensorInfo>& infos, int64_t between) {
   const bool fused = n.is(opdef::conv2d_fused);
-  if (!fused && !n.is(opdef::conv2d)) return {};
-  const int x = n.inputs[0], w = n.inputs[1], bias = n.inputs[2];
-  if (!g.is_constant(w) || (bias != kAbsent && !g.is_constant(bias))) return {};
   const auto constant = [&](int id) { return id == kAbsent ? Tensor() : g.values[size_t(id)].constant; };
   const auto o = fused ? n.options<Conv2dFusedOptions>() : Conv2dFusedOptions{n.options<Conv2dOptions>(), false};
-  return PackedConv2d(infos[size_t(x)].shape, constant(w), constant(bias), fused && n.inputs[3] != kAbsent, o.relu,
-                      o.conv);
+  return PackedConv2d(infos[size_t(n.inputs[0])].shape, constant(n.inputs[1]), constant(n.inputs[2]),
+                      fused && n.inputs[3] != kAbsent, o.relu, o.conv, between);
 }
 
 }  // namespace
@@ -106,7 +120,12 @@ CompiledGraph::CompiledGraph(Graph g, int64_t batch) {
   g.freeze();
   Program p;
   const std::vector<TensorInfo> infos = infer_batch(g, batch);
-  for (const Node& n : g.nodes) p.convs.push_back(packed_conv(g, n, infos));
+  const int64_t between = weight_bytes(g);
+  for (const Node& n : g.nodes) {
+    auto& conv = p.convs.emplace_back();
+    if (packs(g, n)) conv = packed_conv(g, n, infos, between);
+  }
+  if (Tuner* const tuner = process_tuner(op::Conv2dFwd::op)) tuner->save();
   p.uses = use_counts(g);
   p.graph = std::move(g);
   program_ = std::make_shared<const Program>(std::move(p));

@@ -23,14 +23,18 @@ std::vector<Tensor> run(const Graph& g, std::span<const Tensor> inputs, const Va
 // The same for a graph with one input and one output.
 Tensor run(const Graph& g, const Tensor& input, const ValueObserver& observe = {});
 
-// A graph made ready to answer often: the weights of its convolutions are packed here, once. Results are the same bits
-// as run()'s. It has constants of its own: what is written to the graph's later changes nothing. Cheap to copy; any
-// number of threads may call one at once.
+// A graph made ready to answer often: its convolutions' kernels are chosen and their weights packed here, once. It has
+// constants of its own: what is written to the graph's later changes nothing. Cheap to copy; any number of threads may
+// call one at once.
+//
+// The tuner chooses (core/tuner.h), and the kernels of fp32 convolutions round differently: results are the same bits
+// run to run with the same tuning file, once it knows all layers, or with MININN_TUNE=off. Then they are also the bits
+// of run() under the preference that the graph was compiled with.
 class CompiledGraph {
  public:
-  // Packs for the kernels that take batches of this size with the preference and the number of threads of this moment;
-  // other calls run too, but some vendor kernels then pack anew every time. Throws ValueError for a graph that breaks a
-  // rule or a `batch` below 1, and whatever the convolutions throw.
+  // Chooses for batches of this size with the preference and the number of threads of this moment; other calls run too,
+  // but some vendor kernels then pack anew every time. Throws ValueError for a graph that breaks a rule, a `batch`
+  // below 1 or a MININN_TUNE that is neither on nor off, and whatever the convolutions throw.
   explicit CompiledGraph(Graph g, int64_t batch = 1);
 
   std::vector<Tensor> run(std::span<const Tensor> inputs) const;

@@ -1,5 +1,10 @@
 #include "nn/graph/executor.h"
 
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <thread>
+
 #include "core/allocator.h"
 #include "nn/graph/passes.h"
 #include "nn/graph/trace.h"
@@ -9,6 +14,7 @@
 #include "ops/softmax.h"
 #include "tests/nn/graph/nets.h"
 #include "tests/support/catch.h"
+#include "tests/support/files.h"
 #include "tests/support/random_tensors.h"
 
 using namespace mininn;
@@ -264,6 +270,57 @@ TEST_CASE("a compiled graph gives the bits of run() for any batch") {
           }
         }
     }
+}
+
+namespace {
+
+// Fills the result with a number and takes its time for it.
+template <int kResult, int kMs>
+Kernel<op::Conv2dFwd> filling_kernel(std::string_view name) {
+  return {name, kOwn, [](const op::Conv2dFwd&) { return Refusal{}; },
+          [](const op::Conv2dFwd& a, const ExecContext&) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(kMs));
+            std::fill_n(a.y.as<float>(), a.y.size(), float(kResult));
+          }};
+}
+
+}  // namespace
+
+TEST_CASE("a compiled graph's convolutions run the kernel that the tuner finds, the table's without it") {
+  auto& table = kernels<op::Conv2dFwd>();
+  struct Restore {
+    std::vector<Kernel<op::Conv2dFwd>> list;
+    ~Restore() {
+      kernels<op::Conv2dFwd>().set(DeviceType::cpu, list);
+      ::setenv("MININN_TUNE", "off", 1);
+      ::unsetenv("MININN_CACHE_DIR");
+    }
+  } const restore{table.candidates(DeviceType::cpu)};
+  table.set(DeviceType::cpu, {filling_kernel<1, 3>("own.slow"), filling_kernel<2, 0>("own.fast"), restore.list.back()});
+  const TempFolder folder;
+  ::setenv("MININN_CACHE_DIR", folder.path.c_str(), 1);
+  const Tensor x = Tensor::zeros({2, 3, 6, 6}), w = Tensor::zeros({4, 3, 3, 3});
+  const Graph g = nn::trace([&](const Tensor& t) { return conv2d(t, w, {}); }, x);
+  const auto kernel_of = [&](const CompiledGraph& compiled, const Tensor& input) {
+    return compiled(input).to_vector()[0];
+  };
+  for (const bool known : {false, true}) {  // to the tuner
+    INFO("known: " << known);
+    ::setenv("MININN_TUNE", "on", 1);
+    const CompiledGraph tuned(g, 2);
+    ::setenv("MININN_TUNE", "off", 1);
+    CHECK(kernel_of(tuned, x) == 2);
+    CHECK(kernel_of(tuned, Tensor::zeros({5, 3, 6, 6})) == 2);
+    CHECK(run(g, x).to_vector()[0] == 1);  // only what is compiled is tuned
+    const ForceKernel reference("conv2d_fwd", "ref");
+    CHECK(kernel_of(tuned, x) == 0);
+  }
+  CHECK(kernel_of(CompiledGraph(g, 2), x) == 1);
+  ::setenv("MININN_TUNE", "on", 1);
+  const ForceKernel slow("conv2d_fwd", "own.slow");
+  CHECK(kernel_of(CompiledGraph(g, 2), x) == 1);
+  ::setenv("MININN_TUNE", "sometimes", 1);
+  CHECK_THROWS_AS(CompiledGraph(g), ValueError);
 }
 
 TEST_CASE("a compiled graph keeps the constant weights it was given and reads computed ones") {
