@@ -6,7 +6,6 @@
 #include <atomic>
 #include <bit>
 #include <charconv>
-#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <limits>
@@ -19,6 +18,7 @@
 #include "core/file.h"
 #include "core/parallel.h"
 #include "core/sha256.h"
+#include "core/stopwatch.h"
 
 namespace mininn {
 namespace {
@@ -60,9 +60,9 @@ class Timer {
       : contest_(std::move(contest)), between_(Tensor::zeros({between}, DType::u8)) {}
 
   void pack(size_t i) { contest_.pack(i); }
-  Reading time(size_t i, const Stopwatch& stopwatch) {
+  Reading time(size_t i, const TimeCall& how) {
     read_between();
-    return stopwatch([&] { contest_.run(i); });
+    return how([&] { contest_.run(i); });
   }
 
  private:
@@ -117,7 +117,7 @@ struct Measurement {
   bool settled = true;  // worth keeping
 };
 
-Measurement measure(Timer& timer, const std::vector<std::string>& kernels, const Stopwatch& stopwatch) {
+Measurement measure(Timer& timer, const std::vector<std::string>& kernels, const TimeCall& how) {
   constexpr double kBudget = 20;   // milliseconds per candidate
   constexpr double kPatience = 2;  // budgets, where calls disagree
   constexpr int kMost = 12;
@@ -128,7 +128,7 @@ Measurement measure(Timer& timer, const std::vector<std::string>& kernels, const
   constexpr double kLong = 20;  // milliseconds
   std::vector<Fastest> fastest(kernels.size());
   const auto call = [&](size_t i) {
-    const Reading r = timer.time(i, stopwatch);
+    const Reading r = timer.time(i, how);
     fastest[i].add(r);
     return r.ms;
   };
@@ -208,22 +208,21 @@ Measurement race(const std::string& kernel, const std::vector<Trial>& alone,
 }  // namespace
 
 Reading time_call(const std::function<void()>& call) {
-  using Clock = std::chrono::steady_clock;
   const auto interruptions = [] {
     rusage used{};
     ::getrusage(RUSAGE_SELF, &used);
     return used.ru_nivcsw;
   };
   const auto before = interruptions();
-  const auto begin = Clock::now();
+  const Stopwatch watch;
   call();
-  const double ms = std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+  const double ms = watch.ms();
   // More threads than processors disturb each other, always.
   return {ms, interruptions() != before && num_threads() <= int(std::thread::hardware_concurrency())};
 }
 
-Tuner::Tuner(fs::path file, Stopwatch stopwatch)
-    : file_(std::move(file)), stopwatch_(std::move(stopwatch)), known_(read(file_)) {}
+Tuner::Tuner(fs::path file, TimeCall how)
+    : file_(std::move(file)), time_call_(std::move(how)), known_(read(file_)) {}
 
 // A line is a key and its trials, the winner first, between tabs; a trial is a kernel, a space and its nanoseconds. A
 // line that is something else counts for nothing.
@@ -268,7 +267,7 @@ std::vector<Trial> Tuner::measured(const std::string& key, const std::vector<std
   std::vector<Trial>& trials = known_[key];
   if (!measured_all(trials, kernels)) {  // not known, or a damaged file
     Timer timer(contest(), between);
-    Measurement m = measure(timer, kernels, stopwatch_);
+    Measurement m = measure(timer, kernels, time_call_);
     trials = std::move(m.trials);
     if (m.settled) fresh_[key] = trials;
   }
@@ -313,7 +312,7 @@ void Tuner::race_layers(const std::vector<Layer>& layers, const Install& install
     if (trials.empty() || !took_part(trials[0])) {
       Measurement m = race(l.kernel, l.trials, install_all, [&] {
         double ms = 0;
-        const bool disturbed = stopwatch_([&] { ms = run_ms(); }).disturbed;
+        const bool disturbed = time_call_([&] { ms = run_ms(); }).disturbed;
         return Reading{ms, disturbed};
       });
       known_[key] = trials = std::move(m.trials);

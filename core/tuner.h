@@ -55,7 +55,7 @@ struct Reading {
   bool disturbed = false;
 };
 // Makes a call and takes its time.
-using Stopwatch = std::function<Reading(const std::function<void()>& call)>;
+using TimeCall = std::function<Reading(const std::function<void()>& call)>;
 // By the clock, and the number of times that Linux took a processor from one of this process's threads.
 Reading time_call(const std::function<void()>& call);
 
@@ -117,7 +117,7 @@ class Tuner {
  public:
   // Knows what the file holds. No file, one that cannot be understood, one of more than 16 MB and what is no regular
   // file are empty ones.
-  explicit Tuner(std::filesystem::path file, Stopwatch stopwatch = time_call);
+  explicit Tuner(std::filesystem::path file, TimeCall how = time_call);
 
   // The kernel for calls like `a`, whose data pointers need not be valid except those of constants. What was measured
   // counts for the processor, the number of threads, the op, the call's key(), the kernels that accept and the order of
@@ -186,7 +186,7 @@ class Tuner {
   void race_layers(const std::vector<Layer>& layers, const Install& install, const std::function<double()>& run_ms);
 
   std::filesystem::path file_;
-  Stopwatch stopwatch_;
+  TimeCall time_call_;
   std::mutex mutex_;
   Known known_, fresh_;  // fresh: to be kept, and not in the file yet
 };

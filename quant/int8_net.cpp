@@ -1,15 +1,16 @@
 #include "quant/int8_net.h"
 
 #include <algorithm>
-#include <chrono>
 #include <functional>
 #include <map>
 #include <set>
 #include <utility>
 
+#include "core/integers.h"
 #include "core/kernel.h"
 #include "core/parallel.h"
 #include "core/random.h"
+#include "core/stopwatch.h"
 #include "core/tuner.h"
 #include "ops/layout.h"
 #include "ops/qadd.h"
@@ -36,7 +37,7 @@ size_t image_bytes(const Int8Value& v) {
   const int64_t bytes = v.kind == Int8Value::Kind::codes  ? v.h * v.w * min_pixel_stride(v.c)
                         : v.kind == Int8Value::Kind::sums ? v.c * 4
                                                           : v.c * v.h * v.w * 4;
-  return (size_t(bytes) + kAlign - 1) / kAlign * kAlign;
+  return round_up(size_t(bytes), kAlign);
 }
 
 // Where each value lies in one block of memory: `offset[v] * n` for a batch of n.
@@ -429,16 +430,15 @@ struct Int8Net::Program {
       small[i] = found->second;
     };
     tuner.choose_together(choices, use, [&] {
-      using Clock = std::chrono::steady_clock;
       if (!memory) {
         memory = Tensor::empty({int64_t(shared.bytes) + int64_t(kAlign)}, DType::u8);
         Generator random(1);
         for (uint8_t& byte : memory.mutable_data<uint8_t>()) byte = uint8_t(random.below(256));
       }
       const Buffers one{*model, shared.offset, memory.mutable_view().data, 1};
-      const auto begin = Clock::now();
+      const Stopwatch watch;
       run(one, [] {});
-      return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+      return watch.ms();
     });
   }
 };
@@ -497,7 +497,7 @@ Tensor Int8Net::forward(const Tensor& x) const {
   Tensor y = m.flat_output ? Tensor::empty({n, out.c})
                            : Tensor::empty({n, out.c, out.h, out.w}, DType::f32, kCpu, MemoryFormat::channels_last);
   if (n == 0) return y;
-  const int64_t slices = (n + program_->slice - 1) / program_->slice, slice = (n + slices - 1) / slices;
+  const int64_t slice = ceil_div(n, ceil_div(n, program_->slice));
   Tensor arena = Tensor::empty({int64_t(program_->shared.bytes) * slice + int64_t(kAlign)}, DType::u8);
   std::byte* const memory = arena.mutable_view().data;
   std::byte* const result = y.mutable_view().data;
@@ -552,7 +552,6 @@ Report Int8Net::report() const {
 }
 
 Report Int8Net::profile(const Tensor& x, int repeats) const {
-  using Clock = std::chrono::steady_clock;
   check_input(*model_, x);
   if (x.size(0) < 1 || x.size(0) > program_->slice || repeats < 1)
     throw ValueError(message("int8 net: cannot profile ", repeats, " runs of ", x.size(0), " images; 1 to ",
@@ -565,9 +564,9 @@ Report Int8Net::profile(const Tensor& x, int repeats) const {
   for (int r = -1; r < repeats; ++r) {  // the first run warms up
     load_input(b, x, 0);
     for (size_t i = 0; i < steps.size(); ++i) {
-      const auto begin = Clock::now();
+      const Stopwatch watch;
       steps[i].run(b);
-      if (r >= 0) times[i].push_back(std::chrono::duration<double, std::milli>(Clock::now() - begin).count());
+      if (r >= 0) times[i].push_back(watch.ms());
     }
   }
   Report report = this->report();

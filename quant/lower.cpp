@@ -293,7 +293,7 @@ class Lowering {
     std::vector<int> inputs{x};
     const bool residual = n.inputs[3] != kAbsent;
     if (residual) inputs.push_back(number_at(n, 3));
-    emit_conv(n, {.options = options}, constant(n, 1), weight.shape, bias(n, weight.shape[0]), std::move(inputs), relu,
+    emit_conv(n, {options, {}, {}, {}}, constant(n, 1), weight.shape, bias(n, weight.shape[0]), std::move(inputs), relu,
               message("conv2d", residual ? "+add" : ""));
   }
 

@@ -179,7 +179,7 @@ TEST_CASE("what was measured under load is used and not kept") {
   const Call call;
   TempFolder folder;
   const auto file = folder / "tuning.tsv";
-  const auto saved = [&](const Stopwatch& stopwatch) {
+  const auto saved = [&](const TimeCall& stopwatch) {
     Tuner tuner(file, stopwatch);
     const auto c = tuner.choose(call.args, kCpu);
     CHECK(c.kernel->name == c.trials.at(0).kernel);
