@@ -20,6 +20,20 @@ void check_dtypes(const op::QConv2d& a) {
     throw DTypeError(message("qconv2d: y must be u8 or f32, not ", name(a.y.dtype)));
 }
 
+void check_classes(const op::QConv2d& a) {
+  if (bool(a.row_class) != bool(a.col_class))
+    throw ValueError("qconv2d: row_class and col_class must be given together");
+  if (!a.row_class) return;
+  if (a.row_class.dtype != DType::i32 || a.col_class.dtype != DType::i32)
+    throw DTypeError(message("qconv2d: row_class and col_class must be i32, not ", name(a.row_class.dtype), " and ",
+                             name(a.col_class.dtype)));
+  if (!(a.row_class.shape == Shape{a.g.oh}) || !(a.col_class.shape == Shape{a.g.ow}))
+    throw ShapeError(message("qconv2d: row_class must be [", a.g.oh, "] and col_class [", a.g.ow, "], not ",
+                             a.row_class.shape, " and ", a.col_class.shape));
+  if (!a.row_class.contiguous() || !a.col_class.contiguous())
+    throw ShapeError("qconv2d: row_class and col_class must be contiguous");
+}
+
 void check_layout(const op::QConv2d& a) {
   check_dtypes(a);
   check_codes("qconv2d", "x", a.x);
@@ -51,8 +65,7 @@ void check_layout(const op::QConv2d& a) {
     throw ShapeError("qconv2d: w, bias and multiplier must be contiguous");
   check_code_range("qconv2d", a.x_zero, 0, 255);
   check_code_range("qconv2d", a.y_zero, a.lo, a.hi);
-  if ((a.row_class == nullptr) != (a.col_class == nullptr))
-    throw ValueError("qconv2d: row_class and col_class must be given together");
+  check_classes(a);
 }
 
 // What kernels rely on beyond the layout: codes never -128 (its negation would overflow) and accumulators within int32.
@@ -60,17 +73,11 @@ void check_values(const op::QConv2d& a) {
   const Conv2dGeometry& g = a.g;
   const int64_t k = g.icg() * g.kh * g.kw, classes = a.bias.shape[0];
   if (a.row_class) {
-    int64_t rmin = a.row_class[0], rmax = rmin, cmin = a.col_class[0], cmax = cmin;
-    for (int64_t i = 1; i < g.oh; ++i) {
-      rmin = std::min<int64_t>(rmin, a.row_class[i]);
-      rmax = std::max<int64_t>(rmax, a.row_class[i]);
-    }
-    for (int64_t i = 1; i < g.ow; ++i) {
-      cmin = std::min<int64_t>(cmin, a.col_class[i]);
-      cmax = std::max<int64_t>(cmax, a.col_class[i]);
-    }
-    if (rmin + cmin < 0 || rmax + cmax >= classes)
-      throw ValueError(message("qconv2d: bias classes ", rmin + cmin, "..", rmax + cmax, " of ", classes));
+    const auto [row_min, row_max] = std::ranges::minmax(std::span(a.row_class.as<int32_t>(), size_t(g.oh)));
+    const auto [col_min, col_max] = std::ranges::minmax(std::span(a.col_class.as<int32_t>(), size_t(g.ow)));
+    const int64_t first = int64_t{row_min} + col_min, last = int64_t{row_max} + col_max;
+    if (first < 0 || last >= classes)
+      throw ValueError(message("qconv2d: bias classes ", first, "..", last, " of ", classes));
   }
   const auto* w = a.w.as<int8_t>();
   const auto* bias = a.bias.as<int32_t>();

@@ -34,10 +34,9 @@ struct QConv2d {
   // i32 [classes, oc], contiguous; acc starts here, with -x_zero * sum(w) NOT yet in it (kernels fold it in when
   // packing).
   CView bias;
-  // The bias row of output pixel (oh, ow) is row_class[oh] + col_class[ow]. Null: one row for all. A stem whose input
-  // is normalised has one row per combination of taps that fall on padding.
-  const int32_t* row_class = nullptr;
-  const int32_t* col_class = nullptr;
+  // The bias row of output pixel (oh, ow) is row_class[oh] + col_class[ow]; i32 [oh] and [ow], contiguous. Absent: one
+  // row for all. A stem whose input is normalised has one row per combination of taps that fall on padding.
+  CView row_class, col_class;
   CView multiplier;          // f32 [oc]: x_scale * w_scale[o] / y_scale
   CView residual;            // u8 like y, or absent
   float residual_scale = 0;  // residual's scale / y_scale

@@ -149,8 +149,11 @@ op::QConv2d conv_args(const Int8Step& s, const Int8Conv& c, const Tensor& multip
   a.w = c.weight.view();
   a.bias = c.bias.view();
   if (c.bias.size(0) > 1) {
-    a.row_class = border.row.data();
-    a.col_class = border.col.data();
+    const auto view = [](const std::vector<int32_t>& v) {
+      return CView(reinterpret_cast<const std::byte*>(v.data()), {int64_t(v.size())}, {1}, DType::i32);
+    };
+    a.row_class = view(border.row);
+    a.col_class = view(border.col);
   }
   a.multiplier = multiplier.view();
   const bool codes = y.kind == Int8Value::Kind::codes;

@@ -148,9 +148,10 @@ void finish(const op::QConv2d& a, const Pixel& p) {
 void epilogue(const op::QConv2d& a, const int32_t* acc) {
   const Conv2dGeometry& g = a.g;
   const int64_t y_pixel = a.y.dtype == DType::f32 ? g.oc * int64_t(sizeof(float)) : a.y.strides[3];
+  const auto *row_class = a.row_class.as<int32_t>(), *col_class = a.col_class.as<int32_t>();
   parallel_for(g.n * g.oh * g.ow, std::max<int64_t>(1, 16384 / g.oc), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t bias_row = a.row_class ? a.row_class[i / g.ow % g.oh] + a.col_class[i % g.ow] : 0;
+      const int64_t bias_row = row_class ? row_class[i / g.ow % g.oh] + col_class[i % g.ow] : 0;
       finish(a, {acc + i * g.oc, a.bias.as<int32_t>() + bias_row * g.oc,
                  a.residual ? a.residual.as<uint8_t>() + i * a.residual.strides[3] : nullptr, a.y.data + i * y_pixel});
     }

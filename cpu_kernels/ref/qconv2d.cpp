@@ -14,7 +14,7 @@ Refusal check(const op::QConv2d&) { return {}; }
 // The sum is at most icg*kh*kw*255*127 in size; 64 bits hold that for any tensor that fits into memory.
 int32_t accumulate(const op::QConv2d& a, int64_t n, int64_t o, int64_t oh, int64_t ow) {
   const Conv2dGeometry& g = a.g;
-  const int64_t row = a.row_class ? a.row_class[oh] + a.col_class[ow] : 0;
+  const int64_t row = a.row_class ? a.row_class.as<int32_t>()[oh] + a.col_class.as<int32_t>()[ow] : 0;
   int64_t acc = a.bias.as<int32_t>()[row * g.oc + o];
   const auto* x = a.x.as<uint8_t>() + n * a.x.strides[0] + o / g.ocg() * g.icg();
   const auto* w = a.w.as<int8_t>() + o * g.icg() * g.kh * g.kw;

@@ -9,7 +9,7 @@ namespace mininn::testing {
 namespace {
 
 int64_t accumulator(const QConv2dCase& k, int64_t n, int64_t o, int64_t oh, int64_t ow) {
-  int64_t acc = k.bias[(k.row_class.empty() ? 0 : k.row_class[size_t(oh)] + k.col_class[size_t(ow)]) * k.g.oc + o];
+  int64_t acc = k.bias[(k.row_class ? (*k.row_class)[oh] + (*k.col_class)[ow] : 0) * k.g.oc + o];
   for (int64_t c = 0; c < k.g.icg(); ++c)
     for (int64_t kh = 0; kh < k.g.kh; ++kh)
       for (int64_t kw = 0; kw < k.g.kw; ++kw) {
@@ -32,10 +32,7 @@ op::QConv2d QConv2dCase::args(const View& y) const {
   a.x_zero = x_zero;
   a.w = w.view();
   a.bias = bias.view();
-  if (!row_class.empty()) {
-    a.row_class = row_class.data();
-    a.col_class = col_class.data();
-  }
+  if (row_class) a.row_class = row_class->view(), a.col_class = col_class->view();
   a.multiplier = multiplier.view();
   if (residual) a.residual = residual->view();
   a.residual_scale = residual_scale;
@@ -64,8 +61,9 @@ void fill(QConv2dCase& c, Rng& rng, bool classes, bool residual) {
   for (int64_t i = 0; i < c.w.size(); ++i) c.w[i] = int8_t(uniform(rng, -127, 127));
   if (classes) {
     const int64_t rows = uniform(rng, 1, 3), cols = uniform(rng, 1, 3);
-    for (int64_t i = 0; i < g.oh; ++i) c.row_class.push_back(int32_t(uniform(rng, 0, rows - 1) * cols));
-    for (int64_t i = 0; i < g.ow; ++i) c.col_class.push_back(int32_t(uniform(rng, 0, cols - 1)));
+    auto &row = c.row_class.emplace(Shape{g.oh}), &col = c.col_class.emplace(Shape{g.ow});
+    for (int64_t i = 0; i < g.oh; ++i) row[i] = int32_t(uniform(rng, 0, rows - 1) * cols);
+    for (int64_t i = 0; i < g.ow; ++i) col[i] = int32_t(uniform(rng, 0, cols - 1));
     c.bias = Array<int32_t>({rows * cols, g.oc});
   }
   const double spread = 73.0 * 100.0 * std::sqrt(double(g.icg() * g.kh * g.kw));

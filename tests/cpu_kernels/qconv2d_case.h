@@ -21,7 +21,7 @@ struct QConv2dCase {
   int32_t x_zero = 0;
   Array<int8_t> w;
   Array<int32_t> bias;
-  std::vector<int32_t> row_class, col_class;
+  std::optional<Array<int32_t>> row_class, col_class;
   Array<float> multiplier;
   std::optional<Codes> residual;
   float residual_scale = 0;

@@ -61,6 +61,19 @@ TEST_CASE_METHOD(ValidCall, "check_qconv2d refuses types and shapes that its com
     q.residual = other.view();
     CHECK_THROWS_AS(check_qconv2d(q), ShapeError);
   }
+  SECTION("one i32 bias class for each row and column") {
+    const Tensor four = Tensor::zeros({4}, DType::i32), five = Tensor::zeros({5}, DType::i32);
+    const Tensor real = Tensor::zeros({4});
+    q.row_class = four.view();
+    q.col_class = five.view();
+    CHECK_THROWS_AS(check_qconv2d(q), ShapeError);
+    q.col_class = real.view();
+    CHECK_THROWS_AS(check_qconv2d(q), DTypeError);
+    q.col_class = CView(five.view().data, {4}, {0}, DType::i32);
+    CHECK_THROWS_AS(check_qconv2d(q), ShapeError);
+    q.col_class = four.view();
+    CHECK_NOTHROW(check_qconv2d(q));
+  }
   SECTION("one bias row at least, each with all channels") {
     const Tensor other = Tensor::zeros({5}, DType::i32);
     q.bias = other.view();
@@ -71,13 +84,14 @@ TEST_CASE_METHOD(ValidCall, "check_qconv2d refuses types and shapes that its com
 TEST_CASE_METHOD(ValidCall, "check_qconv2d refuses values that its comment does not allow") {
   SECTION("bias classes within the rows of bias") {
     const Tensor rows = Tensor::zeros({4, 5}, DType::i32);
-    const std::vector<int32_t> row{0, 2, 2, 2}, col{0, 1, 1, 1}, too_far{0, 1, 2, 1};
+    const auto classes = [](const std::vector<int32_t>& v) { return Tensor::from(v, {int64_t(v.size())}); };
+    const Tensor row = classes({0, 2, 2, 2}), col = classes({0, 1, 1, 1}), too_far = classes({0, 1, 2, 1});
     q.bias = rows.view();
-    q.row_class = row.data();
+    q.row_class = row.view();
     CHECK_THROWS_AS(check_qconv2d(q), ValueError);
-    q.col_class = col.data();
+    q.col_class = col.view();
     CHECK_NOTHROW(check_qconv2d(q));
-    q.col_class = too_far.data();
+    q.col_class = too_far.view();
     CHECK_THROWS_AS(check_qconv2d(q), ValueError);
   }
   SECTION("codes, bounds and scales") {

@@ -72,8 +72,8 @@ QPacking pack_bias_rows(const op::QConv2d& a, int64_t groups, int64_t lanes, int
                         bool of_each_column) {
   const Conv2dGeometry& g = a.g;
   const int64_t zero = a.x_zero - recode, channels = g.oc / groups;
-  const Kinds rows(g.oh, g.ih, g.kh, g.stride_h, g.pad_h, g.dil_h, a.row_class, zero != 0);
-  Kinds cols(g.ow, g.iw, g.kw, g.stride_w, g.pad_w, g.dil_w, a.col_class, zero != 0);
+  const Kinds rows(g.oh, g.ih, g.kh, g.stride_h, g.pad_h, g.dil_h, a.row_class.as<int32_t>(), zero != 0);
+  Kinds cols(g.ow, g.iw, g.kw, g.stride_w, g.pad_w, g.dil_w, a.col_class.as<int32_t>(), zero != 0);
   if (of_each_column && rows.keys.size() * cols.keys.size() > 1) cols.spread();
   const int64_t n_rows = int64_t(rows.keys.size()), n_cols = int64_t(cols.keys.size());
 
