@@ -26,6 +26,7 @@ class Memory {
  public:
   Memory() : data_(static_cast<std::byte*>(::mmap(nullptr, kBytes * kDevices, PROT_NONE, kFlags, -1, 0))) {
     REQUIRE(data_ != MAP_FAILED);
+    ::madvise(data_, kBytes * kDevices, MADV_HUGEPAGE);  // opening and closing takes time by the page
   }
   std::byte* of(int device) const { return data_ + kBytes * size_t(device); }
 
