@@ -5,17 +5,19 @@
 
 #include "core/parallel.h"
 #include "tests/support/kernel_operands.h"
+#include "tests/support/run_kernel.h"
 
 namespace mininn {
 namespace {
 
 using reference::Values;
+using testing::for_each_kernel;
 using testing::Guarded;
+using testing::run_kernel;
 
 constexpr DType kDTypes[] = {DType::f32, DType::f64, DType::bf16};
 constexpr double kEps = 1e-5, kMomentum = 0.1;
 
-ExecContext cpu() { return {Device::cpu(), current_stream(Device::cpu())}; }
 DType statistics(DType t) { return t == DType::f64 ? DType::f64 : DType::f32; }
 
 struct Case {
@@ -93,15 +95,14 @@ TEST_CASE("every training batch norm kernel agrees with plain loops") {
         running_mean[j] = 0.5 + kMomentum * (m.mean[j] - 0.5);
         running_var[j] = 2 + kMomentum * (m.var[j] * double(k.rows) / double(k.rows - 1) - 2);
       }
-      for (const auto& kernel : kernels<op::BatchNormFwdTrain>().candidates(DeviceType::cpu)) {
+      for_each_kernel<op::BatchNormFwdTrain>([&](Device device, const auto& kernel) {
         Guarded out({k.rows, k.c}, dtype), mean({k.c}, st), inv({k.c}, st);
         Tensor r_mean = Tensor::full({k.c}, 0.5, st), r_var = Tensor::full({k.c}, 2, st);
         const op::BatchNormFwdTrain args{
             k.rows, k.c,        in.x.view(), in.gamma.view(), in.beta.view(),        kMomentum,
             kEps,   out.view(), mean.view(), inv.view(),      r_mean.mutable_view(), r_var.mutable_view()};
-        if (kernel.refusal(args)) continue;
-        INFO(kernel.name << ' ' << name(dtype) << ": " << k);
-        kernel.run(args, cpu());
+        INFO(to_string(device) << ' ' << kernel.name << ' ' << name(dtype) << ": " << k);
+        if (!run_kernel(device, kernel, args)) return;
         const StatisticsError e(k, x, m, eps, dtype == DType::f64);
         Values rstd_tolerance(rstd), mean_tolerance(e.mean), var_tolerance(rstd);
         for (size_t j = 0; j < rstd.size(); ++j) {
@@ -114,7 +115,7 @@ TEST_CASE("every training batch norm kernel agrees with plain loops") {
         testing::check_close(r_mean.to_vector(), running_mean, mean_tolerance);
         testing::check_close(r_var.to_vector(), running_var, var_tolerance);
         testing::check_close(out.values(), y, output_tolerance(in, x, y, m, e, dtype));
-      }
+      });
     }
 }
 
@@ -146,16 +147,15 @@ TEST_CASE("every inference batch norm kernel agrees with plain loops") {
         rstd[j] = 1 / std::sqrt(m.var[j] + kEps);
         rstd_tolerance[j] = rstd[j] * e.rstd_relative[j];
       }
-      for (const auto& kernel : kernels<op::BatchNormFwdEval>().candidates(DeviceType::cpu)) {
+      for_each_kernel<op::BatchNormFwdEval>([&](Device device, const auto& kernel) {
         Guarded out({k.rows, k.c}, dtype), inv({k.c}, st);
         const op::BatchNormFwdEval args{k.rows,      k.c,        in.x.view(), in.gamma.view(), in.beta.view(),
                                         mean.view(), var.view(), kEps,        out.view(),      inv.view()};
-        if (kernel.refusal(args)) continue;
-        INFO(kernel.name << ' ' << name(dtype) << ": " << k);
-        kernel.run(args, cpu());
+        INFO(to_string(device) << ' ' << kernel.name << ' ' << name(dtype) << ": " << k);
+        if (!run_kernel(device, kernel, args)) return;
         testing::check_close(inv.values(), rstd, rstd_tolerance);
         testing::check_close(out.values(), y, output_tolerance(in, x, y, m, e, dtype));
-      }
+      });
     }
 }
 
@@ -198,7 +198,7 @@ TEST_CASE("every batch norm gradient kernel agrees with plain loops") {
           gx_tolerance[i] =
               t * std::abs(gamma[j]) / std::sqrt(m.var[j]) + std::abs(expected.gx[i]) * testing::unit_roundoff(dtype);
         }
-        for (const auto& kernel : kernels<op::BatchNormBwd>().candidates(DeviceType::cpu))
+        for_each_kernel<op::BatchNormBwd>([&](Device device, const auto& kernel) {
           for (const bool want_gx : {true, false}) {
             Guarded gx({k.rows, k.c}, dtype), ggamma({k.c}, st), gbeta({k.c}, st);
             const op::BatchNormBwd args{k.rows,
@@ -212,13 +212,14 @@ TEST_CASE("every batch norm gradient kernel agrees with plain loops") {
                                         want_gx ? gx.view() : View(),
                                         ggamma.view(),
                                         gbeta.view()};
-            if (kernel.refusal(args)) continue;
-            INFO(kernel.name << ' ' << name(dtype) << (training ? " training: " : ": ") << k);
-            kernel.run(args, cpu());
+            INFO(to_string(device) << ' ' << kernel.name << ' ' << name(dtype) << (training ? " training: " : ": ")
+                                   << k);
+            if (!run_kernel(device, kernel, args)) continue;
             testing::check_close(gbeta.values(), expected.gbeta, gbeta_tolerance);
             testing::check_close(ggamma.values(), expected.ggamma, ggamma_tolerance);
             if (want_gx) testing::check_close(gx.values(), expected.gx, gx_tolerance);
           }
+        });
       }
 }
 
@@ -228,7 +229,7 @@ TEST_CASE("batch norm keeps the variance of channels whose mean is large") {
   Generator g(testing::test_seed());
   for (float& v : values) v = g.below(2) ? 10001.0f : 9999.0f;
   const Tensor x = Tensor::from(values, {rows, c}), gamma = Tensor::full({c}, 1), beta = Tensor::zeros({c});
-  for (const auto& kernel : kernels<op::BatchNormFwdTrain>().candidates(DeviceType::cpu)) {
+  for_each_kernel<op::BatchNormFwdTrain>([&](Device device, const auto& kernel) {
     Tensor y = Tensor::empty_like(x), mean = beta.clone(), rstd = beta.clone(), r_mean = beta.clone(),
            r_var = beta.clone();
     const op::BatchNormFwdTrain args{rows,
@@ -243,14 +244,13 @@ TEST_CASE("batch norm keeps the variance of channels whose mean is large") {
                                      rstd.mutable_view(),
                                      r_mean.mutable_view(),
                                      r_var.mutable_view()};
-    if (kernel.refusal(args)) continue;
-    INFO(kernel.name);
-    kernel.run(args, cpu());
+    INFO(to_string(device) << ' ' << kernel.name);
+    if (!run_kernel(device, kernel, args)) return;
     for (const double r : rstd.to_vector()) CHECK(r == Approx(1).epsilon(1e-3));
     double worst = 0;
     for (const double v : y.to_vector()) worst = std::max(worst, std::abs(std::abs(v) - 1));
     CHECK(worst < 0.02);  // the batch's mean is within 5 standard errors, 5 / 256, of the middle
-  }
+  });
 }
 
 TEST_CASE("own batch norm kernels keep the digits of long sums") {
@@ -270,7 +270,7 @@ TEST_CASE("own batch norm kernels keep the digits of long sums") {
         exact_var[i % size_t(c)] += d * d / double(rows);
       }
       const Tensor gamma = Tensor::full({c}, 1), beta = Tensor::zeros({c}), gy = Tensor::full({rows, c}, 0.1);
-      for (const auto& kernel : kernels<op::BatchNormFwdTrain>().candidates(DeviceType::cpu)) {
+      for_each_kernel<op::BatchNormFwdTrain>([&](Device device, const auto& kernel) {
         Tensor y = Tensor::empty_like(x), mean = beta.clone(), rstd = beta.clone(), r_mean = beta.clone(),
                r_var = beta.clone();
         const op::BatchNormFwdTrain args{rows,
@@ -285,9 +285,8 @@ TEST_CASE("own batch norm kernels keep the digits of long sums") {
                                          rstd.mutable_view(),
                                          r_mean.mutable_view(),
                                          r_var.mutable_view()};
-        if (kernel.refusal(args)) continue;
-        INFO(kernel.name << ' ' << rows << ' ' << c);
-        kernel.run(args, cpu());
+        INFO(to_string(device) << ' ' << kernel.name << ' ' << rows << ' ' << c);
+        if (!run_kernel(device, kernel, args)) return;
         const auto m = mean.to_vector(), r = rstd.to_vector();
         double worst_mean = 0, worst_rstd = 0;
         for (size_t i = 0; i < exact.size(); ++i) {
@@ -296,10 +295,10 @@ TEST_CASE("own batch norm kernels keep the digits of long sums") {
         }
         CHECK(worst_mean <= 0x1p-24);
         CHECK(worst_rstd < 64 * 0x1p-24);
-      }
+      });
       const Tensor mean = Tensor::full({c}, 1e6), rstd = gamma;
-      for (const auto& kernel : kernels<op::BatchNormBwd>().candidates(DeviceType::cpu)) {
-        if (kernel.traits.family != Family::own) continue;
+      for_each_kernel<op::BatchNormBwd>([&](Device device, const auto& kernel) {
+        if (kernel.traits.family != Family::own) return;
         Tensor ggamma = beta.clone(), gbeta = beta.clone();
         const op::BatchNormBwd args{rows,
                                     c,
@@ -312,14 +311,13 @@ TEST_CASE("own batch norm kernels keep the digits of long sums") {
                                     View(),
                                     ggamma.mutable_view(),
                                     gbeta.mutable_view()};
-        if (kernel.refusal(args)) continue;
-        INFO(kernel.name << ' ' << rows << ' ' << c);
-        kernel.run(args, cpu());
+        INFO(to_string(device) << ' ' << kernel.name << ' ' << rows << ' ' << c);
+        if (!run_kernel(device, kernel, args)) return;
         double worst = 0;
         for (const double v : gbeta.to_vector())
           worst = std::max(worst, std::abs(v / (double(0.1f) * double(rows)) - 1));
         CHECK(worst < 64 * 0x1p-24);
-      }
+      });
     }
 }
 
@@ -327,7 +325,7 @@ TEST_CASE("batch norm does not depend on the number of threads") {
   Generator g(testing::test_seed());
   const Case k{5000, 48};
   const Inputs in(k, DType::f32, g);
-  for (const auto& kernel : kernels<op::BatchNormFwdTrain>().candidates(DeviceType::cpu)) {
+  for_each_kernel<op::BatchNormFwdTrain>([&](Device device, const auto& kernel) {
     std::vector<Values> results;
     for (const int threads : {1, 3}) {
       const int before = num_threads();
@@ -337,15 +335,12 @@ TEST_CASE("batch norm does not depend on the number of threads") {
       const op::BatchNormFwdTrain args{
           k.rows, k.c,        in.x.view(), in.gamma.view(), in.beta.view(),        kMomentum,
           kEps,   out.view(), mean.view(), rstd.view(),     r_mean.mutable_view(), r_var.mutable_view()};
-      if (!kernel.refusal(args)) {
-        kernel.run(args, cpu());
-        results.push_back(out.values());
-      }
+      if (run_kernel(device, kernel, args)) results.push_back(out.values());
       set_num_threads(before);
     }
-    INFO(kernel.name);
+    INFO(to_string(device) << ' ' << kernel.name);
     if (!results.empty()) CHECK(results[0] == results[1]);
-  }
+  });
 }
 
 }  // namespace

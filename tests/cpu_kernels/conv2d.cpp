@@ -2,14 +2,19 @@
 // threads and the batch.
 #include "ops/conv2d.h"
 
+#include <optional>
+
 #include "core/parallel.h"
 #include "tests/support/kernel_operands.h"
+#include "tests/support/run_kernel.h"
 
 namespace mininn {
 namespace {
 
+using testing::for_each_kernel;
 using testing::Guarded;
 using testing::random_tensor;
+using testing::run_kernel;
 
 constexpr MemoryFormat kChannelsLast = MemoryFormat::channels_last;
 
@@ -48,15 +53,16 @@ op::Conv2dFwd forward(const Case& c, const Operands& o, View y) {
   return {c.g, o.x.view(), o.w.view(), optional(o.bias), optional(o.residual), c.relu, y};
 }
 
-// Runs `kernel` with one and with two threads into fresh guarded memory; the bits must be equal.
+// Runs `kernel` with one and with two threads into fresh guarded memory; the bits must be equal. Nothing if it refuses.
 template <class Args, class Fill>
-reference::Values run_guarded(const Kernel<Args>& kernel, const Tensor& like, MemoryFormat format, const Fill& args) {
-  reference::Values result;
+std::optional<reference::Values> run_guarded(Device device, const Kernel<Args>& kernel, const Tensor& like,
+                                             MemoryFormat format, const Fill& args, const Tensor& packed = {}) {
+  std::optional<reference::Values> result;
   const int before = num_threads();
-  for (const int threads : {1, 2}) {
+  for (const int threads : testing::thread_counts(device)) {
     set_num_threads(threads);
     Guarded out(like.shape(), like.dtype(), format);
-    kernel.run(args(out.view()), {Device::cpu(), current_stream(Device::cpu())});
+    if (!run_kernel(device, kernel, args(out.view()), packed)) break;
     const reference::Values values = out.values();
     if (threads == 1)
       result = values;
@@ -69,21 +75,20 @@ reference::Values run_guarded(const Kernel<Args>& kernel, const Tensor& like, Me
 
 // Packed weights must give the same bits as plain ones, with the number of threads that they were made for and with
 // another one. In the first case the plain weights must not be read.
-void check_packed(const Kernel<op::Conv2dFwd>& kernel, const Case& c, const Operands& o) {
+void check_packed(Device device, const Kernel<op::Conv2dFwd>& kernel, const Case& c, const Operands& o) {
   const int before = num_threads();
-  const ExecContext here{Device::cpu(), current_stream(Device::cpu())};
   const Tensor garbage = Tensor::full(o.w.shape(), std::numeric_limits<double>::quiet_NaN(), o.w.dtype());
   const auto run = [&](const Tensor& w, const Tensor& packed) {
     Guarded out(o.gy.shape(), o.gy.dtype(), kChannelsLast);
     op::Conv2dFwd a = forward(c, o, out.view());
     a.w = w.view();
-    if (packed) a.packed = packed.view().data;
-    kernel.run(a, here);
+    CHECK(run_kernel(device, kernel, a, packed));
     return out.values();
   };
-  for (const int threads : {1, 2}) {
+  for (const int threads : testing::thread_counts(device)) {
     set_num_threads(threads);
-    const Tensor packed = kernel.pack(forward(c, o, Guarded(o.gy.shape(), o.gy.dtype(), kChannelsLast).view()));
+    const Tensor packed =
+        testing::pack_kernel(device, kernel, forward(c, o, Guarded(o.gy.shape(), o.gy.dtype(), kChannelsLast).view()));
     CHECK(run(garbage, packed) == run(o.w, {}));
     set_num_threads(3 - threads);
     CHECK(run(o.w, packed) == run(o.w, {}));
@@ -92,7 +97,7 @@ void check_packed(const Kernel<op::Conv2dFwd>& kernel, const Case& c, const Oper
 }
 
 struct Ran {
-  int fwd = 0, bwd_data = 0, bwd_weights = 0;
+  testing::Takers fwd, bwd_data, bwd_weights;
 };
 
 Ran check(const Case& c, DType dtype, Generator& r) {
@@ -103,39 +108,44 @@ Ran check(const Case& c, DType dtype, Generator& r) {
   auto y = reference::conv2d(c.g, x, w, optional_values(o.bias), optional_values(o.residual));
   if (c.relu)
     for (auto& s : y) s.value = std::max(s.value, 0.0);
-  for (const auto& kernel : kernels<op::Conv2dFwd>().candidates(DeviceType::cpu)) {
-    INFO("conv2d_fwd " << kernel.name << ' ' << name(dtype) << ": " << c);
-    if (kernel.refusal(forward(c, o, Guarded(o.gy.shape(), dtype, kChannelsLast).view()))) continue;
-    const auto got = run_guarded(kernel, o.gy, kChannelsLast, [&](View v) { return forward(c, o, v); });
-    testing::check_close(got, y, dtype);
-    if (kernel.pack) check_packed(kernel, c, o);
-    ++ran.fwd;
-  }
+  for_each_kernel<op::Conv2dFwd>([&](Device device, const auto& kernel) {
+    int& taken = ran.fwd[device.type];
+    INFO("conv2d_fwd " << to_string(device) << ' ' << kernel.name << ' ' << name(dtype) << ": " << c);
+    const auto got = run_guarded(device, kernel, o.gy, kChannelsLast, [&](View v) { return forward(c, o, v); });
+    if (!got) return;
+    testing::check_close(*got, y, dtype);
+    if (kernel.pack) check_packed(device, kernel, c, o);
+    ++taken;
+  });
   const auto gx = reference::conv2d_input_gradient(c.g, gy, w);
-  for (const auto& kernel : kernels<op::Conv2dBwdData>().candidates(DeviceType::cpu)) {
-    INFO("conv2d_bwd_data " << kernel.name << ' ' << name(dtype) << ": " << c);
+  for_each_kernel<op::Conv2dBwdData>([&](Device device, const auto& kernel) {
+    int& taken = ran.bwd_data[device.type];
+    INFO("conv2d_bwd_data " << to_string(device) << ' ' << kernel.name << ' ' << name(dtype) << ": " << c);
     const auto args = [&](View v) { return op::Conv2dBwdData{c.g, o.gy.view(), o.w.view(), v}; };
-    if (kernel.refusal(args(Guarded(o.x.shape(), dtype, kChannelsLast).view()))) continue;
-    testing::check_close(run_guarded(kernel, o.x, kChannelsLast, args), gx, dtype);
-    ++ran.bwd_data;
-  }
+    const auto got = run_guarded(device, kernel, o.x, kChannelsLast, args);
+    if (!got) return;
+    testing::check_close(*got, gx, dtype);
+    ++taken;
+  });
   const auto gw = reference::conv2d_weight_gradient(c.g, x, gy);
-  for (const auto& kernel : kernels<op::Conv2dBwdWeights>().candidates(DeviceType::cpu)) {
-    INFO("conv2d_bwd_weights " << kernel.name << ' ' << name(dtype) << ": " << c);
+  for_each_kernel<op::Conv2dBwdWeights>([&](Device device, const auto& kernel) {
+    int& taken = ran.bwd_weights[device.type];
+    INFO("conv2d_bwd_weights " << to_string(device) << ' ' << kernel.name << ' ' << name(dtype) << ": " << c);
     const auto args = [&](View v) { return op::Conv2dBwdWeights{c.g, o.x.view(), o.gy.view(), v}; };
-    if (kernel.refusal(args(Guarded(o.w.shape(), dtype).view()))) continue;
-    testing::check_close(run_guarded(kernel, o.w, MemoryFormat::contiguous, args), gw, dtype);
-    ++ran.bwd_weights;
-  }
+    const auto got = run_guarded(device, kernel, o.w, MemoryFormat::contiguous, args);
+    if (!got) return;
+    testing::check_close(*got, gw, dtype);
+    ++taken;
+  });
   return ran;
 }
 
 void check_all(const Case& c, Generator& r) {
   for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) {
     const Ran ran = check(c, dtype, r);
-    CHECK(ran.fwd >= 1);
-    CHECK(ran.bwd_data >= 1);
-    CHECK(ran.bwd_weights >= 1);
+    CHECK(testing::fewest(ran.fwd) >= 1);
+    CHECK(testing::fewest(ran.bwd_data) >= 1);
+    CHECK(testing::fewest(ran.bwd_weights) >= 1);
   }
 }
 
@@ -212,28 +222,26 @@ TEST_CASE("own conv2d kernels give an image the same bits in any batch") {
       const auto begin = many.begin() + 13 * int64_t(single.size());
       CHECK(std::equal(single.begin(), single.end(), begin));
     };
-    for (const auto& kernel_ : kernels<op::Conv2dFwd>().candidates(DeviceType::cpu)) {
-      if (kernel_.traits.family != Family::own || kernel_.refusal(forward(batch, all, {}))) continue;
-      INFO("conv2d_fwd " << kernel_.name << ": " << batch);
-      const Tensor packed = kernel_.pack(forward(batch, all, {}));
-      const auto with_packed = [&](op::Conv2dFwd a) {
-        a.packed = packed.view().data;
-        return a;
+    for_each_kernel<op::Conv2dFwd>([&](Device device, const auto& kernel_) {
+      const auto args = [&](const Case& c, const Operands& operands) {
+        return [&](View v) { return forward(c, operands, v); };
       };
-      const auto many = run_guarded(kernel_, all.gy, kChannelsLast, [&](View v) { return forward(batch, all, v); });
-      same(many, run_guarded(kernel_, one.gy, kChannelsLast, [&](View v) { return forward(image, one, v); }));
-      same(many,
-           run_guarded(kernel_, one.gy, kChannelsLast, [&](View v) { return with_packed(forward(image, one, v)); }));
-    }
-    for (const auto& kernel_ : kernels<op::Conv2dBwdData>().candidates(DeviceType::cpu)) {
+      if (kernel_.traits.family != Family::own || testing::refuses(device, kernel_, args(batch, all)({}))) return;
+      INFO("conv2d_fwd " << to_string(device) << ' ' << kernel_.name << ": " << batch);
+      const Tensor packed = kernel_.pack ? testing::pack_kernel(device, kernel_, args(batch, all)({})) : Tensor();
+      const auto many = run_guarded(device, kernel_, all.gy, kChannelsLast, args(batch, all));
+      same(*many, *run_guarded(device, kernel_, one.gy, kChannelsLast, args(image, one)));
+      same(*many, *run_guarded(device, kernel_, one.gy, kChannelsLast, args(image, one), packed));
+    });
+    for_each_kernel<op::Conv2dBwdData>([&](Device device, const auto& kernel_) {
       const auto args = [&](const Case& c, const Operands& operands) {
         return [&](View v) { return op::Conv2dBwdData{c.g, operands.gy.view(), operands.w.view(), v}; };
       };
-      if (kernel_.traits.family != Family::own || kernel_.refusal(args(batch, all)({}))) continue;
-      INFO("conv2d_bwd_data " << kernel_.name << ": " << batch);
-      same(run_guarded(kernel_, all.x, kChannelsLast, args(batch, all)),
-           run_guarded(kernel_, one.x, kChannelsLast, args(image, one)));
-    }
+      if (kernel_.traits.family != Family::own || testing::refuses(device, kernel_, args(batch, all)({}))) return;
+      INFO("conv2d_bwd_data " << to_string(device) << ' ' << kernel_.name << ": " << batch);
+      same(*run_guarded(device, kernel_, all.x, kChannelsLast, args(batch, all)),
+           *run_guarded(device, kernel_, one.x, kChannelsLast, args(image, one)));
+    });
   }
 }
 
@@ -242,40 +250,35 @@ TEST_CASE("conv2d kernels pass NaN through ReLU") {
   Generator r(1);
   Operands o(c, DType::f32, r);
   o.x.fill(std::numeric_limits<double>::quiet_NaN());
-  for (const auto& kernel : kernels<op::Conv2dFwd>().candidates(DeviceType::cpu)) {
+  for_each_kernel<op::Conv2dFwd>([&](Device device, const auto& kernel) {
     Tensor y = Tensor::zeros({1, 1, 1, 1});
-    if (kernel.refusal(forward(c, o, y.mutable_view()))) continue;
-    INFO(kernel.name);
-    kernel.run(forward(c, o, y.mutable_view()), {Device::cpu(), current_stream(Device::cpu())});
-    CHECK(std::isnan(y.item()));
-  }
+    INFO(to_string(device) << ' ' << kernel.name);
+    if (run_kernel(device, kernel, forward(c, o, y.mutable_view()))) CHECK(std::isnan(y.item()));
+  });
 }
 
 TEST_CASE("a long sum keeps its digits in every conv2d kernel") {
   constexpr int64_t kTerms = 1 << 18;
-  const ExecContext here{Device::cpu(), current_stream(Device::cpu())};
-  const auto run = [&]<class Args>(const KernelTable<Args>& table, const Tensor& like, const auto& args) {
-    for (const auto& kernel : table.candidates(DeviceType::cpu)) {
-      Tensor y = Tensor::zeros(like.shape());
-      if (kernel.refusal(args(y.mutable_view()))) continue;
-      INFO(Args::op << ' ' << kernel.name);
-      kernel.run(args(y.mutable_view()), here);
-      CHECK(y.item() == Approx(0.1 * kTerms).epsilon(2e-4));
-    }
+  const auto check_sum = [](const auto& args) {
+    return [args]<class Args>(Device device, const Kernel<Args>& kernel) {
+      Tensor y = Tensor::zeros({1, 1, 1, 1});
+      INFO(Args::op << ' ' << to_string(device) << ' ' << kernel.name);
+      if (run_kernel(device, kernel, args(y.mutable_view()))) CHECK(y.item() == Approx(0.1 * kTerms).epsilon(2e-4));
+    };
   };
   const auto full = [](const Shape& s, double v) { return Tensor::full(s, v); };
   const Tensor one = full({1, 1, 1, 1}, 1), many_in = full({1, kTerms, 1, 1}, 0.1),
                many_out = full({kTerms, 1, 1, 1}, 1), ones = full({1, kTerms, 1, 1}, 1),
                row = full({1, 1, 1, kTerms}, 0.1), row_of_ones = full({1, 1, 1, kTerms}, 1);
-  run(kernels<op::Conv2dFwd>(), one, [&](View y) {
+  for_each_kernel<op::Conv2dFwd>(check_sum([&](View y) {
     return op::Conv2dFwd{make(many_in.shape(), ones.shape()).g, many_in.view(), ones.view(), {}, {}, false, y};
-  });
-  run(kernels<op::Conv2dBwdData>(), one, [&](View y) {
+  }));
+  for_each_kernel<op::Conv2dBwdData>(check_sum([&](View y) {
     return op::Conv2dBwdData{make(one.shape(), many_out.shape()).g, many_in.view(), many_out.view(), y};
-  });
-  run(kernels<op::Conv2dBwdWeights>(), one, [&](View y) {
+  }));
+  for_each_kernel<op::Conv2dBwdWeights>(check_sum([&](View y) {
     return op::Conv2dBwdWeights{make(row.shape(), one.shape()).g, row.view(), row_of_ones.view(), y};
-  });
+  }));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "ops/dropout.h"
 #include "ops/reduce.h"
 #include "tests/support/kernel_operands.h"
+#include "tests/support/run_kernel.h"
 
 namespace mininn {
 namespace {
@@ -16,8 +17,6 @@ using namespace testing;
 using reference::Values;
 
 constexpr DType kFloating[] = {DType::f32, DType::f64, DType::bf16};
-
-ExecContext here() { return {Device::cpu(), current_stream(Device::cpu())}; }
 
 TEST_CASE("every amax kernel gives the maximum, its first place and the gradient there, and nothing else") {
   Generator g(test_seed());
@@ -37,15 +36,13 @@ TEST_CASE("every amax kernel gives the maximum, its first place and the gradient
               const double v = in[size_t((o * s[1] + j) * s[2] + i)];
               if (v > most[to]) most[to] = v, place[to] = double(middle ? j : o * s[2] + i);
             }
-        for (const auto& kernel : kernels<op::AmaxFwd>().candidates(DeviceType::cpu)) {
+        for_each_kernel<op::AmaxFwd>([&](Device device, const auto& kernel) {
           Guarded y(kept, t), index(kept, DType::i64);
-          const op::AmaxFwd args{x.view(), y.view(), index.view()};
-          if (kernel.refusal(args)) continue;
-          INFO(kernel.name << ' ' << name(t) << s << kept);
-          kernel.run(args, here());
+          INFO(to_string(device) << ' ' << kernel.name << ' ' << name(t) << s << kept);
+          if (!run_kernel(device, kernel, {x.view(), y.view(), index.view()})) return;
           CHECK(y.values() == most);
           CHECK(index.values() == place);
-        }
+        });
         const Tensor gy = random_tensor(kept, g, t);
         Tensor index = Tensor::empty(kept, DType::i64);
         index.copy_from(Tensor::from(place, kept));
@@ -58,14 +55,12 @@ TEST_CASE("every amax kernel gives the maximum, its first place and the gradient
               if (double(middle ? j : o * s[2] + i) == place[to])
                 expected[size_t((o * s[1] + j) * s[2] + i)] = grad[to];
             }
-        for (const auto& kernel : kernels<op::AmaxBwd>().candidates(DeviceType::cpu)) {
+        for_each_kernel<op::AmaxBwd>([&](Device device, const auto& kernel) {
           Guarded gx(s, t);
-          const op::AmaxBwd args{gy.view(), index.view(), gx.view()};
-          if (kernel.refusal(args)) continue;
-          INFO(kernel.name << ' ' << name(t) << s << kept);
-          kernel.run(args, here());
+          INFO(to_string(device) << ' ' << kernel.name << ' ' << name(t) << s << kept);
+          if (!run_kernel(device, kernel, {gy.view(), index.view(), gx.view()})) return;
           CHECK(gx.values() == expected);
-        }
+        });
       }
 }
 
@@ -93,48 +88,45 @@ TEST_CASE(
       };
       Tensor mask = Tensor::empty(shape, DType::u8);
       mask.copy_from(Tensor::from(kept, shape));
-      for (const auto& kernel : kernels<op::DropoutFwd>().candidates(DeviceType::cpu)) {
+      for_each_kernel<op::DropoutFwd>([&](Device device, const auto& kernel) {
         Guarded y(shape, t, format), out_mask(shape, DType::u8);
         const op::DropoutFwd args{x.view(), kSeed, kStream, kPosition, kThreshold, 1.25, y.view(), out_mask.view()};
-        if (kernel.refusal(args)) continue;
-        INFO(kernel.name << ' ' << name(t) << shape);
-        kernel.run(args, here());
+        INFO(to_string(device) << ' ' << kernel.name << ' ' << name(t) << shape);
+        if (!run_kernel(device, kernel, args)) return;
         CHECK(y.values() == scaled(x));
         CHECK(out_mask.values() == kept);
-      }
-      for (const auto& kernel : kernels<op::DropoutBwd>().candidates(DeviceType::cpu)) {
+      });
+      for_each_kernel<op::DropoutBwd>([&](Device device, const auto& kernel) {
         Guarded gx(shape, t, format);
-        const op::DropoutBwd args{gy.view(), mask.view(), 1.25, gx.view()};
-        if (kernel.refusal(args)) continue;
-        INFO(kernel.name << ' ' << name(t) << shape);
-        kernel.run(args, here());
+        INFO(to_string(device) << ' ' << kernel.name << ' ' << name(t) << shape);
+        if (!run_kernel(device, kernel, {gy.view(), mask.view(), 1.25, gx.view()})) return;
         CHECK(gx.values() == scaled(gy));
-      }
+      });
     }
 }
 
 TEST_CASE("every accumulation kernel adds any layouts, also in place, and writes nothing else") {
   RandomTensors random(test_seed());
   INFO("MININN_TEST_SEED=" << test_seed());
-  for (const auto& kernel : kernels<op::Accumulate>().candidates(DeviceType::cpu))
+  for_each_kernel<op::Accumulate>([&](Device device, const auto& kernel) {
     for (const DType t : kFloating)
       for (int trial = 0; trial < 50; ++trial) {
         const Shape s = trial == 0 ? Shape{40001} : random.shape();
         const Tensor a = random.tensor(s, t), b = random.tensor(s, t);
         Guarded y(s, t);
-        if (kernel.refusal({a.view(), b.view(), y.view()})) continue;
-        INFO(kernel.name << ' ' << name(t) << s << a.strides() << b.strides());
+        INFO(to_string(device) << ' ' << kernel.name << ' ' << name(t) << s << a.strides() << b.strides());
+        if (!run_kernel(device, kernel, {a.view(), b.view(), y.view()})) continue;
         Values sums = a.to_vector();
         const Values other = b.to_vector();
         for (size_t i = 0; i < sums.size(); ++i) sums[i] += other[i];
         Tensor rounded = Tensor::empty(s, t);
         rounded.copy_from(Tensor::from(sums, s));
-        kernel.run({a.view(), b.view(), y.view()}, here());
         CHECK(y.values() == rounded.to_vector());
         Tensor in_place = a.clone();
-        kernel.run({in_place.view(), b.view(), in_place.mutable_view()}, here());
+        REQUIRE(run_kernel(device, kernel, {in_place.view(), b.view(), in_place.mutable_view()}));
         CHECK(in_place.to_vector() == rounded.to_vector());
       }
+  });
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Operands for the tests of int8 kernels: pixel-strided codes between guard bytes, and every kernel of a table in turn.
+// Operands for the tests of int8 kernels: pixel-strided codes between guard bytes, and what a kernel must make of them.
 #pragma once
 
 #include <algorithm>
@@ -11,6 +11,7 @@
 #include "core/tensor.h"
 #include "ops/qlayout.h"
 #include "tests/support/catch.h"
+#include "tests/support/run_kernel.h"
 
 namespace mininn::testing {
 
@@ -121,5 +122,19 @@ class Threads {
  private:
   int before_;
 };
+
+// For for_each_kernel(): a kernel that takes the call must make all of `y`, which `a` writes, equal to `want`.
+template <class Args, class Output>
+auto gives(const Args& a, Output& y, const Output& want) {
+  return [&](Device device, const Kernel<Args>& kernel) {
+    for (const int threads : thread_counts(device)) {
+      const Threads guard(threads);
+      INFO(Args::op << ' ' << to_string(device) << ' ' << kernel.name << " on " << threads << " threads");
+      y.poison();
+      if (!run_kernel(device, kernel, a)) return;
+      CHECK(y == want);
+    }
+  };
+}
 
 }  // namespace mininn::testing

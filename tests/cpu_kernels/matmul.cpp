@@ -2,11 +2,14 @@
 #include "ops/matmul.h"
 
 #include "tests/support/kernel_operands.h"
+#include "tests/support/run_kernel.h"
 
 namespace mininn {
 namespace {
 
+using testing::for_each_kernel;
 using testing::Guarded;
+using testing::run_kernel;
 
 struct Case {
   int64_t batch, m, n, k;
@@ -26,7 +29,7 @@ Tensor matrices(int64_t batch, int64_t rows, int64_t columns, bool transposed, D
   return t.as_strided({batch, rows, columns}, {rows * columns, 1, rows});
 }
 
-// Returns how many kernels took the case.
+// Returns how many kernels took the case, on the device where they were fewest.
 int check(const Case& c, DType dtype, Generator& g) {
   const Tensor a = matrices(c.batch, c.m, c.k, c.a_transposed, dtype, g);
   Tensor b = matrices(c.repeat_b ? 1 : c.batch, c.k, c.n, c.b_transposed, dtype, g);
@@ -34,15 +37,15 @@ int check(const Case& c, DType dtype, Generator& g) {
   const Tensor bias = testing::random_tensor({c.n}, g, dtype);
   const auto expected = reference::matmul(c.batch, c.m, c.n, c.k, a.to_vector(), b.to_vector(),
                                           c.bias ? bias.to_vector() : reference::Values());
-  int ran = 0;
-  for (const auto& kernel : kernels<op::Matmul>().candidates(DeviceType::cpu)) {
+  testing::Takers takers;
+  for_each_kernel<op::Matmul>([&](Device device, const auto& kernel) {
+    int& ran = takers[device.type];
     Guarded out(c.c_transposed ? Shape{c.batch, c.n, c.m} : Shape{c.batch, c.m, c.n}, dtype);
     View y = out.view();
     if (c.c_transposed) y = View(y.data, {c.batch, c.m, c.n}, {c.n * c.m, 1, c.m}, dtype);
     const op::Matmul args{c.batch, c.m, c.n, c.k, a.view(), b.view(), c.bias ? bias.view() : CView(), y};
-    if (kernel.refusal(args)) continue;
-    INFO(kernel.name << ' ' << name(dtype) << ": " << c);
-    kernel.run(args, {Device::cpu(), current_stream(Device::cpu())});
+    INFO(to_string(device) << ' ' << kernel.name << ' ' << name(dtype) << ": " << c);
+    if (!run_kernel(device, kernel, args)) return;
     reference::Values got = out.values();
     if (c.c_transposed) {
       const reference::Values t = got;
@@ -52,8 +55,8 @@ int check(const Case& c, DType dtype, Generator& g) {
     }
     testing::check_close(got, expected, dtype);
     ++ran;
-  }
-  return ran;
+  });
+  return testing::fewest(takers);
 }
 
 TEST_CASE("every matmul kernel agrees with plain loops") {
@@ -86,14 +89,12 @@ TEST_CASE("every matmul kernel takes empty and long sums") {
 TEST_CASE("a sum of a million products keeps its digits in every matmul kernel") {
   constexpr int64_t kTerms = 1 << 20;
   const Tensor a = Tensor::full({1, 1, kTerms}, 0.1), b = Tensor::full({1, kTerms, 1}, 1);
-  for (const auto& kernel : kernels<op::Matmul>().candidates(DeviceType::cpu)) {
+  for_each_kernel<op::Matmul>([&](Device device, const auto& kernel) {
     Tensor c = Tensor::zeros({1, 1, 1});
-    const op::Matmul args{1, 1, 1, kTerms, a.view(), b.view(), {}, c.mutable_view()};
-    if (kernel.refusal(args)) continue;
-    INFO(kernel.name);
-    kernel.run(args, {Device::cpu(), current_stream(Device::cpu())});
+    INFO(to_string(device) << ' ' << kernel.name);
+    if (!run_kernel(device, kernel, {1, 1, 1, kTerms, a.view(), b.view(), {}, c.mutable_view()})) return;
     CHECK(c.item() == Approx(0.1 * kTerms).epsilon(2e-4));
-  }
+  });
 }
 
 }  // namespace

@@ -4,16 +4,17 @@
 #include <limits>
 
 #include "tests/support/kernel_operands.h"
+#include "tests/support/run_kernel.h"
 
 namespace mininn {
 namespace {
 
+using testing::for_each_kernel;
 using testing::Guarded;
+using testing::run_kernel;
 
 constexpr auto kChannelsLast = MemoryFormat::channels_last;
 constexpr DType kDTypes[] = {DType::f32, DType::f64, DType::bf16};
-
-ExecContext cpu() { return {Device::cpu(), current_stream(Device::cpu())}; }
 
 std::string describe(std::string_view kernel, DType dtype, const Pool2dGeometry& g) {
   return message(kernel, ' ', name(dtype), ": x ", Shape{g.n, g.c, g.ih, g.iw}, ", kernel ", g.kh, "x", g.kw,
@@ -50,13 +51,11 @@ void check_max(const Pool2dGeometry& g, DType dtype, const Tensor& x, Generator&
   const auto gradient = reference::max_pool2d_gradient(g, gy.to_vector(), expected.index);
   Tensor index = Tensor::empty(y_shape(g), DType::i32, Device::cpu(), kChannelsLast);
   index.copy_from(Tensor::from(expected.index, y_shape(g)));
-  for (const auto& kernel : kernels<op::MaxPool2dFwd>().candidates(DeviceType::cpu))
+  for_each_kernel<op::MaxPool2dFwd>([&](Device device, const auto& kernel) {
     for (const bool with_index : {true, false}) {
       Guarded y(y_shape(g), dtype, kChannelsLast), where(y_shape(g), DType::i32, kChannelsLast);
-      const op::MaxPool2dFwd args{g, x.view(), y.view(), with_index ? where.view() : View()};
-      if (kernel.refusal(args)) continue;
-      INFO(describe(kernel.name, dtype, g));
-      kernel.run(args, cpu());
+      INFO(to_string(device) << ' ' << describe(kernel.name, dtype, g));
+      if (!run_kernel(device, kernel, {g, x.view(), y.view(), with_index ? where.view() : View()})) continue;
       const auto got = y.values();
       bool equal = got.size() == expected.value.size();
       for (size_t i = 0; i < got.size() && equal; ++i)
@@ -64,14 +63,13 @@ void check_max(const Pool2dGeometry& g, DType dtype, const Tensor& x, Generator&
       CHECK(equal);
       if (with_index) CHECK(where.values() == expected.index);
     }
-  for (const auto& kernel : kernels<op::MaxPool2dBwd>().candidates(DeviceType::cpu)) {
+  });
+  for_each_kernel<op::MaxPool2dBwd>([&](Device device, const auto& kernel) {
     Guarded gx(x_shape(g), dtype, kChannelsLast);
-    const op::MaxPool2dBwd args{g, gy.view(), index.view(), gx.view()};
-    if (kernel.refusal(args)) continue;
-    INFO(describe(kernel.name, dtype, g));
-    kernel.run(args, cpu());
+    INFO(to_string(device) << ' ' << describe(kernel.name, dtype, g));
+    if (!run_kernel(device, kernel, {g, gy.view(), index.view(), gx.view()})) return;
     testing::check_close(gx.values(), gradient, dtype, testing::unit_roundoff(dtype));
-  }
+  });
 }
 
 TEST_CASE("every max pooling kernel agrees with plain loops") {
@@ -113,22 +111,18 @@ TEST_CASE("every average pooling kernel agrees with plain loops") {
         const Tensor gy = testing::random_tensor(y_shape(g), random, dtype, kChannelsLast);
         const auto expected = reference::avg_pool2d(g, count_pad, x.to_vector());
         const auto gradient = reference::avg_pool2d_gradient(g, count_pad, gy.to_vector());
-        for (const auto& kernel : kernels<op::AvgPool2dFwd>().candidates(DeviceType::cpu)) {
+        for_each_kernel<op::AvgPool2dFwd>([&](Device device, const auto& kernel) {
           Guarded y(y_shape(g), dtype, kChannelsLast);
-          const op::AvgPool2dFwd args{g, count_pad, x.view(), y.view()};
-          if (kernel.refusal(args)) continue;
-          INFO(describe(kernel.name, dtype, g));
-          kernel.run(args, cpu());
+          INFO(to_string(device) << ' ' << describe(kernel.name, dtype, g));
+          if (!run_kernel(device, kernel, {g, count_pad, x.view(), y.view()})) return;
           testing::check_close(y.values(), expected, dtype);
-        }
-        for (const auto& kernel : kernels<op::AvgPool2dBwd>().candidates(DeviceType::cpu)) {
+        });
+        for_each_kernel<op::AvgPool2dBwd>([&](Device device, const auto& kernel) {
           Guarded gx(x_shape(g), dtype, kChannelsLast);
-          const op::AvgPool2dBwd args{g, count_pad, gy.view(), gx.view()};
-          if (kernel.refusal(args)) continue;
-          INFO(describe(kernel.name, dtype, g));
-          kernel.run(args, cpu());
+          INFO(to_string(device) << ' ' << describe(kernel.name, dtype, g));
+          if (!run_kernel(device, kernel, {g, count_pad, gy.view(), gx.view()})) return;
           testing::check_close(gx.values(), gradient, dtype, testing::unit_roundoff(dtype));
-        }
+        });
       }
 }
 
@@ -146,17 +140,15 @@ TEST_CASE("the mean of many pixels keeps its digits in every average pooling ker
         v = float(base == 1e6 ? base + 2 * random.uniform() - 1 : base);
         expected[i++ % size_t(c)] += double(v) / double(side * side);
       }
-      for (const auto& kernel : kernels<op::AvgPool2dFwd>().candidates(DeviceType::cpu)) {
+      for_each_kernel<op::AvgPool2dFwd>([&](Device device, const auto& kernel) {
         Tensor y = Tensor::zeros(y_shape(g));
-        const op::AvgPool2dFwd args{g, true, x.view(), y.mutable_view()};
-        if (kernel.refusal(args)) continue;
-        INFO(kernel.name << ' ' << side << ' ' << base);
-        kernel.run(args, cpu());
+        INFO(to_string(device) << ' ' << kernel.name << ' ' << side << ' ' << base);
+        if (!run_kernel(device, kernel, {g, true, x.view(), y.mutable_view()})) return;
         double worst = 0;
         for (size_t k = 0; k < expected.size(); ++k)
           worst = std::max(worst, std::abs(y.to_vector()[k] / expected[k] - 1));
         CHECK(worst < 64 * 0x1p-24);  // chains of 64 additions in f32
-      }
+      });
     }
 }
 

@@ -82,7 +82,7 @@ TEST_CASE("qconv2d kernels equal the definition on random geometry") {
     fill(c, rng, chance(rng, 0.3), chance(rng, 0.5));
     check_kernels(rng, c, &accepted);
   }
-  CHECK(accepted["ref"] == 400);
+  CHECK(accepted["cpu ref"] == 400);
   for (const auto& [kernel, calls] : accepted) {
     INFO(kernel);
     CHECK(calls >= 20);
@@ -191,9 +191,9 @@ TEST_CASE("qconv2d kernels equal the definition on maps of seven columns") {
 
 TEST_CASE("qconv2d weights that were packed for one batch serve every other") {
   Rng rng(11);
-  const Kernel<op::QConv2d>& reference = *std::find_if(all_kernels().begin(), all_kernels().end(), [](const auto& k) {
-    return k.name == "own.direct.avx2" || k.name == "ref";
-  });
+  const auto& on_cpu = kernels<op::QConv2d>().candidates(DeviceType::cpu);
+  const Kernel<op::QConv2d>& reference = *std::find_if(
+      on_cpu.begin(), on_cpu.end(), [](const auto& k) { return k.name == "own.direct.avx2" || k.name == "ref"; });
   for (const auto& g : {geometry(16, 64, 16, 64, 3, 1, 1), geometry(16, 256, 8, 512, 3, 2, 1)}) {
     Case many(g, Codes::random(rng, {g.n, g.ic, g.ih, g.iw}, 0));
     fill(many, rng, false, false);
@@ -204,23 +204,20 @@ TEST_CASE("qconv2d weights that were packed for one batch serve every other") {
     Codes want = Codes::output(rng, {g.n, g.oc, g.oh, g.ow}), got = want,
           single = Codes::output(rng, {1, g.oc, g.oh, g.ow});
     op::QConv2d a = many.args(want.view());
-    const Tensor reference_weights = reference.pack(a);
-    a.packed = reference_weights.view().data;
-    reference.run(a, {});
+    REQUIRE(run_kernel(Device::cpu(), reference, a, reference.pack(a)));
     a.y = got.view();
-    for (const auto& k : all_kernels()) {
+    for_each_qconv2d([&](Device device, const Kernel<op::QConv2d>& k) {
       const op::QConv2d for_one = one.args(single.view());
-      if (k.refusal(for_one) || k.refusal(a)) continue;
-      const Tensor packed = k.pack(for_one);
-      a.packed = packed.view().data;
-      for (const int threads : {1, 2}) {
+      if (refuses(device, k, for_one) || refuses(device, k, a)) return;
+      const Tensor packed = pack_kernel(device, k, for_one);
+      for (const int threads : thread_counts(device)) {
         const Threads guard(threads);
-        INFO(k.name << " on " << threads << " threads, " << g.ic << " channels");
+        INFO(to_string(device) << ' ' << k.name << " on " << threads << " threads, " << g.ic << " channels");
         got.poison();
-        k.run(a, {});
+        REQUIRE(run_kernel(device, k, a, packed));
         CHECK(got == want);
       }
-    }
+    });
   }
 }
 
@@ -346,7 +343,7 @@ TEST_CASE("qconv2d with Winograd is exact up to its limit and refuses beyond") {
     Rng poison(1);
     Codes y = Codes::output(poison, {c.g.n, c.g.oc, c.g.oh, c.g.ow});
     const op::QConv2d a = c.args(y.view());
-    for (const auto& k : all_kernels())
+    for (const auto& k : kernels<op::QConv2d>().candidates(DeviceType::cpu))
       if (k.name.starts_with("own.winograd") && !k.refusal(a)) return true;
     return false;
   };

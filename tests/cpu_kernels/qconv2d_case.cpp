@@ -79,13 +79,9 @@ void fill(QConv2dCase& c, Rng& rng, bool classes, bool residual) {
   c.hi = chance(rng, 0.5) ? 255 : std::max<int32_t>(c.lo, int32_t(uniform(rng, 150, 255)));
 }
 
-const std::vector<Kernel<op::QConv2d>>& all_kernels() {
-  static const std::vector<Kernel<op::QConv2d>> all = [] {
-    auto list = kernels<op::QConv2d>().candidates(DeviceType::cpu);
-    list.push_back(emulated_amx());
-    return list;
-  }();
-  return all;
+void for_each_qconv2d(const std::function<void(Device, const Kernel<op::QConv2d>&)>& fn) {
+  for_each_kernel<op::QConv2d>(fn);
+  fn(Device::cpu(), emulated_amx());
 }
 
 void check_kernels(Rng& rng, const QConv2dCase& c, std::map<std::string, int>* accepted) {
@@ -103,29 +99,27 @@ void check_kernels(Rng& rng, const QConv2dCase& c, std::map<std::string, int>* a
         }
   op::QConv2d a = c.args(codes.view());
   check_qconv2d(a);
-  for (const auto& k : all_kernels()) {
-    if (k.refusal(a)) continue;
-    if (accepted) ++(*accepted)[std::string(k.name)];
-    const Tensor packed = k.pack(a);
-    a.packed = packed.view().data;
-    for (const int threads : {1, 2}) {
+  for_each_qconv2d([&](Device device, const Kernel<op::QConv2d>& k) {
+    a.y = codes.view();
+    if (refuses(device, k, a)) return;
+    const std::string kernel = message(to_string(device), ' ', k.name);
+    if (accepted) ++(*accepted)[kernel];
+    const Tensor packed = pack_kernel(device, k, a);
+    for (const int threads : thread_counts(device)) {
       const Threads guard(threads);
-      INFO(k.name << " on " << threads << " threads: [" << g.n << ',' << g.ic << ',' << g.ih << ',' << g.iw << "] x ["
+      INFO(kernel << " on " << threads << " threads: [" << g.n << ',' << g.ic << ',' << g.ih << ',' << g.iw << "] x ["
                   << g.oc << ',' << g.icg() << ',' << g.kh << ',' << g.kw << "] stride " << g.stride_h << ','
                   << g.stride_w << " pad " << g.pad_h << ',' << g.pad_w << " dilation " << g.dil_h << ',' << g.dil_w
                   << " x_zero " << c.x_zero);
       codes.poison();
       a.y = codes.view();
-      k.run(a, {});
+      REQUIRE(run_kernel(device, k, a, packed));
       CHECK(codes == want_codes);
       reals.poison();
       a.y = reals.view();
-      if (k.refusal(a)) continue;  // writes codes only
-      k.run(a, {});
-      CHECK(reals == want_reals);
+      if (run_kernel(device, k, a, packed)) CHECK(reals == want_reals);  // others write codes only
     }
-    a.y = codes.view();
-  }
+  });
 }
 
 }  // namespace mininn::testing

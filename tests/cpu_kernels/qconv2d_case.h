@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -43,11 +44,11 @@ Conv2dGeometry geometry(int64_t n, int64_t ic, int64_t size, int64_t oc, int64_t
 // classes and with a residual, if wanted.
 void fill(QConv2dCase& c, Rng& rng, bool classes, bool residual);
 
-// Those of the table and the emulated one.
-const std::vector<Kernel<op::QConv2d>>& all_kernels();
+// for_each_kernel(), and the emulated one.
+void for_each_qconv2d(const std::function<void(Device, const Kernel<op::QConv2d>&)>& fn);
 
 // Runs every kernel that accepts on 1 and 2 threads, into poisoned memory, and compares all of it. `accepted` counts
-// the calls that each kernel took.
+// the calls that each kernel took, called by its device and name.
 void check_kernels(Rng& rng, const QConv2dCase& c, std::map<std::string, int>* accepted = nullptr);
 
 }  // namespace mininn::testing

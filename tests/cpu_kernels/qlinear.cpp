@@ -34,16 +34,8 @@ void check_linear(Rng& rng, int64_t n, int64_t k, int64_t o, int64_t x_max, bool
   a.multiplier = std::as_const(multiplier).view();
   a.y = y.view();
   check_qlinear(a);
-  for (const auto& kernel : kernels<op::QLinear>().candidates(DeviceType::cpu)) {
-    if (kernel.refusal(a)) continue;
-    for (const int threads : {1, 2}) {
-      const Threads guard(threads);
-      y.poison();
-      INFO(kernel.name << " on " << threads << " threads: " << n << " x " << k << " -> " << o);
-      kernel.run(a, {});
-      CHECK(y == want);
-    }
-  }
+  INFO(n << " x " << k << " -> " << o);
+  for_each_kernel<op::QLinear>(gives(a, y, want));
 }
 
 }  // namespace

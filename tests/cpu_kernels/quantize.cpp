@@ -28,20 +28,6 @@ void for_each(const Shape& s, const Body& body) {
         for (int64_t w = 0; w < s[3]; ++w) body(n, c, h, w);
 }
 
-template <class Args, class Output>
-void check_all(const KernelTable<Args>& table, const Args& a, Output& y, const Output& want) {
-  for (const auto& k : table.candidates(DeviceType::cpu)) {
-    if (k.refusal(a)) continue;
-    for (const int threads : {1, 2}) {
-      const Threads guard(threads);
-      y.poison();
-      INFO(Args::op << ' ' << k.name << " on " << threads << " threads");
-      k.run(a, {});
-      CHECK(y == want);
-    }
-  }
-}
-
 }  // namespace
 
 TEST_CASE("quantize kernels equal the definition, planar and channels-last") {
@@ -68,7 +54,7 @@ TEST_CASE("quantize kernels equal the definition, planar and channels-last") {
       const float v = x[at(a.x, n, c, h, w)];
       want.at(n, c, h, w) = std::isnan(v) ? 0 : expected_code(v / q.scale, q.zero_point, 0, 255);
     });
-    check_all(kernels<op::Quantize>(), a, y, want);
+    for_each_kernel<op::Quantize>(gives(a, y, want));
   }
 }
 
@@ -90,7 +76,7 @@ TEST_CASE("qpack moves an image into pixels and clears the bytes behind their ch
         for (int64_t j = 0; j < pixel; ++j) want.at(n, j, h, w) = 0;
       want.at(n, c, h, w) = x[at(a.x, n, c, h, w)];
     });
-    check_all(kernels<op::QPack>(), a, y, want);
+    for_each_kernel<op::QPack>(gives(a, y, want));
   }
 }
 
@@ -107,6 +93,6 @@ TEST_CASE("dequantize kernels equal the definition") {
     for_each(shape, [&](int64_t n, int64_t c, int64_t h, int64_t w) {
       want[at(a.y, n, c, h, w)] = float(x.at(n, c, h, w) - q.zero_point) * q.scale;
     });
-    check_all(kernels<op::Dequantize>(), a, y, want);
+    for_each_kernel<op::Dequantize>(gives(a, y, want));
   }
 }

@@ -6,14 +6,13 @@
 
 #include "ops/cross_entropy.h"
 #include "tests/support/kernel_operands.h"
+#include "tests/support/run_kernel.h"
 
 namespace mininn {
 namespace {
 
 using namespace testing;
 using reference::Values;
-
-ExecContext here() { return {Device::cpu(), current_stream(Device::cpu())}; }
 
 // What rounding explains where n terms are added up in double: here, in the kernel, and when it stores.
 double rounding(DType t, int64_t n) { return 8 * unit_roundoff(t) + double(n) * 0x1p-51; }
@@ -45,16 +44,15 @@ const Lines kLines[] = {{1, 1, 1}, {3, 10, 1}, {2, 5, 7}, {1, 1000, 3}, {4, 0, 2
 TEST_CASE("every softmax kernel gives exponentials over their sum, or its logarithm, and nothing else") {
   Generator g(test_seed());
   INFO("MININN_TEST_SEED=" << test_seed());
-  for (const auto& kernel : kernels<op::SoftmaxFwd>().candidates(DeviceType::cpu))
+  for_each_kernel<op::SoftmaxFwd>([&](Device device, const auto& kernel) {
     for (const DType t : {DType::f32, DType::f64, DType::bf16})
       for (const Lines& l : kLines)
         for (const bool log : {false, true}) {
           const Tensor x = random_tensor(l.shape(), g, t, MemoryFormat::contiguous, 0, 3);
           Guarded y(l.shape(), t);
           const op::SoftmaxFwd args{l.outer, l.n, l.inner, log, x.view(), y.view()};
-          if (kernel.refusal(args)) continue;
-          INFO(kernel.name << ' ' << name(t) << ' ' << l.shape() << (log ? " log" : ""));
-          kernel.run(args, here());
+          INFO(to_string(device) << ' ' << kernel.name << ' ' << name(t) << ' ' << l.shape() << (log ? " log" : ""));
+          if (!run_kernel(device, kernel, args)) continue;
           const Values in = x.to_vector();
           Values expected(in.size());
           l.for_each([&](const std::vector<size_t>& line) {
@@ -64,12 +62,13 @@ TEST_CASE("every softmax kernel gives exponentials over their sum, or its logari
           });
           check_close(y.values(), expected, tolerances(expected, rounding(t, l.n), log ? 1 : 0));
         }
+  });
 }
 
 TEST_CASE("every softmax gradient kernel gives the product with the Jacobian, and nothing else") {
   Generator g(test_seed());
   INFO("MININN_TEST_SEED=" << test_seed());
-  for (const auto& kernel : kernels<op::SoftmaxBwd>().candidates(DeviceType::cpu))
+  for_each_kernel<op::SoftmaxBwd>([&](Device device, const auto& kernel) {
     for (const DType t : {DType::f32, DType::f64, DType::bf16})
       for (const Lines& l : kLines)
         for (const bool log : {false, true}) {
@@ -87,9 +86,8 @@ TEST_CASE("every softmax gradient kernel gives the product with the Jacobian, an
           const Tensor gy = random_tensor(l.shape(), g, t);
           Guarded gx(l.shape(), t);
           const op::SoftmaxBwd args{l.outer, l.n, l.inner, log, stored.view(), gy.view(), gx.view()};
-          if (kernel.refusal(args)) continue;
-          INFO(kernel.name << ' ' << name(t) << ' ' << l.shape() << (log ? " log" : ""));
-          kernel.run(args, here());
+          INFO(to_string(device) << ' ' << kernel.name << ' ' << name(t) << ' ' << l.shape() << (log ? " log" : ""));
+          if (!run_kernel(device, kernel, args)) continue;
           const Values grad = gy.to_vector();
           Values expected(grad.size()), tolerance(grad.size());
           l.for_each([&](const std::vector<size_t>& line) {
@@ -108,12 +106,13 @@ TEST_CASE("every softmax gradient kernel gives the product with the Jacobian, an
           });
           check_close(gx.values(), expected, tolerance);
         }
+  });
 }
 
 TEST_CASE("every cross entropy kernel gives the mean loss and the probabilities, and nothing else") {
   Generator g(test_seed());
   INFO("MININN_TEST_SEED=" << test_seed());
-  for (const auto& kernel : kernels<op::CrossEntropyFwd>().candidates(DeviceType::cpu))
+  for_each_kernel<op::CrossEntropyFwd>([&](Device device, const auto& kernel) {
     for (const DType t : {DType::f32, DType::f64})
       for (const auto& [n, c] : {std::pair<int64_t, int64_t>{1, 1}, {7, 10}, {64, 3}, {3, 1000}})
         for (const double smoothing : {0.0, 0.2}) {
@@ -124,9 +123,9 @@ TEST_CASE("every cross entropy kernel gives the mean loss and the probabilities,
           Guarded probs({n, c}, t), loss({}, t);
           const op::CrossEntropyFwd args{n,          c, smoothing, logits.view(), label_tensor.view(), probs.view(),
                                          loss.view()};
-          if (kernel.refusal(args)) continue;
-          INFO(kernel.name << ' ' << name(t) << ' ' << n << 'x' << c << " smoothing " << smoothing);
-          kernel.run(args, here());
+          INFO(to_string(device) << ' ' << kernel.name << ' ' << name(t) << ' ' << n << 'x' << c << " smoothing "
+                                 << smoothing);
+          if (!run_kernel(device, kernel, args)) continue;
           const Values x = logits.to_vector();
           Values p(x.size());
           double mean = 0, magnitude = 0;
@@ -144,12 +143,13 @@ TEST_CASE("every cross entropy kernel gives the mean loss and the probabilities,
           check_close(probs.values(), p, tolerances(p, rounding(t, c), 0));
           check_close(loss.values(), {mean}, {rounding(t, n * c) * (magnitude + 1)});
         }
+  });
 }
 
 TEST_CASE("every cross entropy gradient kernel gives the distance from the target, and nothing else") {
   Generator g(test_seed());
   INFO("MININN_TEST_SEED=" << test_seed());
-  for (const auto& kernel : kernels<op::CrossEntropyBwd>().candidates(DeviceType::cpu))
+  for_each_kernel<op::CrossEntropyBwd>([&](Device device, const auto& kernel) {
     for (const DType t : {DType::f32, DType::f64})
       for (const auto& [n, c] : {std::pair<int64_t, int64_t>{1, 1}, {7, 10}, {64, 3}, {3, 1000}})
         for (const double smoothing : {0.0, 0.2}) {
@@ -167,9 +167,9 @@ TEST_CASE("every cross entropy gradient kernel gives the distance from the targe
           const Tensor label_tensor = Tensor::from(labels, {n}), gy = Tensor::full({}, 1.5, t);
           Guarded gx({n, c}, t);
           const op::CrossEntropyBwd args{n, c, smoothing, probs.view(), label_tensor.view(), gy.view(), gx.view()};
-          if (kernel.refusal(args)) continue;
-          INFO(kernel.name << ' ' << name(t) << ' ' << n << 'x' << c << " smoothing " << smoothing);
-          kernel.run(args, here());
+          INFO(to_string(device) << ' ' << kernel.name << ' ' << name(t) << ' ' << n << 'x' << c << " smoothing "
+                                 << smoothing);
+          if (!run_kernel(device, kernel, args)) continue;
           Values expected, tolerance;
           for (int64_t i = 0; i < n * c; ++i) {
             const double target = smoothing / double(c) + (i % c == labels[size_t(i / c)] ? 1 - smoothing : 0);
@@ -179,6 +179,7 @@ TEST_CASE("every cross entropy gradient kernel gives the distance from the targe
           }
           check_close(gx.values(), expected, tolerance);
         }
+  });
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "tests/support/catch.h"
 #include "tests/support/kernel_operands.h"
 #include "tests/support/random_tensors.h"
+#include "tests/support/run_kernel.h"
 
 using namespace mininn;
 using namespace mininn::testing;
@@ -182,19 +183,20 @@ TEST_CASE("contiguous changes the memory order, not the elements") {
 TEST_CASE("every fill kernel sets all elements of any layout and nothing else") {
   INFO("seed " << test_seed());
   RandomTensors random(test_seed());
-  for (const auto& kernel : kernels<op::Fill>().candidates(DeviceType::cpu))
+  for_each_kernel<op::Fill>([&](Device device, const auto& kernel) {
     for (int trial = 0; trial < 200; ++trial) {
       const DType t = kAll[random.between(0, 6)];
       const Tensor like = random.tensor(random.shape(), t);
       const Tensor all = Tensor::full({int64_t(like.storage()->bytes() / size_of(t)) + 200}, 7, t);
       if (may_overlap_itself(like.shape(), like.strides())) continue;
       Tensor part = all.as_strided(like.shape(), like.strides(), 100);
-      INFO(kernel.name << ' ' << name(t) << part.shape() << part.strides());
-      kernel.run({300.5, part.mutable_view()}, {Device::cpu(), {}});
+      INFO(to_string(device) << ' ' << kernel.name << ' ' << name(t) << part.shape() << part.strides());
+      if (!run_kernel(device, kernel, {300.5, part.mutable_view()})) continue;
       const double value = Tensor::full({}, 300.5, t).item();  // -128..127, 0..255, a whole number
       CHECK(part.to_vector() == std::vector<double>(size_t(part.numel()), value));
       CHECK(std::ranges::count(all.to_vector(), 7) == all.numel() - part.numel());
     }
+  });
   CHECK(Tensor::full({}, 300.5, DType::i8).item() == 127);
   CHECK(Tensor::full({}, 300.5, DType::i32).item() == 300);
 }
@@ -203,7 +205,7 @@ TEST_CASE("every copy kernel moves any layout into any layout") {
   const uint64_t s = test_seed();
   INFO("seed " << s);
   RandomTensors random(s);
-  for (const auto& kernel : kernels<op::Copy>().candidates(DeviceType::cpu))
+  for_each_kernel<op::Copy>([&](Device device, const auto& kernel) {
     for (int trial = 0; trial < 300; ++trial) {
       const DType t = kAll[random.between(0, 6)];
       const Tensor x = random.tensor(trial % 10 ? random.shape() : Shape{2, 70, 3, 67}, t);
@@ -224,9 +226,9 @@ TEST_CASE("every copy kernel moves any layout into any layout") {
         y.shape[d] = row.shape[inverse[size_t(d)]];
         y.strides[d] = row.strides[inverse[size_t(d)]];
       }
-      INFO(kernel.name << " " << name(t) << x.shape() << x.strides() << " to " << y.strides);
-      if (kernel.refusal({x.view(), y})) continue;
-      kernel.run({x.view(), y}, {Device::cpu(), current_stream(Device::cpu())});
+      INFO(to_string(device) << " " << kernel.name << " " << name(t) << x.shape() << x.strides() << " to "
+                             << y.strides);
+      if (!run_kernel(device, kernel, {x.view(), y})) continue;
       const std::vector<double> in = x.to_vector(), result = out.values();
       bool equal = true;
       for (int64_t i = 0; i < x.numel(); ++i) {
@@ -237,6 +239,7 @@ TEST_CASE("every copy kernel moves any layout into any layout") {
       }
       CHECK(equal);
     }
+  });
 }
 
 TEST_CASE("layout ops refuse sizes that overflow") {

@@ -8,8 +8,11 @@
 #include "core/parallel.h"
 #include "core/random.h"
 #include "tests/support/catch.h"
+#include "tests/support/run_kernel.h"
 
 using namespace mininn;
+using testing::for_each_kernel;
+using testing::run_kernel;
 
 namespace {
 
@@ -33,10 +36,10 @@ const int64_t kSizes[] = {0, 1, 7, 8, 9, 15, 16, 17, 1000, 40003};
 }  // namespace
 
 TEST_CASE("sgd_update: every kernel equals the written definition to the bit") {
-  for (const auto& kernel : kernels<op::SgdUpdate>().candidates(DeviceType::cpu))
+  for_each_kernel<op::SgdUpdate>([&](Device device, const auto& kernel) {
     for (const int64_t n : kSizes)
       for (const int flags : {0, 1, 3, 5}) {  // 1: buffer, 2: first, 4: nesterov
-        INFO(kernel.name << ", n " << n << ", flags " << flags);
+        INFO(to_string(device) << ' ' << kernel.name << ", n " << n << ", flags " << flags);
         Generator g(uint64_t(n) * 8 + uint64_t(flags));
         Guarded p(n, g), b(n, g);
         const Guarded grad(n, g);
@@ -61,18 +64,18 @@ TEST_CASE("sgd_update: every kernel equals the written definition to the bit") {
           }
           want_p.v[i] -= 0.1f * d;
         }
-        if (kernel.refusal(a)) continue;
-        kernel.run(a, {});
+        if (!run_kernel(device, kernel, a)) continue;
         CHECK(p == want_p);
         CHECK(b == want_b);
         CHECK(grad_copy == grad);
       }
+  });
 }
 
 TEST_CASE("adam_update: every kernel equals the written definition to the bit") {
-  for (const auto& kernel : kernels<op::AdamUpdate>().candidates(DeviceType::cpu))
+  for_each_kernel<op::AdamUpdate>([&](Device device, const auto& kernel) {
     for (const int64_t n : kSizes) {
-      INFO(kernel.name << ", n " << n);
+      INFO(to_string(device) << ' ' << kernel.name << ", n " << n);
       Generator g(uint64_t(n) + 1);
       Guarded p(n, g), m(n, g), v(n, g, true), grad(n, g);
       Guarded want_p = p, want_m = m, want_v = v;
@@ -94,12 +97,12 @@ TEST_CASE("adam_update: every kernel equals the written definition to the bit") 
         want_v.v[i] = 0.5f * v.v[i] + 0.5f * (d * d);
         want_p.v[i] = 0.99f * p.v[i] - 0.125f * want_m.v[i] / (std::sqrt(want_v.v[i]) / 0.3f + 1e-6f);
       }
-      if (kernel.refusal(a)) continue;
-      kernel.run(a, {});
+      if (!run_kernel(device, kernel, a)) continue;
       CHECK(p == want_p);
       CHECK(m == want_m);
       CHECK(v == want_v);
     }
+  });
 }
 
 TEST_CASE("updates follow the parameter's memory order") {

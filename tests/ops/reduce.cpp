@@ -10,6 +10,7 @@
 #include "tests/support/catch.h"
 #include "tests/support/kernel_operands.h"
 #include "tests/support/random_tensors.h"
+#include "tests/support/run_kernel.h"
 
 using namespace mininn;
 using namespace mininn::testing;
@@ -103,7 +104,7 @@ TEST_CASE("every sum kernel writes all of its output and nothing else, on large 
                         {{513, 301}, {1, 301}}, {{301, 513}, {301, 1}}, {{5, 300, 7, 9}, {1, 300, 1, 1}},
                         {{0, 5}, {1, 5}}};
   Generator g(3);
-  for (const auto& kernel : kernels<op::Sum>().candidates(DeviceType::cpu))
+  for_each_kernel<op::Sum>([&](Device device, const auto& kernel) {
     for (const Case& c : cases) {
       const Tensor x = rand(c.x, g);
       unsigned mask = 0;
@@ -111,8 +112,8 @@ TEST_CASE("every sum kernel writes all of its output and nothing else, on large 
         if (c.x[d] != c.y[d]) mask |= 1u << d;
       const Groups expected = groups_of(x, mask);
       Guarded out(c.y);
-      INFO(kernel.name << c.x);
-      kernel.run({x.view(), 0.5, out.view()}, {Device::cpu(), current_stream(Device::cpu())});
+      INFO(to_string(device) << ' ' << kernel.name << c.x);
+      if (!run_kernel(device, kernel, {x.view(), 0.5, out.view()})) continue;
       const auto y = out.values();
       for (size_t i = 0; i < y.size(); ++i) {
         double value = 0;
@@ -120,6 +121,7 @@ TEST_CASE("every sum kernel writes all of its output and nothing else, on large 
         if (!(std::abs(y[i] - value / 2) <= 0x1p-23 * value)) CHECK(y[i] == value / 2);
       }
     }
+  });
 }
 
 TEST_CASE("sums have the same bits for any number of threads") {
