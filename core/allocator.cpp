@@ -12,6 +12,7 @@
 
 #include "core/backend.h"
 #include "core/error.h"
+#include "core/integers.h"
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 #endif
@@ -39,7 +40,7 @@ constexpr size_t kAlwaysCached = size_t{256} << 20;
 size_t size_class(size_t bytes) {
   if (bytes <= 256) return 256;
   const size_t step = std::bit_floor(bytes - 1) / 4;
-  return (bytes + step - 1) / step * step;
+  return round_up(bytes, step);
 }
 
 class CachingAllocator final : public Allocator {

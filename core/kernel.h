@@ -1,4 +1,5 @@
-// Kernel tables: an ordered list of candidates per op and device. The first one that accepts the call runs.
+// Kernel tables: an ordered list of candidates per op and device. The first that takes the call and pays there runs; a
+// preference asks one family before the others.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// The CPU's tables of floating kernels: for each op the candidates in order, the policy where nothing was measured; the
-// reference comes last. Nothing else is here.
+// The CPU's tables of floating kernels: for each op the candidates in the order in which they are asked; the reference
+// comes last.
 #include "cpu_kernels/own/float/conv2d/direct.h"
 #include "cpu_kernels/own/float/gemm.h"
 #include "cpu_kernels/own/memory/batch_norm.h"

@@ -1,5 +1,5 @@
-// The CPU's tables of int8 kernels, as register_float.cpp has the others. Where convolutions are tuned, their order
-// only decides what is not measured.
+// The CPU's tables of int8 kernels, as register_float.cpp has the floating ones. Where convolutions are tuned, their
+// order only decides what is not measured.
 #include "cpu_kernels/own/int8/conv/kernels.h"
 #include "cpu_kernels/own/int8/qadd.h"
 #include "cpu_kernels/own/int8/qlinear.h"

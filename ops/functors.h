@@ -1,5 +1,5 @@
 // The elementwise functors and the lists of them. Kernels of every device, gradients, public functions
-// (ops/elementwise.h), tests and benchmarks go through the lists: a new op is written here and nowhere else.
+// (ops/elementwise.h), the graph executor and tests go through the lists: a new op is written here and nowhere else.
 #pragma once
 
 #include <cmath>

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "core/autograd.h"
+#include "core/integers.h"
 #include "ops/reduce.h"
 
 namespace mininn {
@@ -80,7 +81,7 @@ struct ExpandBackward {
   Grads backward(const Tensor& gy, const Wants&) const { return {sum_to(gy, x)}; }
 };
 
-int64_t slice_size(const SliceOptions& o) { return o.end > o.begin ? (o.end - o.begin - 1) / o.step + 1 : 0; }
+int64_t slice_size(const SliceOptions& o) { return ceil_div(o.end - o.begin, o.step); }
 
 Tensor sliced(const Tensor& x, int dim, int64_t begin, int64_t end, int64_t step) {
   Shape shape = x.shape();

@@ -3,12 +3,13 @@
 
 #include <span>
 
+#include "core/integers.h"
 #include "core/tensor.h"
 
 namespace mininn {
 
 // The smallest pixel stride for `channels` channels: kernels read four channels at once.
-constexpr int64_t min_pixel_stride(int64_t channels) { return (channels + 3) / 4 * 4; }
+constexpr int64_t min_pixel_stride(int64_t channels) { return round_up(channels, 4); }
 
 // {H*W*p, 1, W*p, p} for [N,C,H,W] codes with pixel stride p.
 Strides pixel_strides(const Shape& nchw, int64_t pixel_stride);

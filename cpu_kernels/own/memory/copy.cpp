@@ -6,7 +6,7 @@
 
 #include <cstring>
 
-#include "cpu_kernels/common/integers.h"
+#include "core/integers.h"
 #include "cpu_kernels/common/strided.h"
 
 namespace mininn::cpu::own {
