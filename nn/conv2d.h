@@ -30,7 +30,7 @@ class Conv2d final : public Module {
   const Tensor& bias() const { return bias_; }  // undefined without one
 
  private:
-  mininn::Conv2dOptions options_;
+  Conv2dParams options_;
   Tensor weight_, bias_;
 };
 

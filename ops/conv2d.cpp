@@ -44,7 +44,7 @@ struct Operands {
   Conv2dGeometry g;
   Tensor x, w, bias;
 
-  Operands(const char* op, const Tensor& x_, const Tensor& w_, const Tensor& bias_, const Conv2dOptions& o)
+  Operands(const char* op, const Tensor& x_, const Tensor& w_, const Tensor& bias_, const Conv2dParams& o)
       : g(Conv2dGeometry::make(op, x_.shape(), w_.shape(), o)) {
     detail::require_floating(op, "x", x_);
     require(op, "w", w_, x_.dtype(), x_.device());
@@ -88,7 +88,7 @@ void refuse_gradients(std::initializer_list<Tensor> operands) {
 
 }  // namespace
 
-const char* misfit(const Conv2dOptions& o) {
+const char* misfit(const Conv2dParams& o) {
   if (o.stride.h < 1 || o.stride.w < 1) return "the stride must be positive";
   if (o.padding.h < 0 || o.padding.w < 0) return "the padding must not be negative";
   if (o.dilation.h < 1 || o.dilation.w < 1) return "the dilation must be positive";
@@ -96,7 +96,7 @@ const char* misfit(const Conv2dOptions& o) {
   return nullptr;
 }
 
-Conv2dGeometry Conv2dGeometry::make(const char* op, const Shape& x, const Shape& w, const Conv2dOptions& o) {
+Conv2dGeometry Conv2dGeometry::make(const char* op, const Shape& x, const Shape& w, const Conv2dParams& o) {
   const auto fail = [&](const auto&... why) {
     throw ShapeError(message(op, ": x ", x, ", w ", w, ", stride [", o.stride.h, ",", o.stride.w, "], padding [",
                              o.padding.h, ",", o.padding.w, "], dilation [", o.dilation.h, ",", o.dilation.w,
@@ -157,20 +157,20 @@ Rehearsal<Conv2dFwd> Conv2dFwd::rehearse() const {
 
 }  // namespace op
 
-Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv2dOptions& o) {
+Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv2dParams& o) {
   const Operands in("conv2d", x, w, bias, o);
   return attach<Conv2dBackward>(in.run({}, false), {x, w, bias}, o, in.g, in.x, in.w);
 }
 
 Tensor conv2d_fused(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& residual, bool relu,
-                    const Conv2dOptions& o) {
+                    const Conv2dParams& o) {
   refuse_gradients({x, w, bias, residual});
   const Operands in("conv2d_fused", x, w, bias, o);
   return in.run(checked_residual(in, residual), relu);
 }
 
 PackedConv2d::PackedConv2d(const Shape& x, const Tensor& w, const Tensor& bias, bool residual, bool relu,
-                           const Conv2dOptions& o, int64_t between)
+                           const Conv2dParams& o, int64_t between)
     : relu_(relu), options_(o) {
   // Kernels are chosen and weights packed by shapes alone: no activation is read.
   const auto unread = [&](const Shape& s) { return Tensor::empty(s, w.dtype(), w.device(), kChannelsLast); };
@@ -192,14 +192,14 @@ Tensor PackedConv2d::operator()(const Tensor& x, const Tensor& residual) const {
 
 namespace {
 
-TensorInfo infer(const char* op, std::span<const TensorInfo> in, const Conv2dOptions& o) {
+TensorInfo infer(const char* op, std::span<const TensorInfo> in, const Conv2dParams& o) {
   return {y_shape(Conv2dGeometry::make(op, in[0].shape, in[1].shape, o)), in[0].dtype};
 }
 
 }  // namespace
 
 constinit const OpDef opdef::conv2d =
-    define_op<Conv2dOptions, [](auto in, const auto& o) { return mininn::conv2d(in[0], in[1], in[2], o); },
+    define_op<Conv2dParams, [](auto in, const auto& o) { return mininn::conv2d(in[0], in[1], in[2], o); },
               [](auto in, const auto& o) { return infer("conv2d", in, o); }>("conv2d", {3, 3, 0b100});
 constinit const OpDef opdef::conv2d_fused =
     define_op<Conv2dFusedOptions,

@@ -26,14 +26,15 @@ inline bool from_attr(const AttrValue& a, Hw& v) {
   return true;
 }
 
-struct Conv2dOptions {
+// A convolution besides its operands; the layer's options are nn::Conv2dOptions.
+struct Conv2dParams {
   Hw stride = 1;
   Hw padding = 0;  // zeros added on each side
   Hw dilation = 1;
   int64_t groups = 1;
 };
 template <class F>
-void each_field(Conv2dOptions& o, const F& field) {
+void each_field(Conv2dParams& o, const F& field) {
   field("stride", o.stride);
   field("padding", o.padding);
   field("dilation", o.dilation);
@@ -41,7 +42,7 @@ void each_field(Conv2dOptions& o, const F& field) {
 }
 
 // Why they make no convolution of whatever input; null if nothing is wrong.
-const char* misfit(const Conv2dOptions& o);
+const char* misfit(const Conv2dParams& o);
 
 // All sizes of one convolution.
 struct Conv2dGeometry {
@@ -51,7 +52,7 @@ struct Conv2dGeometry {
   int64_t stride_h = 1, stride_w = 1, pad_h = 0, pad_w = 0, dil_h = 1, dil_w = 1, groups = 1;
 
   // Checks the shapes and options and derives oh and ow. Throws ShapeError naming `op` and all shapes.
-  static Conv2dGeometry make(const char* op, const Shape& x, const Shape& w, const Conv2dOptions& o);
+  static Conv2dGeometry make(const char* op, const Shape& x, const Shape& w, const Conv2dParams& o);
 
   int64_t icg() const { return ic / groups; }
   int64_t ocg() const { return oc / groups; }
@@ -99,15 +100,15 @@ struct Conv2dBwdWeights {  // gw = d(sum(gy * y)) / dw
 // [N,C,H,W] x [O,C/groups,kh,kw] (+ [O]) -> [N,O,oh,ow], channels-last.
 //   oh = (H + 2 pad - dil (kh - 1) - 1) / stride + 1
 // `bias` may be undefined. f32, f64, bf16. Differentiable in x, w and bias. Throws ShapeError, DTypeError, DeviceError.
-Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv2dOptions& o = {});
+Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv2dParams& o = {});
 
 // The inference form: act(conv2d(x, w, bias) + residual) in one pass. Not differentiable (throws AutogradError if a
 // gradient would be needed); bias and residual may be undefined.
 Tensor conv2d_fused(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& residual, bool relu,
-                    const Conv2dOptions& o = {});
+                    const Conv2dParams& o = {});
 
 struct Conv2dFusedOptions {
-  Conv2dOptions conv;
+  Conv2dParams conv;
   bool relu = false;
 };
 template <class F>
@@ -129,7 +130,7 @@ class PackedConv2d {
   // bring one. Throws what conv2d_fused throws for such operands, except AutogradError, and ValueError if MININN_TUNE
   // is neither on nor off.
   PackedConv2d(const Shape& x, const Tensor& w, const Tensor& bias, bool residual, bool relu,
-               const Conv2dOptions& o = {}, int64_t between = 0);
+               const Conv2dParams& o = {}, int64_t between = 0);
 
   // The bits of conv2d_fused(x, w, bias, residual, relu, o) by the chosen kernel. A call that it does not take, or for
   // which a kernel is forced (ForceKernel), goes where conv2d_fused would.
@@ -138,7 +139,7 @@ class PackedConv2d {
  private:
   Tensor w_, bias_;
   bool relu_;
-  Conv2dOptions options_;
+  Conv2dParams options_;
   Kernel<op::Conv2dFwd> kernel_;
   Tensor packed_;  // undefined where that kernel packs nothing
 };

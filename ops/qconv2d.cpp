@@ -38,10 +38,10 @@ void check_layout(const op::QConv2d& a) {
   check_dtypes(a);
   check_codes("qconv2d", "x", a.x);
   const Conv2dGeometry& g = a.g;
-  const Conv2dOptions o{.stride = {g.stride_h, g.stride_w},
-                        .padding = {g.pad_h, g.pad_w},
-                        .dilation = {g.dil_h, g.dil_w},
-                        .groups = g.groups};
+  const Conv2dParams o{.stride = {g.stride_h, g.stride_w},
+                       .padding = {g.pad_h, g.pad_w},
+                       .dilation = {g.dil_h, g.dil_w},
+                       .groups = g.groups};
   if (!(Conv2dGeometry::make("qconv2d", a.x.shape, a.w.shape, o) == g))
     throw ShapeError(message("qconv2d: the geometry is not that of ", a.x.shape, " x ", a.w.shape));
   const Shape y{g.n, g.oc, g.oh, g.ow};

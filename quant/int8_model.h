@@ -34,7 +34,7 @@ struct Int8Value {
 
 // Inputs x, or x and the residual. Also a linear layer: its kernel then covers the whole map.
 struct Int8Conv {
-  Conv2dOptions options;
+  Conv2dParams options;
   Tensor weight;             // s8 [O, C/groups, kh, kw], -127..127
   Tensor weight_scale;       // f32 [O]
   Tensor bias;               // i32 [classes, O] in units of x's scale times weight_scale; see border_classes()

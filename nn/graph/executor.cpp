@@ -90,7 +90,7 @@ int64_t weight_bytes(const Graph& g) {
 PackedConv2d packed_conv(const Graph& g, const Node& n, const std::vector<TensorInfo>& infos, int64_t between) {
   const bool fused = n.is(opdef::conv2d_fused);
   const auto constant = [&](int id) { return id == kAbsent ? Tensor() : g.values[size_t(id)].constant; };
-  const auto o = fused ? n.options<Conv2dFusedOptions>() : Conv2dFusedOptions{n.options<Conv2dOptions>(), false};
+  const auto o = fused ? n.options<Conv2dFusedOptions>() : Conv2dFusedOptions{n.options<Conv2dParams>(), false};
   return PackedConv2d(infos[size_t(n.inputs[0])].shape, constant(n.inputs[1]), constant(n.inputs[2]),
                       fused && n.inputs[3] != kAbsent, o.relu, o.conv, between);
 }

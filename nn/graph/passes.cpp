@@ -160,7 +160,7 @@ Graph fuse_conv(Graph g) {
       fused.output = next->output;
       absorbed[last = index_of(next)] = true;
     }
-    fused.attrs = to_attrs(Conv2dFusedOptions{fused.options<Conv2dOptions>(), relu});
+    fused.attrs = to_attrs(Conv2dFusedOptions{fused.options<Conv2dParams>(), relu});
     fused_at[last] = std::move(fused);
   };
   const auto start = [&](size_t conv) {

@@ -31,7 +31,7 @@ std::ostream& operator<<(std::ostream& out, const Case& c) {
              << (c.bias ? ", bias" : "") << (c.residual ? ", residual" : "") << (c.relu ? ", relu" : "");
 }
 
-Case make(const Shape& x, const Shape& w, const Conv2dOptions& o = {}) {
+Case make(const Shape& x, const Shape& w, const Conv2dParams& o = {}) {
   return {Conv2dGeometry::make("conv2d", x, w, o)};
 }
 
@@ -155,7 +155,7 @@ TEST_CASE("every conv2d kernel agrees with plain loops on random shapes") {
   testing::RandomTensors random(seed);
   const auto hw = [&](int64_t low, int64_t high) { return Hw(random.between(low, high), random.between(low, high)); };
   for (int i = 0; i < 120; ++i) {
-    Conv2dOptions o{.stride = hw(1, 3), .padding = hw(0, 3), .dilation = hw(1, 2)};
+    Conv2dParams o{.stride = hw(1, 3), .padding = hw(0, 3), .dilation = hw(1, 2)};
     if (random.chance(0.3)) o.groups = random.between(2, 4);
     const Hw kernel = hw(1, 4), extra = hw(0, 9);
     const int64_t icg = random.chance(0.7) ? random.between(1, 20) : random.between(28, 40);
@@ -207,7 +207,7 @@ TEST_CASE("conv2d kernels handle extreme geometry") {
 TEST_CASE("own conv2d kernels give an image the same bits in any batch") {
   Generator r(testing::test_seed());
   for (const auto& [size, kernel, stride] : {std::array<int64_t, 3>{4, 3, 1}, {8, 3, 2}, {8, 3, 1}, {9, 1, 2}}) {
-    const Conv2dOptions o{.stride = stride, .padding = kernel / 2};
+    const Conv2dParams o{.stride = stride, .padding = kernel / 2};
     const Case batch = make({20, 24, size, size}, {40, 24, kernel, kernel}, o);
     const Case image = make({1, 24, size, size}, {40, 24, kernel, kernel}, o);
     const Operands all(batch, DType::f32, r);

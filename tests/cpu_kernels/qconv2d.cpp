@@ -33,10 +33,10 @@ Conv2dGeometry random_geometry(Rng& rng) {
     const int64_t ocg = depthwise ? 1 : uniform(rng, 1, 70);
     const int64_t n = chance(rng, 0.2) ? uniform(rng, 7, 36) : uniform(rng, 0, 3);
     const int64_t ih = uniform(rng, 1, 12), iw = uniform(rng, 1, 20), kh = uniform(rng, 1, 5), kw = uniform(rng, 1, 5);
-    const Conv2dOptions o{.stride = {uniform(rng, 1, 3), uniform(rng, 1, 3)},
-                          .padding = {uniform(rng, 0, 3), uniform(rng, 0, 3)},
-                          .dilation = {uniform(rng, 1, 2), uniform(rng, 1, 2)},
-                          .groups = groups};
+    const Conv2dParams o{.stride = {uniform(rng, 1, 3), uniform(rng, 1, 3)},
+                         .padding = {uniform(rng, 0, 3), uniform(rng, 0, 3)},
+                         .dilation = {uniform(rng, 1, 2), uniform(rng, 1, 2)},
+                         .groups = groups};
     if (ih + 2 * o.padding.h < o.dilation.h * (kh - 1) + 1 || iw + 2 * o.padding.w < o.dilation.w * (kw - 1) + 1)
       continue;
     const auto g = Conv2dGeometry::make("test", {n, icg * groups, ih, iw}, {ocg * groups, icg, kh, kw}, o);
@@ -260,9 +260,9 @@ TEST_CASE("qconv2d kernels equal the definition on depthwise layers of unequal s
   Rng rng(15);
   for (const int64_t channels : {4, 32, 48, 64, 100})
     for (int i = 0; i < 40; ++i) {
-      const Conv2dOptions o{.stride = {uniform(rng, 1, 3), uniform(rng, 1, 3)},
-                            .padding = {uniform(rng, 0, 3), uniform(rng, 0, 3)},
-                            .groups = channels};
+      const Conv2dParams o{.stride = {uniform(rng, 1, 3), uniform(rng, 1, 3)},
+                           .padding = {uniform(rng, 0, 3), uniform(rng, 0, 3)},
+                           .groups = channels};
       const int64_t h = uniform(rng, 1, 9), w = uniform(rng, 1, 9);
       if (h + 2 * o.padding.h < 3 || w + 2 * o.padding.w < 3) continue;
       const auto g = Conv2dGeometry::make("test", {2, channels, h, w}, {channels, 1, 3, 3}, o);

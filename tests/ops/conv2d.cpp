@@ -36,10 +36,10 @@ TEST_CASE("conv2d agrees with plain loops in every dtype and any layout of its o
   RandomTensors random(test_seed());
   for (int i = 0; i < 60; ++i) {
     const DType dtype = i % 3 == 0 ? DType::f64 : i % 3 == 1 ? DType::f32 : DType::bf16;
-    const Conv2dOptions o{.stride = {random.between(1, 3), random.between(1, 3)},
-                          .padding = {random.between(0, 2), random.between(0, 2)},
-                          .dilation = {random.between(1, 2), random.between(1, 2)},
-                          .groups = random.between(1, 3)};
+    const Conv2dParams o{.stride = {random.between(1, 3), random.between(1, 3)},
+                         .padding = {random.between(0, 2), random.between(0, 2)},
+                         .dilation = {random.between(1, 2), random.between(1, 2)},
+                         .groups = random.between(1, 3)};
     const Shape sw{o.groups * random.between(1, 4), random.between(1, 5), random.between(1, 3), random.between(1, 3)};
     const Shape sx{random.between(0, 2), o.groups * sw[1], random.between(5, 9), random.between(5, 9)};
     Tensor x = random.tensor(sx, dtype), w = random.tensor(sw, dtype), bias = random.tensor({sw[0]}, dtype);
@@ -75,7 +75,7 @@ TEST_CASE("a 1x1 convolution is a matrix product") {
 TEST_CASE("conv2d_fused adds the residual, then cuts off below zero") {
   RandomTensors random(test_seed());
   const Tensor x = random.tensor({2, 3, 6, 5}), w = random.tensor({4, 3, 3, 3}), bias = random.tensor({4});
-  const Conv2dOptions o{.stride = 2, .padding = 1};
+  const Conv2dParams o{.stride = 2, .padding = 1};
   const Tensor plain = conv2d(x, w, bias, o);
   const Tensor residual = random.tensor(plain.shape());
   const auto a = plain.to_vector(), r = residual.to_vector();
@@ -103,7 +103,7 @@ TEST_CASE("PackedConv2d gives the bits of conv2d_fused, whatever the kernel and 
   const NoGradGuard no_grad;
   for (int i = 0; i < 60; ++i) {
     const DType dtype = i % 3 == 0 ? DType::f64 : i % 3 == 1 ? DType::f32 : DType::bf16;
-    const Conv2dOptions o{
+    const Conv2dParams o{
         .stride = random.between(1, 2), .padding = random.between(0, 1), .groups = random.between(1, 2)};
     const Shape sw{o.groups * random.between(1, 20), random.between(1, 9), 3, 3};
     const Shape sx{random.between(1, 3), o.groups * sw[1], random.between(5, 9), random.between(5, 9)};
@@ -200,7 +200,7 @@ TEST_CASE("conv2d records its options, and no other op") {
 
 TEST_CASE("conv2d names what does not fit") {
   const auto x = Tensor::zeros({2, 4, 5, 5});
-  const auto run = [&](const Shape& w, const Conv2dOptions& o = {}) { return conv2d(x, Tensor::zeros(w), {}, o); };
+  const auto run = [&](const Shape& w, const Conv2dParams& o = {}) { return conv2d(x, Tensor::zeros(w), {}, o); };
   CHECK_THROWS_WITH(run({6, 3, 3, 3}), Contains("[2,4,5,5]") && Contains("[6,3,3,3]") && Contains("conv2d"));
   CHECK_THROWS_AS(run({6, 3, 3, 3}), ShapeError);
   CHECK_THROWS_AS(run({6, 4, 3}), ShapeError);
@@ -223,10 +223,10 @@ TEST_CASE("conv2d names what does not fit") {
 TEST_CASE("conv2d refuses geometry whose sizes overflow") {
   constexpr int64_t big = int64_t{1} << 62, most = std::numeric_limits<int64_t>::max();
   const Tensor x = Tensor::zeros({1, 1, 4, 4}), w = Tensor::zeros({1, 1, 3, 3});
-  for (const Conv2dOptions& o :
-       {Conv2dOptions{.padding = big}, Conv2dOptions{.padding = most}, Conv2dOptions{.padding = big, .dilation = big},
-        Conv2dOptions{.dilation = most}, Conv2dOptions{.stride = most, .padding = 1}, Conv2dOptions{.stride = big},
-        Conv2dOptions{.stride = int64_t{1} << 33, .padding = int64_t{1} << 32}, Conv2dOptions{.groups = most}})
+  for (const Conv2dParams& o :
+       {Conv2dParams{.padding = big}, Conv2dParams{.padding = most}, Conv2dParams{.padding = big, .dilation = big},
+        Conv2dParams{.dilation = most}, Conv2dParams{.stride = most, .padding = 1}, Conv2dParams{.stride = big},
+        Conv2dParams{.stride = int64_t{1} << 33, .padding = int64_t{1} << 32}, Conv2dParams{.groups = most}})
     CHECK_THROWS_AS(conv2d(x, w, {}, o), ShapeError);
   CHECK_THROWS_AS(Conv2dGeometry::make("conv2d", {1, 2, 4, 4}, {2, big + 1, 1, 1}, {.groups = 2}), ShapeError);
 }

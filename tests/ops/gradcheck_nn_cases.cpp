@@ -32,7 +32,7 @@ class Cases {
 };
 
 void add_conv2d(Cases& cases) {
-  const auto add = [&](const char* what, const Shape& x, const Shape& w, const Conv2dOptions& o) {
+  const auto add = [&](const char* what, const Shape& x, const Shape& w, const Conv2dParams& o) {
     cases.add("conv2d", what, {x, w}, [o](const In& in) { return conv2d(in[0], in[1], {}, o); });
     cases.add("conv2d", std::string(what) + ", bias", {x, w, {w[0]}},
               [o](const In& in) { return conv2d(in[0], in[1], in[2], o); });

@@ -159,7 +159,7 @@ Int8Model single(int64_t h, int64_t w, auto body, Int8Value y) {
 Int8Value codes(int64_t h, int64_t w) { return {.name = "y", .c = 3, .h = h, .w = w}; }
 Int8Value reals(int64_t h, int64_t w) { return {.name = "y", .kind = Int8Value::Kind::real, .c = 3, .h = h, .w = w}; }
 
-Int8Conv depthwise(int64_t kh, int64_t kw, const Conv2dOptions& o) {
+Int8Conv depthwise(int64_t kh, int64_t kw, const Conv2dParams& o) {
   return {o, Tensor::full({3, 1, kh, kw}, 1, DType::i8), Tensor::full({3}, 1), Tensor::zeros({1, 3}, DType::i32)};
 }
 

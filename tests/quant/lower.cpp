@@ -175,9 +175,8 @@ TEST_CASE("the lossless stem is exact at every pixel, border included") {
   // with the float convolution of the normalised image almost to the last bit.
   const uint64_t seed = test_seed();
   INFO("seed " << seed);
-  for (const Conv2dOptions& o :
-       {Conv2dOptions{.padding = 1}, Conv2dOptions{.stride = 2, .padding = {2, 1}},
-        Conv2dOptions{.padding = 2, .dilation = 2}, Conv2dOptions{.padding = 1, .groups = 3}}) {
+  for (const Conv2dParams& o : {Conv2dParams{.padding = 1}, Conv2dParams{.stride = 2, .padding = {2, 1}},
+                                Conv2dParams{.padding = 2, .dilation = 2}, Conv2dParams{.padding = 1, .groups = 3}}) {
     Generator g(seed);
     const int64_t icg = 3 / o.groups;
     Tensor w = Tensor::empty({6, icg, 3, 3});

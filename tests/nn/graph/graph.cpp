@@ -89,10 +89,10 @@ TEST_CASE("validate names what breaks a rule") {
 }
 
 TEST_CASE("a node's options are read as the op wrote them, and errors name the node") {
-  const Conv2dOptions options{.stride = {1, 2}, .groups = 2};
+  const Conv2dParams options{.stride = {1, 2}, .groups = 2};
   const nn::graph::Node n{&opdef::conv2d, "layer1.0.conv1", {}, 0, to_attrs(options)};
-  CHECK(n.options<Conv2dOptions>().stride == Hw(1, 2));
-  CHECK(n.options<Conv2dOptions>().groups == 2);
+  CHECK(n.options<Conv2dParams>().stride == Hw(1, 2));
+  CHECK(n.options<Conv2dParams>().groups == 2);
   CHECK_THROWS_WITH(n.options<ShapeOptions>(), Contains("layer1.0.conv1") && Contains("shape"));
 }
 

@@ -36,7 +36,7 @@ class Layers {
   }
   Tensor input(const Shape& shape) { return normal("", shape, 0, 1); }
 
-  Fn conv(const std::string& name, int64_t in, int64_t out, int64_t k, Conv2dOptions o = {}, bool bias = true) {
+  Fn conv(const std::string& name, int64_t in, int64_t out, int64_t k, Conv2dParams o = {}, bool bias = true) {
     const int64_t fan_in = in / o.groups * k * k;
     const Tensor w = normal(name + ".weight", {out, in / o.groups, k, k}, 0, std::sqrt(2.0 / double(fan_in)));
     const Tensor b = bias ? normal(name + ".bias", {out}, 0, 0.2) : Tensor();
