@@ -3,12 +3,12 @@
 #include <cmath>
 
 #include "core/autograd.h"
-#include "ops/operands.h"
+#include "ops/operand.h"
 
 namespace mininn {
 namespace {
 
-using detail::require;
+using detail::Operand;
 
 MemoryFormat format_of(const Tensor& x) {
   return x.rank() == 4 ? MemoryFormat::channels_last : MemoryFormat::contiguous;
@@ -38,9 +38,9 @@ struct BatchNormBackward {
 Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tensor& running_mean, Tensor& running_var,
                   const BatchNormOptions& o) {
   constexpr const char* op = BatchNormBackward::op;
+  const Operand in = Operand(op, "x", x).floating();
   if (x.rank() != 2 && x.rank() != 4)
     throw ShapeError(message("batch_norm: x must be [N,C,H,W] or [N,C], not ", x.shape()));
-  detail::require_floating(op, "x", x);
   const int64_t c = x.size(1);
   const int64_t rows = x.rank() == 4 ? x.size(0) * x.size(2) * x.size(3) : x.size(0);
   if (o.training && rows < 2)
@@ -52,17 +52,13 @@ Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tens
                              " not negative and representable in ", name(statistics)));
   const std::pair<const char*, const Tensor*> vectors[] = {
       {"gamma", &gamma}, {"beta", &beta}, {"running_mean", &running_mean}, {"running_var", &running_var}};
-  for (const auto& [what, t] : vectors) {
-    require(op, what, *t, statistics, x.device());
-    detail::require_shape(op, what, *t, {c});
-    if (!t->is_contiguous()) throw ShapeError(message("batch_norm: ", what, " must be contiguous"));
-  }
+  for (const auto& [what, t] : vectors) Operand(op, what, *t).is(statistics).beside(in).shape({c}).contiguous();
   for (const Tensor* written : {&running_mean, &running_var})
     for (const Tensor* t : std::initializer_list<const Tensor*>{&x, &gamma, &beta, &running_mean, &running_var})
       if (o.training && t != written && may_overlap(t->view(), written->view()))
         throw ValueError("batch_norm: a running tensor is written and shares memory with another operand");
 
-  const Tensor x_dense = detail::dense(x, format_of(x));
+  const Tensor x_dense = in.dense(format_of(x));
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device(), format_of(x));
   Tensor mean = o.training ? Tensor::empty({c}, statistics, x.device()) : running_mean;
   Tensor rstd = Tensor::empty({c}, statistics, x.device());

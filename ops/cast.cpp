@@ -1,15 +1,14 @@
 #include "ops/cast.h"
 
 #include "core/autograd.h"
-#include "ops/layout.h"
+#include "ops/operand.h"
 
 namespace mininn {
 
 namespace {
 
 Tensor convert(const Tensor& x, DType dtype) {
-  const bool nhwc = x.is_channels_last() && !x.is_contiguous();
-  Tensor y = Tensor::empty(x.shape(), dtype, x.device(), nhwc ? MemoryFormat::channels_last : MemoryFormat::contiguous);
+  Tensor y = Tensor::empty(x.shape(), dtype, x.device(), detail::format_of(x));
   kernels<op::Copy>().run({x.view(), y.mutable_view()}, x.device());
   return y;
 }
@@ -23,6 +22,7 @@ struct CastBackward {
 }  // namespace
 
 Tensor cast(const Tensor& x, DType dtype) {
+  detail::Operand("cast", "x", x);
   if (x.dtype() == dtype) return x;
   const CastOptions o{dtype};
   Tensor y = convert(x, dtype);

@@ -3,13 +3,14 @@
 #include "core/autograd.h"
 #include "core/tuner.h"
 #include "ops/create.h"
-#include "ops/operands.h"
+#include "ops/operand.h"
 #include "ops/reduce.h"
+#include "ops/window.h"
 
 namespace mininn {
 namespace {
 
-using detail::dense, detail::optional_view, detail::require;
+using detail::dense, detail::Operand, detail::optional_view;
 
 constexpr auto kChannelsLast = MemoryFormat::channels_last;
 
@@ -44,17 +45,12 @@ struct Operands {
   Conv2dGeometry g;
   Tensor x, w, bias;
 
-  Operands(const char* op, const Tensor& x_, const Tensor& w_, const Tensor& bias_, const Conv2dParams& o)
-      : g(Conv2dGeometry::make(op, x_.shape(), w_.shape(), o)) {
-    detail::require_floating(op, "x", x_);
-    require(op, "w", w_, x_.dtype(), x_.device());
-    x = dense(x_, kChannelsLast);
-    w = dense(w_);
-    if (bias_) {
-      require(op, "bias", bias_, x_.dtype(), x_.device());
-      detail::require_shape(op, "bias", bias_, {g.oc});
-      bias = dense(bias_);
-    }
+  Operands(const char* op, const Tensor& x_, const Tensor& w_, const Tensor& bias_, const Conv2dParams& o) {
+    const Operand in = Operand(op, "x", x_).floating(), weights = Operand(op, "w", w_).like(in);
+    g = Conv2dGeometry::make(op, x_.shape(), w_.shape(), o);
+    x = in.dense(kChannelsLast);
+    w = weights.dense();
+    if (bias_) bias = Operand(op, "bias", bias_).like(in).shape({g.oc}).dense();
   }
 
   // By `chosen`, with what it has packed (undefined: nothing), if it takes the call and no other is forced; else as the
@@ -74,9 +70,8 @@ struct Operands {
 // `residual` as kernels take it, checked; undefined if it is.
 Tensor checked_residual(const Operands& in, const Tensor& residual) {
   if (!residual) return {};
-  require("conv2d_fused", "residual", residual, in.x.dtype(), in.x.device());
-  detail::require_shape("conv2d_fused", "residual", residual, y_shape(in.g));
-  return dense(residual, kChannelsLast);
+  const Operand x("conv2d_fused", "x", in.x);
+  return Operand("conv2d_fused", "residual", residual).like(x).shape(y_shape(in.g)).dense(kChannelsLast);
 }
 
 void refuse_gradients(std::initializer_list<Tensor> operands) {
@@ -172,6 +167,7 @@ Tensor conv2d_fused(const Tensor& x, const Tensor& w, const Tensor& bias, const 
 PackedConv2d::PackedConv2d(const Shape& x, const Tensor& w, const Tensor& bias, bool residual, bool relu,
                            const Conv2dParams& o, int64_t between)
     : relu_(relu), options_(o) {
+  Operand("conv2d_fused", "w", w);
   // Kernels are chosen and weights packed by shapes alone: no activation is read.
   const auto unread = [&](const Shape& s) { return Tensor::empty(s, w.dtype(), w.device(), kChannelsLast); };
   const Operands in("conv2d_fused", unread(x), w, bias, o);

@@ -1,10 +1,12 @@
 #include "ops/cross_entropy.h"
 
 #include "core/autograd.h"
-#include "ops/operands.h"
+#include "ops/operand.h"
 
 namespace mininn {
 namespace {
+
+using detail::Operand;
 
 struct CrossEntropyBackward {
   static constexpr const char* op = "cross_entropy";
@@ -25,18 +27,17 @@ struct CrossEntropyBackward {
 
 Tensor cross_entropy(const Tensor& logits, const Tensor& labels, const CrossEntropyOptions& o) {
   constexpr const char* op = CrossEntropyBackward::op;
+  const Operand in = Operand(op, "logits", logits).is(DType::f32, DType::f64);
+  const Operand classes = Operand(op, "labels", labels).is(DType::i64).beside(in);
   if (logits.rank() != 2 || labels.rank() != 1 || logits.size(0) != labels.size(0) || logits.numel() == 0)
     throw ShapeError(message("cross_entropy takes logits [N,C] and labels [N] with N and C positive, not ",
                              logits.shape(), " and ", labels.shape()));
-  if (logits.dtype() != DType::f32 && logits.dtype() != DType::f64)
-    throw DTypeError(message("cross_entropy: logits must be f32 or f64, not ", name(logits.dtype())));
-  detail::require(op, "labels", labels, DType::i64, logits.device());
   if (!(o.label_smoothing >= 0 && o.label_smoothing < 1))
     throw ValueError(message("cross_entropy: label_smoothing must be in [0, 1), not ", o.label_smoothing));
 
   const int64_t n = logits.size(0), c = logits.size(1);
   const Device device = logits.device();
-  const Tensor logits_dense = detail::dense(logits), labels_dense = detail::dense(labels);
+  const Tensor logits_dense = in.dense(), labels_dense = classes.dense();
   if (device.type == DeviceType::cpu) {
     const auto values = labels_dense.data<int64_t>();
     for (int64_t i = 0; i < n; ++i)

@@ -1,6 +1,7 @@
 #include "ops/dropout.h"
 
 #include "core/autograd.h"
+#include "ops/operand.h"
 
 namespace mininn {
 
@@ -21,8 +22,7 @@ struct DropoutBackward {
 
 Tensor dropout(const Tensor& x, double p, bool training, Generator& g) {
   if (!(p >= 0 && p < 1)) throw ValueError(message("dropout: the probability must be in [0, 1), got ", p));
-  if (!is_floating(x.dtype()))
-    throw DTypeError(message("dropout: needs a floating dtype, got ", name(x.dtype()), x.shape()));
+  detail::Operand("dropout", "x", x).floating();
   if (!training || p == 0) return x;
   Tensor y = Tensor::empty_like(x), mask = Tensor::empty(x.shape(), DType::u8, x.device());
   const auto threshold = uint32_t(p * 0x1p32);

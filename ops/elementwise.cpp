@@ -1,16 +1,8 @@
 #include "ops/elementwise.h"
 
+#include "ops/operand.h"
+
 namespace mininn::detail {
-
-namespace {
-
-void check_floating(const char* op, const Tensor& x) {
-  if (!x) throw ShapeError(message(op, ": an operand is an undefined tensor"));
-  if (!is_floating(x.dtype()))
-    throw DTypeError(message(op, ": needs a floating dtype, got ", name(x.dtype()), x.shape()));
-}
-
-}  // namespace
 
 CView broadcast(const Tensor& x, const Shape& shape) {
   CView v = x.view();
@@ -22,17 +14,12 @@ CView broadcast(const Tensor& x, const Shape& shape) {
 }
 
 Tensor unary_result(const char* op, const Tensor& x) {
-  check_floating(op, x);
+  Operand(op, "x", x).floating();
   return Tensor::empty_like(x);
 }
 
 BinaryOperands binary_operands(const char* op, const Tensor& a, const Tensor& b) {
-  check_floating(op, a);
-  check_floating(op, b);
-  if (a.dtype() != b.dtype())
-    throw DTypeError(message(op, ": dtypes differ: ", name(a.dtype()), a.shape(), " and ", name(b.dtype()), b.shape()));
-  if (a.device() != b.device())
-    throw DeviceError(message(op, ": operands are on ", to_string(a.device()), " and ", to_string(b.device())));
+  Operand(op, "b", b).like(Operand(op, "a", a).floating());
   const Shape shape = broadcast_shapes(op, a.shape(), b.shape());
   return {broadcast(a, shape), broadcast(b, shape),
           a.shape() == shape   ? Tensor::empty_like(a)

@@ -5,17 +5,16 @@
 
 #include "core/autograd.h"
 #include "core/integers.h"
+#include "ops/operand.h"
 #include "ops/reduce.h"
 
 namespace mininn {
 
 namespace {
 
-void copy(const Tensor& x, Tensor y) { kernels<op::Copy>().run({x.view(), y.mutable_view()}, x.device()); }
+using detail::dense, detail::format_of, detail::Operand;
 
-MemoryFormat format_of(const Tensor& x) {
-  return x.is_channels_last() && !x.is_contiguous() ? MemoryFormat::channels_last : MemoryFormat::contiguous;
-}
+void copy(const Tensor& x, Tensor y) { kernels<op::Copy>().run({x.view(), y.mutable_view()}, x.device()); }
 
 // Strides with which x's elements, row-major, have `shape`; none if they would have to move.
 std::optional<Strides> strides_as(const Tensor& x, const Shape& shape) {
@@ -42,9 +41,7 @@ std::optional<Strides> strides_as(const Tensor& x, const Shape& shape) {
 
 Tensor reshaped(const Tensor& x, const Shape& shape) {
   if (const auto strides = strides_as(x, shape)) return x.as_strided(shape, *strides);
-  const Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
-  copy(x, y);
-  return y.as_strided(shape, contiguous_strides(shape));
+  return dense(x).as_strided(shape, contiguous_strides(shape));
 }
 
 struct ReshapeBackward {
@@ -212,7 +209,6 @@ SliceOptions slice_of(const Shape& x, const SliceOptions& o) {
 }
 
 Shape cat_shape(const std::vector<Shape>& shapes, int dim) {
-  if (shapes.empty()) throw ShapeError("cat: there is nothing to join");
   Shape joined = shapes[0];
   const int d = normalize_dim("cat", dim, joined.rank());
   joined[d] = 0;
@@ -240,15 +236,18 @@ Shape pad_shape(const Shape& x, const std::vector<std::pair<int64_t, int64_t>>& 
 }  // namespace
 
 Tensor reshape(const Tensor& x, const Shape& shape) {
+  Operand("reshape", "x", x);
   return attach<ReshapeBackward>(reshaped(x, reshape_shape(x.shape(), shape)), {x}, ShapeOptions{shape}, x.shape());
 }
 
 Tensor flatten(const Tensor& x, int start_dim) {
+  Operand("flatten", "x", x);
   return attach<FlattenBackward>(reshaped(x, flatten_shape(x.shape(), start_dim)), {x}, FlattenOptions{start_dim},
                                  x.shape());
 }
 
 Tensor permute(const Tensor& x, const std::vector<int>& dims) {
+  Operand("permute", "x", x);
   const std::vector<int> order = permute_order(x.shape(), dims);
   std::vector<int> inverse(order.size());
   for (size_t i = 0; i < order.size(); ++i) inverse[size_t(order[i])] = int(i);
@@ -256,6 +255,7 @@ Tensor permute(const Tensor& x, const std::vector<int>& dims) {
 }
 
 Tensor transpose(const Tensor& x, int a, int b) {
+  Operand("transpose", "x", x);
   std::vector<int> dims;
   for (int d = 0; d < x.rank(); ++d) dims.push_back(d);
   std::swap(dims[size_t(normalize_dim("transpose", a, x.rank()))],
@@ -264,6 +264,7 @@ Tensor transpose(const Tensor& x, int a, int b) {
 }
 
 Tensor expand(const Tensor& x, const Shape& shape) {
+  Operand("expand", "x", x);
   const Shape full = expand_shape(x.shape(), shape);
   const int missing = full.rank() - x.rank();
   Strides strides;
@@ -273,24 +274,26 @@ Tensor expand(const Tensor& x, const Shape& shape) {
 }
 
 Tensor slice(const Tensor& x, int dim, int64_t begin, int64_t end, int64_t step) {
+  Operand("slice", "x", x);
   const auto [d, first, last, by] = slice_of(x.shape(), {dim, begin, end, step});
   return attach<SliceBackward>(sliced(x, d, first, last, by), {x}, SliceOptions{d, begin, end, step}, x.shape(), d,
                                first, last, by);
 }
 
 Tensor cat(const std::vector<Tensor>& tensors, int dim) {
-  std::vector<Shape> shapes;
-  for (const Tensor& t : tensors) shapes.push_back(t.shape());
-  const Shape shape = cat_shape(shapes, dim);
+  if (tensors.empty()) throw ShapeError("cat: there is nothing to join");
   const Tensor& first = tensors.front();
+  const Operand leader("cat", "the first tensor", first);
+  std::vector<Shape> shapes;
+  for (const Tensor& t : tensors) {
+    Operand("cat", "a tensor", t).like(leader);
+    shapes.push_back(t.shape());
+  }
+  const Shape shape = cat_shape(shapes, dim);
   const int d = normalize_dim("cat", dim, first.rank());
   bool channels_last = true;
   std::vector<int64_t> sizes;
   for (const Tensor& t : tensors) {
-    if (t.dtype() != first.dtype())
-      throw DTypeError(message("cat: dtypes differ: ", name(first.dtype()), " and ", name(t.dtype())));
-    if (t.device() != first.device())
-      throw DeviceError(message("cat: tensors are on ", to_string(first.device()), " and ", to_string(t.device())));
     sizes.push_back(t.shape()[d]);
     channels_last = channels_last && format_of(t) == MemoryFormat::channels_last;
   }
@@ -305,6 +308,7 @@ Tensor cat(const std::vector<Tensor>& tensors, int dim) {
 }
 
 Tensor pad(const Tensor& x, const std::vector<std::pair<int64_t, int64_t>>& pads, double value) {
+  Operand("pad", "x", x);
   Tensor y = Tensor::empty(pad_shape(x.shape(), pads), x.dtype(), x.device(), format_of(x));
   y.fill(value);
   copy(x, inner(y, x.shape(), pads));
@@ -312,11 +316,11 @@ Tensor pad(const Tensor& x, const std::vector<std::pair<int64_t, int64_t>>& pads
 }
 
 Tensor contiguous(const Tensor& x, MemoryFormat format) {
+  Operand("contiguous", "x", x);
   if (format != MemoryFormat::contiguous && format != MemoryFormat::channels_last)
     throw ValueError(message("contiguous: there is no memory format ", int(format)));
-  if (format == MemoryFormat::channels_last ? x.is_channels_last() : x.is_contiguous()) return x;
-  const Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device(), format);
-  copy(x, y);
+  const Tensor y = dense(x, format);
+  if (y.id() == x.id()) return x;
   return attach<ContiguousBackward>(y, {x}, ContiguousOptions{format});
 }
 

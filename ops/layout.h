@@ -102,4 +102,19 @@ namespace opdef {
 extern const OpDef reshape, flatten, permute, expand, slice, cat, pad, contiguous;
 }
 
+namespace detail {
+// The same, neither differentiable nor traced: it changes where elements lie, not what they are.
+inline Tensor dense(const Tensor& t, MemoryFormat format = MemoryFormat::contiguous) {
+  if (format == MemoryFormat::channels_last ? t.is_channels_last() : t.is_contiguous()) return t;
+  Tensor copy = Tensor::empty(t.shape(), t.dtype(), t.device(), format);
+  kernels<op::Copy>().run({t.view(), copy.mutable_view()}, t.device());
+  return copy;
+}
+
+// The order in which a copy of `t` keeps its elements.
+inline MemoryFormat format_of(const Tensor& t) {
+  return t.is_channels_last() && !t.is_contiguous() ? MemoryFormat::channels_last : MemoryFormat::contiguous;
+}
+}  // namespace detail
+
 }  // namespace mininn

@@ -1,11 +1,13 @@
 #include "ops/matmul.h"
 
 #include "core/autograd.h"
-#include "ops/operands.h"
+#include "ops/operand.h"
 #include "ops/reduce.h"
 
 namespace mininn {
 namespace {
+
+using detail::Operand;
 
 // A matrix, or a batch of them, as [batch, rows, columns].
 CView matrices(const Tensor& t) {
@@ -79,22 +81,16 @@ Shape linear_shape(const Shape& x, const Shape& w) {
 }  // namespace
 
 Tensor matmul(const Tensor& a, const Tensor& b) {
+  Operand("matmul", "b", b).like(Operand("matmul", "a", a).floating());
   const Shape sy = matmul_shape(a.shape(), b.shape());
-  detail::require_floating("matmul", "a", a);
-  detail::require("matmul", "b", b, a.dtype(), a.device());
   return attach<MatmulBackward>(product(sy, a.dtype(), a.device(), matrices(a), matrices(b)), {a, b}, {}, a, b);
 }
 
 Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias) {
+  const Operand in = Operand("linear", "x", x).floating();
+  Operand("linear", "w", w).like(in);
   const Shape sy = linear_shape(x.shape(), w.shape());
-  detail::require_floating("linear", "x", x);
-  detail::require("linear", "w", w, x.dtype(), x.device());
-  Tensor bias_dense;
-  if (bias) {
-    detail::require("linear", "bias", bias, x.dtype(), x.device());
-    detail::require_shape("linear", "bias", bias, {w.size(0)});
-    bias_dense = detail::dense(bias);
-  }
+  const Tensor bias_dense = bias ? Operand("linear", "bias", bias).like(in).shape({w.size(0)}).dense() : Tensor();
   Tensor y =
       product(sy, x.dtype(), x.device(), matrices(x), transposed(matrices(w)), detail::optional_view(bias_dense));
   return attach<LinearBackward>(std::move(y), {x, w, bias}, {}, x, w);

@@ -4,23 +4,22 @@
 #include <string>
 
 #include "core/convert.h"
-#include "ops/operands.h"
+#include "ops/operand.h"
 
 namespace mininn {
 namespace {
 
+using detail::Operand;
+
 // Checks the operands of an update and gives the gradient in the parameter's memory order.
 Tensor matching_grad(const char* op, const Tensor& param, const Tensor& grad, std::initializer_list<Tensor> state) {
-  if (param.dtype() != DType::f32 && param.dtype() != DType::f64)
-    throw DTypeError(message(op, ": parameters are f32 or f64, not ", name(param.dtype())));
+  const Operand updated = Operand(op, "the parameter", param).is(DType::f32, DType::f64);
   if (!param.is_contiguous() && !param.is_channels_last())
     throw ShapeError(message(op, ": the parameter ", param.shape(), " has gaps, its strides are ", param.strides()));
-  detail::require(op, "the gradient", grad, param.dtype(), param.device());
-  detail::require_shape(op, "the gradient", grad, param.shape());
+  Operand(op, "the gradient", grad).like(updated).shape(param.shape());
   bool grad_apart = !may_overlap(param.view(), grad.view());
   for (const Tensor& s : state) {
-    detail::require(op, "the state", s, param.dtype(), param.device());
-    detail::require_shape(op, "the state", s, param.shape());
+    Operand(op, "the state", s).like(updated).shape(param.shape());
     if (s.strides() != param.strides())
       throw ShapeError(message(op, ": the state's strides ", s.strides(), " differ from the parameter's ",
                                param.strides(), " for the shape ", param.shape()));
@@ -29,8 +28,7 @@ Tensor matching_grad(const char* op, const Tensor& param, const Tensor& grad, st
     if (!apart) throw ValueError(message(op, ": the parameter and its state must not share memory"));
     grad_apart &= !may_overlap(s.view(), grad.view());
   }
-  return detail::dense(grad_apart ? grad : grad.clone(),
-                       param.is_contiguous() ? MemoryFormat::contiguous : MemoryFormat::channels_last);
+  return detail::dense(grad_apart ? grad : grad.clone(), detail::format_of(param));
 }
 
 template <class... Coefficients>
@@ -42,9 +40,9 @@ void require_finite(const char* op, DType t, Coefficients... c) {
 }  // namespace
 
 void sgd_update(Tensor& param, const Tensor& grad, Tensor& buffer, op::SgdUpdate a) {
-  require_finite("sgd_update", param.dtype(), a.lr, a.momentum, a.dampening, a.weight_decay);
   const Tensor g =
       buffer ? matching_grad("sgd_update", param, grad, {buffer}) : matching_grad("sgd_update", param, grad, {});
+  require_finite("sgd_update", param.dtype(), a.lr, a.momentum, a.dampening, a.weight_decay);
   a.n = param.numel();
   if (a.n == 0) return;
   a.dtype = param.dtype();
@@ -55,8 +53,8 @@ void sgd_update(Tensor& param, const Tensor& grad, Tensor& buffer, op::SgdUpdate
 }
 
 void adam_update(Tensor& param, const Tensor& grad, Tensor& m, Tensor& v, op::AdamUpdate a) {
-  require_finite("adam_update", param.dtype(), a.l2, a.keep, a.beta1, a.beta2, a.eps, a.step_size, a.v_scale);
   const Tensor g = matching_grad("adam_update", param, grad, {m, v});
+  require_finite("adam_update", param.dtype(), a.l2, a.keep, a.beta1, a.beta2, a.eps, a.step_size, a.v_scale);
   a.n = param.numel();
   if (a.n == 0) return;
   a.dtype = param.dtype();

@@ -3,10 +3,13 @@
 #include <limits>
 
 #include "core/autograd.h"
-#include "ops/operands.h"
+#include "ops/operand.h"
+#include "ops/window.h"
 
 namespace mininn {
 namespace {
+
+using detail::Operand;
 
 constexpr auto kChannelsLast = MemoryFormat::channels_last;
 
@@ -97,9 +100,9 @@ Pool2dGeometry Pool2dGeometry::make(const char* op, const Shape& x, const Pool2d
 }
 
 Tensor max_pool2d(const Tensor& x, const Pool2dOptions& o) {
+  const Operand in = Operand("max_pool2d", "x", x).floating();
   const auto g = Pool2dGeometry::make("max_pool2d", x.shape(), o);
-  detail::require_floating("max_pool2d", "x", x);
-  const Tensor x_dense = detail::dense(x, kChannelsLast);
+  const Tensor x_dense = in.dense(kChannelsLast);
   Tensor y = Tensor::empty(y_shape(g), x.dtype(), x.device(), kChannelsLast);
   Tensor index;  // only backward needs it
   if (grad_enabled() && x.requires_grad()) {
@@ -113,16 +116,16 @@ Tensor max_pool2d(const Tensor& x, const Pool2dOptions& o) {
 }
 
 Tensor avg_pool2d(const Tensor& x, const Pool2dOptions& o, bool count_include_pad) {
+  Operand("avg_pool2d", "x", x).floating();
   const auto g = Pool2dGeometry::make("avg_pool2d", x.shape(), o);
-  detail::require_floating("avg_pool2d", "x", x);
   return attach<AvgPool2dBackward>(run_average(x, g, count_include_pad), {x},
                                    AvgPool2dOptions{options_of(g), count_include_pad}, g, count_include_pad);
 }
 
 Tensor global_avg_pool2d(const Tensor& x) {
+  Operand("global_avg_pool2d", "x", x).floating();
   if (x.rank() != 4) throw ShapeError(message("global_avg_pool2d: x must be [N,C,H,W], not ", x.shape()));
   const auto g = Pool2dGeometry::make("global_avg_pool2d", x.shape(), {.kernel = {x.size(2), x.size(3)}});
-  detail::require_floating("global_avg_pool2d", "x", x);
   return attach<GlobalAvgPool2dBackward>(run_average(x, g, true), {x}, {}, g);
 }
 

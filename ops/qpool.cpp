@@ -2,8 +2,8 @@
 
 #include <limits>
 
-#include "ops/operands.h"
 #include "ops/qlayout.h"
+#include "ops/window.h"
 
 namespace mininn {
 namespace {

@@ -3,6 +3,7 @@
 #include "core/autograd.h"
 #include "ops/elementwise.h"
 #include "ops/layout.h"
+#include "ops/operand.h"
 
 namespace mininn {
 
@@ -29,8 +30,7 @@ Shapes reduced_shapes(const char* op, const Shape& x, const std::vector<int>& di
   return s;
 }
 Shapes reduced_shapes(const char* op, const Tensor& x, const std::vector<int>& dims) {
-  if (!is_floating(x.dtype()))
-    throw DTypeError(message(op, ": needs a floating dtype, got ", name(x.dtype()), x.shape()));
+  detail::Operand(op, "x", x).floating();
   return reduced_shapes(op, x.shape(), dims);
 }
 
@@ -114,6 +114,7 @@ Tensor argmax(const Tensor& x, int dim, bool keepdim) {
 }
 
 Tensor sum_to(const Tensor& x, const Shape& shape) {
+  detail::Operand("sum_to", "x", x);
   if (x.shape() == shape) return x;
   const int missing = x.rank() - shape.rank();
   std::vector<int> dims;

@@ -1,7 +1,7 @@
 #include "ops/softmax.h"
 
 #include "core/autograd.h"
-#include "ops/operands.h"
+#include "ops/operand.h"
 
 namespace mininn {
 namespace {
@@ -39,10 +39,10 @@ struct LogSoftmaxBackward {
 
 template <class Backward>
 Tensor run(const Tensor& x, int dim, bool log) {
+  const auto in = detail::Operand(Backward::op, "x", x).floating();
   dim = normalize_dim(Backward::op, dim, x.rank());
-  detail::require_floating(Backward::op, "x", x);
   const Extents e(x.shape(), dim);
-  const Tensor x_dense = detail::dense(x);
+  const Tensor x_dense = in.dense();
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
   kernels<op::SoftmaxFwd>().run({e.outer, e.n, e.inner, log, x_dense.view(), y.mutable_view()}, x.device());
   return attach<Backward>(y, {x}, SoftmaxOptions{dim}, e, y);

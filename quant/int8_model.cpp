@@ -5,8 +5,8 @@
 #include <cstdlib>
 #include <unordered_set>
 
-#include "ops/operands.h"
 #include "ops/qlayout.h"
+#include "ops/window.h"
 #include "quant/overloaded.h"
 #include "quant/real_steps.h"
 
