@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/integers.h"
+#include "ops/layout.h"
 
 namespace mininn::nn {
 
@@ -187,13 +188,7 @@ std::optional<uint64_t> byte_size(const Shape& shape, DType dtype) {
 
 }  // namespace
 
-Tensor stored(const Tensor& t) {
-  const Tensor cpu = t.detach().to(Device::cpu());
-  if (cpu.is_contiguous()) return cpu;
-  Tensor out = Tensor::empty(cpu.shape(), cpu.dtype());
-  out.copy_from(cpu);
-  return out;
-}
+Tensor stored(const Tensor& t) { return detail::dense(t.detach().to(Device::cpu())); }
 
 bool nested_deeper(std::string_view json, int depth) {
   int open = 0;

@@ -22,7 +22,7 @@ namespace mininn::nn {
 // with them.
 bool nested_deeper(std::string_view json, int depth);
 
-// A tensor as a file holds it: on the CPU and row-major.
+// A tensor as files and the host's loops take it: on the CPU and row-major, without history. No copy if it lies so.
 Tensor stored(const Tensor& t);
 
 // The content of one file. Tensors are on the CPU and contiguous after read(), in the order of their bytes.

@@ -7,6 +7,7 @@
 #include "core/kernel.h"
 #include "nn/graph/executor.h"
 #include "nn/graph/passes.h"
+#include "nn/serialize.h"
 #include "ops/layout.h"
 #include "quant/bias_correction.h"
 #include "quant/equalize.h"
@@ -31,12 +32,6 @@ Tensor head(const Tensor& x, int64_t n) {
 
 bool is_alias(const nn::graph::Node& n) { return n.is(opdef::flatten) || n.is(opdef::reshape); }
 
-Tensor contiguous_copy(const Tensor& x) {
-  Tensor y = Tensor::empty(x.shape(), x.dtype());
-  y.copy_from(x);
-  return y;
-}
-
 void check_images(const char* who, const Tensor& x, DType dtype, const ImageNormalization& n) {
   n.check(int64_t(n.mean.size()));
   if (x.dtype() != dtype || x.rank() != 4 || size_t(x.size(1)) != n.mean.size())
@@ -48,7 +43,7 @@ void check_images(const char* who, const Tensor& x, DType dtype, const ImageNorm
 
 Tensor normalize_images(const Tensor& bytes, const ImageNormalization& n) {
   check_images("normalize_images", bytes, DType::u8, n);
-  const Tensor x = contiguous_copy(bytes);
+  const Tensor x = nn::stored(bytes);
   Tensor y = Tensor::empty(x.shape());
   const auto in = x.data<uint8_t>();
   const auto out = y.mutable_data<float>();
@@ -59,7 +54,7 @@ Tensor normalize_images(const Tensor& bytes, const ImageNormalization& n) {
 
 Tensor denormalize_images(const Tensor& normalized, const ImageNormalization& n) {
   check_images("denormalize_images", normalized, DType::f32, n);
-  const Tensor x = contiguous_copy(normalized);
+  const Tensor x = nn::stored(normalized);
   Tensor y = Tensor::empty(x.shape(), DType::u8);
   const auto in = x.data<float>();
   const auto out = y.mutable_data<uint8_t>();
@@ -100,7 +95,7 @@ void Calibrator::observe(const Tensor& x) {
     inputs_.push_back(normalize_images(x, *options_.input));
   } else if (x.dtype() == DType::f32) {
     if (options_.input) denormalize_images(x, *options_.input);  // throws if these are no images
-    inputs_.push_back(contiguous_copy(x));
+    inputs_.push_back(nn::stored(x.clone()));
   } else {
     throw DTypeError(
         message("calibration: the input must be f32", options_.input ? " or u8" : "", ", not ", name(x.dtype())));
@@ -192,7 +187,7 @@ void Calibrator::measure(Int8Model& model, const std::vector<int>& source) const
     nn::graph::run(graph_, x, [&](int id, const Tensor& v) { exact[size_t(id)] = head(v, n); });
     const auto compare = [&](const Tensor& y, int value, SignalToNoise& sum) {
       if (source[size_t(value)] == nn::graph::kAbsent) return;
-      const Tensor reference = contiguous_copy(exact[size_t(source[size_t(value)])]), result = contiguous_copy(y);
+      const Tensor reference = nn::stored(exact[size_t(source[size_t(value)])]), result = nn::stored(y);
       const auto r = reference.data<float>(), q = result.data<float>();
       for (size_t i = 0; i < r.size(); ++i) sum.add(double(r[i]), double(q[i]));
     };
@@ -205,7 +200,7 @@ void Calibrator::measure(Int8Model& model, const std::vector<int>& source) const
       isolated.run(i);
       compare(isolated.real(y), y, local[i]);
       if (model.values[size_t(y)].kind != Int8Value::Kind::sums && source[size_t(y)] != nn::graph::kAbsent)
-        isolated.set(y, contiguous_copy(exact[size_t(source[size_t(y)])]));
+        isolated.set(y, nn::stored(exact[size_t(source[size_t(y)])]));
       chained.run(i);
       compare(chained.real(y), y, total[i]);
     }
