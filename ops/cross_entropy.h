@@ -17,8 +17,9 @@ void each_field(CrossEntropyOptions& o, const F& field) {
 
 namespace op {
 
-// What kernels get: contiguous tensors, labels i64, everything else f32 or f64. Labels are in [0, c): checked on the
-// CPU; a device kernel, which cannot throw, makes the loss NaN for others.
+// What kernels get: contiguous tensors, labels i64, everything else f32 or f64. Whether labels are in [0, c) is for
+// kernels to see before they use one: the CPU's throw ValueError and write nothing; one that cannot throw makes the
+// loss and the gradient NaN.
 struct CrossEntropyFwd {
   static constexpr std::string_view op = "cross_entropy_fwd";
   int64_t n = 0, c = 0;  // n >= 1
@@ -38,7 +39,8 @@ struct CrossEntropyBwd {  // gx = gy * (probs - target) / n
 }  // namespace op
 
 // Mean over the batch of -sum(target * log_softmax(logits)): [N,C], labels i64 [N] -> scalar. f32, f64. Differentiable
-// in the logits. Throws ShapeError, DTypeError, DeviceError, ValueError (a label outside [0, C), a bad smoothing).
+// in the logits. Throws ShapeError, DTypeError, DeviceError, ValueError (a bad smoothing, and from the kernel a label
+// outside [0, C)).
 Tensor cross_entropy(const Tensor& logits, const Tensor& labels, const CrossEntropyOptions& o = {});
 
 namespace opdef {

@@ -12,6 +12,13 @@ double target(int64_t j, int64_t label, int64_t c, double smoothing) {
   return smoothing / double(c) + (j == label ? 1 - smoothing : 0);
 }
 
+// Before anything is written, and in the calling thread: what is thrown passes through no loop that threads share.
+void check_labels(const CView& labels, int64_t n, int64_t c) {
+  for (int64_t i = 0; i < n; ++i)
+    if (const int64_t label = labels.as<int64_t>()[i]; label < 0 || label >= c)
+      throw ValueError(message("cross_entropy: label ", i, " is ", label, ", outside [0, ", c, ")"));
+}
+
 template <class T>
 void fwd(const op::CrossEntropyFwd& a) {
   double loss = 0;
@@ -58,9 +65,11 @@ Refusal check_fwd(const op::CrossEntropyFwd& a) { return check(a.logits.dtype); 
 Refusal check_bwd(const op::CrossEntropyBwd& a) { return check(a.probs.dtype); }
 
 void run_fwd(const op::CrossEntropyFwd& a, const ExecContext&) {
+  check_labels(a.labels, a.n, a.c);
   a.logits.dtype == DType::f64 ? fwd<double>(a) : fwd<float>(a);
 }
 void run_bwd(const op::CrossEntropyBwd& a, const ExecContext&) {
+  check_labels(a.labels, a.n, a.c);
   a.probs.dtype == DType::f64 ? bwd<double>(a) : bwd<float>(a);
 }
 

@@ -1,11 +1,15 @@
 #include "ops/cross_entropy.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
+#include "core/parallel.h"
+#include "core/stream.h"
 #include "ops/layout.h"
 #include "ops/reduce.h"
 #include "ops/softmax.h"
+#include "tests/support/deferred_device.h"
 #include "tests/support/kernel_operands.h"
 
 using namespace mininn;
@@ -57,6 +61,31 @@ TEST_CASE("cross entropy names the label that is out of range and what does not 
   CHECK_THROWS_AS(cross_entropy(logits, Tensor::zeros({3})), DTypeError);
   CHECK_THROWS_AS(cross_entropy(Tensor::zeros({3, 4}, DType::bf16), labels({0, 1, 2})), DTypeError);
   CHECK_THROWS_AS(cross_entropy(logits, labels({0, 1, 2}), {.label_smoothing = 1}), ValueError);
+}
+
+TEST_CASE("on a device that works later, a wrong label is thrown by what waits, and the gradient does not use it") {
+  install_deferred_device();
+  Tensor logits = Tensor::zeros({3, 4}).to(Device::custom());
+  logits.set_requires_grad(true);
+  const Tensor labels = Tensor::from<int64_t>({0, 4, 1}, {3}).to(Device::custom());
+  const Stream stream = current_stream(Device::custom());
+  const Tensor loss = cross_entropy(logits, labels);
+  loss.backward();
+  CHECK_THROWS_WITH(synchronize(stream), "cross_entropy: label 1 is 4, outside [0, 4)");  // the op's
+  CHECK_THROWS_AS(synchronize(stream), ValueError);                                       // its gradient's
+  CHECK_NOTHROW(synchronize(stream));
+  CHECK(std::isnan(loss.item()));
+}
+
+TEST_CASE("a wrong label leaves what the kernels would write, and a region of threads, as they were") {
+  const Tensor logits = Tensor::zeros({3, 4}), labels = Tensor::from<int64_t>({0, 1, -1}, {3});
+  Tensor probs = Tensor::full({3, 4}, 7), loss = Tensor::full({}, 7), gx = Tensor::full({3, 4}, 7);
+  const Tensor gy = Tensor::full({}, 1);
+  const op::CrossEntropyFwd fwd{3, 4, 0, logits.view(), labels.view(), probs.mutable_view(), loss.mutable_view()};
+  const op::CrossEntropyBwd bwd{3, 4, 0, probs.view(), labels.view(), gy.view(), gx.mutable_view()};
+  CHECK_THROWS_AS(parallel_region([&] { kernels<op::CrossEntropyFwd>().run(fwd, Device::cpu()); }), ValueError);
+  CHECK_THROWS_AS(kernels<op::CrossEntropyBwd>().run(bwd, Device::cpu()), ValueError);
+  for (const Tensor& t : {probs, loss, gx}) CHECK(std::ranges::count(t.to_vector(), 7.0) == t.numel());
 }
 
 TEST_CASE("cross entropy and its gradient keep their digits for predictions that are nearly certain") {
