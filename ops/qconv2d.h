@@ -51,7 +51,8 @@ struct QConv2d {
 
 }  // namespace op
 
-// Checks everything the comment on QConv2d promises to kernels. Throws ShapeError, DTypeError or ValueError.
+// Checks what the comment on QConv2d promises to kernels, all but the elements of w, bias, the classes and multiplier:
+// the chosen kernel's pack() reads those, and throws ValueError. Throws ShapeError, DTypeError or ValueError.
 void check_qconv2d(const op::QConv2d& a);
 
 // Checks, selects, packs and runs: for tests and one-off calls. A compiled net packs once (quant/int8_net.h).

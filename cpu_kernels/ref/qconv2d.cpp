@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/parallel.h"
+#include "cpu_kernels/common/qconv_constants.h"
 #include "cpu_kernels/common/requant.h"
 #include "cpu_kernels/ref/int8.h"
 
@@ -53,7 +54,10 @@ void run(const op::QConv2d& a, const ExecContext&) {
   });
 }
 
-Tensor pack(const op::QConv2d&) { return Tensor::empty({0}, DType::u8); }  // reads w itself
+Tensor pack(const op::QConv2d& a) {
+  check_constants(a);
+  return Tensor::empty({0}, DType::u8);  // run() reads w itself
+}
 
 }  // namespace
 

@@ -7,8 +7,11 @@
 
 #include <array>
 #include <cmath>
+#include <limits>
 #include <map>
+#include <set>
 #include <string>
+#include <string_view>
 
 #include "tests/cpu_kernels/qconv2d_case.h"
 
@@ -394,6 +397,63 @@ TEST_CASE("qconv2d saturates at both ends, also beyond the range of int32") {
         for (int64_t i = 0; i < g.oc; ++i) c.multiplier[i] = 1e12f;
       check_kernels(rng, c);
     }
+}
+
+TEST_CASE("whatever kernel packs them, constants that would break it are refused") {
+  Rng rng(12);
+  std::set<std::string_view> asked;
+  for (const Conv2dGeometry& g : {geometry(1, 8, 6, 32, 3, 1, 1), geometry(1, 32, 6, 32, 3, 1, 1, 32)}) {
+    Case good(g, Codes::random(rng, {1, g.ic, 6, 6}, 0));
+    fill(good, rng, false, false);
+    const auto refused = [&](const Case& c, const char* why) {
+      Codes y = Codes::output(rng, {1, 32, 6, 6});
+      const op::QConv2d a = c.args(y.view());
+      REQUIRE_NOTHROW(check_qconv2d(a));
+      for (const auto& k : all_kernels()) {
+        if (k.check(a)) continue;
+        INFO(k.name);
+        asked.insert(k.name);
+        CHECK_THROWS_WITH(k.pack(a), Catch::Contains(why));
+        CHECK_THROWS_AS(k.pack(a), ValueError);
+      }
+    };
+    const auto with = [&](const auto& change) {
+      Case c = good;
+      change(c);
+      return c;
+    };
+    refused(with([](Case& c) { c.w[7] = -128; }), "weight 7 is -128");
+    refused(with([](Case& c) { c.multiplier[3] = NAN; }), "multiplier 3 is not finite");
+    refused(with([](Case& c) { c.bias[5] = std::numeric_limits<int32_t>::max(); }), "channel 5 can leave 32 bits");
+    for (const int32_t column : {2, -1})
+      refused(with([&](Case& c) {
+                c.bias = Array<int32_t>({3, 32});
+                for (int64_t i = 0; i < c.bias.size(); ++i) c.bias[i] = 0;
+                c.row_class = {0, 1, 1, 1, 1, 0}, c.col_class = {0, 0, column, 0, 0, 0};
+              }),
+              "of 3");
+  }
+  for (const auto& k : kernels<op::QConv2d>().candidates(DeviceType::cpu)) {
+    INFO(k.name);
+    CHECK((asked.contains(k.name) || k.traits.family == Family::own));  // which the processor may not have
+  }
+}
+
+TEST_CASE("accumulators may use all of 32 bits, and no more") {
+  Rng rng(13);
+  Case c(geometry(1, 8, 4, 5, 3, 1, 1), Codes::random(rng, {1, 8, 4, 4}));
+  fill(c, rng, false, false);
+  c.x_zero = 0;
+  for (int64_t i = 0; i < c.w.size(); ++i) c.w[i] = -127;
+  const int64_t most = (int64_t{1} << 31) - 1 - int64_t{8} * 9 * 127 * 255;
+  Codes y = Codes::output(rng, {1, 5, 4, 4});
+  for (const int64_t bias : {most, most + 1}) {
+    for (int64_t o = 0; o < 5; ++o) c.bias[o] = int32_t(bias);
+    if (bias == most)
+      CHECK_NOTHROW(qconv2d(c.args(y.view())));
+    else
+      CHECK_THROWS_AS(qconv2d(c.args(y.view())), ValueError);
+  }
 }
 
 TEST_CASE("qconv2d runs through its one-call form") {
