@@ -53,6 +53,9 @@ void register_elementwise() {
   });
   op::for_each_functor(op::ScalarOps(), []<class F>() {
     kernels<op::Scalar<F>>().set(kCpu, {own::scalar_avx512.of<F>(), own::scalar_avx2.of<F>(), ref::scalar.of<F>()});
+    if constexpr (op::CurvedScalarOps::contains<F>)
+      kernels<op::ScalarBwd<F>>().set(
+          kCpu, {own::scalar_bwd_avx512.of<F>(), own::scalar_bwd_avx2.of<F>(), ref::scalar_bwd.of<F>()});
   });
 }
 

@@ -75,6 +75,14 @@ struct Scalar {
   double s = 0;
   View y;
 };
+// Exists where the derivative depends on x.
+template <class F>
+struct ScalarBwd {  // gx = grad(x, s, gy)
+  static constexpr auto op = kernel_name<F>("_bwd");
+  CView x, gy;
+  double s = 0;
+  View gx;
+};
 
 }  // namespace op
 
@@ -190,14 +198,23 @@ template <class F>
 struct ScalarBackward {
   static constexpr const char* op = F::op;
   double s;
-  Grads backward(const Tensor& gy, const Wants&) const { return {detail::linear_grad(F::df(s), gy, gy.shape())}; }
+  Saved x;  // only where the derivative depends on it
+  Grads backward(const Tensor& gy, const Wants&) const {
+    if constexpr (op::CurvedScalarOps::contains<F>) {
+      Tensor gx = Tensor::empty_like(x.get());
+      kernels<op::ScalarBwd<F>>().run({x.get().view(), gy.view(), s, gx.mutable_view()}, gy.device());
+      return {gx};
+    } else {
+      return {detail::linear_grad(F::df(s), gy, gy.shape())};
+    }
+  }
 };
 
 template <class F>
 Tensor scalar(const Tensor& x, double s) {
   Tensor y = detail::unary_result(F::op, x);
   kernels<op::Scalar<F>>().run({x.view(), s, y.mutable_view()}, x.device());
-  return attach<ScalarBackward<F>>(y, {x}, ScalarOptions{s}, s);
+  return attach<ScalarBackward<F>>(y, {x}, ScalarOptions{s}, s, op::CurvedScalarOps::contains<F> ? x : Tensor());
 }
 
 namespace opdef {

@@ -265,7 +265,7 @@ struct Div {
   }
 };
 
-// --- functors with a number: y = f(x, s), dy/dx = df(s) ------------------------------------------------------------
+// --- functors with a number: y = f(x, s), and df(s) = dy/dx, or grad(x, s, gy) = gy * dy/dx where that depends on x --
 
 struct AddScalar {
   static constexpr const char* op = "add_scalar";
@@ -291,6 +291,18 @@ struct MulScalar {
   }
 };
 
+struct LeakyRelu {  // the number is the slope below 0 (Maas et al. 2013), and at 0
+  static constexpr const char* op = "leaky_relu";
+  template <class T>
+  MININN_FN T f(T x, T slope) {
+    return x <= T(0) ? x * slope : x;
+  }
+  template <class T>
+  MININN_FN T grad(T x, T slope, T gy) {
+    return x <= T(0) ? gy * slope : gy;
+  }
+};
+
 // --- the lists: each functor with the name of its public function ----------------------------------------------------
 
 // clang-format off
@@ -299,7 +311,7 @@ struct MulScalar {
   X(Sigmoid, sigmoid) X(Tanh, tanh) X(Gelu, gelu) X(Silu, silu)
 // clang-format on
 #define MININN_BINARY_OPS(X) X(Add, add) X(Sub, sub) X(Mul, mul) X(Div, div)
-#define MININN_SCALAR_OPS(X) X(AddScalar, add_scalar) X(MulScalar, mul_scalar)
+#define MININN_SCALAR_OPS(X) X(AddScalar, add_scalar) X(MulScalar, mul_scalar) X(LeakyRelu, leaky_relu)
 
 template <class... Fs>
 struct Functors {
@@ -317,6 +329,8 @@ using ScalarOps = decltype(behind_first<void MININN_SCALAR_OPS(MININN_AND_FUNCTO
 #undef MININN_AND_FUNCTOR
 // Arithmetic and comparisons only, no call of the maths library: compilers turn these into vector instructions.
 using VectorUnaryOps = Functors<Neg, Square, Abs, Relu, Relu6>;
+// Their derivative depends on x.
+using CurvedScalarOps = Functors<LeakyRelu>;
 
 // Calls fn.operator()<F>() for each functor of the list.
 template <class... Fs, class Fn>

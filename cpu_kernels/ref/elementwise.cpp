@@ -57,6 +57,15 @@ void run(const op::Scalar<F>& a, const ExecContext&) {
   });
 }
 
+template <class F>
+void run(const op::ScalarBwd<F>& a, const ExecContext&) {
+  with_floating(a.gx.dtype, [&]<class T>() {
+    const auto s = Compute<T>(a.s);
+    map<T>(
+        a.gx, [s](auto x, auto gy) { return F::grad(x, s, gy); }, a.x, a.gy);
+  });
+}
+
 template <template <class> class Args, class... Fs>
 constexpr PerFunctor<op::Functors<Fs...>, Args> list(op::Functors<Fs...>) {
   return {{Kernel<Args<Fs>>{"ref", kReference, takes_all, run}...}};
@@ -70,5 +79,6 @@ constinit const PerFunctor<op::BinaryOps, op::BinaryFwd> binary_fwd = list<op::B
 constinit const PerFunctor<op::BinaryOps, op::BinaryBwdA> binary_bwd_a = list<op::BinaryBwdA>(op::BinaryOps());
 constinit const PerFunctor<op::BinaryOps, op::BinaryBwdB> binary_bwd_b = list<op::BinaryBwdB>(op::BinaryOps());
 constinit const PerFunctor<op::ScalarOps, op::Scalar> scalar = list<op::Scalar>(op::ScalarOps());
+constinit const PerFunctor<op::CurvedScalarOps, op::ScalarBwd> scalar_bwd = list<op::ScalarBwd>(op::CurvedScalarOps());
 
 }  // namespace mininn::cpu::ref

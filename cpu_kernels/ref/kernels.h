@@ -44,6 +44,7 @@ extern const PerFunctor<op::BinaryOps, op::BinaryFwd> binary_fwd;
 extern const PerFunctor<op::BinaryOps, op::BinaryBwdA> binary_bwd_a;
 extern const PerFunctor<op::BinaryOps, op::BinaryBwdB> binary_bwd_b;
 extern const PerFunctor<op::ScalarOps, op::Scalar> scalar;
+extern const PerFunctor<op::CurvedScalarOps, op::ScalarBwd> scalar_bwd;
 
 extern const Kernel<op::Sum> sum;
 extern const Kernel<op::AmaxFwd> amax_fwd;

@@ -38,9 +38,13 @@ const std::map<std::string, std::function<double(double)>> kUnary = {
     {"silu", [](double x) { return x / (1 + std::exp(-x)); }},
 };
 const std::map<std::string, std::function<double(double, double)>> kBinary = {
-    {"add", [](double a, double b) { return a + b; }},        {"sub", [](double a, double b) { return a - b; }},
-    {"mul", [](double a, double b) { return a * b; }},        {"div", [](double a, double b) { return a / b; }},
-    {"add_scalar", [](double a, double b) { return a + b; }}, {"mul_scalar", [](double a, double b) { return a * b; }},
+    {"add", [](double a, double b) { return a + b; }},
+    {"sub", [](double a, double b) { return a - b; }},
+    {"mul", [](double a, double b) { return a * b; }},
+    {"div", [](double a, double b) { return a / b; }},
+    {"add_scalar", [](double a, double b) { return a + b; }},
+    {"mul_scalar", [](double a, double b) { return a * b; }},
+    {"leaky_relu", [](double a, double b) { return a > 0 ? a : a * b; }},
 };
 
 // The maths library is within a few units of the last place of the operands and the result.
@@ -168,6 +172,8 @@ TEST_CASE("every elementwise kernel has the bits of the reference, writes all of
         return v;
       };
       const Tensor a = values(), b = values(), c = values();
+      Tensor mixed = Tensor::empty({n}, t);  // of both signs, where every function is defined for both
+      mixed.copy_from(random.away_from_zero({n}, 0.1, kLargest));
       op::for_each_functor(op::UnaryOps(), [&]<class F>() {
         for_each_kernel<op::UnaryFwd<F>>(gives_bits_of_reference(n, t, [&](View y) {
           return op::UnaryFwd<F>{a.view(), y};
@@ -191,7 +197,16 @@ TEST_CASE("every elementwise kernel has the bits of the reference, writes all of
       });
       op::for_each_functor(op::ScalarOps(), [&]<class F>() {
         for_each_kernel<op::Scalar<F>>(gives_bits_of_reference(n, t, [&](View y) {
-          return op::Scalar<F>{a.view(), 1.3, y};
+          return op::Scalar<F>{mixed.view(), 1.3, y};
+        }));
+        if constexpr (op::CurvedScalarOps::contains<F>)
+          for_each_kernel<op::ScalarBwd<F>>(gives_bits_of_reference(n, t, [&](View y) {
+            return op::ScalarBwd<F>{mixed.view(), b.view(), 1.3, y};
+          }));
+      });
+      op::for_each_functor(op::VectorUnaryOps(), [&]<class F>() {
+        for_each_kernel<op::UnaryFwd<F>>(gives_bits_of_reference(n, t, [&](View y) {
+          return op::UnaryFwd<F>{mixed.view(), y};
         }));
       });
     }
@@ -232,6 +247,7 @@ TEST_CASE("elementwise ops at the edges of their range") {
     check(tanh(x), {-1, -1, 1, 1, kNan});
     check(relu(x), {0, 0, x.to_vector()[2], inf, kNan});
     check(relu6(x), {0, 0, 6, 6, kNan});
+    check(leaky_relu(x, 0.5), {-inf, -500, x.to_vector()[2], inf, kNan});
   }
   // Far out on the left gelu keeps its digits: x Phi(x) = -6 * 9.8658764503769814e-10.
   CHECK(gelu(Tensor::full({1}, -6, DType::f64)).item() == Approx(-5.9195258702261889e-09).epsilon(1e-12));

@@ -38,6 +38,7 @@ void for_each_kernel_args(const Fn& fn) {
     if constexpr (F::db_reads != op::kReadsNothing) detail::for_each_of<op::BinaryBwdB<F>>(fn);
   });
   op::for_each_functor(op::ScalarOps(), [&]<class F>() { detail::for_each_of<op::Scalar<F>>(fn); });
+  op::for_each_functor(op::CurvedScalarOps(), [&]<class F>() { detail::for_each_of<op::ScalarBwd<F>>(fn); });
   detail::for_each_of<op::Accumulate, op::Copy, op::Fill, op::Sum, op::AmaxFwd, op::AmaxBwd, op::DropoutFwd,
                       op::DropoutBwd, op::Conv2dFwd, op::Conv2dBwdData, op::Conv2dBwdWeights, op::Matmul,
                       op::MaxPool2dFwd, op::MaxPool2dBwd, op::AvgPool2dFwd, op::AvgPool2dBwd, op::BatchNormFwdTrain,

@@ -87,6 +87,19 @@ MININN_FN void range(const op::Scalar<F>& a, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) y[i] = F::f(x[i], s);
 }
 
+template <class F>
+std::array<CView, 3> views(const op::ScalarBwd<F>& a) {
+  return {a.gx, a.x, a.gy};
+}
+template <class F>
+MININN_FN void range(const op::ScalarBwd<F>& a, int64_t begin, int64_t end) {
+  const float* x = a.x.template as<float>();
+  const float* gy = a.gy.template as<float>();
+  float* gx = a.gx.template as<float>();
+  const float s = float(a.s);
+  for (int64_t i = begin; i < end; ++i) gx[i] = F::grad(x[i], s, gy[i]);
+}
+
 struct Avx512 {
   static constexpr const char* name = "own.flat.avx512";
   static constexpr Isa isa = Isa::avx512;
@@ -150,18 +163,20 @@ MININN_TARGET_END
 
 namespace mininn::cpu::own {
 
-#define MININN_DEFINE_LISTS(Region, suffix)                                         \
-  constinit const PerFunctor<op::VectorUnaryOps, op::UnaryFwd> unary_fwd_##suffix = \
-      list<Region, op::UnaryFwd>(op::VectorUnaryOps());                             \
-  constinit const PerFunctor<op::VectorUnaryOps, op::UnaryBwd> unary_bwd_##suffix = \
-      list<Region, op::UnaryBwd>(op::VectorUnaryOps());                             \
-  constinit const PerFunctor<op::BinaryOps, op::BinaryFwd> binary_fwd_##suffix =    \
-      list<Region, op::BinaryFwd>(op::BinaryOps());                                 \
-  constinit const PerFunctor<op::BinaryOps, op::BinaryBwdA> binary_bwd_a_##suffix = \
-      list<Region, op::BinaryBwdA>(op::BinaryOps());                                \
-  constinit const PerFunctor<op::BinaryOps, op::BinaryBwdB> binary_bwd_b_##suffix = \
-      list<Region, op::BinaryBwdB>(op::BinaryOps());                                \
-  constinit const PerFunctor<op::ScalarOps, op::Scalar> scalar_##suffix = list<Region, op::Scalar>(op::ScalarOps());
+#define MININN_DEFINE_LISTS(Region, suffix)                                                                          \
+  constinit const PerFunctor<op::VectorUnaryOps, op::UnaryFwd> unary_fwd_##suffix =                                  \
+      list<Region, op::UnaryFwd>(op::VectorUnaryOps());                                                              \
+  constinit const PerFunctor<op::VectorUnaryOps, op::UnaryBwd> unary_bwd_##suffix =                                  \
+      list<Region, op::UnaryBwd>(op::VectorUnaryOps());                                                              \
+  constinit const PerFunctor<op::BinaryOps, op::BinaryFwd> binary_fwd_##suffix =                                     \
+      list<Region, op::BinaryFwd>(op::BinaryOps());                                                                  \
+  constinit const PerFunctor<op::BinaryOps, op::BinaryBwdA> binary_bwd_a_##suffix =                                  \
+      list<Region, op::BinaryBwdA>(op::BinaryOps());                                                                 \
+  constinit const PerFunctor<op::BinaryOps, op::BinaryBwdB> binary_bwd_b_##suffix =                                  \
+      list<Region, op::BinaryBwdB>(op::BinaryOps());                                                                 \
+  constinit const PerFunctor<op::ScalarOps, op::Scalar> scalar_##suffix = list<Region, op::Scalar>(op::ScalarOps()); \
+  constinit const PerFunctor<op::CurvedScalarOps, op::ScalarBwd> scalar_bwd_##suffix =                               \
+      list<Region, op::ScalarBwd>(op::CurvedScalarOps());
 MININN_DEFINE_LISTS(Avx512, avx512)
 MININN_DEFINE_LISTS(Avx2, avx2)
 #undef MININN_DEFINE_LISTS

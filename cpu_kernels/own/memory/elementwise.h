@@ -14,5 +14,6 @@ extern const PerFunctor<op::BinaryOps, op::BinaryFwd> binary_fwd_avx512, binary_
 extern const PerFunctor<op::BinaryOps, op::BinaryBwdA> binary_bwd_a_avx512, binary_bwd_a_avx2;
 extern const PerFunctor<op::BinaryOps, op::BinaryBwdB> binary_bwd_b_avx512, binary_bwd_b_avx2;
 extern const PerFunctor<op::ScalarOps, op::Scalar> scalar_avx512, scalar_avx2;
+extern const PerFunctor<op::CurvedScalarOps, op::ScalarBwd> scalar_bwd_avx512, scalar_bwd_avx2;
 
 }  // namespace mininn::cpu::own
