@@ -189,6 +189,19 @@ struct Silu {  // x sigmoid(x)
   }
 };
 
+struct Hardswish {  // x relu6(x + 3) / 6 (Howard et al. 2019), 0 at -inf; PyTorch's gradient at the kinks
+  static constexpr const char* op = "hardswish";
+  static constexpr Keeps keeps = Keeps::input;
+  template <class T>
+  MININN_FN T f(T x) {
+    return x <= T(-3) ? T(0) : x >= T(3) ? x : x * (x + T(3)) / T(6);
+  }
+  template <class T>
+  MININN_FN T grad(T x, T gy) {
+    return x < T(-3) ? T(0) : x > T(3) ? gy : gy * (x / T(3) + T(0.5));
+  }
+};
+
 // --- binary functors: y = f(a, b), da(a, b, gy) = gy * dy/da, db(a, b, gy) = gy * dy/db ----------------------------
 
 // What a derivative reads besides gy; a derivative that reads nothing is a constant.
@@ -308,7 +321,7 @@ struct LeakyRelu {  // the number is the slope below 0 (Maas et al. 2013), and a
 // clang-format off
 #define MININN_UNARY_OPS(X)                                                                                            \
   X(Neg, neg) X(Exp, exp) X(Log, log) X(Sqrt, sqrt) X(Square, square) X(Abs, abs) X(Relu, relu) X(Relu6, relu6)        \
-  X(Sigmoid, sigmoid) X(Tanh, tanh) X(Gelu, gelu) X(Silu, silu)
+  X(Sigmoid, sigmoid) X(Tanh, tanh) X(Gelu, gelu) X(Silu, silu) X(Hardswish, hardswish)
 // clang-format on
 #define MININN_BINARY_OPS(X) X(Add, add) X(Sub, sub) X(Mul, mul) X(Div, div)
 #define MININN_SCALAR_OPS(X) X(AddScalar, add_scalar) X(MulScalar, mul_scalar) X(LeakyRelu, leaky_relu)
@@ -328,7 +341,7 @@ using BinaryOps = decltype(behind_first<void MININN_BINARY_OPS(MININN_AND_FUNCTO
 using ScalarOps = decltype(behind_first<void MININN_SCALAR_OPS(MININN_AND_FUNCTOR)>());
 #undef MININN_AND_FUNCTOR
 // Arithmetic and comparisons only, no call of the maths library: compilers turn these into vector instructions.
-using VectorUnaryOps = Functors<Neg, Square, Abs, Relu, Relu6>;
+using VectorUnaryOps = Functors<Neg, Square, Abs, Relu, Relu6, Hardswish>;
 // Their derivative depends on x.
 using CurvedScalarOps = Functors<LeakyRelu>;
 

@@ -36,6 +36,7 @@ const std::map<std::string, std::function<double(double)>> kUnary = {
     {"tanh", [](double x) { return std::tanh(x); }},
     {"gelu", [](double x) { return x / 2 * (1 + std::erf(x / std::sqrt(2.0))); }},
     {"silu", [](double x) { return x / (1 + std::exp(-x)); }},
+    {"hardswish", [](double x) { return x * std::min(std::max(x + 3, 0.0), 6.0) / 6; }},
 };
 const std::map<std::string, std::function<double(double, double)>> kBinary = {
     {"add", [](double a, double b) { return a + b; }},
@@ -247,6 +248,7 @@ TEST_CASE("elementwise ops at the edges of their range") {
     check(tanh(x), {-1, -1, 1, 1, kNan});
     check(relu(x), {0, 0, x.to_vector()[2], inf, kNan});
     check(relu6(x), {0, 0, 6, 6, kNan});
+    check(hardswish(x), {0, 0, x.to_vector()[2], inf, kNan});
     check(leaky_relu(x, 0.5), {-inf, -500, x.to_vector()[2], inf, kNan});
   }
   // Far out on the left gelu keeps its digits: x Phi(x) = -6 * 9.8658764503769814e-10.

@@ -49,7 +49,8 @@ std::vector<TestNet> all_nets(uint64_t seed) {
   const auto head = l.conv("head", 3, 5, 3, {.stride = 2, .padding = 1});
   nets.push_back({"conv_end", {2, 3, 7, 8}, head});
   const auto body = l.conv("body", 5, 5, 3, {.padding = 1});
-  nets.push_back({"curved", {2, 3, 7, 8}, [=](const Tensor& x) { return body(leaky_relu(head(x), 0.1)); }});
+  nets.push_back(
+      {"curved", {2, 3, 7, 8}, [=](const Tensor& x) { return body(leaky_relu(body(hardswish(head(x))), 0.1)); }});
   nets.push_back({"relu_end", {2, 3, 7, 8}, [=](const Tensor& x) { return relu6(head(x)); }});
   nets.push_back({"average_end", {2, 3, 7, 8}, [=](const Tensor& x) { return flatten(global_avg_pool2d(head(x))); }});
   nets.push_back({"features", {2, 3, 7, 8}, [=](const Tensor& x) {
