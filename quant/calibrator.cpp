@@ -9,10 +9,10 @@
 #include "nn/graph/passes.h"
 #include "nn/serialize.h"
 #include "ops/layout.h"
-#include "quant/bias_correction.h"
-#include "quant/equalize.h"
+#include "quant/grid/qtensor.h"
 #include "quant/lower.h"
-#include "quant/qtensor.h"
+#include "quant/weights/bias_correction.h"
+#include "quant/weights/equalize.h"
 
 namespace mininn::quant {
 namespace {

@@ -8,16 +8,16 @@
 
 #include "core/image_normalization.h"
 #include "nn/graph/graph.h"
+#include "quant/grid/observer.h"
 #include "quant/int8_net.h"
-#include "quant/observer.h"
 
 namespace mininn::quant {
 
 struct CalibratorOptions {
   ObserverOptions activations = histogram_mse();
   bool per_channel = true;       // one weight scale per output channel, else one per tensor
-  bool equalize = false;         // quant/equalize.h
-  bool bias_correction = false;  // quant/bias_correction.h
+  bool equalize = false;         // quant/weights/equalize.h
+  bool bias_correction = false;  // quant/weights/bias_correction.h
   // How the network's inputs are made from image bytes. Folded into the first layer, without any rounding of the input:
   // the int8 net then takes raw u8 images.
   std::optional<ImageNormalization> input = {};

@@ -20,8 +20,8 @@
 #include "ops/qlut.h"
 #include "ops/qpool.h"
 #include "ops/quantize.h"
+#include "quant/grid/qtensor.h"
 #include "quant/overloaded.h"
-#include "quant/qtensor.h"
 #include "quant/real_steps.h"
 
 namespace mininn::quant {

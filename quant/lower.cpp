@@ -10,7 +10,7 @@
 #include "ops/matmul.h"
 #include "ops/pool2d.h"
 #include "ops/reduce.h"
-#include "quant/qtensor.h"
+#include "quant/grid/qtensor.h"
 #include "quant/real_steps.h"
 
 namespace mininn::quant {
@@ -200,7 +200,7 @@ class Lowering {
   // What the codes of each output's weights add up to, signs left out, on the finest grid that holds them.
   std::vector<double> code_sums(const std::vector<double>& w, const Shape& shape) const {
     const size_t outputs = size_t(shape[0]);
-    const QWeights q = quantize_weights(w, shape, std::vector<double>(outputs), options_.per_channel);
+    const QWeights q = quantize_weights({}, w, shape, std::vector<double>(outputs), options_.per_channel, nearest);
     const auto codes = q.codes.data<int8_t>();
     std::vector<double> sums(outputs);
     for (size_t i = 0; i < codes.size(); ++i) sums[i / (codes.size() / outputs)] += std::abs(int{codes[i]});
@@ -234,7 +234,7 @@ class Lowering {
         if (room < kLeastRoom) unsupported(n, message("the sums of output channel ", o, " can leave 32 bits"));
         least[o] /= double(x.q.scale) * std::min(room, kMaxBias);
       }
-      out.q = quantize_weights(w, shape, least, options_.per_channel);
+      out.q = quantize_weights(n.name, w, shape, least, options_.per_channel, options_.round);
     } catch (const ValueError& e) {
       throw ValueError(message("quantizing ", n.name, ": ", e.what()));
     }
@@ -416,7 +416,7 @@ class Lowering {
       const double top = largest(first, options_.per_channel ? first + in.c : w.end());
       if (top > 0 && least.back() > top / 64) return false;
     }
-    const QWeights q = quantize_weights(w, shape, least, options_.per_channel);
+    const QWeights q = quantize_weights(fc.name, w, shape, least, options_.per_channel, options_.round);
 
     Int8Linear linear{q.codes, Tensor::from(std::vector<float>(q.scale.begin(), q.scale.end()), {outputs}),
                       Tensor::empty({outputs}, DType::i32)};

@@ -5,14 +5,16 @@
 #include <vector>
 
 #include "nn/graph/graph.h"
+#include "quant/grid/observer.h"
 #include "quant/int8_model.h"
-#include "quant/observer.h"
+#include "quant/weights/nearest.h"
 
 namespace mininn::quant {
 
 struct LowerOptions {
   bool per_channel = true;  // one weight scale per output channel, else one per tensor
   std::optional<ImageNormalization> input = {};
+  Rounder round = nearest;  // chooses the weights' codes; a convolution's may have absorbed `input`
 };
 
 struct Lowered {

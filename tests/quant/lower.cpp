@@ -1,15 +1,16 @@
 #include "quant/lower.h"
 
 #include <cmath>
+#include <set>
 
 #include "nn/graph/executor.h"
 #include "nn/graph/passes.h"
 #include "ops/reduce.h"
 #include "ops/softmax.h"
-#include "quant/equalize.h"
+#include "quant/grid/qtensor.h"
 #include "quant/int8_net.h"
-#include "quant/qtensor.h"
 #include "quant/real_steps.h"
+#include "quant/weights/equalize.h"
 #include "tests/quant/compiled_nets.h"
 #include "tests/support/catch.h"
 #include "tests/support/random_tensors.h"
@@ -33,6 +34,33 @@ std::vector<std::string> ops(const Lowered& l) {
 }
 
 }  // namespace
+
+TEST_CASE("lower asks the rounder for the codes of every layer, by name") {
+  const TestNet net = residual(3);
+  const auto g = nn::graph::optimize(nn::trace(net.fn, Tensor::zeros(net.input)));
+  const std::vector<Range> ranges(g.values.size(), {-1, 3});
+  std::set<std::string> asked, layers;
+  const auto half = [&](const WeightGrid& grid) {
+    asked.insert(std::string(grid.layer));
+    Tensor codes = nearest(grid);
+    for (int8_t& c : codes.mutable_data<int8_t>()) c = int8_t(c / 2);
+    return codes;
+  };
+  const Int8Model plain = lower(g, ranges, {}).model, halved = lower(g, ranges, {.round = half}).model;
+  for (size_t i = 0; i < plain.steps.size(); ++i) {
+    if (plain.steps[i].weight_count() == 0) continue;
+    layers.insert(plain.steps[i].name);
+    const auto weight = [](const Int8Step& s) {
+      const auto* conv = std::get_if<Int8Conv>(&s.body);
+      return conv ? conv->weight : std::get<Int8Linear>(s.body).weight;
+    };
+    const std::vector<double> w = weight(plain.steps[i]).to_vector(), h = weight(halved.steps[i]).to_vector();
+    bool is_half = true;
+    for (size_t k = 0; k < w.size(); ++k) is_half = is_half && h[k] == std::trunc(w[k] / 2);
+    CHECK(is_half);
+  }
+  CHECK(asked == layers);
+}
 
 TEST_CASE("the test networks become these steps") {
   using Ops = std::vector<std::string>;

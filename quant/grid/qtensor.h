@@ -1,8 +1,6 @@
 // Quantizers: between real tensors and integer codes.
 #pragma once
 
-#include <vector>
-
 #include "core/qparams.h"
 #include "core/tensor.h"
 
@@ -23,20 +21,6 @@ QParams affine_u8(double lo, double hi);
 QTensor quantize(const Tensor& x, const QParams& q);
 // scale * (code - zero_point), f32 [N,C,H,W] channels-last.
 Tensor dequantize(const QTensor& x);
-
-// Symmetric s8 weights in -127..127: w ~ scale[o] * codes[o,...].
-struct QWeights {
-  Tensor codes;               // s8, shaped like the weight, contiguous
-  std::vector<double> scale;  // one per output channel (per tensor: all equal)
-};
-
-// Rounds `w` [O,...] (row-major values of that shape): scale[o] = max |w[o,:]| / 127, or the largest of them for all
-// channels unless `per_channel`. `least_scale[o]` bounds a scale from below: a channel of tiny weights and a large bias
-// needs a coarse one for its bias to fit the accumulator. A channel of zeros has scale 1, and none less than the
-// smallest normal float. Throws ValueError for weights that are not finite, and if the largest scale is no normal
-// float, ShapeError for lists of another length.
-QWeights quantize_weights(const std::vector<double>& w, const Shape& shape, const std::vector<double>& least_scale,
-                          bool per_channel);
 
 // 10 log10(sum x^2 / sum (x - y)^2) in dB; +inf for equal data, otherwise -inf where x is 0 throughout.
 class SignalToNoise {

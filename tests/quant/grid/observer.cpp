@@ -1,10 +1,10 @@
-#include "quant/observer.h"
+#include "quant/grid/observer.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "core/parallel.h"
-#include "quant/qtensor.h"
+#include "quant/grid/qtensor.h"
 #include "tests/support/catch.h"
 #include "tests/support/comma_locale.h"
 #include "tests/support/random_tensors.h"

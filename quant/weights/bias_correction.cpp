@@ -1,4 +1,4 @@
-#include "quant/bias_correction.h"
+#include "quant/weights/bias_correction.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "quant/qtensor.h"
+#include "quant/grid/qtensor.h"
 
 #include <cmath>
 
@@ -56,42 +56,6 @@ TEST_CASE("quantize and dequantize err by half a step at most") {
   CHECK(max_difference(back, x) <= 0.5001 * double(q.scale));
 }
 
-TEST_CASE("weights use all of -127..127 in each channel and never -128") {
-  const std::vector<double> w{-2, 1, 0.5, 0, 0, 0, 1e-3, -1e-3, 2e-4};
-  const QWeights q = quantize_weights(w, {3, 3}, {0, 0, 0}, true);
-  CHECK(q.codes.to_vector() == std::vector<double>{-127, 64, 32, 0, 0, 0, 127, -127, 25});
-  CHECK(q.scale[0] == Approx(2.0 / 127));
-  CHECK(q.scale[1] == 1);  // nothing to scale
-  const QWeights whole = quantize_weights(w, {3, 3}, {0, 0, 0}, false);
-  CHECK(whole.scale == std::vector<double>(3, whole.scale[0]));
-  CHECK(whole.codes.to_vector() == std::vector<double>{-127, 64, 32, 0, 0, 0, 0, 0, 0});
-}
-
-TEST_CASE("a channel's scale can be bounded from below; weights must be finite") {
-  const QWeights q = quantize_weights({1, 1}, {2, 1}, {0.5, 0}, true);
-  CHECK(q.scale[0] == 0.5);
-  CHECK(q.codes.to_vector() == std::vector<double>{2, 127});
-  CHECK_THROWS_AS(quantize_weights({NAN, 1}, {2, 1}, {0, 0}, true), ValueError);
-  CHECK_THROWS_AS(quantize_weights({1, 1, 1}, {2, 1}, {0, 0}, true), ShapeError);
-  CHECK_THROWS_AS(quantize_weights({1, 1}, {2, 1}, {0}, true), ShapeError);
-}
-
-TEST_CASE("tiny and huge weights have scales of their own") {
-  for (const double unit : {1e-35, 1e-13, 1e38}) {
-    INFO(unit);
-    const QWeights q = quantize_weights({0.5 * unit, -2 * unit, 0, 0}, {2, 2}, {0, 0}, true);
-    CHECK(q.codes.to_vector() == std::vector<double>{32, -127, 0, 0});
-    CHECK(q.scale[0] == Approx(2 * unit / 127));
-    CHECK(q.scale[1] == 1);
-  }
-  CHECK_THROWS_AS(quantize_weights({1e-40, -1e-39}, {2, 1}, {0, 0}, true), ValueError);
-  CHECK_THROWS_AS(quantize_weights({1, 1e300}, {2, 1}, {0, 0}, true), ValueError);
-  // A channel that has died beside another one.
-  const QWeights q = quantize_weights({1, 1e-42}, {2, 1}, {0, 0}, true);
-  CHECK(q.codes.to_vector() == std::vector<double>{127, 0});
-  CHECK(std::isnormal(float(q.scale[1])));
-}
-
 TEST_CASE("signal to noise in decibel") {
   SignalToNoise s;
   CHECK(std::isinf(s.decibel()));
@@ -99,10 +63,4 @@ TEST_CASE("signal to noise in decibel") {
   CHECK(std::isinf(s.decibel()));
   s.add(0, 1);
   CHECK(s.decibel() == Approx(20));
-}
-
-TEST_CASE("a channel without weights needs no grid, however small its bias") {
-  const QWeights q = quantize_weights({0, 0}, {2, 1}, {1e-51, 0}, true);
-  CHECK(q.codes.to_vector() == std::vector<double>{0, 0});
-  for (const double s : q.scale) CHECK(std::isnormal(float(s)));
 }

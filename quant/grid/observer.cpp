@@ -1,4 +1,4 @@
-#include "quant/observer.h"
+#include "quant/grid/observer.h"
 
 #include <algorithm>
 #include <bit>

@@ -1,4 +1,4 @@
-#include "quant/equalize.h"
+#include "quant/weights/equalize.h"
 
 #include <algorithm>
 
