@@ -221,8 +221,7 @@ Reading time_call(const std::function<void()>& call) {
   return {ms, interruptions() != before && num_threads() <= int(std::thread::hardware_concurrency())};
 }
 
-Tuner::Tuner(fs::path file, TimeCall how)
-    : file_(std::move(file)), time_call_(std::move(how)), known_(read(file_)) {}
+Tuner::Tuner(fs::path file, TimeCall how) : file_(std::move(file)), time_call_(std::move(how)), known_(read(file_)) {}
 
 // A line is a key and its trials, the winner first, between tabs; a trial is a kernel, a space and its nanoseconds. A
 // line that is something else counts for nothing.

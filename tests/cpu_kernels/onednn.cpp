@@ -109,6 +109,19 @@ TEST_CASE("oneDNN kernels say why they refuse") {
         "always makes the gradient of x, which is not wanted here");
 }
 
+TEST_CASE("oneDNN's bf16 weight gradients are refused where weights meet padding only") {
+  const auto refusal = [](int64_t pad, int64_t stride, DType t) {
+    const auto g = Conv2dGeometry::make("test", {2, 33, 4, 1}, {56, 33, 4, 4}, {.stride = stride, .padding = {1, pad}});
+    const Tensor x = Tensor::empty({2, 33, 4, 1}, t, {}, MemoryFormat::channels_last);
+    const Tensor gy = Tensor::empty({2, 56, g.oh, g.ow}, t, {}, MemoryFormat::channels_last);
+    Tensor gw = Tensor::empty({56, 33, 4, 4}, t);
+    return why(onednn::conv2d_bwd_weights.check({g, x.view(), gy.view(), gw.mutable_view()}));
+  };
+  CHECK(refusal(2, 2, DType::bf16) == "in bf16 some weights meet padding only");
+  CHECK(refusal(3, 1, DType::bf16) == "");
+  CHECK(refusal(2, 2, DType::f32) == "");
+}
+
 TEST_CASE("oneDNN kernels see weights that changed in place") {
   Conv c(5);
   run(c);
