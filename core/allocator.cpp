@@ -129,6 +129,6 @@ Allocator& cpu_allocator() {
   return *a;
 }
 
-Allocator& allocator(Device d) { return d.type == DeviceType::cpu ? cpu_allocator() : backend(d.type).memory(d.index); }
+Allocator& allocator(Device d) { return d == Device::cpu() ? cpu_allocator() : backend(d).memory(d.index); }
 
 }  // namespace mininn

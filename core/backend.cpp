@@ -42,6 +42,13 @@ Backend& backend(DeviceType type) {
   return *b;
 }
 
+Backend& backend(Device d) {
+  Backend& b = backend(d.type);
+  if (d.index < 0 || d.index >= b.count())
+    throw DeviceError(message("there is no device ", to_string(d), " among ", b.count(), " of its type"));
+  return b;
+}
+
 void set_backend(DeviceType type, Backend& b) { backends()[index_of(type)] = &b; }
 
 }  // namespace mininn

@@ -29,6 +29,8 @@ class Backend {
 
 // The CPU always has one. Throws DeviceError where the build has none.
 Backend& backend(DeviceType type);
+// The same, and throws DeviceError for an index that no device of the type has.
+Backend& backend(Device d);
 // Null where the build has none.
 Backend* find_backend(DeviceType type);
 // To be called before the first use of that type, by what install_backends() calls or by a program that brings a

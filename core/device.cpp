@@ -25,7 +25,7 @@ int device_count(DeviceType type) {
   return b ? b->count() : 0;
 }
 
-std::string to_string(Device d) { return d.type == DeviceType::cpu ? "cpu" : message(name(d.type), ':', d.index); }
+std::string to_string(Device d) { return d == Device::cpu() ? "cpu" : message(name(d.type), ':', d.index); }
 
 std::string cpu_name() {
   std::string text(4096, '\0');  // of the first core; there may be hundreds

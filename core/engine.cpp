@@ -48,8 +48,12 @@ void add_to_leaf(Tensor& leaf, Tensor g) {
   }
 }
 
-void check(const Node& node, size_t input, const Tensor& g) {
+// `device`: where the op works, and so all of its operands are.
+void check(const Node& node, size_t input, const Tensor& g, Device device) {
   const Edge& e = node.inputs[input];
+  if (g.device() != device)
+    throw AutogradError(message(node.op(), ": backward returned a gradient on ", to_string(g.device()), " for input ",
+                                input, " on ", to_string(device)));
   if (g.shape() != e.shape || g.dtype() != e.dtype)
     throw AutogradError(message(node.op(), ": backward returned a gradient ", g.shape(), ' ', name(g.dtype()),
                                 " for input ", input, " of shape ", e.shape, ' ', name(e.dtype)));
@@ -82,6 +86,7 @@ void Tensor::backward(const Tensor& gy) const {
           message(node.op(), ": backward() was already called through this op; what it had saved is gone"));
     uint64_t wanted = 0;
     for (size_t i = 0; i < node.inputs.size() && i < 64; ++i) wanted |= uint64_t{bool(node.inputs[i])} << i;
+    const Device device = next.grad.device();
     Grads grads = node.backward(next.grad, Wants(wanted));
     next.grad = {};
     node.release();
@@ -91,7 +96,7 @@ void Tensor::backward(const Tensor& gy) const {
     for (size_t i = 0; i < grads.size(); ++i) {
       Edge& edge = node.inputs[i];
       if (!edge || !grads[i]) continue;
-      check(node, i, grads[i]);
+      check(node, i, grads[i], device);
       if (edge.node) {
         Pending& p = pending[edge.node->sequence];
         p.node = edge.node;

@@ -23,7 +23,7 @@ Stream current_stream(Device d) {
 StreamGuard::StreamGuard(Stream s) { guarded.push_back(std::move(s)); }
 StreamGuard::~StreamGuard() { guarded.pop_back(); }
 
-Stream new_stream(Device d) { return backend(d.type).new_stream(d.index); }
+Stream new_stream(Device d) { return backend(d).new_stream(d.index); }
 void synchronize(const Stream& s) { backend(s.device.type).synchronize(s); }
 Event record(const Stream& s) { return backend(s.device.type).record(s); }
 void wait(const Stream& s, const Event& e) { backend(s.device.type).wait(s, e); }

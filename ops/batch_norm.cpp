@@ -14,6 +14,10 @@ MemoryFormat format_of(const Tensor& x) {
   return x.rank() == 4 ? MemoryFormat::channels_last : MemoryFormat::contiguous;
 }
 
+void require_channels(const Shape& x) {
+  if (x.rank() != 2 && x.rank() != 4) throw ShapeError(message("batch_norm: x must be [N,C,H,W] or [N,C], not ", x));
+}
+
 struct BatchNormBackward {
   static constexpr const char* op = "batch_norm";
   int64_t rows, c;
@@ -39,8 +43,7 @@ Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tens
                   const BatchNormOptions& o) {
   constexpr const char* op = BatchNormBackward::op;
   const Operand in = Operand(op, "x", x).floating();
-  if (x.rank() != 2 && x.rank() != 4)
-    throw ShapeError(message("batch_norm: x must be [N,C,H,W] or [N,C], not ", x.shape()));
+  require_channels(x.shape());
   const int64_t c = x.size(1);
   const int64_t rows = x.rank() == 4 ? x.size(0) * x.size(2) * x.size(3) : x.size(0);
   if (o.training && rows < 2)
@@ -81,6 +84,9 @@ constinit const OpDef opdef::batch_norm = define_op<BatchNormOptions,
                                                       o.training = false;
                                                       return mininn::batch_norm(in[0], in[1], in[2], mean, var, o);
                                                     },
-                                                    like_first<BatchNormOptions>>("batch_norm", {5, 5, 0b110});
+                                                    [](auto in, const auto&) {
+                                                      require_channels(in[0].shape);
+                                                      return in[0];
+                                                    }>("batch_norm", {5, 5, 0b110});
 
 }  // namespace mininn

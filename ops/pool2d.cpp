@@ -99,6 +99,13 @@ Pool2dGeometry Pool2dGeometry::make(const char* op, const Shape& x, const Pool2d
   return g;
 }
 
+namespace {
+Hw whole_map(const Shape& x) {
+  if (x.rank() != 4) throw ShapeError(message("global_avg_pool2d: x must be [N,C,H,W], not ", x));
+  return {x[2], x[3]};
+}
+}  // namespace
+
 Tensor max_pool2d(const Tensor& x, const Pool2dOptions& o) {
   const Operand in = Operand("max_pool2d", "x", x).floating();
   const auto g = Pool2dGeometry::make("max_pool2d", x.shape(), o);
@@ -124,8 +131,7 @@ Tensor avg_pool2d(const Tensor& x, const Pool2dOptions& o, bool count_include_pa
 
 Tensor global_avg_pool2d(const Tensor& x) {
   Operand("global_avg_pool2d", "x", x).floating();
-  if (x.rank() != 4) throw ShapeError(message("global_avg_pool2d: x must be [N,C,H,W], not ", x.shape()));
-  const auto g = Pool2dGeometry::make("global_avg_pool2d", x.shape(), {.kernel = {x.size(2), x.size(3)}});
+  const auto g = Pool2dGeometry::make("global_avg_pool2d", x.shape(), {.kernel = whole_map(x.shape())});
   return attach<GlobalAvgPool2dBackward>(run_average(x, g, true), {x}, {}, g);
 }
 
@@ -147,8 +153,7 @@ constinit const OpDef opdef::avg_pool2d =
 constinit const OpDef opdef::global_avg_pool2d =
     define_op<NoOptions, [](auto in, const auto&) { return mininn::global_avg_pool2d(in[0]); },
               [](auto in, const auto&) {
-                const Shape& x = in[0].shape;
-                return TensorInfo{{x[0], x[1], 1, 1}, in[0].dtype};
+                return infer("global_avg_pool2d", in[0], {.kernel = whole_map(in[0].shape)});
               }>("global_avg_pool2d");
 
 }  // namespace mininn

@@ -53,11 +53,20 @@ Tensor run(const Tensor& x, int dim, bool log) {
 Tensor softmax(const Tensor& x, int dim) { return run<SoftmaxBackward>(x, dim, false); }
 Tensor log_softmax(const Tensor& x, int dim) { return run<LogSoftmaxBackward>(x, dim, true); }
 
+namespace {
+
+TensorInfo infer_softmax(std::span<const TensorInfo> in, const SoftmaxOptions& o) {
+  normalize_dim("softmax", o.dim, in[0].shape.rank());
+  return in[0];
+}
+
+}  // namespace
+
 constinit const OpDef opdef::softmax =
-    define_op<SoftmaxOptions, [](auto in, const auto& o) { return mininn::softmax(in[0], o.dim); },
-              like_first<SoftmaxOptions>>("softmax");
+    define_op<SoftmaxOptions, [](auto in, const auto& o) { return mininn::softmax(in[0], o.dim); }, infer_softmax>(
+        "softmax");
 constinit const OpDef opdef::log_softmax =
-    define_op<SoftmaxOptions, [](auto in, const auto& o) { return mininn::log_softmax(in[0], o.dim); },
-              like_first<SoftmaxOptions>>("log_softmax");
+    define_op<SoftmaxOptions, [](auto in, const auto& o) { return mininn::log_softmax(in[0], o.dim); }, infer_softmax>(
+        "log_softmax");
 
 }  // namespace mininn

@@ -362,9 +362,8 @@ class Lowering {
   }
 
   void lower_average_pool(const Node& n) {
-    const int x = number_at(n, 0);
     const auto [o, count_include_pad] = n.options<AvgPool2dOptions>();
-    add_step(n.name, "avg_pool2d", {x}, add_result(n.output),
+    add_step(n.name, "avg_pool2d", {number_at(n, 0)}, add_result(n.output),
              Int8AvgPool{{o.kernel, o.stride, o.padding}, count_include_pad});
   }
 
@@ -483,7 +482,7 @@ class Lowering {
   const Graph& g_;
   const std::vector<Range>& ranges_;
   const LowerOptions& options_;
-  std::vector<int> uses_;
+  const std::vector<int> uses_;
   std::vector<bool> real_;     // graph values that stay real numbers
   std::vector<int> value_of_;  // of each graph value
   std::vector<bool> done_;     // nodes that an earlier step took in
@@ -494,6 +493,7 @@ class Lowering {
 
 Lowered lower(const Graph& g, const std::vector<Range>& ranges, const LowerOptions& options) {
   g.validate();
+  if (!options.round) throw ValueError("lower: there is no rounder");
   return Lowering(g, ranges, options).run();
 }
 

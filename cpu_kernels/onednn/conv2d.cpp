@@ -129,6 +129,7 @@ Refusal refuse(const Conv2dGeometry& g, DType t) {
 
 Refusal check_fwd(const op::Conv2dFwd& a) { return refuse(a.g, a.x.dtype); }
 Refusal check_bwd_data(const op::Conv2dBwdData& a) { return refuse(a.g, a.gx.dtype); }
+
 // Whether some position of a kernel along one axis falls on padding in every window.
 bool has_idle_tap(int64_t taps, int64_t dilation, int64_t stride, int64_t pad, int64_t in, int64_t out) {
   for (int64_t k = 0; k < taps; ++k) {

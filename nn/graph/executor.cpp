@@ -61,7 +61,7 @@ std::vector<TensorInfo> infer_batch(const Graph& g, int64_t batch) {
   const int64_t from = traced.empty() || traced[0].shape.rank() == 0 ? 0 : traced[0].shape[0];
   inputs = traced;
   for (TensorInfo& t : inputs)
-    if (from > 0 && t.shape.rank() > 0) t.shape[0] = t.shape[0] / from * batch;
+    if (from > 0 && t.shape.rank() > 0) t.shape[0] = checked_mul("compile", t.shape[0], batch) / from;
   try {
     return infer(g, inputs);
   } catch (const ShapeError&) {

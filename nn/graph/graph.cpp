@@ -4,6 +4,8 @@
 #include <ostream>
 #include <unordered_set>
 
+#include "ops/layout.h"
+
 namespace mininn::nn::graph {
 namespace {
 
@@ -38,7 +40,7 @@ Batch batch_of(const Graph& g, std::span<const TensorInfo> inputs) {
       throw ShapeError(message("run: input ", i, " (", v.name, ") must look like ", name(v.dtype), v.shape,
                                " with any first size, not ", name(t.dtype), t.shape));
     if (t.shape == v.shape) continue;
-    if (b.now != b.traced && b.now * v.shape[0] != b.traced * t.shape[0])
+    if (b.now != b.traced && checked_mul("run", b.now, v.shape[0]) != checked_mul("run", b.traced, t.shape[0]))
       throw ShapeError(message("run: one input has ", b.now, " rows instead of ", b.traced, ", another ", t.shape[0],
                                " instead of ", v.shape[0]));
     b = {v.shape[0], t.shape[0]};
@@ -46,19 +48,33 @@ Batch batch_of(const Graph& g, std::span<const TensorInfo> inputs) {
   return b;
 }
 
+// How many indices the dimensions before the first one that has grown have together.
+int64_t rows_before_growth(const Shape& before, const Shape& now) {
+  int64_t rows = 1;
+  for (int d = 0; d < now.rank() && d < before.rank() && now[d] == before[d]; ++d) rows *= now[d];
+  return rows;
+}
+
 // Throws unless the result of a node is right for another batch than the traced one. Most ops have no sizes of their
 // own; in those that have, and in constants, the traced batch may be hidden.
 void check_growth(const Graph& g, const Node& n, const Batch& b, const std::vector<TensorInfo>& now) {
-  bool grows = n.op->sizes == Sizes::options;
+  bool grows = n.op->sizes == Sizes::options && !n.is(opdef::reshape);  // which moves no element of what is as it was
   for (const int id : n.inputs) grows = grows || (id != kAbsent && now[size_t(id)].shape != g.values[size_t(id)].shape);
   if (!grows || n.op->sizes == Sizes::reduced) return;
   const Shape &before = g.values[size_t(n.output)].shape, &y = now[size_t(n.output)].shape;
+  // Elements that stand before the batch, row by row, stand before it behind a reshape too.
+  if (n.is(opdef::reshape)) {
+    const size_t x = size_t(n.inputs[0]);
+    if (rows_before_growth(g.values[x].shape, now[x].shape) != rows_before_growth(before, y))
+      throw ShapeError(message("run: ", n.op->name, " at ", n.name, " gives ", y, " of ", now[x].shape, ", and ",
+                               before, " of the ", g.values[x].shape, " it was traced with: the batch would move"));
+  }
   int grown = 0;
   bool like_batch = y.rank() == before.rank();
   for (int d = 0; like_batch && d < y.rank(); ++d)
     if (y[d] != before[d]) {
       ++grown;
-      like_batch = y[d] * b.traced == before[d] * b.now;
+      like_batch = checked_mul("run", y[d], b.traced) == checked_mul("run", before[d], b.now);
     }
   if (!like_batch || grown != 1)
     throw ShapeError(message("run: ", n.op->name, " at ", n.name, " gives ", y, " for ", b.now, " rows and ", before,
@@ -73,7 +89,9 @@ std::string declared(const Graph& g, int id) {
 
 }  // namespace
 
-std::string Node::at(const Error& e) const { return message("node ", name, " (", op->name, "): ", e.what()); }
+std::string Node::at(const Error& e) const {
+  return message("node ", name, " (", op ? op->name : "?", "): ", e.what());
+}
 
 int Graph::add_value(Value v) {
   values.push_back(std::move(v));

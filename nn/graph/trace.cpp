@@ -1,6 +1,7 @@
 #include "nn/graph/trace.h"
 
 #include <algorithm>
+#include <limits>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -17,9 +18,17 @@ namespace {
 using graph::Graph;
 using graph::kAbsent;
 
+// Whether the first size of an example is the batch: that of the first example.
+bool has_batch(std::span<const Tensor> examples, size_t i) {
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max() / 3;
+  const Shape &first = examples[0].shape(), &shape = examples[i].shape();
+  return first.rank() > 0 && shape.rank() > 0 && shape[0] == first[0] && shape[0] <= kMost;
+}
+
 // Sizes among an op's options that stand for the batch follow the input: -1. They do in a reshape's or expand's first
-// size, if the input's first size is the batch, or so many of it, and the result's too. `grown` is the input's shape
-// for another batch. (A batch of 2 leaves open which way reshape(x, {2, -1}) goes for others: this one.)
+// size, if the input's first size grows with the batch and the result's is the same or so many times as large.
+// `grown` is the input's shape for another batch. (A batch of 2 leaves open which way reshape(x, {2, -1}) goes for
+// others: this one.)
 Attrs rebatched(const OpDef& op, const Shape& x, const Shape& grown, const Shape& y, const Attrs& attrs) {
   const bool reshapes = &op == &opdef::reshape, expands = &op == &opdef::expand;
   if ((!reshapes && !expands) || x.rank() == 0 || y.rank() == 0 || x[0] == 0 || x[0] == grown[0]) return attrs;
@@ -43,7 +52,7 @@ class GraphTracer final : public Tracer {
       const int id = make_value(i ? message("input_", i) : "input", examples[i]);
       graph_.inputs.push_back(id);
       grown_.push_back({examples[i].shape(), examples[i].dtype()});
-      if (examples[i].rank() > 0) grown_.back().shape[0] *= 3;
+      if (has_batch(examples, i)) grown_.back().shape[0] *= 3;
     }
   }
 

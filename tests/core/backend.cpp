@@ -53,6 +53,11 @@ TEST_CASE("memory of no bytes has an address, on every device") {
 }
 
 TEST_CASE("a device without a backend is refused in one sentence") {
+  install_deferred_device();
+  for (const Device d : {Device::custom(2), Device::custom(-1), Device{DeviceType::cpu, 1}}) {
+    CHECK_THROWS_AS(Tensor::zeros({2}, DType::f32, d), DeviceError);
+    CHECK_THROWS_AS(new_stream(d), DeviceError);
+  }
   CHECK_THROWS_AS(backend(DeviceType(17)), DeviceError);
   if (device_count(DeviceType::cuda) == 0) {
     CHECK_THROWS_AS(Tensor::empty({1}, DType::f32, Device::cuda()), DeviceError);

@@ -5,8 +5,24 @@
 #include "core/autograd.h"
 #include "tests/core/toy_ops.h"
 #include "tests/support/catch.h"
+#include "tests/support/deferred_device.h"
 
 using namespace mininn;
+
+namespace {
+struct ElsewhereBackward {
+  static constexpr const char* op = "elsewhere";
+  Grads backward(const Tensor& gy, const Wants&) const { return {gy.to(Device::cpu())}; }
+};
+}  // namespace
+
+TEST_CASE("a gradient on another device than the op's is refused, and the op named") {
+  testing::install_deferred_device();
+  Tensor x = Tensor::full({2}, 1, DType::f64, Device::custom()).set_requires_grad(true);
+  const Tensor one = Tensor::full({2}, 1, DType::f64, Device::custom());
+  CHECK_THROWS_WITH(attach<ElsewhereBackward>(x.clone(), {x}, {}).backward(one),
+                    Catch::Contains("elsewhere") && Catch::Contains("custom:0") && Catch::Contains("cpu"));
+}
 
 TEST_CASE("gradients add up over every path") {
   Tensor x = scalar(3).set_requires_grad(true);

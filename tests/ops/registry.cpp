@@ -4,8 +4,12 @@
 #include <string>
 
 #include "core/autograd.h"
+#include "ops/batch_norm.h"
 #include "ops/conv2d.h"
 #include "ops/elementwise.h"
+#include "ops/matmul.h"
+#include "ops/pool2d.h"
+#include "ops/softmax.h"
 #include "tests/ops/gradcheck_cases.h"
 #include "tests/support/catch.h"
 
@@ -62,6 +66,19 @@ TEST_CASE("what an op records tells its result's shape and dtype, and gives the 
     INFO(op->name);
     CHECK(comparer.seen.contains(op->name) != not_differentiable.contains(op->name));
   }
+}
+
+TEST_CASE("infer refuses shapes that the op does not take") {
+  const TensorInfo vector{{5}, DType::f32}, matrix{{2, 3}, DType::f32};
+  const auto infer = [](const OpDef& op, const TensorInfo& x, const Attrs& attrs) {
+    const std::vector<TensorInfo> in(op.inputs.least, x);
+    return op.infer(in, attrs);
+  };
+  CHECK_THROWS_AS(infer(opdef::global_avg_pool2d, vector, {}), ShapeError);
+  CHECK_THROWS_AS(infer(opdef::softmax, matrix, to_attrs(SoftmaxOptions{2})), ShapeError);
+  CHECK_THROWS_AS(infer(opdef::batch_norm, vector, to_attrs(BatchNormOptions())), ShapeError);
+  CHECK_THROWS_AS(infer(opdef::matmul, matrix, {}), ShapeError);
+  CHECK_THROWS_AS(infer(opdef::functor<op::Add>, {{2, 3}, DType::f32}, {{"value", 1.0}}), ValueError);
 }
 
 TEST_CASE("ops are found by name, once each") {

@@ -60,6 +60,7 @@ TEST_CASE("lower asks the rounder for the codes of every layer, by name") {
     CHECK(is_half);
   }
   CHECK(asked == layers);
+  CHECK_THROWS_AS(lower(g, ranges, {.round = {}}), ValueError);
 }
 
 TEST_CASE("the test networks become these steps") {

@@ -168,6 +168,20 @@ const BatchCase kBatchCases[] = {
        return reshape(cat({x, x, x}, 1), {1, x.size(0) * 3, 4});
      },
      {1, 3}},
+    {"reshape_2",
+     [](const Tensor& x) {
+       return reshape(relu(reshape(cat({x, x, x}, 1), {x.size(0) * 3, 4})), {x.size(0), -1, 4});
+     },
+     {1, 3}},
+    {"reshape_2",
+     [](const Tensor& x) {
+       return permute(reshape(relu(reshape(permute(x, {1, 0}), {4, -1})), {4, x.size(0), -1}), {1, 0, 2});
+     },
+     {1}},
+    {"",
+     [](const Tensor& x) {
+       return reshape(sum(x, {0}), {2, -1});
+     }},
     {"flatten_1", [](const Tensor& x) { return flatten(x, 0); }},
     {"expand_1",
      [](const Tensor& x) {
@@ -241,6 +255,16 @@ TEST_CASE("a run with another batch gives what the function gives, or an error t
           CHECK_THAT(std::string(e.what()), Contains(c.node) || Contains(op + ":"));  // the op's own error
         }
       }
+}
+
+TEST_CASE("an input that is no batch stays as it is") {
+  const Tensor y = Layers(3).input({1, 8});
+  const auto fn = [](std::span<const Tensor> in) {
+    return std::vector<Tensor>{reshape(in[0] + in[1], {in[0].size(0), -1, 4})};
+  };
+  const std::vector<Tensor> example{Layers(1).input({2, 8}), y}, other{Layers(2).input({4, 8}), y};
+  const Graph g = nn::trace(fn, example);
+  CHECK(max_difference(run(g, other)[0], fn(other)[0]) == 0);
 }
 
 TEST_CASE("inputs grow together") {

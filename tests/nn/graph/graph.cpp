@@ -93,6 +93,7 @@ TEST_CASE("a node's options are read as the op wrote them, and errors name the n
   const nn::graph::Node n{&opdef::conv2d, "layer1.0.conv1", {}, 0, to_attrs(options)};
   CHECK(n.options<Conv2dParams>().stride == Hw(1, 2));
   CHECK(n.options<Conv2dParams>().groups == 2);
+  CHECK_THROWS_AS((nn::graph::Node{nullptr, "none", {}, 0, {}}.options<ShapeOptions>()), ValueError);
   CHECK_THROWS_WITH(n.options<ShapeOptions>(), Contains("layer1.0.conv1") && Contains("shape"));
 }
 
