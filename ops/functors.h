@@ -1,5 +1,5 @@
 // The elementwise functors and the lists of them. Kernels of every device, gradients, public functions
-// (ops/elementwise.h), the graph executor and tests go through the lists: a new op is written here and nowhere else.
+// (ops/elementwise.h), graphs and tests go through the lists: a new op is written here, and once more in its test.
 #pragma once
 
 #include <cmath>
