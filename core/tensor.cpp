@@ -178,10 +178,10 @@ double Tensor::item() const {
 }
 
 std::vector<double> Tensor::to_vector() const {
+  const Tensor host = to(Device::cpu());
   std::vector<double> out = host_vector<double>(numel());
-  Tensor host = empty(shape(), DType::f64);
-  host.copy_from(*this);
-  std::ranges::copy(host.data<double>(), out.begin());
+  const View all(reinterpret_cast<std::byte*>(out.data()), shape(), contiguous_strides(shape()), DType::f64);
+  kernels<op::Copy>().run({host.view(), all}, Device::cpu());
   return out;
 }
 

@@ -87,6 +87,6 @@ constinit const OpDef opdef::batch_norm = define_op<BatchNormOptions,
                                                     [](auto in, const auto&) {
                                                       require_channels(in[0].shape);
                                                       return in[0];
-                                                    }>("batch_norm", {5, 5, 0b110});
+                                                    }>(BatchNormBackward::op, {5, 5, 0b110});
 
 }  // namespace mininn

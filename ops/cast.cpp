@@ -35,6 +35,6 @@ constinit const OpDef opdef::cast =
     define_op<CastOptions, [](auto in, const auto& o) { return mininn::cast(in[0], o.dtype); },
               [](auto in, const auto& o) {
                 return TensorInfo{in[0].shape, o.dtype};
-              }>("cast");
+              }>(CastBackward::op);
 
 }  // namespace mininn

@@ -81,6 +81,10 @@ void refuse_gradients(std::initializer_list<Tensor> operands) {
       throw AutogradError("conv2d_fused has no gradient: use conv2d, or call it under NoGradGuard");
 }
 
+TensorInfo infer(const char* op, std::span<const TensorInfo> in, const Conv2dParams& o) {
+  return {y_shape(Conv2dGeometry::make(op, in[0].shape, in[1].shape, o)), in[0].dtype};
+}
+
 }  // namespace
 
 const char* misfit(const Conv2dParams& o) {
@@ -186,17 +190,10 @@ Tensor PackedConv2d::operator()(const Tensor& x, const Tensor& residual) const {
   return in.run(checked_residual(in, residual), relu_, &kernel_, packed_);
 }
 
-namespace {
-
-TensorInfo infer(const char* op, std::span<const TensorInfo> in, const Conv2dParams& o) {
-  return {y_shape(Conv2dGeometry::make(op, in[0].shape, in[1].shape, o)), in[0].dtype};
-}
-
-}  // namespace
-
 constinit const OpDef opdef::conv2d =
     define_op<Conv2dParams, [](auto in, const auto& o) { return mininn::conv2d(in[0], in[1], in[2], o); },
-              [](auto in, const auto& o) { return infer("conv2d", in, o); }>("conv2d", {3, 3, 0b100});
+              [](auto in, const auto& o) { return infer(Conv2dBackward::op, in, o); }>(Conv2dBackward::op,
+                                                                                       {3, 3, 0b100});
 constinit const OpDef opdef::conv2d_fused =
     define_op<Conv2dFusedOptions,
               [](auto in, const auto& o) { return mininn::conv2d_fused(in[0], in[1], in[2], in[3], o.relu, o.conv); },

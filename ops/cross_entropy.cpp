@@ -49,6 +49,6 @@ constinit const OpDef opdef::cross_entropy =
     define_op<CrossEntropyOptions, [](auto in, const auto& o) { return mininn::cross_entropy(in[0], in[1], o); },
               [](auto in, const auto&) {
                 return TensorInfo{{}, in[0].dtype};
-              }>("cross_entropy", kTwoInputs, Sizes::reduced);
+              }>(CrossEntropyBackward::op, kTwoInputs, Sizes::reduced);
 
 }  // namespace mininn

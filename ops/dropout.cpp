@@ -36,6 +36,6 @@ Tensor dropout(const Tensor& x, double p, bool training, Generator& g) {
 
 constinit const OpDef opdef::dropout =
     define_op<DropoutOptions, [](auto in, const auto& o) { return mininn::dropout(in[0], o.p, false); },
-              like_first<DropoutOptions>>("dropout");
+              like_first<DropoutOptions>>(DropoutBackward::op);
 
 }  // namespace mininn

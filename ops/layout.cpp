@@ -135,10 +135,6 @@ struct ContiguousBackward {
   Grads backward(const Tensor& gy, const Wants&) const { return {gy}; }
 };
 
-}  // namespace
-
-namespace {
-
 // --- the shapes of results ---
 
 Shape reshape_shape(const Shape& x, const Shape& shape) {
@@ -248,10 +244,10 @@ Tensor flatten(const Tensor& x, int start_dim) {
 
 Tensor permute(const Tensor& x, const std::vector<int>& dims) {
   Operand("permute", "x", x);
-  const std::vector<int> order = permute_order(x.shape(), dims);
-  std::vector<int> inverse(order.size());
+  std::vector<int> order = permute_order(x.shape(), dims), inverse(order.size());
   for (size_t i = 0; i < order.size(); ++i) inverse[size_t(order[i])] = int(i);
-  return attach<PermuteBackward>(permuted(x, order), {x}, PermuteOptions{order}, std::move(inverse));
+  Tensor y = permuted(x, order);
+  return attach<PermuteBackward>(std::move(y), {x}, PermuteOptions{std::move(order)}, std::move(inverse));
 }
 
 Tensor transpose(const Tensor& x, int a, int b) {
@@ -328,24 +324,24 @@ constinit const OpDef opdef::reshape =
     define_op<ShapeOptions, [](auto in, const auto& o) { return mininn::reshape(in[0], o.shape); },
               [](auto in, const auto& o) {
                 return TensorInfo{reshape_shape(in[0].shape, o.shape), in[0].dtype};
-              }>("reshape", kOneInput, Sizes::options);
+              }>(ReshapeBackward::op, kOneInput, Sizes::options);
 constinit const OpDef opdef::flatten =
     define_op<FlattenOptions, [](auto in, const auto& o) { return mininn::flatten(in[0], o.start_dim); },
               [](auto in, const auto& o) {
                 return TensorInfo{flatten_shape(in[0].shape, o.start_dim), in[0].dtype};
-              }>("flatten");
+              }>(FlattenBackward::op);
 constinit const OpDef opdef::permute =
     define_op<PermuteOptions, [](auto in, const auto& o) { return mininn::permute(in[0], o.dims); },
               [](auto in, const auto& o) {
                 TensorInfo y{{}, in[0].dtype};
                 for (const int d : permute_order(in[0].shape, o.dims)) y.shape.push_back(in[0].shape[d]);
                 return y;
-              }>("permute");
+              }>(PermuteBackward::op);
 constinit const OpDef opdef::expand =
     define_op<ShapeOptions, [](auto in, const auto& o) { return mininn::expand(in[0], o.shape); },
               [](auto in, const auto& o) {
                 return TensorInfo{expand_shape(in[0].shape, o.shape), in[0].dtype};
-              }>("expand", kOneInput, Sizes::options);
+              }>(ExpandBackward::op, kOneInput, Sizes::options);
 constinit const OpDef opdef::slice =
     define_op<SliceOptions, [](auto in, const auto& o) { return mininn::slice(in[0], o.dim, o.begin, o.end, o.step); },
               [](auto in, const auto& o) {
@@ -353,7 +349,7 @@ constinit const OpDef opdef::slice =
                 const SliceOptions s = slice_of(y.shape, o);
                 y.shape[s.dim] = slice_size(s);
                 return y;
-              }>("slice", kOneInput, Sizes::options);
+              }>(SliceBackward::op, kOneInput, Sizes::options);
 constinit const OpDef opdef::cat = define_op<CatOptions,
                                              [](auto in, const auto& o) {
                                                return mininn::cat({in.begin(), in.end()}, o.dim);
@@ -362,14 +358,14 @@ constinit const OpDef opdef::cat = define_op<CatOptions,
                                                std::vector<Shape> shapes;
                                                for (const TensorInfo& t : in) shapes.push_back(t.shape);
                                                return TensorInfo{cat_shape(shapes, o.dim), in[0].dtype};
-                                             }>("cat", kAnyInputs);
+                                             }>(CatBackward::op, kAnyInputs);
 constinit const OpDef opdef::pad =
     define_op<PadOptions, [](auto in, const auto& o) { return mininn::pad(in[0], o.pads, o.value); },
               [](auto in, const auto& o) {
                 return TensorInfo{pad_shape(in[0].shape, o.pads), in[0].dtype};
-              }>("pad", kOneInput, Sizes::options);
+              }>(PadBackward::op, kOneInput, Sizes::options);
 constinit const OpDef opdef::contiguous =
     define_op<ContiguousOptions, [](auto in, const auto& o) { return mininn::contiguous(in[0], o.format); },
-              like_first<ContiguousOptions>>("contiguous");
+              like_first<ContiguousOptions>>(ContiguousBackward::op);
 
 }  // namespace mininn

@@ -100,11 +100,11 @@ constinit const OpDef opdef::matmul =
     define_op<NoOptions, [](auto in, const auto&) { return mininn::matmul(in[0], in[1]); },
               [](auto in, const auto&) {
                 return TensorInfo{matmul_shape(in[0].shape, in[1].shape), in[0].dtype};
-              }>("matmul", kTwoInputs, Sizes::reduced);
+              }>(MatmulBackward::op, kTwoInputs, Sizes::reduced);
 constinit const OpDef opdef::linear =
     define_op<NoOptions, [](auto in, const auto&) { return mininn::linear(in[0], in[1], in[2]); },
               [](auto in, const auto&) {
                 return TensorInfo{linear_shape(in[0].shape, in[1].shape), in[0].dtype};
-              }>("linear", {3, 3, 0b100});
+              }>(LinearBackward::op, {3, 3, 0b100});
 
 }  // namespace mininn

@@ -68,6 +68,15 @@ Pool2dOptions options_of(const Pool2dGeometry& g) {
   return {{g.kh, g.kw}, {g.stride_h, g.stride_w}, {g.pad_h, g.pad_w}};
 }
 
+Hw whole_map(const Shape& x) {
+  if (x.rank() != 4) throw ShapeError(message("global_avg_pool2d: x must be [N,C,H,W], not ", x));
+  return {x[2], x[3]};
+}
+
+TensorInfo infer(const char* op, const TensorInfo& x, const Pool2dOptions& o) {
+  return {y_shape(Pool2dGeometry::make(op, x.shape, o)), x.dtype};
+}
+
 }  // namespace
 
 const char* misfit(const Pool2dOptions& o) {
@@ -99,13 +108,6 @@ Pool2dGeometry Pool2dGeometry::make(const char* op, const Shape& x, const Pool2d
   return g;
 }
 
-namespace {
-Hw whole_map(const Shape& x) {
-  if (x.rank() != 4) throw ShapeError(message("global_avg_pool2d: x must be [N,C,H,W], not ", x));
-  return {x[2], x[3]};
-}
-}  // namespace
-
 Tensor max_pool2d(const Tensor& x, const Pool2dOptions& o) {
   const Operand in = Operand("max_pool2d", "x", x).floating();
   const auto g = Pool2dGeometry::make("max_pool2d", x.shape(), o);
@@ -135,25 +137,18 @@ Tensor global_avg_pool2d(const Tensor& x) {
   return attach<GlobalAvgPool2dBackward>(run_average(x, g, true), {x}, {}, g);
 }
 
-namespace {
-
-TensorInfo infer(const char* op, const TensorInfo& x, const Pool2dOptions& o) {
-  return {y_shape(Pool2dGeometry::make(op, x.shape, o)), x.dtype};
-}
-
-}  // namespace
-
 constinit const OpDef opdef::max_pool2d =
     define_op<Pool2dOptions, [](auto in, const auto& o) { return mininn::max_pool2d(in[0], o); },
-              [](auto in, const auto& o) { return infer("max_pool2d", in[0], o); }>("max_pool2d");
+              [](auto in, const auto& o) { return infer(MaxPool2dBackward::op, in[0], o); }>(MaxPool2dBackward::op);
 constinit const OpDef opdef::avg_pool2d =
     define_op<AvgPool2dOptions,
               [](auto in, const auto& o) { return mininn::avg_pool2d(in[0], o.window, o.count_include_pad); },
-              [](auto in, const auto& o) { return infer("avg_pool2d", in[0], o.window); }>("avg_pool2d");
+              [](auto in, const auto& o) { return infer(AvgPool2dBackward::op, in[0], o.window); }>(
+        AvgPool2dBackward::op);
 constinit const OpDef opdef::global_avg_pool2d =
     define_op<NoOptions, [](auto in, const auto&) { return mininn::global_avg_pool2d(in[0]); },
               [](auto in, const auto&) {
-                return infer("global_avg_pool2d", in[0], {.kernel = whole_map(in[0].shape)});
-              }>("global_avg_pool2d");
+                return infer(GlobalAvgPool2dBackward::op, in[0], {.kernel = whole_map(in[0].shape)});
+              }>(GlobalAvgPool2dBackward::op);
 
 }  // namespace mininn

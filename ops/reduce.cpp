@@ -135,20 +135,18 @@ TensorInfo infer(const char* op, const TensorInfo& x, const ReduceOptions& o, DT
   return {o.keepdim ? s.kept : s.dropped, dtype};
 }
 
+template <class Backward, auto Fn>
+constexpr OpDef kReduction =
+    define_op<ReduceOptions, [](auto in, const auto& o) { return Fn(in[0], o.dims, o.keepdim); },
+              [](auto in, const auto& o) { return infer(Backward::op, in[0], o, in[0].dtype); }>(Backward::op,
+                                                                                                 kOneInput,
+                                                                                                 Sizes::reduced);
+
 }  // namespace
 
-constinit const OpDef opdef::sum =
-    define_op<ReduceOptions, [](auto in, const auto& o) { return mininn::sum(in[0], o.dims, o.keepdim); },
-              [](auto in, const auto& o) { return infer("sum", in[0], o, in[0].dtype); }>("sum", kOneInput,
-                                                                                          Sizes::reduced);
-constinit const OpDef opdef::mean =
-    define_op<ReduceOptions, [](auto in, const auto& o) { return mininn::mean(in[0], o.dims, o.keepdim); },
-              [](auto in, const auto& o) { return infer("mean", in[0], o, in[0].dtype); }>("mean", kOneInput,
-                                                                                           Sizes::reduced);
-constinit const OpDef opdef::amax =
-    define_op<ReduceOptions, [](auto in, const auto& o) { return mininn::amax(in[0], o.dims, o.keepdim); },
-              [](auto in, const auto& o) { return infer("amax", in[0], o, in[0].dtype); }>("amax", kOneInput,
-                                                                                           Sizes::reduced);
+constinit const OpDef opdef::sum = kReduction<SumBackward, mininn::sum>;
+constinit const OpDef opdef::mean = kReduction<MeanBackward, mininn::mean>;
+constinit const OpDef opdef::amax = kReduction<AmaxBackward, mininn::amax>;
 constinit const OpDef opdef::argmax =
     define_op<ArgmaxOptions, [](auto in, const auto& o) { return mininn::argmax(in[0], o.dim, o.keepdim); },
               [](auto in, const auto& o) {

@@ -48,25 +48,21 @@ Tensor run(const Tensor& x, int dim, bool log) {
   return attach<Backward>(y, {x}, SoftmaxOptions{dim}, e, y);
 }
 
-}  // namespace
-
-Tensor softmax(const Tensor& x, int dim) { return run<SoftmaxBackward>(x, dim, false); }
-Tensor log_softmax(const Tensor& x, int dim) { return run<LogSoftmaxBackward>(x, dim, true); }
-
-namespace {
-
-TensorInfo infer_softmax(std::span<const TensorInfo> in, const SoftmaxOptions& o) {
+TensorInfo infer(std::span<const TensorInfo> in, const SoftmaxOptions& o) {
   normalize_dim("softmax", o.dim, in[0].shape.rank());
   return in[0];
 }
 
 }  // namespace
 
+Tensor softmax(const Tensor& x, int dim) { return run<SoftmaxBackward>(x, dim, false); }
+Tensor log_softmax(const Tensor& x, int dim) { return run<LogSoftmaxBackward>(x, dim, true); }
+
 constinit const OpDef opdef::softmax =
-    define_op<SoftmaxOptions, [](auto in, const auto& o) { return mininn::softmax(in[0], o.dim); }, infer_softmax>(
-        "softmax");
+    define_op<SoftmaxOptions, [](auto in, const auto& o) { return mininn::softmax(in[0], o.dim); }, infer>(
+        SoftmaxBackward::op);
 constinit const OpDef opdef::log_softmax =
-    define_op<SoftmaxOptions, [](auto in, const auto& o) { return mininn::log_softmax(in[0], o.dim); }, infer_softmax>(
-        "log_softmax");
+    define_op<SoftmaxOptions, [](auto in, const auto& o) { return mininn::log_softmax(in[0], o.dim); }, infer>(
+        LogSoftmaxBackward::op);
 
 }  // namespace mininn

@@ -49,10 +49,9 @@ class GraphTracer final : public Tracer {
  public:
   explicit GraphTracer(std::span<const Tensor> examples) {
     for (size_t i = 0; i < examples.size(); ++i) {
-      const int id = make_value(i ? message("input_", i) : "input", examples[i]);
-      graph_.inputs.push_back(id);
-      grown_.push_back({examples[i].shape(), examples[i].dtype()});
-      if (has_batch(examples, i)) grown_.back().shape[0] *= 3;
+      TensorInfo grown{examples[i].shape(), examples[i].dtype()};
+      if (has_batch(examples, i)) grown.shape[0] *= 3;
+      graph_.inputs.push_back(make_value(i ? message("input_", i) : "input", examples[i], grown));
     }
   }
 
@@ -76,8 +75,7 @@ class GraphTracer final : public Tracer {
       throw ValueError(
           message("trace: ", op, node.name.empty() ? "" : " at " + node.name,
                   " is training; switch the network to evaluation (ParamStore::train(false)) before tracing it"));
-    node.output = make_value({}, output);
-    grown_.push_back(grown(node));
+    node.output = make_value({}, output, grown(node, output));
     graph_.nodes.push_back(std::move(node));
   }
 
@@ -97,14 +95,18 @@ class GraphTracer final : public Tracer {
 
  private:
   // An op whose function calls other ops on the way records last and wins: its inner calls are then dead code.
-  int make_value(std::string name, const Tensor& t) {
+  int make_value(std::string name, const Tensor& t, const TensorInfo& grown) {
     const int id = graph_.add_value({.name = std::move(name), .shape = t.shape(), .dtype = t.dtype(), .constant = {}});
-    remember(t, id);
+    remember(t, id, grown);
     activations_.insert(t.storage().get());
     return id;
   }
 
-  void remember(const Tensor& t, int id) { seen_[t.id()] = {id, t.storage()->version(), t}; }
+  // `grown`: what a new value is for the other batch.
+  void remember(const Tensor& t, int id, const TensorInfo& grown) {
+    seen_[t.id()] = {id, t.storage()->version(), t};
+    grown_.push_back(grown);
+  }
 
   // A constant is what it is now: a later write makes another one of it.
   int id_of(std::string_view op, const Tensor& t) {
@@ -119,20 +121,18 @@ class GraphTracer final : public Tracer {
                                " that shares memory with an activation but was made by no recorded op"));
     const std::string name = t.name().empty() ? message("constant_", ++unnamed_) : t.name();
     const int id = graph_.add_constant(name, t.clone().set_name(name));
-    remember(t, id);
-    grown_.push_back({t.shape(), t.dtype()});
+    remember(t, id, {t.shape(), t.dtype()});
     return id;
   }
 
-  // The node's result for the other batch; the one that it has where it takes no other.
-  TensorInfo grown(const graph::Node& node) const {
+  // The node's result for the other batch; `y`, what it is for the traced one, where it takes no other.
+  TensorInfo grown(const graph::Node& node, const Tensor& y) const {
     std::vector<TensorInfo> in;
     for (const int id : node.inputs) in.push_back(id == kAbsent ? TensorInfo() : grown_[size_t(id)]);
     try {
       return node.op->infer(in, node.attrs);
     } catch (const ShapeError&) {
-      const graph::Value& y = graph_.values[size_t(node.output)];
-      return {y.shape, y.dtype};
+      return {y.shape(), y.dtype()};
     }
   }
 

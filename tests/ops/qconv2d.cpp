@@ -13,13 +13,17 @@ using namespace mininn::testing;
 namespace {
 
 struct ValidCall {
-  const Tensor x = empty_codes({1, 8, 4, 4}), residual = empty_codes({1, 5, 4, 4});
-  const Tensor w = Tensor::full({5, 8, 3, 3}, -127, DType::i8), bias = Tensor::zeros({1, 5}, DType::i32);
-  const Tensor multiplier = Tensor::full({5}, 0.01);
-  Tensor y = empty_codes({1, 5, 4, 4});
+  const Tensor x, w, bias, multiplier, residual;
+  Tensor y;
   op::QConv2d q;
 
-  ValidCall() {
+  explicit ValidCall(const Shape& image = {1, 8, 4, 4}, int64_t channels = 5)
+      : x(empty_codes(image)),
+        w(Tensor::full({channels, image[1], 3, 3}, -127, DType::i8)),
+        bias(Tensor::zeros({1, channels}, DType::i32)),
+        multiplier(Tensor::full({channels}, 0.01)),
+        residual(empty_codes({image[0], channels, image[2], image[3]})),
+        y(empty_codes(residual.shape())) {
     q.g = Conv2dGeometry::make("test", x.shape(), w.shape(), {.padding = 1});
     q.x = x.view();
     q.w = w.view();
@@ -98,19 +102,9 @@ TEST_CASE_METHOD(ValidCall, "check_qconv2d refuses values that its comment does 
 }
 
 TEST_CASE("int8 convolutions are tuned: keys tell shapes apart, rehearsals have memory of their own") {
-  const Tensor x = empty_codes({2, 32, 8, 8}), residual = empty_codes({2, 32, 8, 8});
-  const Tensor w = Tensor::full({32, 32, 3, 3}, 1, DType::i8), bias = Tensor::zeros({1, 32}, DType::i32);
-  const Tensor multiplier = Tensor::full({32}, 0.01);
-  Tensor y = empty_codes({2, 32, 8, 8}), real = Tensor::empty(y.shape(), DType::f32, {}, MemoryFormat::channels_last);
-  op::QConv2d q;
-  q.g = Conv2dGeometry::make("test", x.shape(), w.shape(), {.padding = 1});
-  q.x = x.view();
-  q.w = w.view();
-  q.bias = bias.view();
-  q.multiplier = multiplier.view();
-  q.residual = residual.view();
-  q.residual_scale = 1;
-  q.y = y.mutable_view();
+  const ValidCall call({2, 32, 8, 8}, 32);
+  const op::QConv2d& q = call.q;
+  Tensor real = Tensor::empty(call.y.shape(), DType::f32, {}, MemoryFormat::channels_last);
   CHECK(q.key() == "n2 c32 8x8 -> c32 8x8 k3x3 s1x1 p1x1 d1x1 g1");
   op::QConv2d other = q;
   other.y = real.mutable_view();
