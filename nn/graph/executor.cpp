@@ -56,16 +56,12 @@ Tensor call(const Node& n, std::span<const Tensor> in) { return n.op->call(in, n
 
 // What the values are for a batch of this size, or, of a graph that takes no other, for the traced one.
 std::vector<TensorInfo> infer_batch(const Graph& g, int64_t batch) {
-  std::vector<TensorInfo> traced, inputs;
-  for (const int id : g.inputs) traced.push_back({g.values[size_t(id)].shape, g.values[size_t(id)].dtype});
-  const int64_t from = traced.empty() || traced[0].shape.rank() == 0 ? 0 : traced[0].shape[0];
-  inputs = traced;
-  for (TensorInfo& t : inputs)
-    if (from > 0 && t.shape.rank() > 0) t.shape[0] = checked_mul("compile", t.shape[0], batch) / from;
   try {
-    return infer(g, inputs);
+    return infer(g, batched_inputs(g, batch));
   } catch (const ShapeError&) {
-    return infer(g, traced);
+    std::vector<TensorInfo> traced;
+    for (const Value& v : g.values) traced.push_back({v.shape, v.dtype});
+    return traced;
   }
 }
 

@@ -168,6 +168,23 @@ std::vector<int> use_counts(const Graph& g) {
   return uses;
 }
 
+int64_t traced_batch(const Graph& g) {
+  if (g.inputs.empty()) return 0;
+  const Shape& first = g.values[size_t(g.inputs[0])].shape;
+  return first.rank() == 0 ? 0 : first[0];
+}
+
+std::vector<TensorInfo> batched_inputs(const Graph& g, int64_t batch) {
+  const int64_t traced = traced_batch(g);
+  std::vector<TensorInfo> inputs;
+  for (const int id : g.inputs) {
+    inputs.push_back({g.values[size_t(id)].shape, g.values[size_t(id)].dtype});
+    Shape& shape = inputs.back().shape;
+    if (shape.rank() > 0 && shape[0] == traced) shape[0] = batch;
+  }
+  return inputs;
+}
+
 std::vector<TensorInfo> infer(const Graph& g, std::span<const TensorInfo> inputs) {
   const Batch batch = batch_of(g, inputs);
   std::vector<TensorInfo> now;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <optional>
 
 #include "ops/batch_norm.h"
 #include "ops/conv2d.h"
@@ -26,10 +28,23 @@ const Node* only_consumer(const Graph& g, const std::vector<int>& uses, int id) 
   return nullptr;
 }
 
-bool is_identity(const Graph& g, const Node& n) {
+// Every value for three times the batch; none where the graph takes no other. What is equal for the traced batch may
+// differ for others.
+std::optional<std::vector<TensorInfo>> grown(const Graph& g) {
+  const int64_t batch = traced_batch(g);
+  if (batch > std::numeric_limits<int64_t>::max() / 3) return {};
+  try {
+    return infer(g, batched_inputs(g, 3 * batch));
+  } catch (const ShapeError&) {
+    return {};
+  }
+}
+
+bool is_identity(const Graph& g, const std::optional<std::vector<TensorInfo>>& grown, const Node& n) {
   if (n.is(opdef::contiguous)) return true;
-  return (n.is(opdef::reshape) || n.is(opdef::flatten)) &&
-         g.values[size_t(n.inputs[0])].shape == g.values[size_t(n.output)].shape;
+  const auto x = size_t(n.inputs[0]), y = size_t(n.output);
+  if (g.values[x].shape != g.values[y].shape) return false;
+  return n.is(opdef::flatten) || (n.is(opdef::reshape) && grown && (*grown)[x].shape == (*grown)[y].shape);
 }
 
 bool has_constant_weights(const Graph& g, const Node& n) {
@@ -83,8 +98,9 @@ Graph eliminate_dead_code(Graph g) {
 
 Graph remove_identity(Graph g) {
   g.validate();
+  const auto other = grown(g);
   for (size_t i = 0; i < g.nodes.size(); ++i)
-    if (const Node& n = g.nodes[i]; is_identity(g, n)) replace_uses(g, n.output, n.inputs[0]);
+    if (const Node& n = g.nodes[i]; is_identity(g, other, n)) replace_uses(g, n.output, n.inputs[0]);
   // The nodes themselves stay, read by nobody, until here.
   return eliminate_dead_code(std::move(g));
 }
@@ -149,7 +165,11 @@ Graph fuse_conv(Graph g) {
     const int by = made_by[size_t(id)];
     return by != kAbsent && uses[size_t(id)] == 1 && g.nodes[size_t(by)].is(opdef::conv2d) && !absorbed[size_t(by)];
   };
-  const auto same_shape = [&](int a, int b) { return g.values[size_t(a)].shape == g.values[size_t(b)].shape; };
+  const auto other = grown(g);
+  const auto same_shape = [&](int a, int b) {
+    return g.values[size_t(a)].shape == g.values[size_t(b)].shape &&
+           (!other || (*other)[size_t(a)].shape == (*other)[size_t(b)].shape);
+  };
   const auto index_of = [&](const Node* n) { return size_t(n - g.nodes.data()); };
   // Appends the relu that alone reads node `last`, if there is one, and puts the fused node there.
   const auto place = [&](Node fused, size_t last) {

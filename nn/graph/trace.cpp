@@ -18,26 +18,19 @@ namespace {
 using graph::Graph;
 using graph::kAbsent;
 
-// Whether the first size of an example is the batch: that of the first example.
-bool has_batch(std::span<const Tensor> examples, size_t i) {
-  constexpr int64_t kMost = std::numeric_limits<int64_t>::max() / 3;
-  const Shape &first = examples[0].shape(), &shape = examples[i].shape();
-  return first.rank() > 0 && shape.rank() > 0 && shape[0] == first[0] && shape[0] <= kMost;
-}
-
 // Sizes among an op's options that stand for the batch follow the input: -1. They do in a reshape's or expand's first
-// size, if the input's first size grows with the batch and the result's is the same or so many times as large.
-// `grown` is the input's shape for another batch. (A batch of 2 leaves open which way reshape(x, {2, -1}) goes for
-// others: this one.)
-Attrs rebatched(const OpDef& op, const Shape& x, const Shape& grown, const Shape& y, const Attrs& attrs) {
+// size, if the input's first size grows with the batch and the result's is the same, the batch, or so many times the
+// batch where no other size is to be found out. `grown` is the input's shape for another batch.
+Attrs rebatched(const OpDef& op, const Shape& x, const Shape& grown, const Shape& y, int64_t batch,
+                const Attrs& attrs) {
   const bool reshapes = &op == &opdef::reshape, expands = &op == &opdef::expand;
-  if ((!reshapes && !expands) || x.rank() == 0 || y.rank() == 0 || x[0] == 0 || x[0] == grown[0]) return attrs;
+  if ((!reshapes && !expands) || x.rank() == 0 || y.rank() == 0 || batch == 0 || x[0] == grown[0]) return attrs;
   ShapeOptions o = from_attrs<ShapeOptions>(attrs);
   if (expands) {
     if (x.rank() == y.rank() && x[0] == y[0]) o.shape[0] = -1;
-  } else if (o.shape[0] != -1 && y[0] % x[0] == 0) {
+  } else if (o.shape[0] != -1) {
     const bool open = std::find(o.shape.begin() + 1, o.shape.end(), -1) != o.shape.end();
-    if (y[0] == x[0] || !open) {
+    if (y[0] == x[0] || y[0] == batch || (!open && y[0] % batch == 0)) {
       o.shape = y;
       o.shape[0] = -1;
     }
@@ -49,10 +42,12 @@ class GraphTracer final : public Tracer {
  public:
   explicit GraphTracer(std::span<const Tensor> examples) {
     for (size_t i = 0; i < examples.size(); ++i) {
-      TensorInfo grown{examples[i].shape(), examples[i].dtype()};
-      if (has_batch(examples, i)) grown.shape[0] *= 3;
-      graph_.inputs.push_back(make_value(i ? message("input_", i) : "input", examples[i], grown));
+      if (!examples[i]) throw ValueError(message("trace: example ", i, " is undefined"));
+      const TensorInfo info{examples[i].shape(), examples[i].dtype()};
+      graph_.inputs.push_back(make_value(i ? message("input_", i) : "input", examples[i], info));
     }
+    batch_ = graph::traced_batch(graph_);
+    if (batch_ <= std::numeric_limits<int64_t>::max() / 3) grown_ = graph::batched_inputs(graph_, 3 * batch_);
   }
 
   void record(std::string_view op, std::span<const Tensor> inputs, const Attrs& attrs, const Tensor& output) override {
@@ -68,7 +63,8 @@ class GraphTracer final : public Tracer {
     node.op = find_op(op);
     if (!node.op) throw ValueError(message("trace: ", op, " is in no list of ops (ops/registry.h)"));
     for (const Tensor& t : inputs) node.inputs.push_back(t ? id_of(op, t) : kAbsent);
-    node.attrs = rebatched(*node.op, inputs[0].shape(), grown_[size_t(node.inputs[0])].shape, output.shape(), attrs);
+    node.attrs =
+        rebatched(*node.op, inputs[0].shape(), grown_[size_t(node.inputs[0])].shape, output.shape(), batch_, attrs);
     node.name = parameter_path(node);
     // Dropout records itself only when it drops.
     if (node.is(opdef::dropout) || (node.is(opdef::batch_norm) && node.options<BatchNormOptions>().training))
@@ -172,6 +168,7 @@ class GraphTracer final : public Tracer {
   std::vector<TensorInfo> grown_;  // each value for three times the batch
   std::unordered_map<const void*, Seen> seen_;
   std::unordered_set<const Storage*> activations_;
+  int64_t batch_ = 0;
   int unnamed_ = 0;
 };
 
@@ -179,11 +176,14 @@ class GraphTracer final : public Tracer {
 
 Graph trace(const std::function<std::vector<Tensor>(std::span<const Tensor>)>& fn, std::span<const Tensor> examples) {
   const NoGradGuard no_grad;
-  GraphTracer tracer(examples);
+  // Handles of their own: one tensor may be two examples, and what `fn` holds of it besides is no input.
+  std::vector<Tensor> inputs;
+  for (const Tensor& t : examples) inputs.push_back(t ? t.detach() : t);
+  GraphTracer tracer(inputs);
   std::vector<Tensor> results;
   {
     const TracerGuard guard(tracer);
-    results = fn(examples);
+    results = fn(inputs);
   }
   return tracer.finish(results);
 }

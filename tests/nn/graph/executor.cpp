@@ -130,6 +130,18 @@ struct BatchCase {
 Tensor two_rows() { return Layers(1).normal("rows", {2, 4}, 0, 1); }
 
 const BatchCase kBatchCases[] = {
+    {"",
+     [](const Tensor& x) {
+       return reshape(reshape(x, {x.size(0) * 2, 2}), {x.size(0), -1});
+     }},
+    {"",
+     [](const Tensor& x) {
+       return mean(reshape(relu(flatten(x, 0)), {x.size(0), -1}), {1});
+     }},
+    {"",
+     [](const Tensor& x) {
+       return reshape(softmax(reshape(x, {x.size(0) * 2, 2}), 1), {x.size(0), 2, 2});
+     }},
     {"slice_1", [](const Tensor& x) { return slice(x, 0, 0, x.size(0)); }},
     {"slice_1", [](const Tensor& x) { return slice(x, 0, 0, 1); }},
     {"slice_1",
@@ -255,6 +267,22 @@ TEST_CASE("a run with another batch gives what the function gives, or an error t
           CHECK_THAT(std::string(e.what()), Contains(c.node) || Contains(op + ":"));  // the op's own error
         }
       }
+}
+
+TEST_CASE("what is a reshape to the same shape for the traced batch alone is not dropped") {
+  const auto same = [](const auto& fn, const Shape& traced, const Shape& shape) {
+    const Graph g = nn::trace(fn, Layers(1).input(traced));
+    const Tensor x = Layers(2).input(shape);
+    return max_difference(run(optimize(g), x), fn(x)) == 0 && max_difference(CompiledGraph(optimize(g))(x), fn(x)) == 0;
+  };
+  CHECK(same([](const Tensor& x) { return reshape(transpose(sum(x, {1}, true), 0, 1), {-1, 1}); }, {1, 5}, {4, 5}));
+  CHECK(same([](const Tensor& x) { return relu(reshape(x, {x.size(0), 5})); }, {2, 5}, {4, 5}));
+  const Graph square = nn::trace(
+      [](const Tensor& x) {
+        return reshape(transpose(x, 0, 1), {-1, 2});
+      },
+      Layers(1).input({2, 2}));
+  CHECK_THROWS_AS(run(optimize(square), Layers(1).input({4, 2})), ShapeError);
 }
 
 TEST_CASE("an input that is no batch stays as it is") {

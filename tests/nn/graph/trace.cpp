@@ -200,3 +200,12 @@ TEST_CASE("sizes that stand for the batch follow the input") {
   CHECK(traced([](const Tensor& x) { return expand(x, {2, 5}); }, {2, 1}) == Shape{-1, 5});
   CHECK(traced([](const Tensor& x) { return expand(x, {7, 2, 5}); }, {2, 1}) == Shape{7, 2, 5});
 }
+
+TEST_CASE("one tensor may be two examples, and is no input where the function holds it besides") {
+  const Tensor a = Layers(1).input({2, 3});
+  const std::vector<Tensor> twice{a, a}, apart{Tensor::full({2, 3}, 5), Tensor::full({2, 3}, 2)};
+  const Graph g = nn::trace([](std::span<const Tensor> in) { return std::vector<Tensor>{in[0] - in[1]}; }, twice);
+  CHECK(run(g, apart)[0].to_vector() == std::vector<double>(6, 3));
+  CHECK_THROWS_WITH(nn::trace([&](const Tensor& t) { return t + a; }, a), Contains("shares memory"));
+  CHECK_THROWS_WITH(nn::trace([](const Tensor& t) { return relu(t); }, Tensor()), Contains("trace: example 0"));
+}
