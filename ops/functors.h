@@ -189,7 +189,7 @@ struct Silu {  // x sigmoid(x)
   }
 };
 
-struct Hardswish {  // x relu6(x + 3) / 6 (Howard et al. 2019), 0 at -inf; PyTorch's gradient at the kinks
+struct Hardswish {  // x relu6(x + 3) / 6 (Howard et al. 2019), 0 at -inf; the kinks have the middle's gradient
   static constexpr const char* op = "hardswish";
   static constexpr Keeps keeps = Keeps::input;
   template <class T>

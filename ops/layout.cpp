@@ -188,9 +188,10 @@ Shape expand_shape(const Shape& x, const Shape& shape) {
   for (int d = 0; fits && d < shape.rank(); ++d) {
     const int64_t size = d < missing ? 1 : x[d - missing];
     if (d >= missing && shape[d] == -1) full[d] = size;
-    fits = size == full[d] || size == 1;
+    fits = full[d] >= 0 && (size == full[d] || size == 1);
   }
   if (!fits) throw ShapeError(message("expand: ", x, " does not broadcast to ", shape));
+  numel(full);
   return full;
 }
 
@@ -227,6 +228,13 @@ Shape pad_shape(const Shape& x, const std::vector<std::pair<int64_t, int64_t>>& 
     shape[d] = checked_add("pad", shape[d], checked_add("pad", before, after));
   }
   return shape;
+}
+
+void check_format(const Shape& x, MemoryFormat format) {
+  if (format == MemoryFormat::channels_last)
+    channels_last_strides(x);
+  else if (format != MemoryFormat::contiguous)
+    throw ValueError(message("contiguous: there is no memory format ", int(format)));
 }
 
 }  // namespace
@@ -300,7 +308,7 @@ Tensor cat(const std::vector<Tensor>& tensors, int dim) {
     copy(t, sliced(y, d, begin, begin + t.shape()[d], 1));
     begin += t.shape()[d];
   }
-  return attach<CatBackward>(y, tensors, CatOptions{d}, d, std::move(sizes));
+  return attach<CatBackward>(y, tensors, DimOptions{d}, d, std::move(sizes));
 }
 
 Tensor pad(const Tensor& x, const std::vector<std::pair<int64_t, int64_t>>& pads, double value) {
@@ -313,8 +321,7 @@ Tensor pad(const Tensor& x, const std::vector<std::pair<int64_t, int64_t>>& pads
 
 Tensor contiguous(const Tensor& x, MemoryFormat format) {
   Operand("contiguous", "x", x);
-  if (format != MemoryFormat::contiguous && format != MemoryFormat::channels_last)
-    throw ValueError(message("contiguous: there is no memory format ", int(format)));
+  check_format(x.shape(), format);
   const Tensor y = dense(x, format);
   if (y.id() == x.id()) return x;
   return attach<ContiguousBackward>(y, {x}, ContiguousOptions{format});
@@ -350,7 +357,7 @@ constinit const OpDef opdef::slice =
                 y.shape[s.dim] = slice_size(s);
                 return y;
               }>(SliceBackward::op, kOneInput, Sizes::options);
-constinit const OpDef opdef::cat = define_op<CatOptions,
+constinit const OpDef opdef::cat = define_op<DimOptions,
                                              [](auto in, const auto& o) {
                                                return mininn::cat({in.begin(), in.end()}, o.dim);
                                              },
@@ -366,6 +373,9 @@ constinit const OpDef opdef::pad =
               }>(PadBackward::op, kOneInput, Sizes::options);
 constinit const OpDef opdef::contiguous =
     define_op<ContiguousOptions, [](auto in, const auto& o) { return mininn::contiguous(in[0], o.format); },
-              like_first<ContiguousOptions>>(ContiguousBackward::op);
+              [](auto in, const auto& o) {
+                check_format(in[0].shape, o.format);
+                return in[0];
+              }>(ContiguousBackward::op);
 
 }  // namespace mininn

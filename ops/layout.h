@@ -74,13 +74,6 @@ void each_field(SliceOptions& o, const F& field) {
   field("end", o.end);
   field("step", o.step);
 }
-struct CatOptions {
-  int dim = 0;
-};
-template <class F>
-void each_field(CatOptions& o, const F& field) {
-  field("dim", o.dim);
-}
 struct PadOptions {
   std::vector<std::pair<int64_t, int64_t>> pads;
   double value = 0;

@@ -2,7 +2,6 @@
 // meaning, `opdef::NAME` for `Tensor NAME(...)`; ops/registry.h finds it by name.
 #pragma once
 
-#include <concepts>
 #include <cstddef>
 #include <limits>
 #include <span>
@@ -34,6 +33,15 @@ enum class Sizes {
   reduced,  // the same, and some of the inputs' are gone: the batch may be among them
   options,  // from options, which may stand for the batch they were traced with
 };
+
+// The options of an op along one dimension.
+struct DimOptions {
+  int dim = 0;
+};
+template <class F>
+void each_field(DimOptions& o, const F& field) {
+  field("dim", o.dim);
+}
 
 struct OpDef {
   const char* name;

@@ -73,9 +73,9 @@ struct AmaxBackward {
   }
 };
 
-void check_not_empty(const char* op, const Tensor& x, const Shapes& s) {
-  if (x.numel() == 0 && numel(s.kept) != 0)
-    throw ShapeError(message(op, ": there is no maximum over an empty dimension of ", x.shape()));
+void check_not_empty(const char* op, const Shape& x, const Shapes& s) {
+  if (numel(x) == 0 && numel(s.kept) != 0)
+    throw ShapeError(message(op, ": there is no maximum over an empty dimension of ", x));
 }
 
 }  // namespace
@@ -95,7 +95,7 @@ Tensor mean(const Tensor& x, const std::vector<int>& dims, bool keepdim) {
 
 Tensor amax(const Tensor& x, const std::vector<int>& dims, bool keepdim) {
   const Shapes s = reduced_shapes("amax", x, dims);
-  check_not_empty("amax", x, s);
+  check_not_empty("amax", x.shape(), s);
   Tensor y = Tensor::empty(s.kept, x.dtype(), x.device());
   Tensor index = x.requires_grad() && grad_enabled() ? Tensor::empty(s.kept, DType::i64, x.device()) : Tensor();
   kernels<op::AmaxFwd>().run({x.view(), y.mutable_view(), index ? index.mutable_view() : View()}, x.device());
@@ -105,7 +105,7 @@ Tensor amax(const Tensor& x, const std::vector<int>& dims, bool keepdim) {
 
 Tensor argmax(const Tensor& x, int dim, bool keepdim) {
   const Shapes s = reduced_shapes("argmax", x, {dim});
-  check_not_empty("argmax", x, s);
+  check_not_empty("argmax", x.shape(), s);
   Tensor index = Tensor::empty(s.kept, DType::i64, x.device());
   kernels<op::AmaxFwd>().run({x.view(), View(), index.mutable_view()}, x.device());
   const Tensor y = with_shape(index, keepdim ? s.kept : s.dropped);
@@ -130,27 +130,28 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
 
 namespace {
 
-TensorInfo infer(const char* op, const TensorInfo& x, const ReduceOptions& o, DType dtype) {
+// `maximum`: one that is over no element does not exist.
+TensorInfo infer(const char* op, const TensorInfo& x, const ReduceOptions& o, DType dtype, bool maximum) {
   const Shapes s = reduced_shapes(op, x.shape, o.dims);
+  if (maximum) check_not_empty(op, x.shape, s);
   return {o.keepdim ? s.kept : s.dropped, dtype};
 }
 
-template <class Backward, auto Fn>
+template <class Backward, auto Fn, bool maximum = false>
 constexpr OpDef kReduction =
     define_op<ReduceOptions, [](auto in, const auto& o) { return Fn(in[0], o.dims, o.keepdim); },
-              [](auto in, const auto& o) { return infer(Backward::op, in[0], o, in[0].dtype); }>(Backward::op,
-                                                                                                 kOneInput,
-                                                                                                 Sizes::reduced);
+              [](auto in, const auto& o) { return infer(Backward::op, in[0], o, in[0].dtype, maximum); }>(
+        Backward::op, kOneInput, Sizes::reduced);
 
 }  // namespace
 
 constinit const OpDef opdef::sum = kReduction<SumBackward, mininn::sum>;
 constinit const OpDef opdef::mean = kReduction<MeanBackward, mininn::mean>;
-constinit const OpDef opdef::amax = kReduction<AmaxBackward, mininn::amax>;
+constinit const OpDef opdef::amax = kReduction<AmaxBackward, mininn::amax, true>;
 constinit const OpDef opdef::argmax =
     define_op<ArgmaxOptions, [](auto in, const auto& o) { return mininn::argmax(in[0], o.dim, o.keepdim); },
               [](auto in, const auto& o) {
-                return infer("argmax", in[0], {{o.dim}, o.keepdim}, DType::i64);
+                return infer("argmax", in[0], {{o.dim}, o.keepdim}, DType::i64, true);
               }>("argmax", kOneInput, Sizes::reduced);
 
 }  // namespace mininn

@@ -45,10 +45,10 @@ Tensor run(const Tensor& x, int dim, bool log) {
   const Tensor x_dense = in.dense();
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
   kernels<op::SoftmaxFwd>().run({e.outer, e.n, e.inner, log, x_dense.view(), y.mutable_view()}, x.device());
-  return attach<Backward>(y, {x}, SoftmaxOptions{dim}, e, y);
+  return attach<Backward>(y, {x}, DimOptions{dim}, e, y);
 }
 
-TensorInfo infer(std::span<const TensorInfo> in, const SoftmaxOptions& o) {
+TensorInfo infer(std::span<const TensorInfo> in, const DimOptions& o) {
   normalize_dim("softmax", o.dim, in[0].shape.rank());
   return in[0];
 }
@@ -59,10 +59,10 @@ Tensor softmax(const Tensor& x, int dim) { return run<SoftmaxBackward>(x, dim, f
 Tensor log_softmax(const Tensor& x, int dim) { return run<LogSoftmaxBackward>(x, dim, true); }
 
 constinit const OpDef opdef::softmax =
-    define_op<SoftmaxOptions, [](auto in, const auto& o) { return mininn::softmax(in[0], o.dim); }, infer>(
+    define_op<DimOptions, [](auto in, const auto& o) { return mininn::softmax(in[0], o.dim); }, infer>(
         SoftmaxBackward::op);
 constinit const OpDef opdef::log_softmax =
-    define_op<SoftmaxOptions, [](auto in, const auto& o) { return mininn::log_softmax(in[0], o.dim); }, infer>(
+    define_op<DimOptions, [](auto in, const auto& o) { return mininn::log_softmax(in[0], o.dim); }, infer>(
         LogSoftmaxBackward::op);
 
 }  // namespace mininn

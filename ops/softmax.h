@@ -33,14 +33,6 @@ Tensor softmax(const Tensor& x, int dim);
 // x - max - log(sum(exp(x - max))): finite where softmax would underflow. Otherwise like softmax.
 Tensor log_softmax(const Tensor& x, int dim);
 
-struct SoftmaxOptions {
-  int dim = 0;
-};
-template <class F>
-void each_field(SoftmaxOptions& o, const F& field) {
-  field("dim", o.dim);
-}
-
 namespace opdef {
 extern const OpDef softmax, log_softmax;
 }

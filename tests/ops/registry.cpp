@@ -1,5 +1,6 @@
 #include "ops/registry.h"
 
+#include <limits>
 #include <set>
 #include <string>
 
@@ -7,8 +8,10 @@
 #include "ops/batch_norm.h"
 #include "ops/conv2d.h"
 #include "ops/elementwise.h"
+#include "ops/layout.h"
 #include "ops/matmul.h"
 #include "ops/pool2d.h"
+#include "ops/reduce.h"
 #include "ops/softmax.h"
 #include "tests/ops/gradcheck_cases.h"
 #include "tests/support/catch.h"
@@ -75,9 +78,20 @@ TEST_CASE("infer refuses shapes that the op does not take") {
     return op.infer(in, attrs);
   };
   CHECK_THROWS_AS(infer(opdef::global_avg_pool2d, vector, {}), ShapeError);
-  CHECK_THROWS_AS(infer(opdef::softmax, matrix, to_attrs(SoftmaxOptions{2})), ShapeError);
+  CHECK_THROWS_AS(infer(opdef::softmax, matrix, to_attrs(DimOptions{2})), ShapeError);
   CHECK_THROWS_AS(infer(opdef::batch_norm, vector, to_attrs(BatchNormOptions())), ShapeError);
   CHECK_THROWS_AS(infer(opdef::matmul, matrix, {}), ShapeError);
+  const int64_t huge = std::numeric_limits<int64_t>::max();
+  for (const Shape& wrong : {Shape{-2, 3}, Shape{-7, 2, 3}, Shape{-1, 2, 3}, Shape{huge, huge, 2, 3}})
+    CHECK_THROWS_AS(infer(opdef::expand, matrix, to_attrs(ShapeOptions{wrong})), ShapeError);
+  CHECK_THROWS_WITH(expand(Tensor::zeros({3}), {-1, 3}), Catch::Contains("expand"));
+  CHECK_THROWS_AS(infer(opdef::contiguous, matrix, to_attrs(ContiguousOptions{MemoryFormat::channels_last})),
+                  ShapeError);
+  CHECK_THROWS_AS(infer(opdef::contiguous, matrix, to_attrs(ContiguousOptions{MemoryFormat(7)})), ValueError);
+  const TensorInfo empty{{2, 0}, DType::f32};
+  CHECK_THROWS_AS(infer(opdef::amax, empty, to_attrs(ReduceOptions{{1}, false})), ShapeError);
+  CHECK_THROWS_AS(infer(opdef::argmax, empty, to_attrs(ArgmaxOptions{1, false})), ShapeError);
+  CHECK(infer(opdef::sum, empty, to_attrs(ReduceOptions{{1}, false})).shape == Shape{2});
   CHECK_THROWS_AS(infer(opdef::functor<op::Add>, {{2, 3}, DType::f32}, {{"value", 1.0}}), ValueError);
 }
 
