@@ -48,7 +48,8 @@ QWeights quantize_weights(std::string_view layer, const std::vector<double>& w, 
   const auto is_code = [](int8_t v) { return v != -128; };
   if (!q.codes || q.codes.dtype() != DType::i8 || q.codes.shape() != shape || !q.codes.is_contiguous() ||
       !std::ranges::all_of(q.codes.data<int8_t>(), is_code))
-    throw ValueError(message("quantize_weights: the rounder gave no s8 codes ", shape, " in -127..127"));
+    throw ValueError(message("quantize_weights: the rounder gave no s8 codes ", shape, " in -127..127",
+                             layer.empty() ? "" : " for ", layer));
   return q;
 }
 

@@ -18,7 +18,8 @@ struct WeightGrid {
   std::span<const double> scale;  // [O]
 };
 
-// Chooses the code of every weight: s8 [O,...] contiguous in -127..127, with w ~ scale[o] * code.
+// Chooses the code of every weight: s8 [O,...] contiguous in -127..127, with w ~ scale[o] * code. A layer may be asked
+// for twice, in another shape or with other scales.
 using Rounder = std::function<Tensor(const WeightGrid&)>;
 
 // Symmetric s8 weights in -127..127: w ~ scale[o] * codes[o,...].

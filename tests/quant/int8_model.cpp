@@ -203,6 +203,8 @@ TEST_CASE("what forward() relies on is checked before") {
   for (const size_t i : {0, 1}) m.values[i].h = m.values[i].w = 64;
   good(m);
 
+  for (const double value : {1e39, std::numeric_limits<double>::infinity()})
+    bad(single(2, 2, RealUnary{"add", value}, reals(2, 2)));  // no f32
   Int8Model flat = single(2, 2, RealUnary{"relu"}, reals(2, 2));
   flat.flat_output = true;
   bad(flat);
