@@ -4,15 +4,15 @@
 
 namespace mininn {
 
-Storage::Storage(size_t bytes, Device device) : bytes_(bytes), device_(device), stream_(current_stream(device)) {
+Storage::Storage(size_t bytes, Device device) : bytes_(bytes), stream_(current_stream(device)) {
   data_ = static_cast<std::byte*>(allocator(device).allocate(bytes, stream_));
 }
 
 Storage::Storage(void* data, size_t bytes, Device device, std::shared_ptr<void> owner)
-    : data_(static_cast<std::byte*>(data)), bytes_(bytes), device_(device), owner_(std::move(owner)) {}
+    : data_(static_cast<std::byte*>(data)), bytes_(bytes), stream_{device, nullptr}, owner_(std::move(owner)) {}
 
 Storage::~Storage() {
-  if (!owner_) allocator(device_).deallocate(data_, bytes_, stream_);
+  if (!owner_) allocator(device()).deallocate(data_, bytes_, stream_);
 }
 
 }  // namespace mininn

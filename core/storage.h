@@ -23,7 +23,7 @@ class Storage {
 
   std::byte* data() const { return data_; }
   size_t bytes() const { return bytes_; }
-  Device device() const { return device_; }
+  Device device() const { return stream_.device; }
 
   // Counts writes through Tensor::mutable_data, so that autograd can tell a saved tensor was overwritten.
   uint64_t version() const { return version_.load(std::memory_order_relaxed); }
@@ -36,7 +36,6 @@ class Storage {
  private:
   std::byte* data_;
   size_t bytes_;
-  Device device_;
   Stream stream_;                // that the memory was allocated for
   std::shared_ptr<void> owner_;  // null: the device's allocator gave the memory
   std::atomic<uint64_t> version_{0};

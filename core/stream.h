@@ -17,7 +17,6 @@ struct Stream {
 
 // A point in a stream that other streams, or the host, can wait for.
 struct Event {
-  Device device;
   std::shared_ptr<void> handle;  // the backend's
 };
 

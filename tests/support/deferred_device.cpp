@@ -149,7 +149,7 @@ class DeferredBackend final : public Backend {
   }
   Event record(const Stream& stream) override {
     const auto queue = queue_of(stream);
-    return {stream.device, std::make_shared<Mark>(Mark{queue, queue->pushed()})};
+    return {std::make_shared<Mark>(Mark{queue, queue->pushed()})};
   }
   void wait(const Stream& stream, const Event& event) override {
     enqueue(stream, [mark = std::static_pointer_cast<Mark>(event.handle)] { mark->queue->run(mark->count); });
