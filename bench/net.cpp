@@ -32,7 +32,7 @@
 #include "examples/cifar_resnet/command_line.h"
 #include "examples/cifar_resnet/network.h"
 #include "examples/cifar_resnet/outputs.h"
-#include "nn/graph/executor.h"
+#include "nn/graph/program.h"
 #include "nn/graph/trace.h"
 #include "ops/conv2d.h"
 #include "ops/matmul.h"
@@ -85,7 +85,7 @@ int64_t macs_of(const nn::graph::Graph& g) {
 Net load_fp32(const fs::path& file) {
   const auto graph = std::make_shared<const nn::graph::Graph>(cifar_resnet::Fp32Network::load(file)->graph());
   // Compiled for each batch size at its first call.
-  const auto compiled = std::make_shared<std::map<int64_t, nn::graph::CompiledGraph>>();
+  const auto compiled = std::make_shared<std::map<int64_t, nn::graph::Program>>();
   return {"fp32",
           macs_of(*graph),
           {1, 3, 32, 32},

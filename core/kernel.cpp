@@ -96,6 +96,7 @@ void ensure_backends() {
   std::call_once(once, install_backends);
 }
 
+bool kernels_forced() { return !forced.empty(); }
 std::string_view forced_kernel(std::string_view op) {
   for (auto it = forced.rbegin(); it != forced.rend(); ++it)
     if (it->first == op) return it->second;

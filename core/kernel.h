@@ -3,13 +3,18 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
+#include "core/capture.h"
 #include "core/device.h"
 #include "core/error.h"
+#include "core/fields.h"
 #include "core/stream.h"
 #include "core/tensor.h"
 
@@ -58,7 +63,13 @@ struct Kernel {
   // Why it does not take a call at all: by check(), then by admits().
   Refusal refusal(const Args& a) const {
     const Refusal r = check(a);
-    return r || !admits ? r : admits(a);
+    return r ? r : admission(a);
+  }
+  // The answer of admits().
+  Refusal admission(const Args& a) const {
+    if (!admits) return {};
+    const CapturePause pause;  // it may need memory
+    return admits(a);
   }
 };
 
@@ -102,6 +113,7 @@ void install_backends();
 namespace detail {
 void ensure_backends();
 std::string_view forced_kernel(std::string_view op);            // empty: none is forced
+bool kernels_forced();                                          // of any op, in this thread
 bool prefers(Preference p, Family f);                           // every family, if automatic
 void add_kernel(std::string_view op, std::string_view kernel);  // to the names that ForceKernel knows
 bool dispatch_verbose();                                        // MININN_VERBOSE=dispatch
@@ -110,8 +122,63 @@ void log_choice(std::string_view op, std::string_view kernel, std::string_view f
 [[noreturn]] void throw_no_kernel(std::string_view op, Device d, const std::string& refusals);
 }  // namespace detail
 
-// Args is what a kernel gets of a call: shapes and views, and its kernels' name for ForceKernel and the log as
-// `static constexpr std::string_view op`.
+namespace detail {
+
+template <class Args>
+class TypedCall final : public CapturedCall {
+ public:
+  TypedCall(const Kernel<Args>& k, const Args& a, Device d) : args_(a), run_(k.run), device_(d) {
+    op = Args::op;
+    kernel = k.name;
+    joins_region = k.traits.joins_region && d.type == DeviceType::cpu;
+  }
+  void run(std::byte* const* memory) const override {
+    Args a = args_;
+    for (const Operand& o : operands) {
+      const std::byte* const data = memory[o.place.memory] + o.place.offset;
+      std::memcpy(reinterpret_cast<std::byte*>(&a) + o.field, &data, sizeof data);
+    }
+    run_(a, {device_, current_stream(device_)});
+  }
+
+ private:
+  static_assert(std::is_trivially_copyable_v<Args>);
+  Args args_;
+  void (*run_)(const Args&, const ExecContext&);
+  Device device_;
+};
+
+// False for a call that has nothing to do with the capture: all it reads and writes is there.
+template <class Args>
+bool capture(Capture& c, const Kernel<Args>& k, Args a, Device d) {
+  auto call = std::make_unique<TypedCall<Args>>(k, a, d);
+  bool writes_outside = false;
+  visit_fields(a, [&]<class Field>(Field& field) {
+    if constexpr (std::is_same_v<Field, View> || std::is_same_v<Field, CView>) {
+      if (const auto place = c.place_of(field.data))
+        call->operands.push_back(
+            {size_t(reinterpret_cast<const std::byte*>(&field.data) - reinterpret_cast<const std::byte*>(&a)), *place});
+      else if constexpr (std::is_same_v<Field, View>)
+        writes_outside = writes_outside || field;
+    }
+  });
+  if (call->operands.empty()) return false;
+  if (writes_outside) throw Error(message(call->op, ": a captured call would write to memory of somebody else"));
+  c.add(std::move(call));
+  return true;
+}
+
+}  // namespace detail
+
+// Runs a kernel on the current stream of `d`, or lets this thread's capture take the call down.
+template <class Args>
+void launch(const Kernel<Args>& k, const Args& a, Device d) {
+  Capture* const c = Capture::current();
+  if (!c || !detail::capture(*c, k, a, d)) k.run(a, {d, current_stream(d)});
+}
+
+// Args is what a kernel gets of a call: shapes, and operands as members of type CView and View, and its kernels' name
+// for ForceKernel and the log as `static constexpr std::string_view op`.
 template <class Args>
 class KernelTable {
  public:
@@ -135,7 +202,7 @@ class KernelTable {
     return *k;
   }
 
-  void run(const Args& a, Device d) const { select(a, d).run(a, {d, current_stream(d)}); }
+  void run(const Args& a, Device d) const { launch(select(a, d), a, d); }
 
  private:
   const Kernel<Args>* first(const Args& a, Device d) const {
@@ -143,7 +210,7 @@ class KernelTable {
     for (const bool preferred : {true, false})
       for (const auto& k : candidates(d.type)) {
         if (detail::prefers(p, k.traits.family) != preferred || k.check(a)) continue;
-        if ((k.pays && !k.pays(a)) || (k.admits && k.admits(a))) continue;
+        if ((k.pays && !k.pays(a)) || k.admission(a)) continue;
         return &k;
       }
     return nullptr;

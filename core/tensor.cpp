@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/backend.h"
+#include "core/capture.h"
 #include "core/convert.h"
 #include "core/kernel.h"
 #include "core/memory_ops.h"
@@ -35,8 +36,16 @@ void copy_elements(const Tensor& from, Tensor& to) {
   kernels<op::Copy>().run({from.view(), to.mutable_view()}, to.device());
 }
 
+void require_elements(const Tensor& t, const char* what) {
+  if (is_promised(t.storage()->data()))
+    throw Error(message(what, ": this thread captures its calls: the elements of ", mininn::name(t.dtype()), t.shape(),
+                        " do not exist yet"));
+}
+
 // Between devices, of tensors without gaps that lie in one order and have one dtype.
 void copy_bytes(const Tensor& from, Tensor& to) {
+  require_elements(from, "copy");
+  require_elements(to, "copy");
   const auto is_host = [](const Tensor& t) { return t.device().type == DeviceType::cpu; };
   const bool peers = !is_host(from) && !is_host(to);
   if (peers && from.device().type != to.device().type) return copy_bytes(from.to(Device::cpu()), to);
@@ -73,6 +82,7 @@ void require_cpu(const Tensor& t, const char* what) {
 
 void require_no_gaps(const Tensor& t, const char* what, DType wanted) {
   require_cpu(t, what);
+  require_elements(t, what);
   if (t.dtype() != wanted) throw DTypeError(message(what, ": the tensor is ", name(t.dtype()), ", not ", name(wanted)));
   if (!t.is_contiguous() && !t.is_channels_last())
     throw ShapeError(
@@ -117,6 +127,7 @@ template <class T>
 Tensor Tensor::from(std::span<const T> values, const Shape& shape) {
   if (int64_t(values.size()) != mininn::numel(shape))
     throw ShapeError(message("Tensor::from: ", values.size(), " values do not fill ", shape));
+  const CapturePause pause;  // the values are there
   Tensor t = empty(shape, dtype_of<T>);
   std::copy(values.begin(), values.end(), reinterpret_cast<T*>(t.impl_->storage->data()));
   return t;
@@ -178,6 +189,7 @@ double Tensor::item() const {
 }
 
 std::vector<double> Tensor::to_vector() const {
+  require_elements(*this, "to_vector");
   const Tensor host = to(Device::cpu());
   std::vector<double> out = host_vector<double>(numel());
   const View all(reinterpret_cast<std::byte*>(out.data()), shape(), contiguous_strides(shape()), DType::f64);

@@ -205,6 +205,11 @@ Measurement race(const std::string& kernel, const std::vector<Trial>& alone,
   return m;
 }
 
+Tuner& the_tuner() {
+  static Tuner tuner(cache_file());
+  return tuner;
+}
+
 }  // namespace
 
 Reading time_call(const std::function<void()>& call) {
@@ -344,9 +349,11 @@ void Tuner::save() {
 }
 
 Tuner* process_tuner(std::string_view op) {
-  if (!enabled() || !detail::forced_kernel(op).empty()) return nullptr;
-  static Tuner tuner(cache_file());
-  return &tuner;
+  return enabled() && detail::forced_kernel(op).empty() ? &the_tuner() : nullptr;
+}
+
+void save_tuning() {
+  if (enabled()) the_tuner().save();
 }
 
 }  // namespace mininn

@@ -194,6 +194,8 @@ class Tuner {
 // The process's tuner, with its file, as the environment says. Null without tuning, and while a kernel is forced for
 // `op` (ForceKernel). Throws ValueError if MININN_TUNE is neither on nor off.
 Tuner* process_tuner(std::string_view op);
+// Keeps what the process has measured (Tuner::save).
+void save_tuning();
 
 // By the process's tuner, or the table's choice without. Throws KernelError, or what process_tuner() throws.
 template <Tunable Args>

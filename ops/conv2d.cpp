@@ -62,7 +62,7 @@ struct Operands {
     if (chosen && (!detail::forced_kernel(a.op).empty() || chosen->refusal(a))) chosen = nullptr;
     if (chosen && packed) a.packed = packed.view().data;
     const auto& kernel = chosen ? *chosen : kernels<op::Conv2dFwd>().select(a, x.device());
-    kernel.run(a, {x.device(), current_stream(x.device())});
+    launch(kernel, a, x.device());
     return y;
   }
 };
@@ -190,13 +190,38 @@ Tensor PackedConv2d::operator()(const Tensor& x, const Tensor& residual) const {
   return in.run(checked_residual(in, residual), relu_, &kernel_, packed_);
 }
 
+namespace {
+
+class PreparedConv2d final : public PreparedOp {
+ public:
+  explicit PreparedConv2d(PackedConv2d conv) : conv_(std::move(conv)) {}
+  Tensor call(std::span<const Tensor> in) const override { return conv_(in[0], in.size() > 3 ? in[3] : Tensor()); }
+
+ private:
+  PackedConv2d conv_;
+};
+
+std::shared_ptr<const PreparedOp> prepare(const Preparation& p, const Conv2dFusedOptions& o) {
+  const auto is_constant = [&](size_t i) { return bool(p.constants[i]); };
+  const auto is_given = [&](size_t i) { return i < p.in.size() && p.in[i] != TensorInfo{}; };
+  if (!is_constant(1) || (is_given(2) && !is_constant(2))) return nullptr;
+  return std::make_shared<PreparedConv2d>(
+      PackedConv2d(p.in[0].shape, p.constants[1], p.constants[2], is_given(3), o.relu, o.conv, p.between));
+}
+
+}  // namespace
+
 constinit const OpDef opdef::conv2d =
-    define_op<Conv2dParams, [](auto in, const auto& o) { return mininn::conv2d(in[0], in[1], in[2], o); },
-              [](auto in, const auto& o) { return infer(Conv2dBackward::op, in, o); }>(Conv2dBackward::op,
-                                                                                       {3, 3, 0b100});
-constinit const OpDef opdef::conv2d_fused =
+    prepared_by(define_op<Conv2dParams, [](auto in, const auto& o) { return mininn::conv2d(in[0], in[1], in[2], o); },
+                          [](auto in, const auto& o) { return infer(Conv2dBackward::op, in, o); }>(Conv2dBackward::op,
+                                                                                                   {3, 3, 0b100}),
+                [](const Preparation& p) {
+                  return prepare(p, {from_attrs<Conv2dParams>(p.attrs), false});
+                });
+constinit const OpDef opdef::conv2d_fused = prepared_by(
     define_op<Conv2dFusedOptions,
               [](auto in, const auto& o) { return mininn::conv2d_fused(in[0], in[1], in[2], in[3], o.relu, o.conv); },
-              [](auto in, const auto& o) { return infer("conv2d_fused", in, o.conv); }>("conv2d_fused", {4, 4, 0b1100});
+              [](auto in, const auto& o) { return infer("conv2d_fused", in, o.conv); }>("conv2d_fused", {4, 4, 0b1100}),
+    [](const Preparation& p) { return prepare(p, from_attrs<Conv2dFusedOptions>(p.attrs)); });
 
 }  // namespace mininn

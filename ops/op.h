@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <limits>
+#include <memory>
 #include <span>
 
 #include "core/attributes.h"
@@ -43,6 +44,22 @@ void each_field(DimOptions& o, const F& field) {
   field("dim", o.dim);
 }
 
+// A call whose constants were made ready for many calls: a kernel chosen, weights packed.
+class PreparedOp {
+ public:
+  virtual ~PreparedOp() = default;
+  // As OpDef::call; the constants among `in` are not read.
+  virtual Tensor call(std::span<const Tensor> in) const = 0;
+};
+
+// The calls to prepare for.
+struct Preparation {
+  std::span<const TensorInfo> in;     // what they get
+  std::span<const Tensor> constants;  // of these inputs; undefined where one is none
+  const Attrs& attrs;
+  int64_t between = 0;  // bytes that the rest of the network reads between two calls
+};
+
 struct OpDef {
   const char* name;
   OpInputs inputs;
@@ -53,6 +70,8 @@ struct OpDef {
   TensorInfo (*infer)(std::span<const TensorInfo> in, const Attrs& attrs);
   // Throws ValueError for attributes that are not this op's options.
   void (*check)(const Attrs& attrs);
+  // Null where nothing can be prepared, of the op or of these calls. Throws what the op throws.
+  std::shared_ptr<const PreparedOp> (*prepare)(const Preparation&) = nullptr;
 };
 
 // `Call` is a Tensor (inputs, options), `Infer` a TensorInfo (inputs, options).
@@ -66,6 +85,10 @@ constexpr OpDef define_op(const char* name, const OpInputs& inputs = kOneInput, 
             return Infer(in, from_attrs<Options>(attrs));
           },
           [](const Attrs& attrs) { (void)from_attrs<Options>(attrs); }};
+}
+constexpr OpDef prepared_by(OpDef op, std::shared_ptr<const PreparedOp> (*prepare)(const Preparation&)) {
+  op.prepare = prepare;
+  return op;
 }
 
 // infer() of an op whose result looks like its first input.

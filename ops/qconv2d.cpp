@@ -97,7 +97,7 @@ void qconv2d(op::QConv2d a, Device d) {
   const Kernel<op::QConv2d>& k = kernels<op::QConv2d>().select(a, d);
   const Tensor packed = k.pack(a);
   a.packed = packed.view().data;
-  k.run(a, {d, current_stream(d)});
+  launch(k, a, d);
 }
 
 }  // namespace mininn

@@ -32,9 +32,12 @@ class StridedLoop {
     int rank = 0;
     for (int d = 0; d < shape.rank(); ++d)
       if (shape[d] != 1) dims[size_t(rank++)] = d;
-    if (order == Order::memory)
-      std::stable_sort(dims.begin(), dims.begin() + rank,
-                       [&](int a, int b) { return std::abs(strides[0][a]) > std::abs(strides[0][b]); });
+    if (order == Order::memory) {
+      // By insertion: std::stable_sort asks for memory.
+      const auto farther = [&](int a, int b) { return std::abs(strides[0][a]) > std::abs(strides[0][b]); };
+      for (auto last = dims.begin(); last != dims.begin() + rank; ++last)
+        std::rotate(std::upper_bound(dims.begin(), last, *last, farther), last, last + 1);
+    }
     for (int i = 0; i < rank; ++i) {
       const int d = dims[size_t(i)];
       size_ *= shape[d];

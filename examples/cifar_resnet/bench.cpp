@@ -15,7 +15,7 @@
 #include "examples/cifar_resnet/outputs.h"
 #include "examples/cifar_resnet/results.h"
 #include "examples/cifar_resnet/timing.h"
-#include "nn/graph/executor.h"
+#include "nn/graph/program.h"
 #include "quant/int8_net.h"
 
 namespace cifar_resnet {
@@ -46,7 +46,7 @@ void bench(const BenchOptions& o) {
 
   // From the file to the first answer: what a program that starts up waits for.
   nn::graph::Graph graph;
-  std::optional<nn::graph::CompiledGraph> fp32;
+  std::optional<nn::graph::Program> fp32;
   std::optional<quant::Int8Net> int8;
   const auto start_up = [&](const char* name, auto load, auto first) {
     const Stopwatch loading;

@@ -14,7 +14,7 @@
 #include "data/synthetic.h"
 #include "examples/cifar_resnet/interrupt.h"
 #include "examples/cifar_resnet/progress.h"
-#include "nn/graph/executor.h"
+#include "nn/graph/program.h"
 #include "nn/graph/passes.h"
 #include "nn/graph/trace.h"
 #include "quant/int8_file.h"
@@ -102,7 +102,7 @@ nn::graph::Graph Fp32Network::graph() {
 }
 
 Classify Fp32Network::classifier() {
-  return [net = nn::graph::CompiledGraph(graph())](const Tensor& images) { return net(data::normalize(images)); };
+  return [net = nn::graph::Program(graph())](const Tensor& images) { return net(data::normalize(images)); };
 }
 
 Classify load_classifier(const Path& file) {

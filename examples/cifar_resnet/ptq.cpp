@@ -19,6 +19,7 @@
 #include "examples/cifar_resnet/results.h"
 #include "examples/cifar_resnet/timing.h"
 #include "nn/graph/executor.h"
+#include "nn/graph/program.h"
 #include "nn/graph/trace.h"
 #include "quant/calibrator.h"
 #include "quant/int8_file.h"
@@ -78,7 +79,7 @@ std::vector<Latency> measure_latency(const nn::graph::Graph& graph, quant::Int8N
     int8.repack();
     for (const int64_t batch : {int64_t{1}, std::min<int64_t>(32, test.size())}) {
       const Tensor images = image_range(test, 0, batch), normalized = data::normalize(images);
-      const nn::graph::CompiledGraph fp32(graph, batch);
+      const nn::graph::Program fp32(graph, batch);
       const std::function<void()> nets[] = {[&] { fp32(normalized); }, [&] { int8.forward(images); }};
       const auto t = time_interleaved(nets, kSecondsPerTiming);
       rows.push_back({batch, threads, t[0].median() / double(batch), t[1].median() / double(batch)});

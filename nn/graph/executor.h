@@ -2,7 +2,6 @@
 #pragma once
 
 #include <functional>
-#include <memory>
 #include <span>
 #include <vector>
 
@@ -23,26 +22,12 @@ std::vector<Tensor> run(const Graph& g, std::span<const Tensor> inputs, const Va
 // The same for a graph with one input and one output.
 Tensor run(const Graph& g, const Tensor& input, const ValueObserver& observe = {});
 
-// A graph made ready to answer often: its convolutions' kernels are chosen and their weights packed here, once. It has
-// constants of its own: what is written to the graph's later changes nothing. Cheap to copy; any number of threads may
-// call one at once.
-//
-// The tuner chooses (core/tuner.h), and the kernels of fp32 convolutions round differently: results are the same bits
-// run to run with the same tuning file, once it knows all layers, or with MININN_TUNE=off. Then they are also the bits
-// of run() under the preference that the graph was compiled with.
-class CompiledGraph {
- public:
-  // Chooses for batches of this size with the preference and the number of threads of this moment; other calls run too,
-  // but some vendor kernels then pack anew every time. Throws ValueError for a graph that breaks a rule, a `batch`
-  // below 1 or a MININN_TUNE that is neither on nor off, and whatever the convolutions throw.
-  explicit CompiledGraph(Graph g, int64_t batch = 1);
+// The same, of a graph that validates, with other calls in place of its nodes' ops: call(i, inputs) is node i.
+using NodeCall = std::function<Tensor(size_t i, std::span<const Tensor> inputs)>;
+std::vector<Tensor> run(const Graph& g, std::span<const Tensor> inputs, const NodeCall& call,
+                        const ValueObserver& observe = {});
 
-  std::vector<Tensor> run(std::span<const Tensor> inputs) const;
-  Tensor operator()(const Tensor& input) const;  // for one input and one output
-
- private:
-  struct Program;
-  std::shared_ptr<const Program> program_;
-};
+// Throws ShapeError unless the graph has one output.
+void check_single_output(const Graph& g);
 
 }  // namespace mininn::nn::graph

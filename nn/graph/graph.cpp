@@ -185,6 +185,15 @@ std::vector<TensorInfo> batched_inputs(const Graph& g, int64_t batch) {
   return inputs;
 }
 
+std::vector<TensorInfo> infos(std::span<const Tensor> inputs) {
+  std::vector<TensorInfo> out;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (!inputs[i]) throw ShapeError(message("run: input ", i, " is undefined"));
+    out.push_back({inputs[i].shape(), inputs[i].dtype()});
+  }
+  return out;
+}
+
 std::vector<TensorInfo> infer(const Graph& g, std::span<const TensorInfo> inputs) {
   const Batch batch = batch_of(g, inputs);
   std::vector<TensorInfo> now;

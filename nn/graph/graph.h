@@ -71,6 +71,9 @@ int64_t traced_batch(const Graph& g);
 // What the inputs look like for a batch of this size: those whose first size is the traced batch have it.
 std::vector<TensorInfo> batched_inputs(const Graph& g, int64_t batch);
 
+// What tensors given as inputs are. Throws ShapeError for one that is undefined.
+std::vector<TensorInfo> infos(std::span<const Tensor> inputs);
+
 // What each value is where the graph's inputs are like these: they may have another first size, the batch, than the
 // traced example, all by the same factor. Throws ShapeError for inputs that do not fit, and naming a node that cannot
 // take them or whose result does not grow like the batch: options that stand for the traced one are hidden in it.

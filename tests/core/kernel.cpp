@@ -15,8 +15,10 @@ struct Toy {
   const char** ran;
 };
 
-struct OtherToy : Toy {
+struct OtherToy {
   static constexpr std::string_view op = "other_toy";
+  int size;
+  const char** ran;
 };
 
 template <int kMin, class Args>

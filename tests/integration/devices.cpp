@@ -1,11 +1,13 @@
 // What is made of ops, on a device that is not the CPU: optimizers and the training of a network.
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "examples/cifar_resnet/resnet18.h"
 #include "nn/ema.h"
 #include "nn/graph/executor.h"
 #include "nn/graph/passes.h"
+#include "nn/graph/program.h"
 #include "nn/graph/trace.h"
 #include "nn/optim/adam.h"
 #include "nn/optim/sgd.h"
@@ -133,4 +135,24 @@ TEST_CASE("a network that lives on another device goes into a file and back, and
                again = logits(Device::custom(), 3, true);
   check_close(here, there, 1e-4);
   check_close(there, again, 0);
+}
+
+TEST_CASE("a program runs on another device, whatever stream is current there") {
+  install_deferred_device();
+  nn::ParamStore params(Device::custom(), 1);
+  cifar_resnet::ResNet18 model(params.root(), {.base_channels = 2});
+  params.train(false);
+  const auto image = [](uint64_t seed, int64_t n) { return RandomTensors(seed).tensor({n, 3, 16, 16}); };
+  const nn::graph::Graph g = nn::graph::optimize(nn::trace(model, image(1, 2).to(Device::custom())));
+  const nn::graph::Program program(g);
+  const Stream other = new_stream(Device::custom());
+  for (const bool aside : {false, true, false})
+    for (const int64_t n : {2, 5}) {
+      std::optional<StreamGuard> guard;
+      if (aside) guard.emplace(other);
+      const Tensor first = image(2, n).to(Device::custom()), second = image(3, n).to(Device::custom());
+      const Tensor y = program(first), z = program(second);  // one behind the other in one arena
+      check_close({nn::graph::run(g, first).to_vector()}, {y.to_vector()}, 0);
+      check_close({nn::graph::run(g, second).to_vector()}, {z.to_vector()}, 0);
+    }
 }

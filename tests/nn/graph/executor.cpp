@@ -1,12 +1,10 @@
 #include "nn/graph/executor.h"
 
 #include <algorithm>
-#include <chrono>
-#include <cstdlib>
-#include <thread>
 
 #include "core/allocator.h"
 #include "nn/graph/passes.h"
+#include "nn/graph/program.h"
 #include "nn/graph/trace.h"
 #include "ops/cast.h"
 #include "ops/reduce.h"
@@ -14,7 +12,6 @@
 #include "ops/softmax.h"
 #include "tests/nn/graph/nets.h"
 #include "tests/support/catch.h"
-#include "tests/support/files.h"
 #include "tests/support/random_tensors.h"
 
 using namespace mininn;
@@ -75,6 +72,8 @@ TEST_CASE("every traced op runs from its graph with the same bits") {
     const Tensor y = run(g, x), expected = fn(x);
     CHECK(y.dtype() == expected.dtype());
     CHECK(max_difference(y, expected) == 0);
+    const Program program(g);
+    for (const Tensor& in : {x, x * 1.25, x}) CHECK(max_difference(program(in), fn(in)) == 0);
   }
 }
 
@@ -260,6 +259,7 @@ TEST_CASE("a run with another batch gives what the function gives, or an error t
         try {
           const Tensor y = run(g, x);
           CHECK(max_difference(y, expected) == 0);
+          CHECK(max_difference(Program(g)(x), expected) == 0);
         } catch (const ShapeError& e) {
           CHECK(c.node != "");
           CHECK(n != traced);
@@ -273,7 +273,7 @@ TEST_CASE("what is a reshape to the same shape for the traced batch alone is not
   const auto same = [](const auto& fn, const Shape& traced, const Shape& shape) {
     const Graph g = nn::trace(fn, Layers(1).input(traced));
     const Tensor x = Layers(2).input(shape);
-    return max_difference(run(optimize(g), x), fn(x)) == 0 && max_difference(CompiledGraph(optimize(g))(x), fn(x)) == 0;
+    return max_difference(run(optimize(g), x), fn(x)) == 0 && max_difference(Program(optimize(g))(x), fn(x)) == 0;
   };
   CHECK(same([](const Tensor& x) { return reshape(transpose(sum(x, {1}, true), 0, 1), {-1, 1}); }, {1, 5}, {4, 5}));
   CHECK(same([](const Tensor& x) { return relu(reshape(x, {x.size(0), 5})); }, {2, 5}, {4, 5}));
@@ -306,109 +306,6 @@ TEST_CASE("inputs grow together") {
   CHECK_THROWS_AS(run(g, std::vector<Tensor>{Tensor::zeros({3, 3}), Tensor::zeros({4, 3})}), ShapeError);
 }
 
-TEST_CASE("a compiled graph gives the bits of run() for any batch") {
-  const uint64_t seed = test_seed();
-  INFO("seed " << seed);
-  for (const DType dtype : {DType::f32, DType::f64})
-    for (const TestNet& net : test_nets(seed, dtype)) {
-      INFO(net.name << ' ' << name(dtype));
-      const Graph traced = nn::trace(net.fn, Tensor::zeros(net.input, dtype));
-      for (const Graph& g : {traced, optimize(traced)})
-        for (const int64_t compiled_for : {1, 3}) {
-          const CompiledGraph compiled(g, compiled_for);
-          for (const int64_t n : {1, 2, 3, 8}) {
-            const Tensor x = Layers(seed + 1, dtype).input(with_batch(net.input, n));
-            CHECK(max_difference(compiled(x), run(g, x)) == 0);
-          }
-        }
-    }
-}
-
-namespace {
-
-// Fills the result with a number and takes its time for it.
-template <int kResult, int kMs>
-Kernel<op::Conv2dFwd> filling_kernel(std::string_view name) {
-  return {name, kOwn, [](const op::Conv2dFwd&) { return Refusal{}; },
-          [](const op::Conv2dFwd& a, const ExecContext&) {
-            std::this_thread::sleep_for(std::chrono::milliseconds(kMs));
-            std::fill_n(a.y.as<float>(), a.y.size(), float(kResult));
-          }};
-}
-
-}  // namespace
-
-TEST_CASE("a compiled graph's convolutions run the kernel that the tuner finds, the table's without it") {
-  auto& table = kernels<op::Conv2dFwd>();
-  struct Restore {
-    std::vector<Kernel<op::Conv2dFwd>> list;
-    ~Restore() {
-      kernels<op::Conv2dFwd>().set(DeviceType::cpu, list);
-      ::setenv("MININN_TUNE", "off", 1);
-      ::unsetenv("MININN_CACHE_DIR");
-    }
-  } const restore{table.candidates(DeviceType::cpu)};
-  table.set(DeviceType::cpu, {filling_kernel<1, 3>("own.slow"), filling_kernel<2, 0>("own.fast"), restore.list.back()});
-  const TempFolder folder;
-  ::setenv("MININN_CACHE_DIR", folder.path.c_str(), 1);
-  const Tensor x = Tensor::zeros({2, 3, 6, 6}), w = Tensor::zeros({4, 3, 3, 3});
-  const Graph g = nn::trace([&](const Tensor& t) { return conv2d(t, w, {}); }, x);
-  const auto kernel_of = [&](const CompiledGraph& compiled, const Tensor& input) {
-    return compiled(input).to_vector()[0];
-  };
-  for (const bool known : {false, true}) {  // to the tuner
-    INFO("known: " << known);
-    ::setenv("MININN_TUNE", "on", 1);
-    const CompiledGraph tuned(g, 2);
-    ::setenv("MININN_TUNE", "off", 1);
-    CHECK(kernel_of(tuned, x) == 2);
-    CHECK(kernel_of(tuned, Tensor::zeros({5, 3, 6, 6})) == 2);
-    CHECK(run(g, x).to_vector()[0] == 1);  // only what is compiled is tuned
-    const ForceKernel reference("conv2d_fwd", "ref");
-    CHECK(kernel_of(tuned, x) == 0);
-  }
-  CHECK(kernel_of(CompiledGraph(g, 2), x) == 1);
-  ::setenv("MININN_TUNE", "on", 1);
-  const ForceKernel slow("conv2d_fwd", "own.slow");
-  CHECK(kernel_of(CompiledGraph(g, 2), x) == 1);
-  ::setenv("MININN_TUNE", "sometimes", 1);
-  CHECK_THROWS_AS(CompiledGraph(g), ValueError);
-}
-
-TEST_CASE("a compiled graph keeps the constant weights it was given and reads computed ones") {
-  const Tensor x = Tensor::full({2, 3, 6, 6}, 1.0);
-  const auto first = [](const Tensor& y) { return y.to_vector()[0]; };
-  const Tensor ones = Tensor::full({4, 3, 3, 3}, 1.0), bias = Tensor::full({4}, 1.0);
-  const Graph g = nn::trace([&](const Tensor& t) { return conv2d(t, ones, bias) * bias.as_strided({1}, {1}); }, x);
-  const CompiledGraph constant(g, 2);
-  CHECK(first(constant(x)) == 28);
-  for (const auto& value : g.values)
-    if (value.constant) Tensor(value.constant).fill(2.0);
-  CHECK(first(constant(x)) == 28);
-  CHECK(first(run(g, x)) == 2 * (54 + 2));
-
-  const CompiledGraph computed(nn::trace(
-      [](const Tensor& t) {
-        return conv2d(t, reshape(slice(t, 0, 0, 1), {4, 3, 3, 3}), {});
-      },
-      x));
-  CHECK(first(computed(x)) == 27);
-  CHECK(first(computed(x * 2.0)) == 4 * 27);
-}
-
-TEST_CASE("compiling refuses what cannot run") {
-  const TestNet net = vgg(1);
-  const Graph g = nn::trace(net.fn, Tensor::zeros(net.input));
-  CHECK_THROWS_AS(CompiledGraph(g, 0), ValueError);
-  Graph unknown = g;
-  unknown.nodes[2].op = nullptr;
-  CHECK_THROWS_WITH(CompiledGraph(unknown), Contains(g.nodes[2].name));
-  Graph broken = g;
-  broken.nodes[1].inputs[0] = 1000;
-  CHECK_THROWS_AS(CompiledGraph(broken), ValueError);
-  CHECK_THROWS_AS(CompiledGraph(g)(Tensor::zeros({2, 3, 12, 13})), ShapeError);
-}
-
 TEST_CASE("every op says how many inputs it takes, and a graph that gives fewer or more is refused") {
   const auto graph = [](const std::string& op, std::vector<int> inputs, Attrs attrs = {}) {
     Graph g;
@@ -437,7 +334,7 @@ TEST_CASE("every op says how many inputs it takes, and a graph that gives fewer 
     CHECK_THROWS_AS(run(g, x), ValueError);
     CHECK_THROWS_AS(optimize(g), ValueError);
     CHECK_THROWS_AS(eliminate_dead_code(g), ValueError);
-    CHECK_THROWS_AS(CompiledGraph(g), ValueError);
+    CHECK_THROWS_AS(Program(g), ValueError);
     CHECK_FALSE(to_string(g).empty());
   }
   for (void (*breaks)(Graph&) : {+[](Graph& g) { g.outputs = {77}; }, +[](Graph& g) { g.inputs = {-1}; },

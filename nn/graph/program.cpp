@@ -1,0 +1,330 @@
+#include "nn/graph/program.h"
+
+#include <algorithm>
+#include <mutex>
+#include <utility>
+
+#include "core/autograd.h"
+#include "core/capture.h"
+#include "core/kernel.h"
+#include "core/parallel.h"
+#include "core/tuner.h"
+#include "nn/graph/executor.h"
+#include "nn/graph/memory_plan.h"
+#include "ops/op.h"
+
+namespace mininn::nn::graph {
+namespace {
+
+// How a tensor lies in memory.
+struct Layout {
+  Shape shape;
+  Strides strides;
+  DType dtype = DType::f32;
+  Device device = Device::cpu();
+
+  explicit Layout(const Tensor& t) : shape(t.shape()), strides(t.strides()), dtype(t.dtype()), device(t.device()) {}
+  bool operator==(const Layout&) const = default;
+};
+
+// The bytes that a tensor spans before its first element, and behind it.
+struct Extent {
+  size_t before = 0, behind = 0;
+
+  explicit Extent(const Layout& l) {
+    if (numel(l.shape) == 0) return;
+    int64_t lowest = 0, highest = 0;
+    for (int d = 0; d < l.shape.rank(); ++d) (l.strides[d] < 0 ? lowest : highest) += (l.shape[d] - 1) * l.strides[d];
+    before = size_t(-lowest) * size_of(l.dtype);
+    behind = size_t(highest + 1) * size_of(l.dtype);
+  }
+};
+
+// A call's kernels. Its memory: one piece per input, one per output, and the arena.
+struct Recording {
+  std::vector<Layout> inputs, outputs;
+  std::vector<std::unique_ptr<const CapturedCall>> calls;
+  std::vector<size_t> ends;  // node i made the calls before ends[i] and not before those of its predecessor
+  size_t arena_bytes = 0;
+
+  bool takes(std::span<const Tensor> in) const {
+    return std::ranges::equal(in, inputs, [](const Tensor& t, const Layout& l) { return t && Layout(t) == l; });
+  }
+
+  // Kernels share one parallel region where they can.
+  void run(std::byte* const* memory) const {
+    const auto joins = [](const auto& call) { return call->joins_region; };
+    for (auto first = calls.begin(); first != calls.end();) {
+      if (!joins(*first)) {
+        (*first++)->run(memory);
+        continue;
+      }
+      const auto last = std::find_if_not(first, calls.end(), joins);
+      parallel_region([&] { std::for_each(first, last, [&](const auto& call) { call->run(memory); }); });
+      first = last;
+    }
+  }
+};
+
+// What the values are for a batch of this size, or, of a graph that takes no other, for the traced one.
+std::vector<TensorInfo> infer_batch(const Graph& g, int64_t batch) {
+  try {
+    return infer(g, batched_inputs(g, batch));
+  } catch (const ShapeError&) {
+    std::vector<TensorInfo> traced;
+    for (const Value& v : g.values) traced.push_back({v.shape, v.dtype});
+    return traced;
+  }
+}
+
+// The memory of one call at a time.
+struct Arena {
+  Tensor block;
+  Stream stream;
+  std::vector<std::byte*> memory;  // of a call: inputs, outputs, block
+};
+
+// A tensor like `l` in promised memory.
+Tensor promised(const Layout& l) {
+  const Extent e(l);
+  const int64_t elements = int64_t((e.before + e.behind) / size_of(l.dtype));
+  const Tensor t = Tensor::empty({elements}, l.dtype, l.device);
+  return t.as_strided(l.shape, l.strides, int64_t(e.before / size_of(l.dtype)));
+}
+
+// Decides where everything that was captured lies. `outputs` are the pieces that become the results.
+void place_memory(Recording& r, Capture& capture, const std::vector<size_t>& outputs) {
+  const std::vector<size_t>& bytes = capture.promised_bytes();
+  constexpr size_t kUnused = std::numeric_limits<size_t>::max();
+  std::vector<Lifetime> lives(bytes.size(), Lifetime{0, kUnused, 0});
+  for (size_t i = 0; i < capture.calls().size(); ++i)
+    for (const auto& operand : capture.calls()[i]->operands) {
+      Lifetime& life = lives[operand.place.memory];
+      life = {bytes[operand.place.memory], std::min(life.first, i), i};
+    }
+  std::vector<Place> places(bytes.size());
+  std::vector<Lifetime> shared;
+  std::vector<size_t> sharing;
+  for (size_t piece = 0; piece < bytes.size(); ++piece) {
+    const auto output = std::find(outputs.begin(), outputs.end(), piece);
+    if (piece < r.inputs.size()) {
+      places[piece] = {piece, 0};
+    } else if (output != outputs.end()) {
+      places[piece] = {r.inputs.size() + size_t(output - outputs.begin()), 0};
+    } else if (lives[piece].first != kUnused) {
+      shared.push_back(lives[piece]);
+      sharing.push_back(piece);
+    }
+  }
+  const MemoryPlan plan = plan_memory(shared);
+  for (size_t i = 0; i < sharing.size(); ++i) places[sharing[i]] = {r.inputs.size() + outputs.size(), plan.offset[i]};
+  for (auto& call : capture.calls()) {
+    for (auto& operand : call->operands) {
+      const Place at = places[operand.place.memory];
+      operand.place = {at.memory, at.offset + operand.place.offset};
+    }
+    r.calls.push_back(std::move(call));
+  }
+  r.arena_bytes = plan.bytes;
+}
+
+}  // namespace
+
+struct Program::Impl {
+  Graph graph;
+  Preference preference = mininn::preference();
+  std::vector<BatchClass> classes;
+  // Of each class: per node, or null where its op needs nothing.
+  std::vector<std::vector<std::shared_ptr<const PreparedOp>>> prepared;
+
+  // What calls leave behind for the next ones.
+  mutable std::mutex mutex;
+  mutable std::vector<std::shared_ptr<const Recording>> recordings;  // the last used first
+  mutable std::vector<std::unique_ptr<Arena>> arenas;                // that no call uses
+
+  void prepare();
+  size_t class_of(int64_t rows) const;
+  std::shared_ptr<const Recording> recording(std::span<const Tensor> inputs) const;
+  std::shared_ptr<const Recording> record(std::span<const Tensor> inputs) const;
+  std::unique_ptr<Arena> take_arena(size_t bytes, Device device) const;
+  void run(const Recording& r, std::span<const Tensor> inputs, std::span<Tensor> outputs) const;
+};
+
+void Program::Impl::prepare() {
+  const auto constant = [&](int id) { return id == kAbsent ? Tensor() : graph.values[size_t(id)].constant; };
+  // What all calls read between two of one node. Packing makes int8 weights one to eight times as large.
+  int64_t between = 0;
+  for (const Node& n : graph.nodes)
+    for (const int id : n.inputs)
+      if (const Tensor t = n.op->prepare ? constant(id) : Tensor())
+        between += t.numel() * (t.dtype() == DType::i8 ? 2 : int64_t(size_of(t.dtype())));
+  for (const BatchClass& c : classes) {
+    const std::vector<TensorInfo> infos = infer_batch(graph, c.sample);
+    auto& ops = prepared.emplace_back();
+    for (const Node& n : graph.nodes) {
+      std::vector<TensorInfo> in;
+      std::vector<Tensor> constants;
+      for (const int id : n.inputs) {
+        in.push_back(id == kAbsent ? TensorInfo{} : infos[size_t(id)]);
+        constants.push_back(constant(id));
+      }
+      ops.push_back(n.op->prepare ? n.op->prepare({in, constants, n.attrs, between}) : nullptr);
+    }
+  }
+  save_tuning();
+}
+
+size_t Program::Impl::class_of(int64_t rows) const {
+  size_t c = 0;
+  while (c + 1 < classes.size() && rows > classes[c].most) ++c;
+  return c;
+}
+
+std::shared_ptr<const Recording> Program::Impl::recording(std::span<const Tensor> inputs) const {
+  if (detail::kernels_forced()) return record(inputs);  // for this call alone
+  {
+    const std::lock_guard lock(mutex);
+    const auto found = std::ranges::find_if(recordings, [&](const auto& r) { return r->takes(inputs); });
+    if (found != recordings.end()) {
+      std::rotate(recordings.begin(), found, found + 1);
+      return recordings.front();
+    }
+  }
+  auto fresh = record(inputs);
+  constexpr size_t kMostRecordings = 16;
+  const std::lock_guard lock(mutex);
+  recordings.insert(recordings.begin(), fresh);
+  if (recordings.size() > kMostRecordings) recordings.pop_back();
+  return fresh;
+}
+
+std::shared_ptr<const Recording> Program::Impl::record(std::span<const Tensor> inputs) const {
+  infer(graph, infos(inputs));
+  const auto r = std::make_shared<Recording>();
+  for (const Tensor& t : inputs) r->inputs.emplace_back(t);
+  const auto& ops = prepared[class_of(inputs.empty() || inputs[0].rank() == 0 ? 1 : inputs[0].size(0))];
+  const NoGradGuard no_grad;
+  const PreferenceGuard prefer(preference);
+  Capture capture;
+  std::vector<Tensor> in;
+  for (const Layout& l : r->inputs) in.push_back(promised(l));
+  const auto call = [&](size_t i, std::span<const Tensor> args) {
+    const Node& n = graph.nodes[i];
+    Tensor y = ops[i] ? ops[i]->call(args) : n.op->call(args, n.attrs);
+    r->ends.push_back(capture.calls().size());
+    return y;
+  };
+  const std::vector<Tensor> results = graph::run(graph, in, call);
+  std::vector<size_t> pieces;
+  for (const Tensor& t : results) {
+    // A result has its memory for itself.
+    const auto piece = [&](const Tensor& y) { return capture.place_of(y.storage()->data()); };
+    const auto is_whole = [&](const Tensor& y) {
+      const auto p = piece(y);
+      return p && p->memory >= in.size() && std::ranges::find(pieces, p->memory) == pieces.end() &&
+             y.storage()->bytes() == size_t(y.numel()) * size_of(y.dtype()) &&
+             Tensor::empty_like(y).strides() == y.strides();
+    };
+    const Tensor y = is_whole(t) ? t : t.clone();
+    pieces.push_back(piece(y)->memory);
+    r->outputs.emplace_back(y);
+  }
+  place_memory(*r, capture, pieces);
+  return r;
+}
+
+std::unique_ptr<Arena> Program::Impl::take_arena(size_t bytes, Device device) const {
+  const Stream stream = current_stream(device);
+  const auto fits = [&](const auto& a) {
+    return a->block.numel() >= int64_t(bytes) && a->block.device() == device && a->stream.handle == stream.handle;
+  };
+  {
+    const std::lock_guard lock(mutex);
+    if (const auto found = std::ranges::find_if(arenas, fits); found != arenas.end()) {
+      std::unique_ptr<Arena> arena = std::move(*found);
+      arenas.erase(found);
+      return arena;
+    }
+    if (!arenas.empty()) arenas.pop_back();  // a larger one, or one for the other stream, takes its place
+  }
+  return std::make_unique<Arena>(Arena{Tensor::empty({int64_t(bytes)}, DType::u8, device), stream, {}});
+}
+
+void Program::Impl::run(const Recording& r, std::span<const Tensor> inputs, std::span<Tensor> outputs) const {
+  const Device device = r.outputs.empty() ? Device::cpu() : r.outputs[0].device;
+  std::unique_ptr<Arena> arena = take_arena(r.arena_bytes, device);
+  const auto begin = [](const Layout& l, const std::byte* data) {
+    return const_cast<std::byte*>(data) - Extent(l).before;
+  };
+  arena->memory.clear();
+  for (size_t i = 0; i < inputs.size(); ++i) arena->memory.push_back(begin(r.inputs[i], inputs[i].view().data));
+  for (Tensor& t : outputs) arena->memory.push_back(t.mutable_view().data);
+  arena->memory.push_back(arena->block.mutable_view().data);
+  r.run(arena->memory.data());
+  const std::lock_guard lock(mutex);
+  arenas.push_back(std::move(arena));
+}
+
+Program::Program(Graph g, std::vector<BatchClass> classes) {
+  if (classes.empty()) throw ValueError("program: there is no class of batches");
+  for (size_t i = 0; i < classes.size(); ++i) {
+    if (classes[i].sample < 1) throw ValueError(message("program: a batch of ", classes[i].sample));
+    if (i > 0 && classes[i].most <= classes[i - 1].most)
+      throw ValueError(message("program: a class of ", classes[i].most, " rows behind one of ", classes[i - 1].most));
+  }
+  g.validate();
+  g.freeze();
+  const auto p = std::make_shared<Impl>();
+  p->graph = std::move(g);
+  p->classes = std::move(classes);
+  p->prepare();
+  impl_ = p;
+}
+
+std::vector<Tensor> Program::run(std::span<const Tensor> inputs) const {
+  const auto r = impl_->recording(inputs);
+  std::vector<Tensor> outputs;
+  for (const Layout& l : r->outputs)
+    outputs.push_back(Tensor::empty(l.shape, l.dtype, l.device).as_strided(l.shape, l.strides));
+  impl_->run(*r, inputs, outputs);
+  return outputs;
+}
+
+Tensor Program::operator()(const Tensor& input) const {
+  check_single_output(impl_->graph);
+  return run(std::span<const Tensor>(&input, 1))[0];
+}
+
+void Program::run_into(std::span<const Tensor> inputs, std::span<Tensor> outputs) const {
+  const auto r = impl_->recording(inputs);
+  if (outputs.size() != r->outputs.size())
+    throw ShapeError(message("run_into: ", outputs.size(), " tensors for ", r->outputs.size(), " outputs"));
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const Layout& wanted = r->outputs[i];
+    if (!outputs[i]) throw ShapeError(message("run_into: output ", i, " is undefined"));
+    const Layout found(outputs[i]);
+    const auto where = [&] { return message("run_into: output ", i); };
+    if (found.dtype != wanted.dtype)
+      throw DTypeError(message(where(), " is ", name(found.dtype), ", not ", name(wanted.dtype)));
+    if (found.device != wanted.device)
+      throw DeviceError(message(where(), " lies on ", found.device, ", not on ", wanted.device));
+    if (found != wanted)
+      throw ShapeError(message(where(), " is ", found.shape, " with strides ", found.strides, ", not ", wanted.shape,
+                               " with strides ", wanted.strides));
+    const auto refuse_shared = [&](const Tensor& other) {
+      if (may_overlap(outputs[i].view(), other.view()))
+        throw ValueError(message(where(), " shares memory with an input or another output"));
+    };
+    std::ranges::for_each(inputs, refuse_shared);
+    std::ranges::for_each(outputs.first(i), refuse_shared);
+  }
+  impl_->run(*r, inputs, outputs);
+}
+
+const Graph& Program::graph() const { return impl_->graph; }
+
+int64_t Program::arena_bytes(std::span<const Tensor> inputs) const {
+  return int64_t(impl_->recording(inputs)->arena_bytes);
+}
+
+}  // namespace mininn::nn::graph

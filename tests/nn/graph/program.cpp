@@ -1,0 +1,278 @@
+#include "nn/graph/program.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <thread>
+
+#include "core/allocator.h"
+#include "nn/graph/executor.h"
+#include "nn/graph/passes.h"
+#include "nn/graph/trace.h"
+#include "ops/conv2d.h"
+#include "ops/layout.h"
+#include "tests/nn/graph/nets.h"
+#include "tests/support/allocations.h"
+#include "tests/support/catch.h"
+#include "tests/support/files.h"
+#include "tests/support/random_tensors.h"
+
+using namespace mininn;
+using namespace mininn::nn::graph;
+using namespace mininn::testing;
+using Catch::Contains;
+
+namespace {
+
+using Tensors = std::vector<Tensor>;
+
+// Two inputs, and outputs that are: a sum, a view of it, an input, an op's view of an input, of that, the sum again.
+Tensors many(std::span<const Tensor> in) {
+  const Tensor sum = in[0] + in[1], maps = reshape(in[1], {in[1].size(0), 3, 2, 2});
+  return {sum, slice(sum, 1, 2, 7), in[0], permute(maps, {0, 2, 3, 1}), relu(maps), sum};
+}
+
+}  // namespace
+
+TEST_CASE("a program gives the bits of run() for any batch") {
+  const uint64_t seed = test_seed();
+  INFO("seed " << seed);
+  for (const DType dtype : {DType::f32, DType::f64})
+    for (const TestNet& net : test_nets(seed, dtype)) {
+      INFO(net.name << ' ' << name(dtype));
+      const Graph traced = nn::trace(net.fn, Tensor::zeros(net.input, dtype));
+      for (const Graph& g : {traced, optimize(traced)})
+        for (const int64_t made_for : {1, 3}) {
+          const Program program(g, made_for);
+          for (const int64_t n : {1, 2, 3, 8}) {
+            const Tensor x = Layers(seed + 1, dtype).input(with_batch(net.input, n));
+            CHECK(max_difference(program(x), run(g, x)) == 0);
+          }
+        }
+    }
+}
+
+namespace {
+
+// Fills the result with a number and takes its time for it.
+template <int kResult, int kMs>
+Kernel<op::Conv2dFwd> filling_kernel(std::string_view name) {
+  return {name, kOwn, [](const op::Conv2dFwd&) { return Refusal{}; },
+          [](const op::Conv2dFwd& a, const ExecContext&) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(kMs));
+            std::fill_n(a.y.as<float>(), a.y.size(), float(kResult));
+          }};
+}
+
+}  // namespace
+
+TEST_CASE("a program's convolutions run the kernel that the tuner finds, the table's without it") {
+  auto& table = kernels<op::Conv2dFwd>();
+  struct Restore {
+    std::vector<Kernel<op::Conv2dFwd>> list;
+    ~Restore() {
+      kernels<op::Conv2dFwd>().set(DeviceType::cpu, list);
+      ::setenv("MININN_TUNE", "off", 1);
+      ::unsetenv("MININN_CACHE_DIR");
+    }
+  } const restore{table.candidates(DeviceType::cpu)};
+  table.set(DeviceType::cpu, {filling_kernel<1, 3>("own.slow"), filling_kernel<2, 0>("own.fast"), restore.list.back()});
+  const TempFolder folder;
+  ::setenv("MININN_CACHE_DIR", folder.path.c_str(), 1);
+  const Tensor x = Tensor::zeros({2, 3, 6, 6}), w = Tensor::zeros({4, 3, 3, 3});
+  const Graph g = nn::trace([&](const Tensor& t) { return conv2d(t, w, {}); }, x);
+  const auto kernel_of = [&](const Program& program, const Tensor& input) { return program(input).to_vector()[0]; };
+  for (const bool known : {false, true}) {  // to the tuner
+    INFO("known: " << known);
+    ::setenv("MININN_TUNE", "on", 1);
+    const Program tuned(g, 2);
+    ::setenv("MININN_TUNE", "off", 1);
+    CHECK(kernel_of(tuned, x) == 2);
+    CHECK(kernel_of(tuned, Tensor::zeros({5, 3, 6, 6})) == 2);
+    CHECK(run(g, x).to_vector()[0] == 1);  // only what is program is tuned
+    const ForceKernel reference("conv2d_fwd", "ref");
+    CHECK(kernel_of(tuned, x) == 0);
+  }
+  CHECK(kernel_of(Program(g, 2), x) == 1);
+  ::setenv("MININN_TUNE", "on", 1);
+  const ForceKernel slow("conv2d_fwd", "own.slow");
+  CHECK(kernel_of(Program(g, 2), x) == 1);
+  ::setenv("MININN_TUNE", "sometimes", 1);
+  CHECK_THROWS_AS(Program(g), ValueError);
+}
+
+TEST_CASE("a program keeps the constant weights it was given and reads computed ones") {
+  const Tensor x = Tensor::full({2, 3, 6, 6}, 1.0);
+  const auto first = [](const Tensor& y) { return y.to_vector()[0]; };
+  const Tensor ones = Tensor::full({4, 3, 3, 3}, 1.0), bias = Tensor::full({4}, 1.0);
+  const Graph g = nn::trace([&](const Tensor& t) { return conv2d(t, ones, bias) * bias.as_strided({1}, {1}); }, x);
+  const Program constant(g, 2);
+  CHECK(first(constant(x)) == 28);
+  for (const auto& value : g.values)
+    if (value.constant) Tensor(value.constant).fill(2.0);
+  CHECK(first(constant(x)) == 28);
+  CHECK(first(run(g, x)) == 2 * (54 + 2));
+
+  const Program computed(nn::trace(
+      [](const Tensor& t) {
+        return conv2d(t, reshape(slice(t, 0, 0, 1), {4, 3, 3, 3}), {});
+      },
+      x));
+  CHECK(first(computed(x)) == 27);
+  CHECK(first(computed(x * 2.0)) == 4 * 27);
+}
+
+TEST_CASE("a program refuses what cannot run") {
+  const TestNet net = vgg(1);
+  const Graph g = nn::trace(net.fn, Tensor::zeros(net.input));
+  CHECK_THROWS_AS(Program(g, 0), ValueError);
+  Graph unknown = g;
+  unknown.nodes[2].op = nullptr;
+  CHECK_THROWS_WITH(Program(unknown), Contains(g.nodes[2].name));
+  Graph broken = g;
+  broken.nodes[1].inputs[0] = 1000;
+  CHECK_THROWS_AS(Program(broken), ValueError);
+  CHECK_THROWS_AS(Program(g)(Tensor::zeros({2, 3, 12, 13})), ShapeError);
+}
+
+TEST_CASE("a program has any number of inputs and outputs, whatever they share") {
+  const auto input = [](uint64_t seed, int64_t n) { return Layers(seed).input({n, 12}); };
+  const Graph g = nn::trace(many, Tensors{input(1, 2), input(2, 2)});
+  const Program program(g);
+  for (const int64_t n : {2, 1, 7, 64, 0, 2}) {
+    INFO(n << " rows");
+    const Tensors x{input(4, n), input(5, n)}, expected = many(x), y = program.run(x);
+    REQUIRE(y.size() == expected.size());
+    for (size_t i = 0; i < y.size(); ++i) {
+      INFO("output " << i);
+      CHECK(y[i].shape() == expected[i].shape());
+      CHECK(max_difference(y[i], expected[i]) == 0);
+      for (size_t j = 0; j < i; ++j) CHECK_FALSE(may_overlap(y[i].view(), y[j].view()));
+      for (const Tensor& in : x) CHECK_FALSE(may_overlap(y[i].view(), in.view()));
+    }
+  }
+  const Tensor same = input(6, 3);
+  CHECK(max_difference(program.run(Tensors{same, same})[0], same + same) == 0);
+  CHECK_THROWS_AS(program(same), ShapeError);
+  CHECK_THROWS_AS(program.run(Tensors{same}), ShapeError);
+  CHECK_THROWS_AS(program.run(Tensors{same, Tensor()}), ShapeError);
+  CHECK_THROWS_AS(program.run(Tensors{same, input(7, 2)}), ShapeError);
+}
+
+TEST_CASE("a program takes inputs in any layout") {
+  const TestNet net = residual(1);
+  const Graph g = optimize(nn::trace(net.fn, Tensor::zeros(net.input)));
+  const Program program(g);
+  const Tensor x = Layers(2).input(with_batch(net.input, 3));
+  const Tensor wide = Layers(3).input(with_batch(net.input, 6));
+  for (const Tensor& in :
+       {x, contiguous(x, MemoryFormat::channels_last), slice(wide, 0, 0, 6, 2), slice(wide, 0, 1, 6, 2),
+        permute(permute(x, {3, 1, 2, 0}).clone(), {3, 1, 2, 0}), expand(slice(x, 0, 1, 2), x.shape())})
+    CHECK(max_difference(program(in), run(g, in)) == 0);
+}
+
+TEST_CASE("a program allocates nothing but its results, and with memory for these nothing at all") {
+  const PreferenceGuard own(Preference::own);  // what a vendor's kernel does inside is its business
+  for (const TestNet& net : test_nets(1)) {
+    INFO(net.name);
+    const Program program(optimize(nn::trace(net.fn, Tensor::zeros(net.input))));
+    const Tensors x{Layers(2).input(with_batch(net.input, 3))}, small{Layers(3).input(net.input)};
+    const Tensor expected = program(x[0]), expected_small = program(small[0]);
+    Tensors y{Tensor::empty_like(expected)}, y_small{Tensor::empty_like(expected_small)};
+    program.run_into(x, y);
+    const size_t before = allocation_count(), live = allocator(Device::cpu()).stats().live_bytes;
+    for (int i = 0; i < 5; ++i) {
+      program.run_into(x, y);
+      program.run_into(small, y_small);
+    }
+    CHECK(allocation_count() == before);
+    CHECK(allocator(Device::cpu()).stats().live_bytes == live);
+    CHECK(max_difference(y[0], expected) == 0);
+    CHECK(max_difference(y_small[0], expected_small) == 0);
+  }
+}
+
+TEST_CASE("a program's intermediate values share memory") {
+  const Tensor x = Tensor::full({1, 1000}, 1);
+  const Program chain(nn::trace(
+      [](Tensor t) {
+        for (int i = 0; i < 50; ++i) t = t + 1.0;
+        return t;
+      },
+      x));
+  CHECK(chain(x).to_vector()[0] == 51);
+  const Tensors in{x}, doubled{Tensor::full({2, 1000}, 1)};
+  CHECK(chain.arena_bytes(in) == 2 * 4032);
+  CHECK(chain.arena_bytes(doubled) == 2 * 8000);
+}
+
+TEST_CASE("results go where run_into() is told, if they fit there") {
+  const Tensors x{Layers(1).input({2, 12}), Layers(2).input({2, 12})}, expected = many(x);
+  const Program program(nn::trace(many, x));
+  const auto places = [&] {
+    Tensors y;
+    for (const Tensor& t : program.run(x)) y.push_back(Tensor::empty_like(t));
+    return y;
+  };
+  const auto refuses = [&]<class E>(const E*, size_t i, const Tensor& t) {
+    Tensors y = places();
+    y[i] = t;
+    CHECK_THROWS_AS(program.run_into(x, y), E);
+  };
+  Tensors y = places();
+  program.run_into(x, y);
+  for (size_t i = 0; i < y.size(); ++i) CHECK(max_difference(y[i], expected[i]) == 0);
+  const ShapeError* const shape = nullptr;
+  const ValueError* const shared = nullptr;
+  refuses(shape, 0, Tensor());
+  refuses(shape, 0, Tensor::zeros({3, 12}));
+  refuses(shape, 0, transpose(Tensor::zeros({12, 2}), 0, 1));
+  refuses(static_cast<const DTypeError*>(nullptr), 0, Tensor::zeros({2, 12}, DType::f64));
+  refuses(shared, 0, x[1]);
+  y[5] = y[0];
+  CHECK_THROWS_AS(program.run_into(x, y), ValueError);
+  y.pop_back();
+  CHECK_THROWS_AS(program.run_into(x, y), ShapeError);
+  Tensors frozen = places();
+  frozen[2] = frozen[2].frozen();
+  CHECK_THROWS_AS(program.run_into(x, frozen), ValueError);
+  CHECK(max_difference(program.run(x)[0], expected[0]) == 0);  // what failed has broken nothing
+}
+
+TEST_CASE("threads may share a program") {
+  const TestNet net = vgg(1);
+  const Graph g = optimize(nn::trace(net.fn, Tensor::zeros(net.input)));
+  const Program program(g);
+  std::atomic<int> wrong = 0;
+  std::vector<std::thread> threads;
+  for (uint64_t t = 0; t < 4; ++t)
+    threads.emplace_back([&, t] {
+      for (uint64_t i = 0; i < 6; ++i) {
+        const Tensor x = Layers(t * 10 + i).input(with_batch(net.input, int64_t(1 + (t + i) % 3)));
+        wrong += max_difference(program(x), run(g, x)) != 0;
+      }
+    });
+  for (std::thread& t : threads) t.join();
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("a program forgets the inputs that were not seen for long, and takes them again") {
+  const Program program(nn::trace([](const Tensor& x) { return relu(x) + 1.0; }, Tensor::zeros({1, 3})));
+  for (const int round : {0, 1}) {
+    INFO("round " << round);
+    for (int64_t n = 1; n < 40; ++n)
+      CHECK(program(Tensor::full({n, 3}, 2)).to_vector() == std::vector(size_t(n) * 3, 3.0));
+  }
+}
+
+TEST_CASE("classes of batches have kernels of their own") {
+  const Tensor w = Tensor::full({4, 3, 3, 3}, 1.0);
+  const Graph g = nn::trace([&](const Tensor& t) { return conv2d(t, w, {}); }, Tensor::zeros({1, 3, 6, 6}));
+  const Program program(g, {{1, 4}, {8, 16}, {32, 32}});
+  for (const int64_t n : {1, 4, 5, 16, 17, 32, 33})
+    CHECK(program(Tensor::full({n, 3, 6, 6}, 1)).to_vector() == std::vector(size_t(n) * 64, 27.0));
+  CHECK_THROWS_AS(Program(g, std::vector<BatchClass>()), ValueError);
+  CHECK_THROWS_AS(Program(g, {{1, 4}, {2, 4}}), ValueError);
+  CHECK_THROWS_AS(Program(g, {{1, 4}, {0, 8}}), ValueError);
+}

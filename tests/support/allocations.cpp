@@ -1,0 +1,21 @@
+#include "tests/support/allocations.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+namespace {
+
+std::atomic<size_t> count{0};
+
+}  // namespace
+
+void* operator new(size_t bytes) {
+  count.fetch_add(1, std::memory_order_relaxed);
+  if (void* const p = std::malloc(bytes ? bytes : 1)) return p;
+  throw std::bad_alloc();
+}
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, size_t) noexcept { std::free(p); }
+
+size_t mininn::testing::allocation_count() { return count.load(std::memory_order_relaxed); }
