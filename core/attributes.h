@@ -87,6 +87,13 @@ inline bool from_attr(const AttrValue& a, double& v) {
   if (number) v = *number;
   return number;
 }
+// Only a number that an f32 holds.
+inline bool from_attr(const AttrValue& a, float& v) {
+  double number = 0;
+  if (!from_attr(a, number)) return false;
+  v = float(number);
+  return double(v) == number;
+}
 template <AttrNumber T>
 bool from_attr(const AttrValue& a, std::vector<T>& v) {
   const auto* const list = std::get_if<std::vector<int64_t>>(&a);

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/stream.h"
@@ -53,6 +54,10 @@ class Capture {
   // The piece and the offset in it; nothing for memory that exists.
   std::optional<Place> place_of(const void* address) const;
 
+  // What captured calls read besides, and that would go otherwise.
+  void keep(std::shared_ptr<const void> t) { kept_.push_back(std::move(t)); }
+  std::vector<std::shared_ptr<const void>>& kept() { return kept_; }
+
   void add(std::unique_ptr<CapturedCall> call) { calls_.push_back(std::move(call)); }
   std::vector<std::unique_ptr<CapturedCall>>& calls() { return calls_; }
 
@@ -60,6 +65,7 @@ class Capture {
   friend class CapturePause;
   std::vector<size_t> bytes_, begins_;  // of each piece; begins_ ascends
   std::vector<std::unique_ptr<CapturedCall>> calls_;
+  std::vector<std::shared_ptr<const void>> kept_;
 };
 
 // While alive, this thread does what it says again.

@@ -14,7 +14,7 @@
 #include "core/capture.h"
 #include "core/device.h"
 #include "core/error.h"
-#include "core/fields.h"
+#include "core/members.h"
 #include "core/stream.h"
 #include "core/tensor.h"
 
@@ -153,13 +153,14 @@ template <class Args>
 bool capture(Capture& c, const Kernel<Args>& k, Args a, Device d) {
   auto call = std::make_unique<TypedCall<Args>>(k, a, d);
   bool writes_outside = false;
-  visit_fields(a, [&]<class Field>(Field& field) {
-    if constexpr (std::is_same_v<Field, View> || std::is_same_v<Field, CView>) {
-      if (const auto place = c.place_of(field.data))
+  for_each_member(a, [&]<class M>(M& member) {
+    if constexpr (std::is_same_v<M, View> || std::is_same_v<M, CView>) {
+      if (const auto place = c.place_of(member.data))
         call->operands.push_back(
-            {size_t(reinterpret_cast<const std::byte*>(&field.data) - reinterpret_cast<const std::byte*>(&a)), *place});
-      else if constexpr (std::is_same_v<Field, View>)
-        writes_outside = writes_outside || field;
+            {size_t(reinterpret_cast<const std::byte*>(&member.data) - reinterpret_cast<const std::byte*>(&a)),
+             *place});
+      else if constexpr (std::is_same_v<M, View>)
+        writes_outside = writes_outside || member;
     }
   });
   if (call->operands.empty()) return false;

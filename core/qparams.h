@@ -10,5 +10,10 @@ struct QParams {
   int32_t zero_point = 0;  // the code of 0.0, which is always exact (padding needs it)
   bool operator==(const QParams&) const = default;
 };
+template <class F>
+void each_field(QParams& q, const F& field) {
+  field("scale", q.scale);
+  field("zero_point", q.zero_point);
+}
 
 }  // namespace mininn

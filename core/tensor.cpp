@@ -127,8 +127,10 @@ template <class T>
 Tensor Tensor::from(std::span<const T> values, const Shape& shape) {
   if (int64_t(values.size()) != mininn::numel(shape))
     throw ShapeError(message("Tensor::from: ", values.size(), " values do not fill ", shape));
+  Capture* const capture = Capture::current();
   const CapturePause pause;  // the values are there
   Tensor t = empty(shape, dtype_of<T>);
+  if (capture) capture->keep(t.storage());
   std::copy(values.begin(), values.end(), reinterpret_cast<T*>(t.impl_->storage->data()));
   return t;
 }
@@ -143,6 +145,7 @@ bool Tensor::is_contiguous() const { return mininn::is_contiguous(shape(), strid
 bool Tensor::is_channels_last() const { return mininn::is_channels_last(shape(), strides()); }
 const std::shared_ptr<Storage>& Tensor::storage() const { return impl().storage; }
 int64_t Tensor::storage_offset() const { return impl().offset; }
+const std::optional<QParams>& Tensor::qparams() const { return impl().qparams; }
 
 CView Tensor::view() const {
   const Impl& i = impl();
@@ -197,8 +200,17 @@ std::vector<double> Tensor::to_vector() const {
   return out;
 }
 
+Tensor Tensor::with_qparams(const QParams& q) const {
+  if (is_floating(dtype()))
+    throw DTypeError(message("with_qparams: ", mininn::name(dtype()), " elements are no codes"));
+  Tensor t = detach();
+  t.impl_->qparams = q;
+  return t;
+}
+
 Tensor Tensor::clone() const {
   Tensor t = empty_like(*this);
+  t.impl_->qparams = qparams();
   t.copy_from(*this);
   return t;
 }
@@ -234,6 +246,7 @@ Tensor Tensor::as_strided(const Shape& shape, const Strides& strides, int64_t of
   view->strides = strides;
   view->offset = first;
   view->dtype = i.dtype;
+  view->qparams = i.qparams;
   return Tensor(std::move(view));
 }
 
@@ -241,6 +254,7 @@ Tensor Tensor::to(Device device) const {
   if (device == this->device()) return *this;
   Tensor t = empty(shape(), dtype(), device);
   if (is_dense(shape(), strides())) t.impl_->strides = strides();
+  t.impl_->qparams = qparams();
   t.copy_from(*this);
   return t;
 }

@@ -6,12 +6,14 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "core/device.h"
 #include "core/dtype.h"
+#include "core/qparams.h"
 #include "core/shape.h"
 #include "core/storage.h"
 #include "core/view.h"
@@ -53,6 +55,10 @@ class Tensor {
   Device device() const;
   bool is_contiguous() const;
   bool is_channels_last() const;
+  // What its codes stand for; nothing for a tensor that is not quantized. Views, copies and clones keep it.
+  const std::optional<QParams>& qparams() const;
+  // The same elements as codes that stand for real numbers. Throws DTypeError for a floating dtype.
+  Tensor with_qparams(const QParams& q) const;
 
   // The elements of a contiguous (or channels-last: then in N,H,W,C order) CPU tensor. Throws DTypeError, DeviceError,
   // or ShapeError if the tensor has gaps.

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "core/tensor.h"
@@ -30,6 +31,7 @@ struct Tensor::Impl {
   Strides strides;
   int64_t offset = 0;
   DType dtype = DType::f32;
+  std::optional<QParams> qparams;
   std::atomic<Autograd*> autograd = nullptr;  // owned
 };
 

@@ -284,13 +284,13 @@ void Tuner::log(std::string_view op, const std::vector<Trial>& trials) {
   detail::log_choice(op, trials[0].kernel, "measured", times);
 }
 
-void Tuner::race_layers(const std::vector<Layer>& layers, const Install& install,
-                        const std::function<double()>& run_ms) {
+void Tuner::choose_together(const std::vector<TunedLayer>& layers, const Install& install,
+                            const std::function<double()>& run_ms) {
   constexpr double kSmall = 0.02;          // of the layers' time together: what such layers do cannot be seen
   std::map<std::string, double> alone_ms;  // of all layers with a key
   double all_ms = 0;
   std::string network;
-  for (const Layer& l : layers) {
+  for (const TunedLayer& l : layers) {
     network += l.key + '\n';
     if (l.trials.empty()) continue;
     alone_ms[l.key] += l.trials[0].ms;
@@ -299,7 +299,7 @@ void Tuner::race_layers(const std::vector<Layer>& layers, const Install& install
   network = Sha256().update(network.data(), network.size()).hex();
 
   std::set<std::string> done;
-  for (const Layer& l : layers) {
+  for (const TunedLayer& l : layers) {
     if (l.trials.size() < 2 || l.trials[1].ms > kHopeless * l.trials[0].ms || alone_ms[l.key] < kSmall * all_ms ||
         !done.insert(l.key).second)
       continue;

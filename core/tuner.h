@@ -68,6 +68,25 @@ struct KernelChoice {
   std::string key;  // what the measurement counts for
 };
 
+// The same without its type: a layer of a network, to Tuner::choose_together().
+struct TunedLayer {
+  std::string kernel;  // empty: none is to be chosen
+  std::vector<Trial> trials;
+  std::string key;
+};
+
+template <class Args>
+TunedLayer untyped(const KernelChoice<Args>& c) {
+  return {std::string(c.kernel ? c.kernel->name : ""), c.trials, c.key};
+}
+
+// A kernel that exists.
+template <class Args>
+const Kernel<Args>* kernel_named(std::string_view name) {
+  const auto& list = kernels<Args>().candidates(DeviceType::cpu);
+  return &*std::find_if(list.begin(), list.end(), [&](const auto& k) { return k.name == name; });
+}
+
 namespace detail {
 
 // Calls to measure, by the number of the candidate.
@@ -142,18 +161,11 @@ class Tuner {
   // Chooses again for the layers of one network, by the time of the network: weights that one layer's kernel spreads
   // out push those of the others from the caches, and no layer alone shows that. Layers with the same key change
   // together, those first that come first; layers that take less than 2% of the time and kernels 1.5 times as slow as
-  // the fastest are left out. `layers` has a choice for each, an empty one for what is not chosen; use(i, kernel) puts
-  // another kernel into layer i, run_ms() runs the network and says how long it took. The results are remembered for
-  // this network.
-  template <Tunable Args, std::invocable<size_t, const Kernel<Args>&> Use>
-  void choose_together(std::vector<KernelChoice<Args>>& layers, const Use& use, const std::function<double()>& run_ms) {
-    std::vector<Layer> untyped;
-    for (const auto& c : layers) untyped.push_back({std::string(c.kernel ? c.kernel->name : ""), c.trials, c.key});
-    const auto install = [&](size_t i, const std::string& kernel) {
-      use(i, *(layers[i].kernel = kernel_named<Args>(kernel)));
-    };
-    race_layers(untyped, install, run_ms);
-  }
+  // the fastest are left out. install(i, kernel) puts another kernel into layer i, run_ms() runs the network and says
+  // how long it took. The results are remembered for this network.
+  using Install = std::function<void(size_t layer, const std::string& kernel)>;
+  void choose_together(const std::vector<TunedLayer>& layers, const Install& install,
+                       const std::function<double()>& run_ms);
 
   // Adds what has been measured since to the file; entries of other processes stay. A file that cannot be written, or
   // is no regular one, is no error: the next process measures again.
@@ -161,29 +173,15 @@ class Tuner {
 
  private:
   using Known = std::map<std::string, std::vector<Trial>>;  // by key
-  // A KernelChoice without its type.
-  struct Layer {
-    std::string kernel;
-    std::vector<Trial> trials;
-    std::string key;
-  };
-  using Install = std::function<void(size_t layer, const std::string& kernel)>;
 
   static Known read(const std::filesystem::path& file);
   static std::string key_of(std::string_view op, const std::string& call, const std::vector<std::string>& kernels,
                             int64_t between);
   static void log(std::string_view op, const std::vector<Trial>& trials);
-  // One that exists.
-  template <Tunable Args>
-  static const Kernel<Args>* kernel_named(const std::string& name) {
-    const auto& list = kernels<Args>().candidates(DeviceType::cpu);
-    return &*std::find_if(list.begin(), list.end(), [&](const auto& k) { return k.name == name; });
-  }
 
   // The times of `kernels`, fastest first; measured unless they are known.
   std::vector<Trial> measured(const std::string& key, const std::vector<std::string>& kernels, int64_t between,
                               const std::function<detail::Contest()>& contest);
-  void race_layers(const std::vector<Layer>& layers, const Install& install, const std::function<double()>& run_ms);
 
   std::filesystem::path file_;
   TimeCall time_call_;

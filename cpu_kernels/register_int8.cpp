@@ -33,6 +33,10 @@ void register_cpu_int8_kernels() {
   kernels<op::Quantize>().set(kCpu, {own::quantize_avx2, ref::quantize});
   kernels<op::QPack>().set(kCpu, {own::qpack_avx2, ref::qpack});
   kernels<op::Dequantize>().set(kCpu, {ref::dequantize});
+  kernels<op::RealUnary>().set(kCpu, {ref::real_unary});
+  kernels<op::RealAdd>().set(kCpu, {ref::real_add});
+  kernels<op::RealMaxPool2d>().set(kCpu, {ref::real_max_pool2d});
+  kernels<op::RealAvgPool2d>().set(kCpu, {ref::real_avg_pool2d});
 }
 
 }  // namespace mininn

@@ -168,20 +168,53 @@ Tensor conv2d_fused(const Tensor& x, const Tensor& w, const Tensor& bias, const 
   return in.run(checked_residual(in, residual), relu);
 }
 
-PackedConv2d::PackedConv2d(const Shape& x, const Tensor& w, const Tensor& bias, bool residual, bool relu,
-                           const Conv2dParams& o, int64_t between)
-    : relu_(relu), options_(o) {
-  Operand("conv2d_fused", "w", w);
-  // Kernels are chosen and weights packed by shapes alone: no activation is read.
+namespace {
+
+// use(args): a call with such operands, whose kernel is chosen and weights are packed by shapes alone: no activation is
+// read.
+template <class Use>
+void with_sample(const Shape& x, const Tensor& w, const Tensor& bias, bool residual, bool relu, const Conv2dParams& o,
+                 const Use& use) {
   const auto unread = [&](const Shape& s) { return Tensor::empty(s, w.dtype(), w.device(), kChannelsLast); };
   const Operands in("conv2d_fused", unread(x), w, bias, o);
-  w_ = in.w;
-  bias_ = in.bias;
   Tensor y = unread(y_shape(in.g));
-  const op::Conv2dFwd a{in.g,  in.x.view(),     w_.view(), optional_view(bias_), residual ? y.view() : CView(),
-                        relu_, y.mutable_view()};
-  kernel_ = *choose_kernel(a, w_.device(), between).kernel;
-  if (kernel_.pack) packed_ = kernel_.pack(a);
+  use(op::Conv2dFwd{in.g, in.x.view(), in.w.view(), optional_view(in.bias), residual ? y.view() : CView(), relu,
+                    y.mutable_view()});
+}
+
+std::shared_ptr<const PreparedOp> prepare(const Preparation& p, const Conv2dFusedOptions& o) {
+  const auto is_constant = [&](size_t i) { return bool(p.constants[i]); };
+  if (!is_constant(1) || (p.is_given(2) && !is_constant(2))) return nullptr;
+  return std::make_shared<PackedConv2d>(p.in[0].shape, p.constants[1], p.constants[2], p.is_given(3), o.relu, o.conv,
+                                        p.between);
+}
+
+}  // namespace
+
+PackedConv2d::PackedConv2d(const Shape& x, const Tensor& w, const Tensor& bias, bool residual, bool relu,
+                           const Conv2dParams& o, int64_t between)
+    : x_(x), residual_(residual), relu_(relu), options_(o) {
+  w_ = Operand("conv2d_fused", "w", w).dense();
+  if (bias) bias_ = Operand("conv2d_fused", "bias", bias).dense();
+  KernelChoice<op::Conv2dFwd> choice;
+  with_sample(x_, w_, bias_, residual_, relu_, options_,
+              [&](const op::Conv2dFwd& a) { choice = choose_kernel(a, w_.device(), between); });
+  tuned_ = untyped(choice);
+  take(*choice.kernel);
+}
+
+void PackedConv2d::take(const Kernel<op::Conv2dFwd>& kernel) {
+  kernel_ = kernel;
+  packed_ = {};
+  if (kernel.pack)
+    with_sample(x_, w_, bias_, residual_, relu_, options_, [&](const op::Conv2dFwd& a) { packed_ = kernel.pack(a); });
+}
+
+std::shared_ptr<const PreparedOp> PackedConv2d::with_kernel(const std::string& kernel) const {
+  auto other = std::make_shared<PackedConv2d>(*this);
+  other->tuned_.kernel = kernel;
+  other->take(*kernel_named<op::Conv2dFwd>(kernel));
+  return other;
 }
 
 Tensor PackedConv2d::operator()(const Tensor& x, const Tensor& residual) const {
@@ -189,27 +222,6 @@ Tensor PackedConv2d::operator()(const Tensor& x, const Tensor& residual) const {
   const Operands in("conv2d_fused", x, w_, bias_, options_);
   return in.run(checked_residual(in, residual), relu_, &kernel_, packed_);
 }
-
-namespace {
-
-class PreparedConv2d final : public PreparedOp {
- public:
-  explicit PreparedConv2d(PackedConv2d conv) : conv_(std::move(conv)) {}
-  Tensor call(std::span<const Tensor> in) const override { return conv_(in[0], in.size() > 3 ? in[3] : Tensor()); }
-
- private:
-  PackedConv2d conv_;
-};
-
-std::shared_ptr<const PreparedOp> prepare(const Preparation& p, const Conv2dFusedOptions& o) {
-  const auto is_constant = [&](size_t i) { return bool(p.constants[i]); };
-  const auto is_given = [&](size_t i) { return i < p.in.size() && p.in[i] != TensorInfo{}; };
-  if (!is_constant(1) || (is_given(2) && !is_constant(2))) return nullptr;
-  return std::make_shared<PreparedConv2d>(
-      PackedConv2d(p.in[0].shape, p.constants[1], p.constants[2], is_given(3), o.relu, o.conv, p.between));
-}
-
-}  // namespace
 
 constinit const OpDef opdef::conv2d =
     prepared_by(define_op<Conv2dParams, [](auto in, const auto& o) { return mininn::conv2d(in[0], in[1], in[2], o); },

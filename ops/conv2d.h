@@ -8,6 +8,7 @@
 #include "core/kernel.h"
 #include "core/tensor.h"
 #include "ops/op.h"
+#include "ops/prepared.h"
 
 namespace mininn {
 
@@ -123,7 +124,7 @@ extern const OpDef conv2d, conv2d_fused;
 
 // conv2d_fused for many calls: its kernel is chosen and the weights are packed ahead of them. w and bias must not
 // change while it lives. Any number of threads may call it at once.
-class PackedConv2d {
+class PackedConv2d final : public PreparedOp {
  public:
   // Chooses for an x of this shape at this moment, by the process's tuner (core/tuner.h), where `between` is the bytes
   // that the rest of the network reads between two calls; without tuning as conv2d_fused would. `residual`: calls will
@@ -136,10 +137,19 @@ class PackedConv2d {
   // which a kernel is forced (ForceKernel), goes where conv2d_fused would.
   Tensor operator()(const Tensor& x, const Tensor& residual = {}) const;
 
+  Tensor call(std::span<const Tensor> in) const override { return (*this)(in[0], in.size() > 3 ? in[3] : Tensor()); }
+  const TunedLayer& tuned() const override { return tuned_; }
+  Tensor packed() const override { return packed_; }
+  std::shared_ptr<const PreparedOp> with_kernel(const std::string& kernel) const override;
+
  private:
+  void take(const Kernel<op::Conv2dFwd>& kernel);
+
+  Shape x_;  // of the sample
   Tensor w_, bias_;
-  bool relu_;
+  bool residual_, relu_;
   Conv2dParams options_;
+  TunedLayer tuned_;
   Kernel<op::Conv2dFwd> kernel_;
   Tensor packed_;  // undefined where that kernel packs nothing
 };

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "core/attributes.h"
@@ -12,10 +13,14 @@
 
 namespace mininn {
 
+class PreparedOp;  // ops/prepared.h
+struct Preparation;
+
 // What is known of a tensor before it exists.
 struct TensorInfo {
   Shape shape;
   DType dtype = DType::f32;
+  std::optional<QParams> qparams = {};  // of codes
   bool operator==(const TensorInfo&) const = default;
 };
 
@@ -43,22 +48,6 @@ template <class F>
 void each_field(DimOptions& o, const F& field) {
   field("dim", o.dim);
 }
-
-// A call whose constants were made ready for many calls: a kernel chosen, weights packed.
-class PreparedOp {
- public:
-  virtual ~PreparedOp() = default;
-  // As OpDef::call; the constants among `in` are not read.
-  virtual Tensor call(std::span<const Tensor> in) const = 0;
-};
-
-// The calls to prepare for.
-struct Preparation {
-  std::span<const TensorInfo> in;     // what they get
-  std::span<const Tensor> constants;  // of these inputs; undefined where one is none
-  const Attrs& attrs;
-  int64_t between = 0;  // bytes that the rest of the network reads between two calls
-};
 
 struct OpDef {
   const char* name;

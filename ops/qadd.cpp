@@ -17,4 +17,29 @@ void check_qadd(const op::QAdd& a) {
   check_scale("qadd", "b_scale", a.b_scale);
 }
 
+Tensor qadd(const Tensor& a, const Tensor& b, const QAddOptions& o) {
+  const QParams a_q = codes_of("qadd", "a", a), b_q = codes_of("qadd", "b", b);
+  Tensor y = empty_codes(a.shape(), 0, a.device()).with_qparams(o.y);
+  op::QAdd args;
+  args.a = a.view();
+  args.b = b.view();
+  args.a_zero = a_q.zero_point;
+  args.b_zero = b_q.zero_point;
+  args.a_scale = float(double(a_q.scale) / double(o.y.scale));
+  args.b_scale = float(double(b_q.scale) / double(o.y.scale));
+  args.y = y.mutable_view();
+  args.y_zero = o.y.zero_point;
+  args.lo = o.lo;
+  args.hi = o.hi;
+  check_qadd(args);
+  kernels<op::QAdd>().run(args, a.device());
+  return y;
+}
+
+constinit const OpDef opdef::qadd =
+    define_op<QAddOptions, [](auto in, const auto& o) { return mininn::qadd(in[0], in[1], o); },
+              [](auto in, const auto& o) {
+                return TensorInfo{check_map("qadd", in[0].shape), DType::u8, o.y};
+              }>("qadd", kTwoInputs);
+
 }  // namespace mininn

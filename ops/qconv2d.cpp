@@ -1,11 +1,22 @@
 #include "ops/qconv2d.h"
 
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <memory>
+#include <optional>
+
 #include "core/random.h"
 #include "core/tuner.h"
+#include "ops/operand.h"
+#include "ops/prepared.h"
 #include "ops/qlayout.h"
+#include "ops/quantize.h"
 
 namespace mininn {
 namespace {
+
+using detail::Operand, detail::optional_view;
 
 void check_dtypes(const op::QConv2d& a) {
   if (a.w.dtype != DType::i8 || a.bias.dtype != DType::i32 || a.multiplier.dtype != DType::f32)
@@ -99,5 +110,185 @@ void qconv2d(op::QConv2d a, Device d) {
   a.packed = packed.view().data;
   launch(k, a, d);
 }
+
+BorderClasses border_classes(const Conv2dGeometry& g) {
+  using Taps = BorderClasses::Taps;
+  // Classes along one axis, in order of appearance; returns each output position's class.
+  const auto classify = [](int64_t out, int64_t in, int64_t k, int64_t stride, int64_t pad, int64_t dil,
+                           std::vector<Taps>& classes) {
+    std::vector<int32_t> of;
+    std::map<Taps, int32_t> known;
+    for (int64_t o = 0; o < out; ++o) {
+      const int64_t first = o * stride - pad;  // where tap 0 lies
+      const int64_t begin = first < 0 ? (dil - 1 - first) / dil : 0;
+      const int64_t end = first < in ? std::min(k, (in - 1 - first) / dil + 1) : 0;
+      const Taps taps = begin < end ? Taps{begin, end} : Taps{};
+      const auto [at, is_new] = known.try_emplace(taps, int32_t(classes.size()));
+      if (is_new) classes.push_back(taps);
+      of.push_back(at->second);
+    }
+    return of;
+  };
+  BorderClasses b;
+  b.row = classify(g.oh, g.ih, g.kh, g.stride_h, g.pad_h, g.dil_h, b.row_taps);
+  b.col = classify(g.ow, g.iw, g.kw, g.stride_w, g.pad_w, g.dil_w, b.col_taps);
+  if (b.count() > std::numeric_limits<int32_t>::max())
+    throw ValueError(message("qconv2d: ", b.count(), " classes of borders"));
+  for (int32_t& r : b.row) r *= int32_t(b.col_taps.size());
+  return b;
+}
+
+namespace {
+
+// Everything about a layer but its activations.
+struct Layer {
+  QConv2dOptions o;
+  QParams x;
+  std::optional<QParams> residual;
+  Tensor w, bias, multiplier, row_class, col_class;
+
+  // For x [n, C, H, W].
+  Layer(const Shape& x_shape, const QParams& x_, const Tensor& w_, const Tensor& w_scale, const Tensor& bias_,
+        const std::optional<QParams>& residual_, const QConv2dOptions& o_)
+      : o(o_), x(x_), residual(residual_), w(w_), bias(bias_) {
+    for (const Tensor& t : {w, w_scale, bias}) Operand("qconv2d", "an operand", t);
+    multiplier = multipliers(double(x.scale), w_scale, y_scale());
+    if (bias.rank() != 2 || bias.size(0) == 1) return;
+    const BorderClasses border = border_classes(geometry(x_shape));
+    if (bias.size(0) != border.count())
+      throw ShapeError(message("qconv2d: a bias ", bias.shape(), " for ", border.count(), " classes of borders"));
+    row_class = Tensor::from(border.row, {int64_t(border.row.size())}).to(w.device());
+    col_class = Tensor::from(border.col, {int64_t(border.col.size())}).to(w.device());
+  }
+
+  bool real() const { return o.y.scale == 0; }
+  double y_scale() const { return real() ? 1 : double(o.y.scale); }
+  Conv2dGeometry geometry(const Shape& x_shape) const {
+    return Conv2dGeometry::make("qconv2d", x_shape, w.shape(), o.conv);
+  }
+  Tensor result(const Conv2dGeometry& g) const {
+    const Shape y{g.n, g.oc, g.oh, g.ow};
+    return real() ? Tensor::empty(y, DType::f32, w.device(), MemoryFormat::channels_last)
+                  : empty_codes(y, 0, w.device()).with_qparams(o.y);
+  }
+  op::QConv2d args(const Conv2dGeometry& g, const CView& in, const CView& add, const View& y) const {
+    op::QConv2d a;
+    a.g = g;
+    a.x = in;
+    a.x_zero = x.zero_point;
+    a.w = w.view();
+    a.bias = bias.view();
+    a.row_class = optional_view(row_class);
+    a.col_class = optional_view(col_class);
+    a.multiplier = multiplier.view();
+    if (residual) {
+      a.residual = add;
+      a.residual_scale = float(double(residual->scale) / y_scale());
+      a.residual_zero = residual->zero_point;
+    }
+    a.y = y;
+    if (!real()) {
+      a.y_zero = o.y.zero_point;
+      a.lo = o.lo;
+      a.hi = o.hi;
+    }
+    check_qconv2d(a);
+    return a;
+  }
+};
+
+std::optional<QParams> grid_of_residual(const Tensor& residual) {
+  return residual ? std::optional(codes_of("qconv2d", "residual", residual)) : std::nullopt;
+}
+
+class PackedQConv2d final : public PreparedOp {
+ public:
+  PackedQConv2d(const Preparation& p, const QConv2dOptions& o)
+      : layer_(p.in[0].shape, grid(p.in[0]), p.constants[1], p.constants[2], p.constants[3],
+               p.is_given(4) ? std::optional(grid(p.in[4])) : std::nullopt, o),
+        sample_(layer_.geometry(p.in[0].shape)) {
+    KernelChoice<op::QConv2d> choice;
+    with_sample([&](const op::QConv2d& a) { choice = choose_kernel(a, layer_.w.device(), p.between); });
+    tuned_ = untyped(choice);
+    kernel_ = *choice.kernel;
+    // What serves any batch is packed once.
+    for (const auto& other : p.others)
+      if (const auto* packed = dynamic_cast<const PackedQConv2d*>(other.get()))
+        if (packed->kernel_.name == kernel_.name && kernel_.traits.packing_serves_any_batch) packed_ = packed->packed_;
+    if (!packed_) pack();
+  }
+
+  Tensor call(std::span<const Tensor> in) const override {
+    if (codes_of("qconv2d", "x", in[0]) != layer_.x || grid_of_residual(in[4]) != layer_.residual)
+      throw ValueError("qconv2d: an operand is on another grid than the layer was made for");
+    const Conv2dGeometry g = layer_.geometry(in[0].shape());
+    Tensor y = layer_.result(g);
+    op::QConv2d a = layer_.args(g, in[0].view(), optional_view(in[4]), y.mutable_view());
+    a.packed = packed_.view().data;
+    launch(kernel_, a, in[0].device());
+    return y;
+  }
+  const TunedLayer& tuned() const override { return tuned_; }
+  Tensor packed() const override { return packed_; }
+  std::shared_ptr<const PreparedOp> with_kernel(const std::string& kernel) const override {
+    auto other = std::make_shared<PackedQConv2d>(*this);
+    other->tuned_.kernel = kernel;
+    other->kernel_ = *kernel_named<op::QConv2d>(kernel);
+    other->pack();
+    return other;
+  }
+
+ private:
+  static const QParams& grid(const TensorInfo& t) {
+    if (!t.qparams) throw DTypeError("qconv2d: an operand is no codes");
+    return *t.qparams;
+  }
+  // Kernels are chosen and weights packed by shapes alone: every operand may be the same byte.
+  template <class Use>
+  void with_sample(const Use& use) const {
+    std::byte unread{};
+    const Shape x{sample_.n, sample_.ic, sample_.ih, sample_.iw}, y{sample_.n, sample_.oc, sample_.oh, sample_.ow};
+    const auto codes = [&](const Shape& s) {
+      return View(&unread, s, pixel_strides(s, min_pixel_stride(s[1])), DType::u8);
+    };
+    use(layer_.args(sample_, codes(x), codes(y),
+                    layer_.real() ? View(&unread, y, channels_last_strides(y), DType::f32) : codes(y)));
+  }
+  void pack() {
+    with_sample([&](const op::QConv2d& a) { packed_ = kernel_.pack(a); });
+  }
+
+  Layer layer_;
+  Conv2dGeometry sample_;
+  TunedLayer tuned_;
+  Kernel<op::QConv2d> kernel_;
+  Tensor packed_;
+};
+
+}  // namespace
+
+Tensor qconv2d(const Tensor& x, const Tensor& w, const Tensor& w_scale, const Tensor& bias, const Tensor& residual,
+               const QConv2dOptions& o) {
+  const QParams x_q = codes_of("qconv2d", "x", x);
+  const Layer layer(x.shape(), x_q, w, w_scale, bias, grid_of_residual(residual), o);
+  const Conv2dGeometry g = layer.geometry(x.shape());
+  Tensor y = layer.result(g);
+  qconv2d(layer.args(g, x.view(), optional_view(residual), y.mutable_view()), x.device());
+  return y;
+}
+
+constinit const OpDef opdef::qconv2d =
+    prepared_by(define_op<QConv2dOptions,
+                          [](auto in, const auto& o) { return mininn::qconv2d(in[0], in[1], in[2], in[3], in[4], o); },
+                          [](auto in, const auto& o) {
+                            const auto g = Conv2dGeometry::make("qconv2d", in[0].shape, in[1].shape, o.conv);
+                            const Shape y{g.n, g.oc, g.oh, g.ow};
+                            return o.y.scale == 0 ? TensorInfo{y, DType::f32} : TensorInfo{y, DType::u8, o.y};
+                          }>("qconv2d", {5, 5, 0b10000}),
+                [](const Preparation& p) -> std::shared_ptr<const PreparedOp> {
+                  for (const size_t i : {1, 2, 3})
+                    if (!p.constants[i]) return nullptr;
+                  return std::make_shared<PackedQConv2d>(p, from_attrs<QConv2dOptions>(p.attrs));
+                });
 
 }  // namespace mininn

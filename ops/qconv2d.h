@@ -11,10 +11,13 @@
 // and never overflows the conversion.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "core/kernel.h"
+#include "core/qparams.h"
 #include "core/tensor.h"
 #include "ops/conv2d.h"
 
@@ -50,6 +53,44 @@ struct QConv2d {
 };
 
 }  // namespace op
+
+// Output pixels of a convolution, classed by which kernel taps fall on padding. A stem with folded normalisation has
+// one bias per class, because padding is 0 after normalisation, which no byte stands for.
+struct BorderClasses {
+  struct Taps {  // kernel rows (columns) begin .. end - 1; both 0 if there are none
+    int64_t begin = 0, end = 0;
+    bool contain(int64_t tap) const { return begin <= tap && tap < end; }
+    auto operator<=>(const Taps&) const = default;
+  };
+  std::vector<Taps> row_taps, col_taps;  // per row (column) class: which kernel rows (columns) are inside
+  std::vector<int32_t> row, col;  // pixel (oh, ow) has class row[oh] + col[ow]: row class * col_taps.size() + col class
+  int64_t count() const { return int64_t(row_taps.size() * col_taps.size()); }
+};
+// Throws ValueError for 2^31 classes or more.
+BorderClasses border_classes(const Conv2dGeometry& g);
+
+struct QConv2dOptions {
+  Conv2dParams conv;
+  QParams y{0, 0};           // what the result's codes stand for; scale 0: the result stays f32
+  int32_t lo = 0, hi = 255;  // clamp of the codes: the activation function
+};
+template <class F>
+void each_field(QConv2dOptions& o, const F& field) {
+  each_field(o.conv, field);
+  each_field(o.y, field);
+  field("lo", o.lo);
+  field("hi", o.hi);
+}
+
+// x codes [N,C,H,W], w s8 [O,C/groups,kh,kw] in -127..127, w_scale f32 [O], bias i32 [classes,O] in units of x's scale
+// times w_scale (one row, or one per class of border_classes()), residual codes like the result or undefined
+// -> codes [N,O,oh,ow], or f32 channels-last.
+Tensor qconv2d(const Tensor& x, const Tensor& w, const Tensor& w_scale, const Tensor& bias, const Tensor& residual,
+               const QConv2dOptions& o);
+
+namespace opdef {
+extern const OpDef qconv2d;
+}
 
 // Checks what the comment on QConv2d promises to kernels, all but the elements of w, bias, the classes and multiplier:
 // the chosen kernel's pack() reads those, and throws ValueError. Throws ShapeError, DTypeError or ValueError.

@@ -40,6 +40,20 @@ void check_accumulator(const char* op, int64_t o, std::span<const int8_t> w, int
     throw ValueError(message(op, ": the accumulator of output channel ", o, " can leave 32 bits"));
 }
 
+QParams codes_of(const char* op, const char* what, const Tensor& t) {
+  if (!t) throw ValueError(message(op, ": ", what, " is undefined"));
+  if (t.dtype() != DType::u8 || !t.qparams())
+    throw DTypeError(message(op, ": ", what, " must be u8 codes that quantize() or another op on codes has made, not ",
+                             name(t.dtype()), t.qparams() ? "" : " without qparams()"));
+  check_codes(op, what, t.view());
+  return *t.qparams();
+}
+
+const Shape& check_map(const char* op, const Shape& shape) {
+  if (shape.rank() != 4) throw ShapeError(message(op, ": x must be [N,C,H,W], not ", shape));
+  return shape;
+}
+
 Tensor empty_codes(const Shape& nchw, int64_t pixel_stride, Device device) {
   if (nchw.rank() != 4) throw ShapeError(message("empty_codes: the shape must be [N,C,H,W], not ", nchw));
   if (pixel_stride == 0) pixel_stride = min_pixel_stride(checked_add("empty_codes", nchw[1], 3) - 3);

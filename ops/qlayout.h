@@ -30,6 +30,12 @@ void check_scale(const char* op, const char* what, float scale);
 // x_max * sum |w| + bias_max < 2^31.
 void check_accumulator(const char* op, int64_t o, std::span<const int8_t> w, int64_t x_max, int64_t bias_max);
 
+// What the codes `t` stand for. Throws ValueError for an undefined tensor, DTypeError unless it is u8 with qparams(),
+// ShapeError unless it is pixel-strided; all name `op` and `what`.
+QParams codes_of(const char* op, const char* what, const Tensor& t);
+// `shape`, or ShapeError if it is no [N,C,H,W].
+const Shape& check_map(const char* op, const Shape& shape);
+
 // Uninitialised u8 codes [N,C,H,W], pixel-strided. `pixel_stride` 0 means the smallest. Throws ShapeError for a rank
 // other than 4 or a pixel stride that is too small or no multiple of 4.
 Tensor empty_codes(const Shape& nchw, int64_t pixel_stride = 0, Device device = Device::cpu());

@@ -2,8 +2,13 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <limits>
+#include <memory>
 
+#include "ops/operand.h"
+#include "ops/prepared.h"
 #include "ops/qlayout.h"
+#include "ops/quantize.h"
 
 namespace mininn {
 
@@ -33,5 +38,85 @@ void check_qlinear(const op::QLinear& a) {
       throw ValueError(message("qlinear: multiplier ", i, " is not finite"));
   }
 }
+
+namespace {
+
+class PreparedQLinear final : public PreparedOp {
+ public:
+  PreparedQLinear(const QParams& x, int64_t inputs, const Tensor& w, const Tensor& w_scale, const Tensor& bias,
+                  const QLinearOptions& o)
+      : x_(x), w_(w), bias_(bias) {
+    const int64_t most = std::numeric_limits<int32_t>::max() / 255;
+    if (o.pixels < 1 || o.pixels > most)
+      throw ValueError(message("qlinear: sums of ", o.pixels, " pixels; 1 to ", most, " fit 32 bits"));
+    x_max_ = int32_t(255 * o.pixels);
+    multiplier_ = multipliers(double(x.scale) / double(o.pixels), w_scale, 1.0);
+    Tensor unread = Tensor::empty({1, inputs}, DType::i32, w.device());
+    Tensor y = Tensor::empty({1, w.rank() == 2 ? w.size(0) : 0}, DType::f32, w.device());
+    const op::QLinear a = args(unread, y);
+    check_constants(a);
+    kernel_ = kernels<op::QLinear>().select(a, w.device());
+    tuned_.kernel = kernel_.name;
+  }
+
+  Tensor call(std::span<const Tensor> in) const override { return (*this)(in[0]); }
+  Tensor operator()(const Tensor& x) const {
+    detail::Operand("qlinear", "x", x).is(DType::i32).shape({x.size(0), w_.size(1)}).contiguous();
+    if (x.qparams() != x_) throw ValueError("qlinear: x is on another grid than the layer was made for");
+    Tensor y = Tensor::empty({x.size(0), w_.size(0)}, DType::f32, x.device());
+    launch(kernel_, args(x, y), x.device());
+    return y;
+  }
+  const TunedLayer& tuned() const override { return tuned_; }
+  Tensor packed() const override { return {}; }
+  std::shared_ptr<const PreparedOp> with_kernel(const std::string&) const override { return nullptr; }
+
+ private:
+  // Reads them, on the host.
+  void check_constants(op::QLinear a) const {
+    const Tensor w = w_.to(Device::cpu()), bias = bias_.to(Device::cpu()), multiplier = multiplier_.to(Device::cpu());
+    a.w = w.view();
+    a.bias = bias.view();
+    a.multiplier = multiplier.view();
+    check_qlinear(a);
+  }
+  op::QLinear args(const Tensor& x, Tensor& y) const {
+    return {x.view(), x_max_, w_.view(), bias_.view(), multiplier_.view(), y.mutable_view()};
+  }
+
+  QParams x_;
+  Tensor w_, bias_, multiplier_;
+  int32_t x_max_ = 0;
+  Kernel<op::QLinear> kernel_;
+  TunedLayer tuned_;
+};
+
+const QParams& grid_of_sums(const std::optional<QParams>& q) {
+  if (!q) throw DTypeError("qlinear: x must be sums that qglobal_sum() has made");
+  return *q;
+}
+
+}  // namespace
+
+Tensor qlinear(const Tensor& sums, const Tensor& w, const Tensor& w_scale, const Tensor& bias,
+               const QLinearOptions& o) {
+  for (const Tensor& t : {sums, w, w_scale, bias}) detail::Operand("qlinear", "an operand", t);
+  return PreparedQLinear(grid_of_sums(sums.qparams()), sums.size(-1), w, w_scale, bias, o)(sums);
+}
+
+constinit const OpDef opdef::qlinear = prepared_by(
+    define_op<QLinearOptions, [](auto in, const auto& o) { return mininn::qlinear(in[0], in[1], in[2], in[3], o); },
+              [](auto in, const auto&) {
+                const Shape &x = in[0].shape, &w = in[1].shape;
+                if (x.rank() != 2 || w.rank() != 2 || x[1] != w[1])
+                  throw ShapeError(message("qlinear: [N,K] x [O,K] expected, not ", x, " x ", w));
+                return TensorInfo{{x[0], w[0]}, DType::f32};
+              }>("qlinear", {4, 4}),
+    [](const Preparation& p) -> std::shared_ptr<const PreparedOp> {
+      for (const size_t i : {1, 2, 3})
+        if (!p.constants[i]) return nullptr;
+      return std::make_shared<PreparedQLinear>(grid_of_sums(p.in[0].qparams), p.in[0].shape[1], p.constants[1],
+                                               p.constants[2], p.constants[3], from_attrs<QLinearOptions>(p.attrs));
+    });
 
 }  // namespace mininn

@@ -5,6 +5,7 @@
 
 #include "core/kernel.h"
 #include "core/view.h"
+#include "ops/op.h"
 
 namespace mininn {
 
@@ -24,6 +25,22 @@ struct QLinear {
 };
 
 }  // namespace op
+
+struct QLinearOptions {
+  int64_t pixels = 1;  // whose codes were added up
+};
+template <class F>
+void each_field(QLinearOptions& o, const F& field) {
+  field("pixels", o.pixels);
+}
+
+// The mean of a map times a matrix: sums [N,K] of qglobal_sum() over `pixels` pixels, w s8 [O,K], w_scale f32 [O], bias
+// i32 [O] -> [N,O] f32.
+Tensor qlinear(const Tensor& sums, const Tensor& w, const Tensor& w_scale, const Tensor& bias, const QLinearOptions& o);
+
+namespace opdef {
+extern const OpDef qlinear;
+}
 
 // Throws ShapeError, DTypeError or ValueError unless `a` is as described and no accumulator can leave int32:
 // x_max * sum_k |w[o,k]| + |bias[o]| < 2^31 for every o. Reads w and bias, which must be in host memory.

@@ -13,4 +13,19 @@ void check_qlut(const op::QLut& a) {
     throw ShapeError(message("qlut: the table must be a contiguous [256], not ", a.table.shape));
 }
 
+Tensor qlut(const Tensor& x, const Tensor& table, const QParams& q) {
+  codes_of("qlut", "x", x);
+  Tensor y = empty_codes(x.shape(), 0, x.device()).with_qparams(q);
+  const op::QLut a{x.view(), table.view(), y.mutable_view()};
+  check_qlut(a);
+  kernels<op::QLut>().run(a, x.device());
+  return y;
+}
+
+constinit const OpDef opdef::qlut =
+    define_op<QParams, [](auto in, const auto& q) { return mininn::qlut(in[0], in[1], q); },
+              [](auto in, const auto& q) {
+                return TensorInfo{check_map("qlut", in[0].shape), DType::u8, q};
+              }>("qlut", kTwoInputs);
+
 }  // namespace mininn

@@ -2,7 +2,9 @@
 #pragma once
 
 #include "core/kernel.h"
+#include "core/qparams.h"
 #include "core/view.h"
+#include "ops/op.h"
 
 namespace mininn {
 
@@ -17,6 +19,13 @@ struct QLut {
 };
 
 }  // namespace op
+
+// Codes [N,C,H,W] and a table u8 [256] -> codes that stand for numbers by `y`.
+Tensor qlut(const Tensor& x, const Tensor& table, const QParams& y);
+
+namespace opdef {
+extern const OpDef qlut;
+}
 
 // Throws ShapeError or DTypeError unless `a` is as described.
 void check_qlut(const op::QLut& a);

@@ -11,18 +11,10 @@ namespace {
 void check_window(const char* op, const CView& x, const QPoolWindow& win, const CView& y) {
   check_codes(op, "x", x);
   check_codes(op, "y", y);
-  const auto check_dim = [&](int64_t in, int64_t kernel, int64_t stride, int64_t pad, int64_t out) {
-    if (kernel < 1 || stride < 1 || pad < 0 || pad >= kernel)
-      throw ValueError(message(op, ": kernel ", kernel, ", stride ", stride, ", padding ", pad, " is no window"));
-    const int64_t positions = detail::window_positions(op, in, pad, kernel, stride);
-    if (positions == 0 || out != positions)
-      throw ShapeError(message(op, ": kernel ", kernel, ", stride ", stride, ", padding ", pad, " does not lead from ",
-                               x.shape, " to ", y.shape));
-  };
-  check_dim(x.shape[2], win.kernel.h, win.stride.h, win.padding.h, y.shape[2]);
-  check_dim(x.shape[3], win.kernel.w, win.stride.w, win.padding.w, y.shape[3]);
-  if (x.shape[0] != y.shape[0] || x.shape[1] != y.shape[1])
-    throw ShapeError(message(op, ": batch and channels differ: ", x.shape, " -> ", y.shape));
+  if (y.shape != pooled_shape(op, x.shape, win))
+    throw ShapeError(message(op, ": kernel [", win.kernel.h, ",", win.kernel.w, "], stride [", win.stride.h, ",",
+                             win.stride.w, "], padding [", win.padding.h, ",", win.padding.w, "] does not lead from ",
+                             x.shape, " to ", y.shape));
 }
 
 void check_sum_fits(const char* op, int64_t pixels) {
@@ -49,5 +41,69 @@ void check_qglobal_sum(const op::QGlobalSum& a) {
     throw ShapeError(message("qglobal_sum: y must be contiguous [N,C] for x ", a.x.shape, ", not ", a.y.shape));
   check_sum_fits("qglobal_sum", a.x.shape[2] * a.x.shape[3]);
 }
+
+Shape pooled_shape(const char* op, const Shape& x, const QPoolWindow& win) {
+  const auto positions = [&](int64_t in, int64_t kernel, int64_t stride, int64_t pad) {
+    if (kernel < 1 || stride < 1 || pad < 0 || pad >= kernel)
+      throw ValueError(message(op, ": kernel ", kernel, ", stride ", stride, ", padding ", pad, " is no window"));
+    const int64_t n = detail::window_positions(op, in, pad, kernel, stride);
+    if (n == 0) throw ShapeError(message(op, ": a kernel of ", kernel, " is larger than the padded input ", x));
+    return n;
+  };
+  check_map(op, x);
+  return {x[0], x[1], positions(x[2], win.kernel.h, win.stride.h, win.padding.h),
+          positions(x[3], win.kernel.w, win.stride.w, win.padding.w)};
+}
+
+Tensor qmax_pool2d(const Tensor& x, const QPoolWindow& window) {
+  const QParams q = codes_of("qmax_pool2d", "x", x);
+  Tensor y = empty_codes(pooled_shape("qmax_pool2d", x.shape(), window), 0, x.device()).with_qparams(q);
+  const op::QMaxPool2d a{x.view(), window, y.mutable_view()};
+  check_qmax_pool2d(a);
+  kernels<op::QMaxPool2d>().run(a, x.device());
+  return y;
+}
+
+Tensor qavg_pool2d(const Tensor& x, const QAvgPool2dOptions& o) {
+  const QParams q = codes_of("qavg_pool2d", "x", x);
+  Tensor y = empty_codes(pooled_shape("qavg_pool2d", x.shape(), o.window), 0, x.device()).with_qparams(o.y);
+  op::QAvgPool2d a;
+  a.x = x.view();
+  a.x_zero = q.zero_point;
+  a.window = o.window;
+  a.count_include_pad = o.count_include_pad;
+  a.scale = float(double(q.scale) / double(o.y.scale));
+  a.y = y.mutable_view();
+  a.y_zero = o.y.zero_point;
+  check_qavg_pool2d(a);
+  kernels<op::QAvgPool2d>().run(a, x.device());
+  return y;
+}
+
+Tensor qglobal_sum(const Tensor& x) {
+  const QParams q = codes_of("qglobal_sum", "x", x);
+  Tensor y = Tensor::empty({x.size(0), x.size(1)}, DType::i32, x.device()).with_qparams(q);
+  const op::QGlobalSum a{x.view(), y.mutable_view()};
+  check_qglobal_sum(a);
+  kernels<op::QGlobalSum>().run(a, x.device());
+  return y;
+}
+
+constinit const OpDef opdef::qmax_pool2d =
+    define_op<QPoolWindow, [](auto in, const auto& o) { return mininn::qmax_pool2d(in[0], o); },
+              [](auto in, const auto& o) {
+                return TensorInfo{pooled_shape("qmax_pool2d", in[0].shape, o), DType::u8, in[0].qparams};
+              }>("qmax_pool2d");
+constinit const OpDef opdef::qavg_pool2d =
+    define_op<QAvgPool2dOptions, [](auto in, const auto& o) { return mininn::qavg_pool2d(in[0], o); },
+              [](auto in, const auto& o) {
+                return TensorInfo{pooled_shape("qavg_pool2d", in[0].shape, o.window), DType::u8, o.y};
+              }>("qavg_pool2d");
+constinit const OpDef opdef::qglobal_sum =
+    define_op<NoOptions, [](auto in, const auto&) { return mininn::qglobal_sum(in[0]); },
+              [](auto in, const auto&) {
+                const Shape& x = check_map("qglobal_sum", in[0].shape);
+                return TensorInfo{{x[0], x[1]}, DType::i32, in[0].qparams};
+              }>("qglobal_sum");
 
 }  // namespace mininn

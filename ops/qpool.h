@@ -14,6 +14,12 @@ namespace mininn {
 struct QPoolWindow {
   Hw kernel = 1, stride = 1, padding = 0;
 };
+template <class F>
+void each_field(QPoolWindow& w, const F& field) {
+  field("kernel", w.kernel);
+  field("stride", w.stride);
+  field("padding", w.padding);
+}
 
 namespace op {
 
@@ -48,6 +54,33 @@ struct QGlobalSum {
 };
 
 }  // namespace op
+
+// [N,C,H,W] codes -> [N,C,oh,ow] codes on the same grid.
+Tensor qmax_pool2d(const Tensor& x, const QPoolWindow& window);
+
+struct QAvgPool2dOptions {
+  QPoolWindow window;
+  bool count_include_pad = true;
+  QParams y;  // what the result's codes stand for
+};
+template <class F>
+void each_field(QAvgPool2dOptions& o, const F& field) {
+  each_field(o.window, field);
+  field("count_include_pad", o.count_include_pad);
+  each_field(o.y, field);
+}
+// [N,C,H,W] codes -> [N,C,oh,ow] codes.
+Tensor qavg_pool2d(const Tensor& x, const QAvgPool2dOptions& o);
+
+// [N,C,H,W] codes -> [N,C] i32, the sums of each map's codes, which keep the qparams() of the codes.
+Tensor qglobal_sum(const Tensor& x);
+
+namespace opdef {
+extern const OpDef qmax_pool2d, qavg_pool2d, qglobal_sum;
+}
+
+// Sizes of the result for x [N,C,H,W]. Throws ValueError for no window, ShapeError where it does not fit.
+Shape pooled_shape(const char* op, const Shape& x, const QPoolWindow& window);
 
 // Throw ShapeError, DTypeError or ValueError unless the arguments are as described.
 void check_qmax_pool2d(const op::QMaxPool2d& a);

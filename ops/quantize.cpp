@@ -1,9 +1,14 @@
 #include "ops/quantize.h"
 
+#include <vector>
+
+#include "ops/operand.h"
 #include "ops/qlayout.h"
 
 namespace mininn {
 namespace {
+
+using detail::Operand;
 
 void check_operand(const char* op, const char* what, const CView& v, DType dtype, const CView& codes) {
   if (v.dtype != dtype) throw DTypeError(message(op, ": ", what, " must be ", name(dtype), ", not ", name(v.dtype)));
@@ -33,5 +38,54 @@ void check_dequantize(const op::Dequantize& a) {
   check_operand("dequantize", "y", a.y, DType::f32, a.x);
   check_qparams("dequantize", a.q);
 }
+
+Tensor quantize(const Tensor& x, const QParams& q) {
+  Operand("quantize", "x", x).is(DType::f32);
+  Tensor y = empty_codes(x.shape(), 0, x.device()).with_qparams(q);
+  const op::Quantize a{x.view(), q, y.mutable_view()};
+  check_quantize(a);
+  kernels<op::Quantize>().run(a, x.device());
+  return y;
+}
+
+Tensor qpack(const Tensor& bytes) {
+  Operand("qpack", "x", bytes).is(DType::u8);
+  Tensor y = empty_codes(bytes.shape(), 0, bytes.device()).with_qparams({});
+  const op::QPack a{bytes.view(), y.mutable_view()};
+  check_qpack(a);
+  kernels<op::QPack>().run(a, bytes.device());
+  return y;
+}
+
+Tensor dequantize(const Tensor& x) {
+  const QParams q = codes_of("dequantize", "x", x);
+  Tensor y = Tensor::empty(x.shape(), DType::f32, x.device(), MemoryFormat::channels_last);
+  const op::Dequantize a{x.view(), q, y.mutable_view()};
+  check_dequantize(a);
+  kernels<op::Dequantize>().run(a, x.device());
+  return y;
+}
+
+Tensor multipliers(double x_scale, const Tensor& w_scale, double y_scale) {
+  std::vector<float> m;
+  for (const double s : w_scale.to_vector()) m.push_back(float(x_scale * s / y_scale));
+  return Tensor::from(m, w_scale.shape()).to(w_scale.device());
+}
+
+constinit const OpDef opdef::quantize =
+    define_op<QParams, [](auto in, const auto& q) { return mininn::quantize(in[0], q); },
+              [](auto in, const auto& q) {
+                return TensorInfo{check_map("quantize", in[0].shape), DType::u8, q};
+              }>("quantize");
+constinit const OpDef opdef::qpack =
+    define_op<NoOptions, [](auto in, const auto&) { return mininn::qpack(in[0]); },
+              [](auto in, const auto&) {
+                return TensorInfo{check_map("qpack", in[0].shape), DType::u8, QParams()};
+              }>("qpack");
+constinit const OpDef opdef::dequantize =
+    define_op<NoOptions, [](auto in, const auto&) { return mininn::dequantize(in[0]); },
+              [](auto in, const auto&) {
+                return TensorInfo{check_map("dequantize", in[0].shape), DType::f32};
+              }>("dequantize");
 
 }  // namespace mininn

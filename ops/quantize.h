@@ -4,6 +4,7 @@
 #include "core/kernel.h"
 #include "core/qparams.h"
 #include "core/view.h"
+#include "ops/op.h"
 
 namespace mininn {
 
@@ -34,6 +35,21 @@ struct Dequantize {
 };
 
 }  // namespace op
+
+// [N,C,H,W] f32 (any strides) -> codes: u8, pixel-strided, with `q` as its qparams(). Like all ops on codes not
+// differentiable. Throws ShapeError, DTypeError, ValueError.
+Tensor quantize(const Tensor& x, const QParams& q);
+// [N,C,H,W] u8 (any strides), the bytes of an image -> codes with scale 1 and zero point 0.
+Tensor qpack(const Tensor& bytes);
+// Codes -> [N,C,H,W] f32, channels-last. Throws DTypeError for a tensor without qparams().
+Tensor dequantize(const Tensor& x);
+
+// What int32 accumulators of a layer are multiplied by: x_scale * w_scale[o] / y_scale, rounded once. [O] f32 each.
+Tensor multipliers(double x_scale, const Tensor& w_scale, double y_scale);
+
+namespace opdef {
+extern const OpDef quantize, qpack, dequantize;
+}
 
 // Throw ShapeError, DTypeError or ValueError unless the arguments are as described.
 void check_quantize(const op::Quantize& a);

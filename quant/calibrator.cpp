@@ -9,7 +9,7 @@
 #include "nn/graph/passes.h"
 #include "nn/serialize.h"
 #include "ops/layout.h"
-#include "quant/grid/qtensor.h"
+#include "quant/grid/affine.h"
 #include "quant/lower.h"
 #include "quant/weights/bias_correction.h"
 #include "quant/weights/equalize.h"

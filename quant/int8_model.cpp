@@ -6,10 +6,11 @@
 #include <unordered_set>
 
 #include "core/convert.h"
+#include "ops/qconv2d.h"
 #include "ops/qlayout.h"
+#include "ops/qreal.h"
 #include "ops/window.h"
 #include "quant/overloaded.h"
-#include "quant/real_steps.h"
 
 namespace mininn::quant {
 namespace {
@@ -364,32 +365,6 @@ int64_t macs(const Int8Model& m, const Int8Step& s) {
       Overloaded{[&](const Int8Conv& c) { return geometry(m, s, c, 1).macs(); },
                  [](const Int8Linear& l) { return l.weight.numel(); }, [](const auto&) { return int64_t{0}; }},
       s.body);
-}
-
-BorderClasses border_classes(const Conv2dGeometry& g) {
-  using Taps = BorderClasses::Taps;
-  // Classes along one axis, in order of appearance; returns each output position's class.
-  const auto classify = [](int64_t out, int64_t in, int64_t k, int64_t stride, int64_t pad, int64_t dil,
-                           std::vector<Taps>& classes) {
-    std::vector<int32_t> of;
-    std::map<Taps, int32_t> known;
-    for (int64_t o = 0; o < out; ++o) {
-      const int64_t first = o * stride - pad;  // where tap 0 lies
-      const int64_t begin = first < 0 ? (dil - 1 - first) / dil : 0;
-      const int64_t end = first < in ? std::min(k, (in - 1 - first) / dil + 1) : 0;
-      const Taps taps = begin < end ? Taps{begin, end} : Taps{};
-      const auto [at, is_new] = known.try_emplace(taps, int32_t(classes.size()));
-      if (is_new) classes.push_back(taps);
-      of.push_back(at->second);
-    }
-    return of;
-  };
-  BorderClasses b;
-  b.row = classify(g.oh, g.ih, g.kh, g.stride_h, g.pad_h, g.dil_h, b.row_taps);
-  b.col = classify(g.ow, g.iw, g.kw, g.stride_w, g.pad_w, g.dil_w, b.col_taps);
-  if (b.count() > std::numeric_limits<int32_t>::max()) fail("a convolution has ", b.count(), " classes of borders");
-  for (int32_t& r : b.row) r *= int32_t(b.col_taps.size());
-  return b;
 }
 
 }  // namespace mininn::quant

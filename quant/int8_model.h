@@ -1,7 +1,6 @@
 // An int8 network as plain data: what the quantizer makes, what a file holds, what Int8Net runs.
 #pragma once
 
-#include <compare>
 #include <limits>
 #include <map>
 #include <optional>
@@ -104,20 +103,5 @@ struct Int8Model {
 Conv2dGeometry geometry(const Int8Model& m, const Int8Step& s, const Int8Conv& c, int64_t n);
 // Multiply-accumulates per image.
 int64_t macs(const Int8Model& m, const Int8Step& s);
-
-// Output pixels of a convolution, classed by which kernel taps fall on padding. A stem with folded normalisation has
-// one bias per class, because padding is 0 after normalisation, which no byte stands for.
-struct BorderClasses {
-  struct Taps {  // kernel rows (columns) begin .. end - 1; both 0 if there are none
-    int64_t begin = 0, end = 0;
-    bool contain(int64_t tap) const { return begin <= tap && tap < end; }
-    auto operator<=>(const Taps&) const = default;
-  };
-  std::vector<Taps> row_taps, col_taps;  // per row (column) class: which kernel rows (columns) are inside
-  std::vector<int32_t> row, col;  // pixel (oh, ow) has class row[oh] + col[ow]: row class * col_taps.size() + col class
-  int64_t count() const { return int64_t(row_taps.size() * col_taps.size()); }
-};
-// Throws ValueError for 2^31 classes or more.
-BorderClasses border_classes(const Conv2dGeometry& g);
 
 }  // namespace mininn::quant

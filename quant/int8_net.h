@@ -52,14 +52,14 @@ class Int8Net {
 
  private:
   friend class Int8Stepper;
-  struct Program;
+  struct Compiled;
 
   // Throws ValueError for what is wrong with the options or the environment, whatever the model.
   static void check_settings(const Int8NetOptions& options);
 
   std::shared_ptr<const Int8Model> model_;
   Int8NetOptions options_;
-  std::shared_ptr<const Program> program_;
+  std::shared_ptr<const Compiled> compiled_;
 };
 
 // Runs a net's steps one at a time with every value kept: for measuring errors and for tests. Throws ValueError for a
@@ -82,11 +82,15 @@ class Int8Stepper {
   Tensor real(int id) const;
 
  private:
+  void run_nodes(size_t begin, size_t end);
+  size_t first_node(size_t step) const;
   const Int8Value& value(int id) const;
+  Tensor& tensor(int id);
+  const Tensor& tensor(int id) const;
 
   Int8Net net_;
   int64_t n_;
-  Tensor memory_;  // every value in its own place
+  std::vector<Tensor> values_;  // of the net's graph
 };
 
 }  // namespace mininn::quant

@@ -9,16 +9,15 @@
 #include "ops/layout.h"
 #include "ops/matmul.h"
 #include "ops/pool2d.h"
+#include "ops/qconv2d.h"
+#include "ops/qreal.h"
 #include "ops/reduce.h"
-#include "quant/grid/qtensor.h"
-#include "quant/real_steps.h"
+#include "quant/grid/affine.h"
 
 namespace mininn::quant {
 namespace {
 
-using nn::graph::Graph;
-using nn::graph::kAbsent;
-using nn::graph::Node;
+using nn::graph::Graph, nn::graph::kAbsent, nn::graph::Node;
 
 // Accumulators start at the bias. It may take up what the products leave of an int32, up to kMaxBias units; what needs
 // more makes the weights coarser. Fewer than kLeastRoom are too few.

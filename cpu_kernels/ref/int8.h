@@ -7,6 +7,7 @@
 #include "ops/qlinear.h"
 #include "ops/qlut.h"
 #include "ops/qpool.h"
+#include "ops/qreal.h"
 #include "ops/quantize.h"
 
 namespace mininn::cpu::ref {
@@ -21,5 +22,9 @@ extern const Kernel<op::QGlobalSum> qglobal_sum;
 extern const Kernel<op::Quantize> quantize;
 extern const Kernel<op::QPack> qpack;
 extern const Kernel<op::Dequantize> dequantize;
+extern const Kernel<op::RealUnary> real_unary;
+extern const Kernel<op::RealAdd> real_add;
+extern const Kernel<op::RealMaxPool2d> real_max_pool2d;
+extern const Kernel<op::RealAvgPool2d> real_avg_pool2d;
 
 }  // namespace mininn::cpu::ref

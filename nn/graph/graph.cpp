@@ -102,6 +102,21 @@ int Graph::add_constant(std::string name, const Tensor& t) {
   return add_value({.name = std::move(name), .shape = t.shape(), .dtype = t.dtype(), .constant = t});
 }
 
+int Graph::add_node(const OpDef& op, std::string name, std::vector<int> of, Attrs attrs) {
+  std::vector<TensorInfo> in;
+  for (const int id : of) in.push_back(info(id));
+  const TensorInfo y = op.infer(in, attrs);
+  const int id = add_value({.name = name, .shape = y.shape, .dtype = y.dtype, .constant = {}, .qparams = y.qparams});
+  nodes.push_back({&op, std::move(name), std::move(of), id, std::move(attrs)});
+  return id;
+}
+
+TensorInfo Graph::info(int id) const {
+  if (id == kAbsent) return {};
+  const Value& v = values[size_t(id)];
+  return {v.shape, v.dtype, v.qparams};
+}
+
 void Graph::freeze() {
   for (Value& v : values) v.constant = v.constant.frozen();
 }
@@ -178,7 +193,7 @@ std::vector<TensorInfo> batched_inputs(const Graph& g, int64_t batch) {
   const int64_t traced = traced_batch(g);
   std::vector<TensorInfo> inputs;
   for (const int id : g.inputs) {
-    inputs.push_back({g.values[size_t(id)].shape, g.values[size_t(id)].dtype});
+    inputs.push_back(g.info(id));
     Shape& shape = inputs.back().shape;
     if (shape.rank() > 0 && shape[0] == traced) shape[0] = batch;
   }
@@ -189,7 +204,7 @@ std::vector<TensorInfo> infos(std::span<const Tensor> inputs) {
   std::vector<TensorInfo> out;
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (!inputs[i]) throw ShapeError(message("run: input ", i, " is undefined"));
-    out.push_back({inputs[i].shape(), inputs[i].dtype()});
+    out.push_back({inputs[i].shape(), inputs[i].dtype(), inputs[i].qparams()});
   }
   return out;
 }
@@ -197,7 +212,7 @@ std::vector<TensorInfo> infos(std::span<const Tensor> inputs) {
 std::vector<TensorInfo> infer(const Graph& g, std::span<const TensorInfo> inputs) {
   const Batch batch = batch_of(g, inputs);
   std::vector<TensorInfo> now;
-  for (const Value& v : g.values) now.push_back({v.shape, v.dtype});
+  for (size_t i = 0; i < g.values.size(); ++i) now.push_back(g.info(int(i)));
   if (batch.now == batch.traced) return now;
   for (size_t i = 0; i < inputs.size(); ++i) now[size_t(g.inputs[i])] = inputs[i];
   std::vector<TensorInfo> in;

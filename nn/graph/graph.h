@@ -1,6 +1,7 @@
 // A network as plain data: what trace() records, what passes rewrite, what run() executes and quant/ compiles.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,6 +20,7 @@ struct Value {
   Shape shape;       // with the batch size of the traced example
   DType dtype = DType::f32;
   Tensor constant;  // defined for parameters, buffers and whatever else does not depend on the inputs
+  std::optional<QParams> qparams = {};  // of codes
 };
 
 // One op call.
@@ -50,6 +52,11 @@ struct Graph {
 
   int add_value(Value v);  // returns its id
   int add_constant(std::string name, const Tensor& t);
+  // Returns the id of its result, which is called like the node and looks as the op infers from the inputs. Throws what
+  // OpDef::infer throws.
+  int add_node(const OpDef& op, std::string name, std::vector<int> inputs, Attrs attrs = {});
+  // What a value is; {} for an absent one.
+  TensorInfo info(int id) const;
   bool is_constant(int id) const { return id != kAbsent && bool(values[size_t(id)].constant); }
 
   // Makes the constants frozen copies (Tensor::frozen): nobody who holds one of them can change this graph.

@@ -1,17 +1,21 @@
 #include "nn/graph/program.h"
 
 #include <algorithm>
+#include <map>
 #include <mutex>
+#include <string>
 #include <utility>
 
 #include "core/autograd.h"
 #include "core/capture.h"
 #include "core/kernel.h"
 #include "core/parallel.h"
+#include "core/random.h"
+#include "core/stopwatch.h"
 #include "core/tuner.h"
 #include "nn/graph/executor.h"
 #include "nn/graph/memory_plan.h"
-#include "ops/op.h"
+#include "ops/prepared.h"
 
 namespace mininn::nn::graph {
 namespace {
@@ -23,9 +27,19 @@ struct Layout {
   DType dtype = DType::f32;
   Device device = Device::cpu();
 
+  Layout(const TensorInfo& t, Device d)
+      : shape(t.shape), strides(contiguous_strides(t.shape)), dtype(t.dtype), device(d) {}
   explicit Layout(const Tensor& t) : shape(t.shape()), strides(t.strides()), dtype(t.dtype()), device(t.device()) {}
   bool operator==(const Layout&) const = default;
+  Tensor empty() const { return Tensor::empty(shape, dtype, device).as_strided(shape, strides); }
 };
+
+Tensor random_tensor(const Layout& l, Generator& random) {
+  Tensor values = Tensor::empty(l.shape), t = Tensor::empty(l.shape, l.dtype);
+  for (float& v : values.mutable_data<float>()) v = float(random.uniform()) * (is_floating(l.dtype) ? 1.0f : 100.0f);
+  t.copy_from(values);
+  return t.to(l.device);
+}
 
 // The bytes that a tensor spans before its first element, and behind it.
 struct Extent {
@@ -44,6 +58,7 @@ struct Extent {
 struct Recording {
   std::vector<Layout> inputs, outputs;
   std::vector<std::unique_ptr<const CapturedCall>> calls;
+  std::vector<std::shared_ptr<const void>> kept;
   std::vector<size_t> ends;  // node i made the calls before ends[i] and not before those of its predecessor
   size_t arena_bytes = 0;
 
@@ -125,6 +140,7 @@ void place_memory(Recording& r, Capture& capture, const std::vector<size_t>& out
     }
     r.calls.push_back(std::move(call));
   }
+  r.kept = std::move(capture.kept());
   r.arena_bytes = plan.bytes;
 }
 
@@ -145,13 +161,44 @@ struct Program::Impl {
   void prepare();
   size_t class_of(int64_t rows) const;
   std::shared_ptr<const Recording> recording(std::span<const Tensor> inputs) const;
-  std::shared_ptr<const Recording> record(std::span<const Tensor> inputs) const;
+  std::shared_ptr<const Recording> record(std::vector<Layout> inputs) const;
+  std::shared_ptr<const Recording> record(int64_t rows) const;  // of inputs without gaps
+  std::shared_ptr<const PreparedOp> prepare(const std::vector<TensorInfo>& infos, size_t node, int64_t between) const;
+  void tune_together();
   std::unique_ptr<Arena> take_arena(size_t bytes, Device device) const;
+  // use(memory): of a call of `r`.
+  template <class Use>
+  void with_memory(const Recording& r, std::span<const Tensor> inputs, std::span<Tensor> outputs, const Use& use) const;
   void run(const Recording& r, std::span<const Tensor> inputs, std::span<Tensor> outputs) const;
+
+  Tensor constant(int id) const { return id == kAbsent ? Tensor() : graph.values[size_t(id)].constant; }
 };
 
+std::shared_ptr<const PreparedOp> Program::Impl::prepare(const std::vector<TensorInfo>& infos, size_t node,
+                                                         int64_t between) const {
+  const Node& n = graph.nodes[node];
+  if (!n.op->prepare) return nullptr;
+  std::vector<TensorInfo> in;
+  std::vector<Tensor> constants;
+  for (const int id : n.inputs) {
+    in.push_back(id == kAbsent ? TensorInfo{} : infos[size_t(id)]);
+    constants.push_back(constant(id));
+  }
+  std::vector<std::shared_ptr<const PreparedOp>> others;
+  for (const auto& ops : prepared)
+    if (node < ops.size() && ops[node]) others.push_back(ops[node]);
+  try {
+    return n.op->prepare({in, constants, n.attrs, between, others});
+  } catch (const ShapeError& e) {
+    throw ShapeError(n.at(e));
+  } catch (const ValueError& e) {
+    throw ValueError(n.at(e));
+  } catch (const KernelError& e) {
+    throw KernelError(n.at(e));
+  }
+}
+
 void Program::Impl::prepare() {
-  const auto constant = [&](int id) { return id == kAbsent ? Tensor() : graph.values[size_t(id)].constant; };
   // What all calls read between two of one node. Packing makes int8 weights one to eight times as large.
   int64_t between = 0;
   for (const Node& n : graph.nodes)
@@ -160,18 +207,42 @@ void Program::Impl::prepare() {
         between += t.numel() * (t.dtype() == DType::i8 ? 2 : int64_t(size_of(t.dtype())));
   for (const BatchClass& c : classes) {
     const std::vector<TensorInfo> infos = infer_batch(graph, c.sample);
-    auto& ops = prepared.emplace_back();
-    for (const Node& n : graph.nodes) {
-      std::vector<TensorInfo> in;
-      std::vector<Tensor> constants;
-      for (const int id : n.inputs) {
-        in.push_back(id == kAbsent ? TensorInfo{} : infos[size_t(id)]);
-        constants.push_back(constant(id));
-      }
-      ops.push_back(n.op->prepare ? n.op->prepare({in, constants, n.attrs, between}) : nullptr);
-    }
+    prepared.emplace_back();
+    for (size_t i = 0; i < graph.nodes.size(); ++i) prepared.back().push_back(prepare(infos, i, between));
   }
+  tune_together();
   save_tuning();
+}
+
+// Chooses among the kernels for one row by the time of the whole program.
+void Program::Impl::tune_together() {
+  Tuner* const tuner = process_tuner("");
+  const auto one = std::ranges::find(classes, 1, &BatchClass::sample);
+  if (!tuner || one == classes.end()) return;
+  auto& ops = prepared[size_t(one - classes.begin())];
+  std::vector<TunedLayer> layers;
+  for (const auto& op : ops) layers.push_back(op ? op->tuned() : TunedLayer());
+  std::map<std::pair<size_t, std::string>, std::shared_ptr<const PreparedOp>> made;
+  const auto install = [&](size_t i, const std::string& kernel) {
+    // One shape after the other: the kernels that have lost for the shape before need not keep their weights.
+    if (!made.empty() && layers[made.begin()->first.first].key != layers[i].key) made.clear();
+    made.try_emplace({i, ops[i]->tuned().kernel}, ops[i]);
+    auto& other = made[{i, kernel}];
+    if (!other) other = ops[i]->with_kernel(kernel);
+    ops[i] = other;
+  };
+  std::vector<Tensor> inputs, outputs;
+  tuner->choose_together(layers, install, [&] {
+    const auto r = record(1);
+    if (inputs.empty()) {
+      Generator random(1);
+      for (const Layout& l : r->inputs) inputs.push_back(random_tensor(l, random));
+      for (const Layout& l : r->outputs) outputs.push_back(l.empty());
+    }
+    const Stopwatch watch;
+    run(*r, inputs, outputs);
+    return watch.ms();
+  });
 }
 
 size_t Program::Impl::class_of(int64_t rows) const {
@@ -181,7 +252,11 @@ size_t Program::Impl::class_of(int64_t rows) const {
 }
 
 std::shared_ptr<const Recording> Program::Impl::recording(std::span<const Tensor> inputs) const {
-  if (detail::kernels_forced()) return record(inputs);  // for this call alone
+  const auto layouts = [&] {
+    infos(inputs);  // they are defined
+    return std::vector<Layout>(inputs.begin(), inputs.end());
+  };
+  if (detail::kernels_forced()) return record(layouts());  // for this call alone
   {
     const std::lock_guard lock(mutex);
     const auto found = std::ranges::find_if(recordings, [&](const auto& r) { return r->takes(inputs); });
@@ -190,7 +265,7 @@ std::shared_ptr<const Recording> Program::Impl::recording(std::span<const Tensor
       return recordings.front();
     }
   }
-  auto fresh = record(inputs);
+  auto fresh = record(layouts());
   constexpr size_t kMostRecordings = 16;
   const std::lock_guard lock(mutex);
   recordings.insert(recordings.begin(), fresh);
@@ -198,11 +273,19 @@ std::shared_ptr<const Recording> Program::Impl::recording(std::span<const Tensor
   return fresh;
 }
 
-std::shared_ptr<const Recording> Program::Impl::record(std::span<const Tensor> inputs) const {
-  infer(graph, infos(inputs));
+std::shared_ptr<const Recording> Program::Impl::record(int64_t rows) const {
+  const auto of_constant = std::ranges::find_if(graph.values, [](const Value& v) { return bool(v.constant); });
+  const Device device = of_constant == graph.values.end() ? Device::cpu() : of_constant->constant.device();
+  const std::vector<TensorInfo> infos = infer_batch(graph, rows);
+  std::vector<Layout> inputs;
+  for (const int id : graph.inputs) inputs.emplace_back(infos[size_t(id)], device);
+  return record(std::move(inputs));
+}
+
+std::shared_ptr<const Recording> Program::Impl::record(std::vector<Layout> inputs) const {
   const auto r = std::make_shared<Recording>();
-  for (const Tensor& t : inputs) r->inputs.emplace_back(t);
-  const auto& ops = prepared[class_of(inputs.empty() || inputs[0].rank() == 0 ? 1 : inputs[0].size(0))];
+  r->inputs = std::move(inputs);
+  const auto& ops = prepared[class_of(r->inputs.empty() || r->inputs[0].shape.rank() == 0 ? 1 : r->inputs[0].shape[0])];
   const NoGradGuard no_grad;
   const PreferenceGuard prefer(preference);
   Capture capture;
@@ -250,19 +333,23 @@ std::unique_ptr<Arena> Program::Impl::take_arena(size_t bytes, Device device) co
   return std::make_unique<Arena>(Arena{Tensor::empty({int64_t(bytes)}, DType::u8, device), stream, {}});
 }
 
-void Program::Impl::run(const Recording& r, std::span<const Tensor> inputs, std::span<Tensor> outputs) const {
+template <class Use>
+void Program::Impl::with_memory(const Recording& r, std::span<const Tensor> inputs, std::span<Tensor> outputs,
+                                const Use& use) const {
   const Device device = r.outputs.empty() ? Device::cpu() : r.outputs[0].device;
   std::unique_ptr<Arena> arena = take_arena(r.arena_bytes, device);
-  const auto begin = [](const Layout& l, const std::byte* data) {
-    return const_cast<std::byte*>(data) - Extent(l).before;
-  };
   arena->memory.clear();
-  for (size_t i = 0; i < inputs.size(); ++i) arena->memory.push_back(begin(r.inputs[i], inputs[i].view().data));
+  for (size_t i = 0; i < inputs.size(); ++i)
+    arena->memory.push_back(const_cast<std::byte*>(inputs[i].view().data) - Extent(r.inputs[i]).before);
   for (Tensor& t : outputs) arena->memory.push_back(t.mutable_view().data);
   arena->memory.push_back(arena->block.mutable_view().data);
-  r.run(arena->memory.data());
+  use(arena->memory.data());
   const std::lock_guard lock(mutex);
   arenas.push_back(std::move(arena));
+}
+
+void Program::Impl::run(const Recording& r, std::span<const Tensor> inputs, std::span<Tensor> outputs) const {
+  with_memory(r, inputs, outputs, [&](std::byte* const* memory) { r.run(memory); });
 }
 
 Program::Program(Graph g, std::vector<BatchClass> classes) {
@@ -284,8 +371,7 @@ Program::Program(Graph g, std::vector<BatchClass> classes) {
 std::vector<Tensor> Program::run(std::span<const Tensor> inputs) const {
   const auto r = impl_->recording(inputs);
   std::vector<Tensor> outputs;
-  for (const Layout& l : r->outputs)
-    outputs.push_back(Tensor::empty(l.shape, l.dtype, l.device).as_strided(l.shape, l.strides));
+  for (const Layout& l : r->outputs) outputs.push_back(l.empty());
   impl_->run(*r, inputs, outputs);
   return outputs;
 }
@@ -321,10 +407,62 @@ void Program::run_into(std::span<const Tensor> inputs, std::span<Tensor> outputs
   impl_->run(*r, inputs, outputs);
 }
 
+Tensor Program::call(size_t node, std::span<const Tensor> inputs) const {
+  const NoGradGuard no_grad;
+  const PreferenceGuard prefer(impl_->preference);
+  const Node& n = impl_->graph.nodes.at(node);
+  const auto& op = impl_->prepared[impl_->class_of(inputs[0].rank() == 0 ? 1 : inputs[0].size(0))][node];
+  return op ? op->call(inputs) : n.op->call(inputs, n.attrs);
+}
+
 const Graph& Program::graph() const { return impl_->graph; }
 
-int64_t Program::arena_bytes(std::span<const Tensor> inputs) const {
-  return int64_t(impl_->recording(inputs)->arena_bytes);
+const std::vector<BatchClass>& Program::classes() const { return impl_->classes; }
+
+std::vector<Program::NodeReport> Program::report(size_t batch_class) const {
+  if (batch_class >= impl_->classes.size())
+    throw ValueError(message("program: there is no class ", batch_class, " of ", impl_->classes.size()));
+  const auto r = impl_->record(impl_->classes[batch_class].sample);
+  std::vector<NodeReport> out;
+  size_t call = 0;
+  for (size_t i = 0; i < r->ends.size(); ++i) {
+    NodeReport node;
+    for (; call < r->ends[i]; ++call) {
+      if (!node.kernel.empty()) node.kernel += '+';
+      node.kernel += r->calls[call]->kernel;
+    }
+    if (const auto& op = impl_->prepared[batch_class][i]) {
+      node.trials = op->tuned().trials;
+      node.packed = op->packed();
+    }
+    out.push_back(std::move(node));
+  }
+  return out;
+}
+
+int64_t Program::arena_bytes(int64_t rows) const { return int64_t(impl_->record(rows)->arena_bytes); }
+
+std::vector<double> Program::profile(std::span<const Tensor> inputs, int repeats) const {
+  if (repeats < 1) throw ValueError(message("program: cannot profile ", repeats, " calls"));
+  const auto r = impl_->recording(inputs);
+  std::vector<Tensor> outputs;
+  for (const Layout& l : r->outputs) outputs.push_back(l.empty());
+  std::vector<std::vector<double>> times(r->ends.size());
+  for (int repeat = -1; repeat < repeats; ++repeat)  // the first one warms up
+    impl_->with_memory(*r, inputs, outputs, [&](std::byte* const* memory) {
+      size_t call = 0;
+      for (size_t i = 0; i < r->ends.size(); ++i) {
+        const Stopwatch watch;
+        for (; call < r->ends[i]; ++call) r->calls[call]->run(memory);
+        if (repeat >= 0) times[i].push_back(watch.ms());
+      }
+    });
+  std::vector<double> medians;
+  for (auto& t : times) {
+    std::ranges::nth_element(t, t.begin() + repeats / 2);
+    medians.push_back(t[size_t(repeats / 2)]);
+  }
+  return medians;
 }
 
 }  // namespace mininn::nn::graph

@@ -5,9 +5,11 @@
 #include <limits>
 #include <memory>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "core/tuner.h"
 #include "nn/graph/graph.h"
 
 namespace mininn::nn::graph {
@@ -27,9 +29,11 @@ struct BatchClass {
 // A program has constants of its own: what is written to the graph's later changes nothing. Cheap to copy; any number
 // of threads may call one at once.
 //
-// The tuner chooses the kernels (core/tuner.h), and those of fp32 convolutions round differently: results are the same
-// bits run to run with the same tuning file, once it knows all layers, or with MININN_TUNE=off. Then they are also the
-// bits of run() (nn/graph/executor.h) under the preference that the program was made with.
+// The tuner chooses the kernels (core/tuner.h): each by itself, and for one row then by the time of the whole program,
+// since weights that one layer's kernel spreads out push those of the others from the caches. Kernels of fp32
+// convolutions round differently: results are the same bits run to run with the same tuning file, once it knows all
+// layers, or with MININN_TUNE=off. Then they are also the bits of run() (nn/graph/executor.h) under the preference that
+// the program was made with.
 class Program {
  public:
   // With the preference and the number of threads of this moment. `classes` ascend by `most`; a larger batch is of the
@@ -48,9 +52,22 @@ class Program {
   // other's and from that of the inputs.
   void run_into(std::span<const Tensor> inputs, std::span<Tensor> outputs) const;
 
+  // One node alone, as calls with these inputs run it: for looking at values on the way.
+  Tensor call(size_t node, std::span<const Tensor> inputs) const;
+
   const Graph& graph() const;
-  // Bytes of the block that holds the intermediate values of a call like this.
-  int64_t arena_bytes(std::span<const Tensor> inputs) const;
+  const std::vector<BatchClass>& classes() const;
+  // How the nodes are run in a class of batches.
+  struct NodeReport {
+    std::string kernel;         // several with "+" between; empty for a view
+    std::vector<Trial> trials;  // what the tuner measured, fastest first
+    Tensor packed;              // constants in the kernel's form; undefined: there are none
+  };
+  std::vector<NodeReport> report(size_t batch_class) const;
+  // Bytes of the block that holds the intermediate values of so many rows.
+  int64_t arena_bytes(int64_t rows) const;
+  // What each node takes of a call, in ms: medians of `repeats` calls. Throws ValueError for repeats below 1.
+  std::vector<double> profile(std::span<const Tensor> inputs, int repeats) const;
 
  private:
   struct Impl;

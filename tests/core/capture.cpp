@@ -2,8 +2,8 @@
 
 #include <vector>
 
-#include "core/fields.h"
 #include "core/kernel.h"
+#include "core/members.h"
 #include "core/memory_ops.h"
 #include "core/tensor.h"
 #include "tests/support/catch.h"
@@ -82,7 +82,7 @@ TEST_CASE("a capture ends with its scope") {
   CHECK(Tensor::full({2}, 7).to_vector() == std::vector<double>{7, 7});
 }
 
-TEST_CASE("the fields of a struct are visited in order") {
+TEST_CASE("the members of a struct are visited in order") {
   struct Pair {
     int a, b;
   };
@@ -97,7 +97,7 @@ TEST_CASE("the fields of a struct are visited in order") {
   };
   Plain p{{1, 2}, 3, {}, "x"};
   int visited = 0;
-  visit_fields(p, [&]<class T>(T& field) {
+  for_each_member(p, [&]<class T>(T& field) {
     ++visited;
     if constexpr (std::is_same_v<T, Pair>) CHECK((visited == 1 && field.b == 2));
     if constexpr (std::is_same_v<T, double>) CHECK((visited == 2 && field == 3));
@@ -105,5 +105,5 @@ TEST_CASE("the fields of a struct are visited in order") {
   });
   CHECK(visited == 4);
   One one;
-  visit_fields(one, [&](View& v) { CHECK(&v == &one.v); });
+  for_each_member(one, [&](View& v) { CHECK(&v == &one.v); });
 }

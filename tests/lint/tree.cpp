@@ -88,8 +88,6 @@ const std::regex kOutside{R"((^|[^\w.])(/[w]ork|/[h]ome|/[r]oot)/[\w.]|\.\./[s]h
 const std::regex kScratch{R"(/[t]mp/[\w.])"};
 
 constexpr int64_t kMostColumns = 120, kMostLines = 500, kMostLinesOfFunction = 80;
-// The one file that may be longer: planning, tuning and running an int8 network are still to be taken apart there.
-constexpr std::string_view kLongFile = "quant/int8_net.cpp";
 
 // Characters of UTF-8.
 int64_t columns(std::string_view line) {
@@ -177,8 +175,7 @@ class Lint {
   }
 
   void check_length(const std::string& file, int64_t lines) {
-    if (file != kLongFile && lines > kMostLines) too_long(file, 1, lines, kMostLines);
-    if (file == kLongFile && lines <= kMostLines) breach(file, 1, "is short enough now: tree.cpp excepts it no more");
+    if (lines > kMostLines) too_long(file, 1, lines, kMostLines);
   }
 
   void too_long(const std::string& file, int64_t line, int64_t lines, int64_t most) {

@@ -11,66 +11,6 @@ using namespace mininn;
 using namespace mininn::quant;
 using namespace mininn::testing;
 
-TEST_CASE("border classes tell apart which taps fall on padding") {
-  const Conv2dGeometry g = Conv2dGeometry::make("t", {1, 1, 5, 4}, {1, 1, 3, 3}, {.padding = 1});
-  const BorderClasses b = border_classes(g);
-  CHECK(b.count() == 9);
-  CHECK(b.row == std::vector<int32_t>{0, 3, 3, 3, 6});
-  CHECK(b.col == std::vector<int32_t>{0, 1, 1, 2});
-  CHECK(b.row_taps[0] == BorderClasses::Taps{1, 3});
-  CHECK(b.col_taps[2] == BorderClasses::Taps{0, 2});
-}
-
-TEST_CASE("border classes with stride, dilation and wide padding") {
-  const Conv2dGeometry g =
-      Conv2dGeometry::make("t", {1, 1, 9, 9}, {1, 1, 3, 3}, {.stride = {2, 1}, .padding = {1, 0}, .dilation = {2, 1}});
-  const BorderClasses b = border_classes(g);
-  CHECK(b.col_taps.size() == 1);
-  for (int64_t oh = 0; oh < g.oh; ++oh)
-    for (int64_t t = 0; t < 3; ++t) {
-      const int64_t ih = oh * 2 - 1 + t * 2;
-      CHECK(b.row_taps[size_t(b.row[size_t(oh)])].contain(t) == (ih >= 0 && ih < 9));
-    }
-  CHECK(border_classes(Conv2dGeometry::make("t", {1, 1, 4, 4}, {1, 1, 1, 1}, {})).count() == 1);
-}
-
-TEST_CASE("border classes are those of a comparison tap by tap, for any geometry") {
-  for (const int64_t in : {1, 4, 9})
-    for (const int64_t k : {1, 2, 5})
-      for (const int64_t stride : {1, 2, 3})
-        for (const int64_t pad : {0, 1, 4, 7})
-          for (const int64_t dil : {1, 2, 3}) {
-            if (in + 2 * pad < dil * (k - 1) + 1) continue;
-            INFO(in << " k" << k << " s" << stride << " p" << pad << " d" << dil);
-            const auto g = Conv2dGeometry::make("t", {1, 1, in, 1}, {1, 1, k, 1},
-                                                {.stride = {stride, 1}, .padding = {pad, 0}, .dilation = {dil, 1}});
-            const BorderClasses b = border_classes(g);
-            std::vector<std::vector<bool>> seen;
-            std::vector<int32_t> row;
-            for (int64_t o = 0; o < g.oh; ++o) {
-              std::vector<bool> taps;
-              for (int64_t t = 0; t < k; ++t) {
-                const int64_t i = o * stride - pad + t * dil;
-                taps.push_back(i >= 0 && i < in);
-                CHECK(b.row_taps[size_t(b.row[size_t(o)])].contain(t) == taps.back());
-              }
-              const auto at = std::find(seen.begin(), seen.end(), taps);
-              row.push_back(int32_t(at - seen.begin()));
-              if (at == seen.end()) seen.push_back(taps);
-            }
-            CHECK(b.row == row);
-          }
-}
-
-TEST_CASE("huge kernels and paddings have their classes at once") {
-  const int64_t side = 100'000;
-  const BorderClasses b = border_classes(
-      Conv2dGeometry::make("t", {1, 1, 1, 1}, {1, 1, 1, side}, {.padding = {0, side}, .dilation = {1, 1}}));
-  CHECK(b.count() == side + 1);  // one tap or none
-  CHECK_THROWS_AS(border_classes(Conv2dGeometry::make("t", {1, 1, 1, 1}, {1, 1, side, side}, {.padding = side})),
-                  ValueError);
-}
-
 TEST_CASE("a model that is inconsistent does not validate") {
   const Int8Model good = calibrated(residual(1), 1, true).compile().model();
   CHECK_NOTHROW(good.validate());

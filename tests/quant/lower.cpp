@@ -7,9 +7,8 @@
 #include "nn/graph/passes.h"
 #include "ops/reduce.h"
 #include "ops/softmax.h"
-#include "quant/grid/qtensor.h"
+#include "quant/grid/affine.h"
 #include "quant/int8_net.h"
-#include "quant/real_steps.h"
 #include "quant/weights/equalize.h"
 #include "tests/quant/compiled_nets.h"
 #include "tests/support/catch.h"
@@ -250,21 +249,6 @@ TEST_CASE("per-tensor weights share one scale") {
       const auto scale = c->weight_scale.data<float>();
       CHECK(std::equal(scale.begin() + 1, scale.end(), scale.begin()));
     }
-}
-
-TEST_CASE("NaN wins in a pool of real numbers") {
-  const float nan = std::nanf("");
-  const std::vector<float> numbers{1, nan, 2, 3, nan, nan};
-  const Tensor x = Tensor::from(numbers, {1, 1, 1, 6});
-  Tensor y = Tensor::zeros({1, 1, 1, 3});
-  const auto nhwc = [](const CView& v) { return CView(v.data, v.shape, channels_last_strides(v.shape), v.dtype); };
-  View out = y.mutable_view();
-  out.strides = channels_last_strides(out.shape);
-  real_max_pool({nhwc(x.view()), {}}, {{1, 2}, {1, 2}, 0}, out);
-  const std::vector<double> got = y.to_vector();
-  CHECK(std::isnan(got[0]));
-  CHECK(got[1] == 3);
-  CHECK(std::isnan(got[2]));
 }
 
 TEST_CASE("graphs that break a rule or whose constants do not fit are refused, whatever takes them") {

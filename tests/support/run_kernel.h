@@ -11,10 +11,10 @@
 #include <vector>
 
 #include "core/kernel.h"
+#include "core/members.h"
 #include "core/tensor.h"
 #include "ops/quantize.h"
 #include "tests/support/catch.h"
-#include "tests/support/members.h"
 
 namespace mininn::testing {
 
@@ -80,7 +80,8 @@ template <class Args>
 std::vector<HostSpan> spans_of(const Args& args) {
   std::vector<HostSpan> spans;
   for_each_member(args, [&]<class M>(const M& member) {
-    static_assert(!std::is_pointer_v<M> || (TakesPacked<Args> && std::is_same_v<M, const std::byte*>),
+    static_assert(!std::is_pointer_v<M> || std::is_function_v<std::remove_pointer_t<M>> ||
+                      (TakesPacked<Args> && std::is_same_v<M, const std::byte*>),
                   "of bare pointers kernels get `packed` alone");
     if constexpr (IsView<M>) {
       constexpr bool written = std::is_same_v<M, View>;

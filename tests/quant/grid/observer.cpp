@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "core/parallel.h"
-#include "quant/grid/qtensor.h"
+#include "quant/grid/affine.h"
 #include "tests/support/catch.h"
 #include "tests/support/comma_locale.h"
 #include "tests/support/random_tensors.h"

@@ -1,13 +1,14 @@
-#include "quant/real_steps.h"
+#include "ops/qreal.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "core/parallel.h"
-#include "ops/elementwise.h"
+#include "cpu_kernels/common/takes_all.h"
+#include "cpu_kernels/ref/int8.h"
 
-namespace mininn::quant {
+namespace mininn::cpu::ref {
 namespace {
 
 // Sets every number of y to number(pixel, c).
@@ -36,39 +37,35 @@ void pool(const RealOperand& x, const QPoolWindow& win, const View& y, double st
   });
 }
 
-}  // namespace
-
-RealFunction real_function(std::string_view op) {
-  RealFunction found = nullptr;
-  op::for_each_functor(op::UnaryOps(), [&]<class Op>() {
-    if (op == Op::op) found = [](double x, double) { return Op::f(x); };
-  });
-  op::for_each_functor(op::ScalarOps(), [&]<class Op>() {
-    if (op == Op::op) found = [](double x, double value) { return Op::f(x, value); };
-  });
-  return found;
+void unary(const op::RealUnary& a, const ExecContext&) {
+  const RealOperand x{a.x, a.q};
+  fill(a.y, 8, [&](int64_t pixel, int64_t c) { return float(a.f(double(x(pixel, c)), a.value)); });
 }
 
-void real_unary(RealFunction f, double value, const RealOperand& x, const View& y) {
-  fill(y, 8, [&](int64_t pixel, int64_t c) { return float(f(double(x(pixel, c)), value)); });
+void add(const op::RealAdd& a, const ExecContext&) {
+  const RealOperand left{a.a, a.a_q}, right{a.b, a.b_q};
+  fill(a.y, 1, [&](int64_t pixel, int64_t c) { return left(pixel, c) + right(pixel, c); });
 }
 
-void real_add(const RealOperand& a, const RealOperand& b, const View& y) {
-  fill(y, 1, [&](int64_t pixel, int64_t c) { return a(pixel, c) + b(pixel, c); });
-}
-
-void real_max_pool(const RealOperand& x, const QPoolWindow& window, const View& y) {
+void max_pool(const op::RealMaxPool2d& a, const ExecContext&) {
   pool(
-      x, window, y, -std::numeric_limits<double>::infinity(),
+      {a.x, a.q}, a.window, a.y, -std::numeric_limits<double>::infinity(),
       [](double top, double v) { return std::isnan(top) || v <= top ? top : v; },
       [](double top, int64_t) { return top; });
 }
 
-void real_avg_pool(const RealOperand& x, const QPoolWindow& window, bool count_include_pad, const View& y) {
-  const int64_t whole = window.kernel.h * window.kernel.w;
+void avg_pool(const op::RealAvgPool2d& a, const ExecContext&) {
+  const int64_t whole = a.window.kernel.h * a.window.kernel.w;
   pool(
-      x, window, y, 0, [](double sum, double v) { return sum + v; },
-      [&](double sum, int64_t pixels) { return sum / double(count_include_pad ? whole : pixels); });
+      {a.x, a.q}, a.window, a.y, 0, [](double sum, double v) { return sum + v; },
+      [&](double sum, int64_t pixels) { return sum / double(a.count_include_pad ? whole : pixels); });
 }
 
-}  // namespace mininn::quant
+}  // namespace
+
+const Kernel<op::RealUnary> real_unary{"ref", kReference, takes_all, unary};
+const Kernel<op::RealAdd> real_add{"ref", kReference, takes_all, add};
+const Kernel<op::RealMaxPool2d> real_max_pool2d{"ref", kReference, takes_all, max_pool};
+const Kernel<op::RealAvgPool2d> real_avg_pool2d{"ref", kReference, takes_all, avg_pool};
+
+}  // namespace mininn::cpu::ref

@@ -1,4 +1,4 @@
-#include "quant/grid/qtensor.h"
+#include "quant/grid/affine.h"
 
 #include <cmath>
 

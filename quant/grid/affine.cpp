@@ -1,12 +1,10 @@
-#include "quant/grid/qtensor.h"
+#include "quant/grid/affine.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "core/kernel.h"
-#include "ops/qlayout.h"
-#include "ops/quantize.h"
+#include "core/error.h"
 
 namespace mininn::quant {
 
@@ -19,22 +17,6 @@ QParams affine_u8(double lo, double hi) {
   if (!std::isnormal(float(scale)))
     throw ValueError(message("no u8 grid covers [", lo, ", ", hi, "]: a step of ", scale, " is no normal float"));
   return {float(scale), int32_t(std::clamp(std::nearbyint(-lo / scale), 0.0, 255.0))};
-}
-
-QTensor quantize(const Tensor& x, const QParams& q) {
-  QTensor y{empty_codes(x.shape()), q};
-  const op::Quantize a{x.view(), q, y.codes.mutable_view()};
-  check_quantize(a);
-  kernels<op::Quantize>().run(a, x.device());
-  return y;
-}
-
-Tensor dequantize(const QTensor& x) {
-  Tensor y = Tensor::empty(x.codes.shape(), DType::f32, x.codes.device(), MemoryFormat::channels_last);
-  const op::Dequantize a{x.codes.view(), x.q, y.mutable_view()};
-  check_dequantize(a);
-  kernels<op::Dequantize>().run(a, y.device());
-  return y;
 }
 
 double SignalToNoise::decibel() const {

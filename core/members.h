@@ -3,7 +3,7 @@
 
 #include <type_traits>
 
-namespace mininn::testing {
+namespace mininn {
 
 namespace detail {
 struct Anything {
@@ -25,13 +25,14 @@ constexpr int count_members() {
 template <class T, class Fn>
 void for_each_member(T& t, const Fn& fn) {
   constexpr int count = detail::count_members<std::remove_const_t<T>>();
-  static_assert(count >= 2 && count <= 16, "a line is missing below");
+  static_assert(count >= 1 && count <= 16, "a line is missing below");
   const auto each = [&](auto&... members) { (fn(members), ...); };
 #define MININN_MEMBERS(number, ...)  \
   if constexpr (count == (number)) { \
     auto& [__VA_ARGS__] = t;         \
     each(__VA_ARGS__);               \
   }
+  MININN_MEMBERS(1, a)
   MININN_MEMBERS(2, a, b)
   MININN_MEMBERS(3, a, b, c)
   MININN_MEMBERS(4, a, b, c, d)
@@ -50,4 +51,4 @@ void for_each_member(T& t, const Fn& fn) {
 #undef MININN_MEMBERS
 }
 
-}  // namespace mininn::testing
+}  // namespace mininn

@@ -1,0 +1,122 @@
+#include "ops/qreal.h"
+
+#include <algorithm>
+
+#include "ops/layout.h"
+#include "ops/operand.h"
+#include "ops/qlayout.h"
+
+namespace mininn {
+namespace {
+
+using detail::Operand;
+
+// As kernels take it: codes stay, f32 becomes channels-last.
+struct Real {
+  Tensor x;
+  QParams q;
+
+  Real(const char* op, const char* name, const Tensor& t) {
+    const Operand in = Operand(op, name, t).is(DType::f32, DType::u8);
+    check_map(op, t.shape());
+    if (t.dtype() == DType::u8) {
+      q = codes_of(op, name, t);
+      x = t;
+    } else {
+      x = in.dense(MemoryFormat::channels_last);
+    }
+  }
+};
+
+Tensor result(const Shape& shape, const Real& like) {
+  return Tensor::empty(shape, DType::f32, like.x.device(), MemoryFormat::channels_last);
+}
+
+TensorInfo real_info(const char* op, const Shape& shape) { return {check_map(op, shape), DType::f32}; }
+
+// "real_exp"
+template <class F>
+struct RealName {
+  char text[sizeof "real_" + std::string_view(F::op).size()] = {};
+  consteval RealName() {
+    const std::string_view prefix = "real_", name(F::op);
+    std::copy_n(name.data(), name.size(), std::copy_n(prefix.data(), prefix.size(), text));
+  }
+};
+
+template <class F>
+struct RealUnaryOp {
+  static constexpr RealName<F> name{};
+  static constexpr OpDef def =
+      define_op<RealUnaryOptions,
+                [](auto in, const auto& o) { return real_unary(in[0], real_function(F::op), o.value); },
+                [](auto in, const auto&) { return real_info(name.text, in[0].shape); }>(name.text);
+};
+
+}  // namespace
+
+RealFunction real_function(std::string_view op) {
+  RealFunction found = nullptr;
+  op::for_each_functor(op::UnaryOps(), [&]<class Op>() {
+    if (op == Op::op) found = [](double x, double) { return Op::f(x); };
+  });
+  op::for_each_functor(op::ScalarOps(), [&]<class Op>() {
+    if (op == Op::op) found = [](double x, double value) { return Op::f(x, value); };
+  });
+  return found;
+}
+
+Tensor real_unary(const Tensor& x, RealFunction f, double value) {
+  const Real in("real_unary", "x", x);
+  Tensor y = result(x.shape(), in);
+  kernels<op::RealUnary>().run({in.x.view(), in.q, f, value, y.mutable_view()}, x.device());
+  return y;
+}
+
+Tensor real_add(const Tensor& a, const Tensor& b) {
+  const Real left("real_add", "a", a), right("real_add", "b", b);
+  Operand("real_add", "b", b).beside(Operand("real_add", "a", a)).shape(a.shape());
+  Tensor y = result(a.shape(), left);
+  kernels<op::RealAdd>().run({left.x.view(), right.x.view(), left.q, right.q, y.mutable_view()}, a.device());
+  return y;
+}
+
+Tensor real_max_pool2d(const Tensor& x, const QPoolWindow& window) {
+  const Real in("real_max_pool2d", "x", x);
+  Tensor y = result(pooled_shape("real_max_pool2d", x.shape(), window), in);
+  kernels<op::RealMaxPool2d>().run({in.x.view(), in.q, window, y.mutable_view()}, x.device());
+  return y;
+}
+
+Tensor real_avg_pool2d(const Tensor& x, const RealAvgPool2dOptions& o) {
+  const Real in("real_avg_pool2d", "x", x);
+  Tensor y = result(pooled_shape("real_avg_pool2d", x.shape(), o.window), in);
+  kernels<op::RealAvgPool2d>().run({in.x.view(), in.q, o.window, o.count_include_pad, y.mutable_view()}, x.device());
+  return y;
+}
+
+constinit const OpDef opdef::real_add =
+    define_op<NoOptions, [](auto in, const auto&) { return mininn::real_add(in[0], in[1]); },
+              [](auto in, const auto&) { return real_info("real_add", in[0].shape); }>("real_add", kTwoInputs);
+constinit const OpDef opdef::real_max_pool2d =
+    define_op<QPoolWindow, [](auto in, const auto& o) { return mininn::real_max_pool2d(in[0], o); },
+              [](auto in, const auto& o) {
+                return real_info("real_max_pool2d", pooled_shape("real_max_pool2d", in[0].shape, o));
+              }>("real_max_pool2d");
+constinit const OpDef opdef::real_avg_pool2d =
+    define_op<RealAvgPool2dOptions, [](auto in, const auto& o) { return mininn::real_avg_pool2d(in[0], o); },
+              [](auto in, const auto& o) {
+                return real_info("real_avg_pool2d", pooled_shape("real_avg_pool2d", in[0].shape, o.window));
+              }>("real_avg_pool2d");
+
+const OpDef* opdef::real_unary(std::string_view functor) {
+  const OpDef* found = nullptr;
+  const auto look = [&]<class F>() {
+    if (functor == F::op) found = &RealUnaryOp<F>::def;
+  };
+  op::for_each_functor(op::UnaryOps(), look);
+  op::for_each_functor(op::ScalarOps(), look);
+  return found;
+}
+
+}  // namespace mininn
