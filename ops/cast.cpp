@@ -27,8 +27,7 @@ Tensor cast(const Tensor& x, DType dtype) {
   const CastOptions o{dtype};
   Tensor y = convert(x, dtype);
   if (is_floating(x.dtype()) && is_floating(dtype)) return attach<CastBackward>(std::move(y), {x}, o, x.dtype());
-  if (active_tracer()) record(opdef::cast.name, std::span(&x, 1), to_attrs(o), y);
-  return y;
+  return recorded(opdef::cast, {x}, o, std::move(y));
 }
 
 constinit const OpDef opdef::cast =

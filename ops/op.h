@@ -3,12 +3,14 @@
 #pragma once
 
 #include <cstddef>
+#include <initializer_list>
 #include <limits>
 #include <memory>
 #include <optional>
 #include <span>
 
 #include "core/attributes.h"
+#include "core/autograd.h"
 #include "core/tensor.h"
 
 namespace mininn {
@@ -23,6 +25,8 @@ struct TensorInfo {
   std::optional<QParams> qparams = {};  // of codes
   bool operator==(const TensorInfo&) const = default;
 };
+
+inline TensorInfo info_of(const Tensor& t) { return {t.shape(), t.dtype(), t.qparams()}; }
 
 // What an op takes. Positions in `optional` (bit i for input i) may be left undefined.
 struct OpInputs {
@@ -78,6 +82,13 @@ constexpr OpDef define_op(const char* name, const OpInputs& inputs = kOneInput, 
 constexpr OpDef prepared_by(OpDef op, std::shared_ptr<const PreparedOp> (*prepare)(const Preparation&)) {
   op.prepare = prepare;
   return op;
+}
+
+// `y`, the result of a call without a gradient: an active tracer is told of it. (attach() does so for the other ops.)
+template <class Options>
+Tensor recorded(const OpDef& op, std::initializer_list<Tensor> in, const Options& options, Tensor y) {
+  if (active_tracer()) record(op.name, in, to_attrs(options), y);
+  return y;
 }
 
 // infer() of an op whose result looks like its first input.

@@ -33,7 +33,7 @@ Tensor qadd(const Tensor& a, const Tensor& b, const QAddOptions& o) {
   args.hi = o.hi;
   check_qadd(args);
   kernels<op::QAdd>().run(args, a.device());
-  return y;
+  return recorded(opdef::qadd, {a, b}, o, y);
 }
 
 constinit const OpDef opdef::qadd =

@@ -274,7 +274,7 @@ Tensor qconv2d(const Tensor& x, const Tensor& w, const Tensor& w_scale, const Te
   const Conv2dGeometry g = layer.geometry(x.shape());
   Tensor y = layer.result(g);
   qconv2d(layer.args(g, x.view(), optional_view(residual), y.mutable_view()), x.device());
-  return y;
+  return recorded(opdef::qconv2d, {x, w, w_scale, bias, residual}, o, y);
 }
 
 constinit const OpDef opdef::qconv2d =

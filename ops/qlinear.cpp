@@ -101,7 +101,8 @@ const QParams& grid_of_sums(const std::optional<QParams>& q) {
 Tensor qlinear(const Tensor& sums, const Tensor& w, const Tensor& w_scale, const Tensor& bias,
                const QLinearOptions& o) {
   for (const Tensor& t : {sums, w, w_scale, bias}) detail::Operand("qlinear", "an operand", t);
-  return PreparedQLinear(grid_of_sums(sums.qparams()), sums.size(-1), w, w_scale, bias, o)(sums);
+  const PreparedQLinear layer(grid_of_sums(sums.qparams()), sums.size(-1), w, w_scale, bias, o);
+  return recorded(opdef::qlinear, {sums, w, w_scale, bias}, o, layer(sums));
 }
 
 constinit const OpDef opdef::qlinear = prepared_by(

@@ -19,7 +19,7 @@ Tensor qlut(const Tensor& x, const Tensor& table, const QParams& q) {
   const op::QLut a{x.view(), table.view(), y.mutable_view()};
   check_qlut(a);
   kernels<op::QLut>().run(a, x.device());
-  return y;
+  return recorded(opdef::qlut, {x, table}, q, y);
 }
 
 constinit const OpDef opdef::qlut =

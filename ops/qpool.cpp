@@ -61,7 +61,7 @@ Tensor qmax_pool2d(const Tensor& x, const QPoolWindow& window) {
   const op::QMaxPool2d a{x.view(), window, y.mutable_view()};
   check_qmax_pool2d(a);
   kernels<op::QMaxPool2d>().run(a, x.device());
-  return y;
+  return recorded(opdef::qmax_pool2d, {x}, window, y);
 }
 
 Tensor qavg_pool2d(const Tensor& x, const QAvgPool2dOptions& o) {
@@ -77,7 +77,7 @@ Tensor qavg_pool2d(const Tensor& x, const QAvgPool2dOptions& o) {
   a.y_zero = o.y.zero_point;
   check_qavg_pool2d(a);
   kernels<op::QAvgPool2d>().run(a, x.device());
-  return y;
+  return recorded(opdef::qavg_pool2d, {x}, o, y);
 }
 
 Tensor qglobal_sum(const Tensor& x) {
@@ -86,7 +86,7 @@ Tensor qglobal_sum(const Tensor& x) {
   const op::QGlobalSum a{x.view(), y.mutable_view()};
   check_qglobal_sum(a);
   kernels<op::QGlobalSum>().run(a, x.device());
-  return y;
+  return recorded(opdef::qglobal_sum, {x}, NoOptions(), y);
 }
 
 constinit const OpDef opdef::qmax_pool2d =

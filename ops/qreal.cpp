@@ -48,8 +48,7 @@ template <class F>
 struct RealUnaryOp {
   static constexpr RealName<F> name{};
   static constexpr OpDef def =
-      define_op<RealUnaryOptions,
-                [](auto in, const auto& o) { return real_unary(in[0], real_function(F::op), o.value); },
+      define_op<RealUnaryOptions, [](auto in, const auto& o) { return real_unary(in[0], F::op, o.value); },
                 [](auto in, const auto&) { return real_info(name.text, in[0].shape); }>(name.text);
 };
 
@@ -66,11 +65,13 @@ RealFunction real_function(std::string_view op) {
   return found;
 }
 
-Tensor real_unary(const Tensor& x, RealFunction f, double value) {
+Tensor real_unary(const Tensor& x, std::string_view functor, double value) {
+  const RealFunction f = real_function(functor);
+  if (!f) throw ValueError(message("real_unary: there is no elementwise op '", excerpt(functor), "' of one operand"));
   const Real in("real_unary", "x", x);
   Tensor y = result(x.shape(), in);
   kernels<op::RealUnary>().run({in.x.view(), in.q, f, value, y.mutable_view()}, x.device());
-  return y;
+  return recorded(*opdef::real_unary(functor), {x}, RealUnaryOptions{value}, y);
 }
 
 Tensor real_add(const Tensor& a, const Tensor& b) {
@@ -78,21 +79,21 @@ Tensor real_add(const Tensor& a, const Tensor& b) {
   Operand("real_add", "b", b).beside(Operand("real_add", "a", a)).shape(a.shape());
   Tensor y = result(a.shape(), left);
   kernels<op::RealAdd>().run({left.x.view(), right.x.view(), left.q, right.q, y.mutable_view()}, a.device());
-  return y;
+  return recorded(opdef::real_add, {a, b}, NoOptions(), y);
 }
 
 Tensor real_max_pool2d(const Tensor& x, const QPoolWindow& window) {
   const Real in("real_max_pool2d", "x", x);
   Tensor y = result(pooled_shape("real_max_pool2d", x.shape(), window), in);
   kernels<op::RealMaxPool2d>().run({in.x.view(), in.q, window, y.mutable_view()}, x.device());
-  return y;
+  return recorded(opdef::real_max_pool2d, {x}, window, y);
 }
 
 Tensor real_avg_pool2d(const Tensor& x, const RealAvgPool2dOptions& o) {
   const Real in("real_avg_pool2d", "x", x);
   Tensor y = result(pooled_shape("real_avg_pool2d", x.shape(), o.window), in);
   kernels<op::RealAvgPool2d>().run({in.x.view(), in.q, o.window, o.count_include_pad, y.mutable_view()}, x.device());
-  return y;
+  return recorded(opdef::real_avg_pool2d, {x}, o, y);
 }
 
 constinit const OpDef opdef::real_add =

@@ -70,7 +70,8 @@ struct RealAvgPool2d {
 }  // namespace op
 
 // [N,C,H,W] codes or f32 -> f32, channels-last. Not differentiable. Throw DTypeError, ShapeError, ValueError.
-Tensor real_unary(const Tensor& x, RealFunction f, double value = 0);
+// `functor` is the name of one; ValueError for others.
+Tensor real_unary(const Tensor& x, std::string_view functor, double value = 0);
 Tensor real_add(const Tensor& a, const Tensor& b);
 Tensor real_max_pool2d(const Tensor& x, const QPoolWindow& window);
 struct RealAvgPool2dOptions {

@@ -45,7 +45,7 @@ Tensor quantize(const Tensor& x, const QParams& q) {
   const op::Quantize a{x.view(), q, y.mutable_view()};
   check_quantize(a);
   kernels<op::Quantize>().run(a, x.device());
-  return y;
+  return recorded(opdef::quantize, {x}, q, y);
 }
 
 Tensor qpack(const Tensor& bytes) {
@@ -54,7 +54,7 @@ Tensor qpack(const Tensor& bytes) {
   const op::QPack a{bytes.view(), y.mutable_view()};
   check_qpack(a);
   kernels<op::QPack>().run(a, bytes.device());
-  return y;
+  return recorded(opdef::qpack, {bytes}, NoOptions(), y);
 }
 
 Tensor dequantize(const Tensor& x) {
@@ -63,7 +63,7 @@ Tensor dequantize(const Tensor& x) {
   const op::Dequantize a{x.view(), q, y.mutable_view()};
   check_dequantize(a);
   kernels<op::Dequantize>().run(a, x.device());
-  return y;
+  return recorded(opdef::dequantize, {x}, NoOptions(), y);
 }
 
 Tensor multipliers(double x_scale, const Tensor& w_scale, double y_scale) {

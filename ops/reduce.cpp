@@ -108,9 +108,7 @@ Tensor argmax(const Tensor& x, int dim, bool keepdim) {
   check_not_empty("argmax", x.shape(), s);
   Tensor index = Tensor::empty(s.kept, DType::i64, x.device());
   kernels<op::AmaxFwd>().run({x.view(), View(), index.mutable_view()}, x.device());
-  const Tensor y = with_shape(index, keepdim ? s.kept : s.dropped);
-  if (active_tracer()) record(opdef::argmax.name, std::span(&x, 1), to_attrs(ArgmaxOptions{dim, keepdim}), y);
-  return y;
+  return recorded(opdef::argmax, {x}, ArgmaxOptions{dim, keepdim}, with_shape(index, keepdim ? s.kept : s.dropped));
 }
 
 Tensor sum_to(const Tensor& x, const Shape& shape) {

@@ -99,7 +99,8 @@ int Graph::add_value(Value v) {
 }
 
 int Graph::add_constant(std::string name, const Tensor& t) {
-  return add_value({.name = std::move(name), .shape = t.shape(), .dtype = t.dtype(), .constant = t});
+  return add_value(
+      {.name = std::move(name), .shape = t.shape(), .dtype = t.dtype(), .constant = t, .qparams = t.qparams()});
 }
 
 int Graph::add_node(const OpDef& op, std::string name, std::vector<int> of, Attrs attrs) {
@@ -204,7 +205,7 @@ std::vector<TensorInfo> infos(std::span<const Tensor> inputs) {
   std::vector<TensorInfo> out;
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (!inputs[i]) throw ShapeError(message("run: input ", i, " is undefined"));
-    out.push_back({inputs[i].shape(), inputs[i].dtype(), inputs[i].qparams()});
+    out.push_back(info_of(inputs[i]));
   }
   return out;
 }

@@ -8,6 +8,7 @@
 
 #include "core/autograd.h"
 #include "core/capture.h"
+#include "core/integers.h"
 #include "core/kernel.h"
 #include "core/parallel.h"
 #include "core/random.h"
@@ -20,39 +21,46 @@
 namespace mininn::nn::graph {
 namespace {
 
-// How a tensor lies in memory.
+// What a tensor is and how it lies in memory.
 struct Layout {
-  Shape shape;
+  TensorInfo info;
   Strides strides;
-  DType dtype = DType::f32;
   Device device = Device::cpu();
 
-  Layout(const TensorInfo& t, Device d)
-      : shape(t.shape), strides(contiguous_strides(t.shape)), dtype(t.dtype), device(d) {}
-  explicit Layout(const Tensor& t) : shape(t.shape()), strides(t.strides()), dtype(t.dtype()), device(t.device()) {}
+  Layout(const TensorInfo& t, Device d) : info(t), strides(contiguous_strides(t.shape)), device(d) {}
+  explicit Layout(const Tensor& t) : info(info_of(t)), strides(t.strides()), device(t.device()) {}
   bool operator==(const Layout&) const = default;
-  Tensor empty() const { return Tensor::empty(shape, dtype, device).as_strided(shape, strides); }
+
+  // The bytes that it spans before its first element, and from there on.
+  struct Extent {
+    size_t before = 0, behind = 0;
+  };
+  Extent extent() const {
+    if (numel(info.shape) == 0) return {};
+    int64_t lowest = 0, highest = 0;
+    for (int d = 0; d < info.shape.rank(); ++d) (strides[d] < 0 ? lowest : highest) += (info.shape[d] - 1) * strides[d];
+    return {size_t(-lowest) * size_of(info.dtype), size_t(highest + 1) * size_of(info.dtype)};
+  }
+  // Memory for it alone: kernels on codes read four at a time (ops/qlayout.h).
+  size_t bytes() const {
+    const auto [before, behind] = extent();
+    return info.qparams ? round_up(before + behind, size_t{4}) : before + behind;
+  }
+  Tensor empty() const {
+    const auto element = int64_t(size_of(info.dtype));
+    const Tensor t = Tensor::empty({int64_t(bytes()) / element}, info.dtype, device)
+                         .as_strided(info.shape, strides, int64_t(extent().before) / element);
+    return info.qparams ? t.with_qparams(*info.qparams) : t;
+  }
 };
 
 Tensor random_tensor(const Layout& l, Generator& random) {
-  Tensor values = Tensor::empty(l.shape), t = Tensor::empty(l.shape, l.dtype);
-  for (float& v : values.mutable_data<float>()) v = float(random.uniform()) * (is_floating(l.dtype) ? 1.0f : 100.0f);
-  t.copy_from(values);
-  return t.to(l.device);
+  const bool real = is_floating(l.info.dtype);
+  Tensor values = Tensor::empty(l.info.shape), t = l.empty();
+  for (float& v : values.mutable_data<float>()) v = float(random.uniform()) * (real ? 1.0f : 100.0f);
+  t.copy_from(values.to(l.device));
+  return t;
 }
-
-// The bytes that a tensor spans before its first element, and behind it.
-struct Extent {
-  size_t before = 0, behind = 0;
-
-  explicit Extent(const Layout& l) {
-    if (numel(l.shape) == 0) return;
-    int64_t lowest = 0, highest = 0;
-    for (int d = 0; d < l.shape.rank(); ++d) (l.strides[d] < 0 ? lowest : highest) += (l.shape[d] - 1) * l.strides[d];
-    before = size_t(-lowest) * size_of(l.dtype);
-    behind = size_t(highest + 1) * size_of(l.dtype);
-  }
-};
 
 // A call's kernels. Its memory: one piece per input, one per output, and the arena.
 struct Recording {
@@ -98,14 +106,6 @@ struct Arena {
   Stream stream;
   std::vector<std::byte*> memory;  // of a call: inputs, outputs, block
 };
-
-// A tensor like `l` in promised memory.
-Tensor promised(const Layout& l) {
-  const Extent e(l);
-  const int64_t elements = int64_t((e.before + e.behind) / size_of(l.dtype));
-  const Tensor t = Tensor::empty({elements}, l.dtype, l.device);
-  return t.as_strided(l.shape, l.strides, int64_t(e.before / size_of(l.dtype)));
-}
 
 // Decides where everything that was captured lies. `outputs` are the pieces that become the results.
 void place_memory(Recording& r, Capture& capture, const std::vector<size_t>& outputs) {
@@ -285,12 +285,13 @@ std::shared_ptr<const Recording> Program::Impl::record(int64_t rows) const {
 std::shared_ptr<const Recording> Program::Impl::record(std::vector<Layout> inputs) const {
   const auto r = std::make_shared<Recording>();
   r->inputs = std::move(inputs);
-  const auto& ops = prepared[class_of(r->inputs.empty() || r->inputs[0].shape.rank() == 0 ? 1 : r->inputs[0].shape[0])];
+  const auto& ops =
+      prepared[class_of(r->inputs.empty() || r->inputs[0].info.shape.rank() == 0 ? 1 : r->inputs[0].info.shape[0])];
   const NoGradGuard no_grad;
   const PreferenceGuard prefer(preference);
   Capture capture;
   std::vector<Tensor> in;
-  for (const Layout& l : r->inputs) in.push_back(promised(l));
+  for (const Layout& l : r->inputs) in.push_back(l.empty());
   const auto call = [&](size_t i, std::span<const Tensor> args) {
     const Node& n = graph.nodes[i];
     Tensor y = ops[i] ? ops[i]->call(args) : n.op->call(args, n.attrs);
@@ -305,8 +306,7 @@ std::shared_ptr<const Recording> Program::Impl::record(std::vector<Layout> input
     const auto is_whole = [&](const Tensor& y) {
       const auto p = piece(y);
       return p && p->memory >= in.size() && std::ranges::find(pieces, p->memory) == pieces.end() &&
-             y.storage()->bytes() == size_t(y.numel()) * size_of(y.dtype()) &&
-             Tensor::empty_like(y).strides() == y.strides();
+             y.storage_offset() == 0 && y.storage()->bytes() == Layout(y).bytes();
     };
     const Tensor y = is_whole(t) ? t : t.clone();
     pieces.push_back(piece(y)->memory);
@@ -340,7 +340,7 @@ void Program::Impl::with_memory(const Recording& r, std::span<const Tensor> inpu
   std::unique_ptr<Arena> arena = take_arena(r.arena_bytes, device);
   arena->memory.clear();
   for (size_t i = 0; i < inputs.size(); ++i)
-    arena->memory.push_back(const_cast<std::byte*>(inputs[i].view().data) - Extent(r.inputs[i]).before);
+    arena->memory.push_back(const_cast<std::byte*>(inputs[i].view().data) - r.inputs[i].extent().before);
   for (Tensor& t : outputs) arena->memory.push_back(t.mutable_view().data);
   arena->memory.push_back(arena->block.mutable_view().data);
   use(arena->memory.data());
@@ -390,13 +390,13 @@ void Program::run_into(std::span<const Tensor> inputs, std::span<Tensor> outputs
     if (!outputs[i]) throw ShapeError(message("run_into: output ", i, " is undefined"));
     const Layout found(outputs[i]);
     const auto where = [&] { return message("run_into: output ", i); };
-    if (found.dtype != wanted.dtype)
-      throw DTypeError(message(where(), " is ", name(found.dtype), ", not ", name(wanted.dtype)));
+    if (found.info.dtype != wanted.info.dtype)
+      throw DTypeError(message(where(), " is ", name(found.info.dtype), ", not ", name(wanted.info.dtype)));
     if (found.device != wanted.device)
       throw DeviceError(message(where(), " lies on ", found.device, ", not on ", wanted.device));
-    if (found != wanted)
-      throw ShapeError(message(where(), " is ", found.shape, " with strides ", found.strides, ", not ", wanted.shape,
-                               " with strides ", wanted.strides));
+    if (found.info.shape != wanted.info.shape || found.strides != wanted.strides)
+      throw ShapeError(message(where(), " is ", found.info.shape, " with strides ", found.strides, ", not ",
+                               wanted.info.shape, " with strides ", wanted.strides));
     const auto refuse_shared = [&](const Tensor& other) {
       if (may_overlap(outputs[i].view(), other.view()))
         throw ValueError(message(where(), " shares memory with an input or another output"));

@@ -43,8 +43,7 @@ class GraphTracer final : public Tracer {
   explicit GraphTracer(std::span<const Tensor> examples) {
     for (size_t i = 0; i < examples.size(); ++i) {
       if (!examples[i]) throw ValueError(message("trace: example ", i, " is undefined"));
-      const TensorInfo info{examples[i].shape(), examples[i].dtype()};
-      graph_.inputs.push_back(make_value(i ? message("input_", i) : "input", examples[i], info));
+      graph_.inputs.push_back(make_value(i ? message("input_", i) : "input", examples[i], info_of(examples[i])));
     }
     batch_ = graph::traced_batch(graph_);
     if (batch_ <= std::numeric_limits<int64_t>::max() / 3) grown_ = graph::batched_inputs(graph_, 3 * batch_);
@@ -92,7 +91,8 @@ class GraphTracer final : public Tracer {
  private:
   // An op whose function calls other ops on the way records last and wins: its inner calls are then dead code.
   int make_value(std::string name, const Tensor& t, const TensorInfo& grown) {
-    const int id = graph_.add_value({.name = std::move(name), .shape = t.shape(), .dtype = t.dtype(), .constant = {}});
+    const int id = graph_.add_value(
+        {.name = std::move(name), .shape = t.shape(), .dtype = t.dtype(), .constant = {}, .qparams = t.qparams()});
     remember(t, id, grown);
     activations_.insert(t.storage().get());
     return id;

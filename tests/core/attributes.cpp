@@ -76,3 +76,14 @@ TEST_CASE("attributes that are no options are refused by name") {
   attrs.resize(3);
   CHECK_THROWS_WITH(from_attrs<Everything>(attrs), Contains("number"));
 }
+
+TEST_CASE("a float field takes only numbers that it holds") {
+  const auto read = [](double value) {
+    float v = 0;
+    return from_attr(to_attr(value), v) && double(v) == value;
+  };
+  CHECK(read(0.25));
+  CHECK(read(double(0.1f)));
+  CHECK_FALSE(read(0.1));
+  CHECK_FALSE(read(1e300));
+}

@@ -200,3 +200,18 @@ TEST_CASE("numbers that name no dtype, memory format or device type are refused"
   CHECK_THROWS_AS(Tensor::empty({2}, DType::f32, Device{DeviceType(7), 0}), DeviceError);
   CHECK_THROWS_AS(device_count(DeviceType(7)), DeviceError);
 }
+
+TEST_CASE("a tensor of codes knows what they stand for, and so do its views and copies") {
+  const QParams q{0.25f, 7};
+  const Tensor plain = Tensor::full({2, 3}, 9, DType::u8), x = plain.with_qparams(q);
+  CHECK_FALSE(plain.qparams());
+  CHECK(x.storage() == plain.storage());
+  for (const Tensor& t : {x, x.clone(), x.detach(), x.frozen(), x.as_strided({3}, {1}), x.to(Device::cpu())}) {
+    REQUIRE(t.qparams());
+    CHECK(*t.qparams() == q);
+    CHECK(t.to_vector()[0] == 9);
+  }
+  CHECK_FALSE(Tensor::empty_like(x).qparams());
+  CHECK(Tensor::zeros({2}, DType::i32).with_qparams(q).qparams() == q);
+  CHECK_THROWS_AS(Tensor::zeros({2}).with_qparams(q), DTypeError);
+}

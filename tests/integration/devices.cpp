@@ -15,6 +15,9 @@
 #include "ops/cross_entropy.h"
 #include "ops/elementwise.h"
 #include "ops/reduce.h"
+#include "quant/calibrator.h"
+#include "quant/int8_graph.h"
+#include "quant/int8_net.h"
 #include "tests/support/catch.h"
 #include "tests/support/deferred_device.h"
 #include "tests/support/files.h"
@@ -155,4 +158,25 @@ TEST_CASE("a program runs on another device, whatever stream is current there") 
       check_close({nn::graph::run(g, first).to_vector()}, {y.to_vector()}, 0);
       check_close({nn::graph::run(g, second).to_vector()}, {z.to_vector()}, 0);
     }
+}
+
+TEST_CASE("an int8 network gives the CPU's bytes on another device") {
+  install_deferred_device();
+  nn::ParamStore params(Device::cpu(), 1);
+  cifar_resnet::ResNet18 model(params.root(), {.base_channels = 4});
+  params.train(false);
+  const auto images = [](uint64_t seed, int64_t n) { return RandomTensors(seed).tensor({n, 3, 16, 16}); };
+  quant::Calibrator calibrator(nn::trace(model, images(1, 1)));
+  calibrator.observe(images(2, 8));
+  const quant::Int8Net net = calibrator.compile();
+  nn::graph::Graph g = quant::to_graph(net.model()).graph;
+  for (nn::graph::Value& v : g.values)
+    if (v.constant) v.constant = v.constant.to(Device::custom());
+  const nn::graph::Program there(g, {{1, 2}, {4, 8}});
+  for (const int64_t n : {1, 4, 3}) {
+    const Tensor x = images(3, n), y = there(x.to(Device::custom()));
+    CHECK(y.device() == Device::custom());
+    check_close({net(x).to_vector()}, {y.to_vector()}, 0);
+    check_close({net(x).to_vector()}, {nn::graph::run(g, x.to(Device::custom())).to_vector()}, 0);
+  }
 }

@@ -1,11 +1,15 @@
 #include "ops/qconv2d.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+#include <memory>
 #include <vector>
 
 #include "core/tuner.h"
+#include "ops/prepared.h"
 #include "ops/qlayout.h"
+#include "ops/quantize.h"
 #include "tests/support/catch.h"
 #include "tests/support/files.h"
 
@@ -190,4 +194,87 @@ TEST_CASE("huge kernels and paddings have their classes at once") {
   CHECK(b.count() == side + 1);  // one tap or none
   CHECK_THROWS_AS(border_classes(Conv2dGeometry::make("t", {1, 1, 1, 1}, {1, 1, side, side}, {.padding = side})),
                   ValueError);
+}
+
+namespace {
+
+// A layer with one bias row per class of borders, and a residual.
+struct EagerLayer {
+  Tensor x = quantize(Tensor::full({2, 3, 4, 4}, 1), {0.5f, 4}), w = Tensor::full({5, 3, 3, 3}, 2, DType::i8);
+  Tensor scale = Tensor::full({5}, 0.25), bias = Tensor::full({9, 5}, 100, DType::i32);
+  Tensor residual = quantize(Tensor::full({2, 5, 4, 4}, -1), {0.25f, 200});
+  QConv2dOptions o{.conv = {.padding = 1}, .y = {0.5f, 20}};
+
+  Tensor operator()() const { return qconv2d(x, w, scale, bias, residual, o); }
+};
+
+}  // namespace
+
+TEST_CASE("qconv2d of tensors: codes, their grids and the classes of borders") {
+  EagerLayer layer;
+  const Tensor y = layer();
+  CHECK(y.qparams() == layer.o.y);
+  CHECK(y.shape() == Shape{2, 5, 4, 4});
+  // x stands 2 codes above its zero; w is 2; 4, 6 or 9 taps of 3 channels are inside.
+  const auto expected = [&](int taps) {
+    const double acc = 100 + taps * 3 * 2 * 2, real = acc * (0.5 * 0.25) - 1;  // and the residual
+    return std::nearbyint(real / 0.5) + 20;
+  };
+  const auto codes = y.to_vector();
+  CHECK(codes[0] == expected(4));
+  CHECK(codes[1] == expected(6));
+  CHECK(codes[5] == expected(9));
+  layer.o.y = {0, 0};
+  const Tensor real = layer();
+  CHECK(real.dtype() == DType::f32);
+  CHECK(real.is_channels_last());
+  CHECK(real.to_vector()[0] == (100 + 4 * 12) * 0.125 - 1);
+}
+
+TEST_CASE("qconv2d of tensors refuses what makes no layer") {
+  const auto refuses = [](const auto& spoil) {
+    EagerLayer layer;
+    spoil(layer);
+    CHECK_THROWS_AS(layer(), Error);
+  };
+  CHECK_NOTHROW(EagerLayer()());
+  refuses([](EagerLayer& l) { l.x = Tensor::zeros({2, 3, 4, 4}); });
+  refuses([](EagerLayer& l) { l.x = Tensor(); });
+  refuses([](EagerLayer& l) { l.w = Tensor::full({5, 4, 3, 3}, 2, DType::i8); });
+  refuses([](EagerLayer& l) { l.w = Tensor::full({5, 3, 3, 3}, 2); });
+  refuses([](EagerLayer& l) { l.scale = Tensor::full({4}, 0.25); });
+  refuses([](EagerLayer& l) { l.bias = Tensor::full({4, 5}, 100, DType::i32); });
+  refuses([](EagerLayer& l) { l.bias = Tensor::full({5}, 100, DType::i32); });
+  refuses([](EagerLayer& l) { l.residual = quantize(Tensor::zeros({2, 5, 4, 3}), {0.25f, 200}); });
+  refuses([](EagerLayer& l) { l.residual = Tensor::zeros({2, 5, 4, 4}); });
+  refuses([](EagerLayer& l) { l.o.hi = 256; });
+  refuses([](EagerLayer& l) { l.o.y.zero_point = -1; });
+}
+
+TEST_CASE("a prepared qconv2d shares its packed weights with other batches, and refuses other grids") {
+  const EagerLayer layer;
+  const Tensor none;
+  const std::vector<Tensor> constants{none, layer.w, layer.scale, layer.bias, none};
+  const std::vector<Tensor> in{layer.x, layer.w, layer.scale, layer.bias, layer.residual};
+  const Attrs attrs = to_attrs(layer.o);
+  std::vector<std::shared_ptr<const PreparedOp>> made;
+  for (const int64_t n : {1, 32}) {
+    std::vector<TensorInfo> infos;
+    for (const Tensor& t : in) infos.push_back(info_of(t));
+    infos[0].shape[0] = infos[4].shape[0] = n;
+    made.push_back(opdef::qconv2d.prepare({infos, constants, attrs, 0, made}));
+    REQUIRE(made.back());
+    CHECK(made.back()->call(in).to_vector() == layer().to_vector());
+  }
+  const auto& kernel = *kernel_named<op::QConv2d>(made[0]->tuned().kernel);
+  if (made[0]->tuned().kernel == made[1]->tuned().kernel && kernel.traits.packing_serves_any_batch)
+    CHECK(made[0]->packed().id() == made[1]->packed().id());
+  CHECK(made[0]->with_kernel("ref")->call(in).to_vector() == layer().to_vector());
+  std::vector<Tensor> other = in;
+  other[0] = layer.x.with_qparams({0.25f, 4});
+  CHECK_THROWS_AS(made[0]->call(other), ValueError);
+  // Weights that another op computes cannot be prepared.
+  std::vector<TensorInfo> infos;
+  for (const Tensor& t : in) infos.push_back(info_of(t));
+  CHECK_FALSE(opdef::qconv2d.prepare({infos, std::vector<Tensor>(5), attrs}));
 }

@@ -11,7 +11,12 @@
 #include "nn/graph/passes.h"
 #include "nn/graph/trace.h"
 #include "ops/conv2d.h"
+#include "ops/elementwise.h"
 #include "ops/layout.h"
+#include "ops/qconv2d.h"
+#include "ops/qpool.h"
+#include "ops/quantize.h"
+#include "ops/softmax.h"
 #include "tests/nn/graph/nets.h"
 #include "tests/support/allocations.h"
 #include "tests/support/catch.h"
@@ -274,4 +279,40 @@ TEST_CASE("classes of batches have kernels of their own") {
   CHECK_THROWS_AS(Program(g, std::vector<BatchClass>()), ValueError);
   CHECK_THROWS_AS(Program(g, {{1, 4}, {2, 4}}), ValueError);
   CHECK_THROWS_AS(Program(g, {{1, 4}, {0, 8}}), ValueError);
+}
+
+namespace {
+
+// Codes, real numbers, codes again: [N,3,8,8] -> two results.
+Tensors mixed(std::span<const Tensor> in) {
+  static const Tensor w = [] {
+    Tensor t = Tensor::empty({6, 3, 3, 3}, DType::i8);
+    Generator random(1);
+    for (int8_t& v : t.mutable_data<int8_t>()) v = int8_t(int(random.below(255)) - 127);
+    return t;
+  }();
+  static const Tensor scale = Tensor::full({6}, 0.01), bias = Tensor::full({1, 6}, 11, DType::i32);
+  const QParams grid{0.03125f, 128};
+  const Tensor codes = qconv2d(quantize(in[0], grid), w, scale, bias, {}, {.conv = {.padding = 1}, .y = grid});
+  const Tensor real = dequantize(codes), gated = real * sigmoid(real), both = cat({gated, relu(real)}, 1);
+  const Tensor again = qmax_pool2d(quantize(both, grid), {2, 2, 0});
+  return {softmax(flatten(dequantize(again)), 1), again};
+}
+
+}  // namespace
+
+TEST_CASE("codes and real numbers mix in a graph, with any batch") {
+  const auto image = [](uint64_t seed, int64_t n) { return Layers(seed).input({n, 3, 8, 8}); };
+  const Graph g = nn::trace(mixed, Tensors{image(1, 2)});
+  const Program program(g, {{1, 4}, {32, 64}});
+  for (const int64_t n : {1, 7, 64, 0}) {
+    INFO(n << " rows");
+    const Tensors x{image(2, n)}, expected = mixed(x);
+    for (const Tensors& y : {run(g, x), program.run(x), program.run(x)}) {
+      CHECK(max_difference(y[0], expected[0]) == 0);
+      CHECK(y[1].to_vector() == expected[1].to_vector());
+      CHECK(y[1].qparams() == expected[1].qparams());
+      CHECK(qmax_pool2d(y[1], {1, 1, 0}).to_vector() == expected[1].to_vector());  // an operand like any other
+    }
+  }
 }
