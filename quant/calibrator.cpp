@@ -71,7 +71,7 @@ Tensor denormalize_images(const Tensor& normalized, const ImageNormalization& n)
 }
 
 Calibrator::Calibrator(nn::graph::Graph graph, CalibratorOptions options)
-    : graph_(nn::graph::optimize(std::move(graph))), options_(std::move(options)) {
+    : graph_(fuse_conv(convolve_batch_norm(optimize(std::move(graph))))), options_(std::move(options)) {
   options_.activations.check();
   if (options_.equalize) graph_ = quant::equalize(std::move(graph_));
   graph_.freeze();

@@ -154,6 +154,31 @@ Graph fold_batch_norm(Graph g) {
   return eliminate_dead_code(std::move(g));
 }
 
+Graph convolve_batch_norm(Graph g) {
+  g.validate();
+  std::vector<Node> nodes;
+  for (Node& bn : g.nodes) {
+    const Value x = g.values[size_t(bn.inputs[0])];
+    const bool constants =
+        std::all_of(bn.inputs.begin() + 1, bn.inputs.end(), [&](int id) { return id == kAbsent || g.is_constant(id); });
+    if (bn.is(opdef::batch_norm) && x.shape.rank() == 4 && constants) {
+      // A convolution that changes nothing, for the batch norm to be folded into.
+      const int64_t channels = x.shape[1];
+      const Tensor ones =
+          Tensor::full({channels, 1, 1, 1}, 1, x.dtype, g.values[size_t(bn.inputs[3])].constant.device());
+      const int w = g.add_constant(bn.name + ".weight", ones);
+      const int y = g.add_value({.name = bn.name, .shape = x.shape, .dtype = x.dtype, .constant = {}});
+      nodes.push_back(
+          {&opdef::conv2d, bn.name, {bn.inputs[0], w, kAbsent}, y, to_attrs(Conv2dParams{.groups = channels})});
+      bn.inputs[0] = y;
+      bn.name += ".norm";
+    }
+    nodes.push_back(std::move(bn));
+  }
+  g.nodes = std::move(nodes);
+  return fold_batch_norm(std::move(g));
+}
+
 Graph fuse_conv(Graph g) {
   g.validate();
   const std::vector<int> made_by = producers(g), uses = use_counts(g), depth = depths(g);

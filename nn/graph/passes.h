@@ -17,6 +17,11 @@ Graph remove_identity(Graph g);
 // where that producer has constant weights and no other consumer.
 Graph fold_batch_norm(Graph g);
 
+// Makes a 1x1 convolution with a filter for each channel of what batch norms of images are left with constant
+// parameters: they have no convolution before them that takes them in. For those who have fast or exact convolutions
+// (quantization); to be followed by fuse_conv.
+Graph convolve_batch_norm(Graph g);
+
 // Turns every conv2d, with the bias, add and relu that follow it, into one "conv2d_fused" (ops/conv2d.h): inputs x, w,
 // bias, residual; the attributes of conv2d and "relu". Where two convolutions meet in an add, the deeper one takes it
 // over: in a residual block the main branch, whose result then is never rounded before the sum (quantization).

@@ -6,6 +6,7 @@
 
 #include "core/kernel.h"
 #include "core/parallel.h"
+#include "quant/grid/affine.h"
 #include "tests/quant/compiled_nets.h"
 #include "tests/support/catch.h"
 #include "tests/support/comma_locale.h"
@@ -241,4 +242,24 @@ TEST_CASE("what could not be kept in a file is refused before calibration") {
   CHECK_THROWS_WITH(Calibrator(graph, {.notes = {{"source", "\xff"}}}), Contains("UTF-8"));
   CHECK_THROWS_AS(Calibrator(graph, {.notes = {{"\xc3", ""}}}), ValueError);
   CHECK_THROWS_AS(Calibrator(graph, {.activations = {ObserverKind(77)}}), ValueError);
+}
+
+TEST_CASE("a batch norm that no convolution takes in has an int8 form, exact like the rest") {
+  Layers l(1);
+  const auto norm = l.batch_norm("norm", 3), conv = l.conv("conv", 3, 8, 3, {.padding = 1}), fc = l.linear("fc", 8, 4);
+  const auto middle = l.batch_norm("middle", 8);
+  const Layers::Fn fn = [&](const Tensor& t) {
+    const Tensor y = conv(relu(norm(t)));
+    return fc(flatten(global_avg_pool2d(relu(middle(y)) + y)));
+  };
+  const Tensor x = l.input({32, 3, 8, 8});
+  Calibrator calibrator(nn::trace(fn, l.input({1, 3, 8, 8})));
+  calibrator.observe(x);
+  const Int8Net net = calibrator.compile();
+  CHECK(net.model().steps[0].name == "norm");
+  CHECK(net.report().int8_macs == net.report().graph_macs);
+  SignalToNoise s;
+  const std::vector<double> exact = fn(x).to_vector(), got = net(x).to_vector();
+  for (size_t i = 0; i < exact.size(); ++i) s.add(exact[i], got[i]);
+  CHECK(s.decibel() > 25);
 }

@@ -77,6 +77,26 @@ TEST_CASE("batch norm stays where it cannot be folded") {
   }
 }
 
+TEST_CASE("a batch norm that nothing takes in becomes a convolution of its own") {
+  Layers l(1, DType::f64);
+  const auto first = l.batch_norm("first", 3), conv = l.conv("conv", 3, 4, 3), last = l.batch_norm("last", 4);
+  const auto vector = l.batch_norm("vector", 4);
+  const Layers::Fn fn = [&](const Tensor& t) {
+    const Tensor y = conv(relu(first(t)));
+    return relu(last(y)) + vector(global_avg_pool2d(y));
+  };
+  const Tensor x = l.input({2, 3, 5, 5});
+  const Graph traced = optimize(nn::trace(fn, x)), g = fuse_conv(convolve_batch_norm(traced));
+  CHECK(count(traced, "batch_norm") == 3);
+  CHECK(count(g, "batch_norm") == 0);
+  CHECK(count(g, "relu") == 0);  // the new convolutions took them in
+  CHECK(max_difference(run(g, x), fn(x)) < 1e-12);
+  CHECK(g.nodes[0].name == "first");
+  // Of matrices they stay.
+  const auto rows = l.batch_norm("rows", 5);
+  CHECK(count(convolve_batch_norm(nn::trace(rows, l.input({4, 5}))), "batch_norm") == 1);
+}
+
 TEST_CASE("two batch norms in a row fold one after the other") {
   Layers l(2, DType::f64);
   const auto conv = l.conv("conv", 3, 4, 3, {}, false), a = l.batch_norm("a", 4), b = l.batch_norm("b", 4);
