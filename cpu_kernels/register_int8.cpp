@@ -30,6 +30,8 @@ void register_cpu_int8_kernels() {
   kernels<op::QGlobalSum>().set(kCpu, {own::qglobal_sum_avx2, ref::qglobal_sum});
   kernels<op::QLinear>().set(kCpu, {own::qlinear_avx2, ref::qlinear});
   kernels<op::QLut>().set(kCpu, {ref::qlut});
+  kernels<op::QMul>().set(kCpu, {ref::qmul});
+  kernels<op::Requantize>().set(kCpu, {ref::requantize});
   kernels<op::Quantize>().set(kCpu, {own::quantize_avx2, ref::quantize});
   kernels<op::QPack>().set(kCpu, {own::qpack_avx2, ref::qpack});
   kernels<op::Dequantize>().set(kCpu, {ref::dequantize});

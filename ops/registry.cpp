@@ -15,10 +15,12 @@
 #include "ops/qconv2d.h"
 #include "ops/qlinear.h"
 #include "ops/qlut.h"
+#include "ops/qmul.h"
 #include "ops/qpool.h"
 #include "ops/qreal.h"
 #include "ops/quantize.h"
 #include "ops/reduce.h"
+#include "ops/requantize.h"
 #include "ops/softmax.h"
 
 namespace mininn {
@@ -26,13 +28,13 @@ namespace opdef {
 namespace {
 
 std::vector<const OpDef*> list() {
-  std::vector<const OpDef*> all{&conv2d, &conv2d_fused, &linear, &matmul, &batch_norm, &max_pool2d, &avg_pool2d,
-                                &global_avg_pool2d, &softmax, &log_softmax, &sum, &mean, &amax, &argmax, &cast,
-                                &reshape, &flatten, &permute, &expand, &slice, &cat, &pad, &contiguous, &dropout,
-                                &cross_entropy,
-                                // on codes
-                                &quantize, &dequantize, &qpack, &qconv2d, &qlinear, &qmax_pool2d, &qavg_pool2d,
-                                &qglobal_sum, &qlut, &qadd, &real_add, &real_max_pool2d, &real_avg_pool2d};
+  std::vector<const OpDef*> all{
+      &conv2d, &conv2d_fused, &linear, &matmul, &batch_norm, &max_pool2d, &avg_pool2d, &global_avg_pool2d, &softmax,
+      &log_softmax, &sum, &mean, &amax, &argmax, &cast, &reshape, &flatten, &permute, &expand, &slice, &cat, &pad,
+      &contiguous, &dropout, &cross_entropy,
+      // on codes
+      &quantize, &dequantize, &qpack, &qconv2d, &qlinear, &qmax_pool2d, &qavg_pool2d, &qglobal_sum, &qlut, &qadd, &qmul,
+      &requantize, &qcat, &real_add, &real_max_pool2d, &real_avg_pool2d};
   const auto add = [&]<class F>() { all.push_back(&functor<F>); };
   op::for_each_functor(op::UnaryOps(), add);
   op::for_each_functor(op::BinaryOps(), add);

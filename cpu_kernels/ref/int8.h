@@ -6,9 +6,11 @@
 #include "ops/qconv2d.h"
 #include "ops/qlinear.h"
 #include "ops/qlut.h"
+#include "ops/qmul.h"
 #include "ops/qpool.h"
 #include "ops/qreal.h"
 #include "ops/quantize.h"
+#include "ops/requantize.h"
 
 namespace mininn::cpu::ref {
 
@@ -16,6 +18,8 @@ extern const Kernel<op::QConv2d> qconv2d;
 extern const Kernel<op::QAdd> qadd;
 extern const Kernel<op::QLinear> qlinear;
 extern const Kernel<op::QLut> qlut;
+extern const Kernel<op::QMul> qmul;
+extern const Kernel<op::Requantize> requantize;
 extern const Kernel<op::QMaxPool2d> qmax_pool2d;
 extern const Kernel<op::QAvgPool2d> qavg_pool2d;
 extern const Kernel<op::QGlobalSum> qglobal_sum;

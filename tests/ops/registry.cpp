@@ -15,10 +15,12 @@
 #include "ops/qconv2d.h"
 #include "ops/qlinear.h"
 #include "ops/qlut.h"
+#include "ops/qmul.h"
 #include "ops/qpool.h"
 #include "ops/qreal.h"
 #include "ops/quantize.h"
 #include "ops/reduce.h"
+#include "ops/requantize.h"
 #include "ops/softmax.h"
 #include "tests/ops/gradcheck_cases.h"
 #include "tests/support/catch.h"
@@ -72,6 +74,8 @@ void run_ops_on_codes() {
   qlinear(qglobal_sum(x), Tensor::full({5, 4}, 3, DType::i8), Tensor::full({5}, 0.5), Tensor::full({5}, 2, DType::i32),
           {.pixels = 30});
   dequantize(qlut(x, table, wide));
+  qmul(x, qavg_pool2d(x, {.window = {{6, 5}, 1, 0}, .y = grid}), {.y = wide});
+  qcat({x, requantize(x, wide)}, grid);
   const Tensor bytes = qpack(Tensor::full({1, 3, 4, 4}, 77, DType::u8));
   real_max_pool2d(real_add(x, x), {2, 1, 0});
   real_avg_pool2d(x, {{2, 1, 0}, true});

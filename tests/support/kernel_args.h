@@ -14,10 +14,12 @@
 #include "ops/qconv2d.h"
 #include "ops/qlinear.h"
 #include "ops/qlut.h"
+#include "ops/qmul.h"
 #include "ops/qpool.h"
 #include "ops/qreal.h"
 #include "ops/quantize.h"
 #include "ops/reduce.h"
+#include "ops/requantize.h"
 #include "ops/softmax.h"
 
 namespace mininn::testing {
@@ -45,8 +47,8 @@ void for_each_kernel_args(const Fn& fn) {
                       op::MaxPool2dFwd, op::MaxPool2dBwd, op::AvgPool2dFwd, op::AvgPool2dBwd, op::BatchNormFwdTrain,
                       op::BatchNormFwdEval, op::BatchNormBwd, op::SoftmaxFwd, op::SoftmaxBwd, op::CrossEntropyFwd,
                       op::CrossEntropyBwd, op::SgdUpdate, op::AdamUpdate, op::QConv2d, op::QAdd, op::QMaxPool2d,
-                      op::QAvgPool2d, op::QGlobalSum, op::QLinear, op::QLut, op::Quantize, op::QPack, op::Dequantize,
-                      op::RealUnary, op::RealAdd, op::RealMaxPool2d, op::RealAvgPool2d>(fn);
+                      op::QAvgPool2d, op::QGlobalSum, op::QLinear, op::QLut, op::QMul, op::Requantize, op::Quantize,
+                      op::QPack, op::Dequantize, op::RealUnary, op::RealAdd, op::RealMaxPool2d, op::RealAvgPool2d>(fn);
 }
 
 }  // namespace mininn::testing

@@ -1,0 +1,50 @@
+// Int8 product of two activations: a gate on a map (squeeze-and-excite), or two maps.
+#pragma once
+
+#include <cstdint>
+
+#include "core/kernel.h"
+#include "core/qparams.h"
+#include "core/view.h"
+#include "ops/op.h"
+
+namespace mininn {
+
+namespace op {
+
+//   t = fl32((a - a_zero) * (b - b_zero)) * scale                       the product is exact; one IEEE multiplication
+//   y = rne(min(max(t, lo - y_zero), hi - y_zero)) + y_zero             round half to even; ReLU is lo = y_zero
+struct QMul {
+  static constexpr std::string_view op = "qmul";
+  CView a;  // u8 [N,C,H,W], pixel-strided (ops/qlayout.h)
+  CView b;  // the same, or one pixel for each map: strides of 0 for H and W
+  int32_t a_zero = 0, b_zero = 0;
+  float scale = 0;  // a's scale * b's scale / y's scale
+  View y;           // u8, pixel-strided, shaped like a; only the C bytes of a pixel are written
+  int32_t y_zero = 0, lo = 0, hi = 255;
+};
+
+}  // namespace op
+
+struct QMulOptions {
+  QParams y;                 // what the result's codes stand for
+  int32_t lo = 0, hi = 255;  // clamp of the codes: the activation function
+};
+template <class F>
+void each_field(QMulOptions& o, const F& field) {
+  each_field(o.y, field);
+  field("lo", o.lo);
+  field("hi", o.hi);
+}
+
+// Codes [N,C,H,W] times codes of the same shape or [N,C,1,1] -> codes [N,C,H,W].
+Tensor qmul(const Tensor& a, const Tensor& b, const QMulOptions& o);
+
+namespace opdef {
+extern const OpDef qmul;
+}
+
+// Throws ShapeError, DTypeError or ValueError unless `a` is as described.
+void check_qmul(const op::QMul& a);
+
+}  // namespace mininn
