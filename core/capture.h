@@ -29,7 +29,7 @@ class CapturedCall {
   virtual void run(std::byte* const* memory) const = 0;
 
   std::string_view op, kernel;  // their names
-  bool joins_region = false;    // Traits::joins_region, of a kernel on the CPU
+  bool joins_region = false;    // Kernel::joins_region(), on the CPU
   struct Operand {
     size_t field = 0;  // where in the arguments its address stands
     Place place;
@@ -62,7 +62,7 @@ class Capture {
   std::vector<std::unique_ptr<CapturedCall>>& calls() { return calls_; }
 
  private:
-  friend class CapturePause;
+  size_t next_;                         // address
   std::vector<size_t> bytes_, begins_;  // of each piece; begins_ ascends
   std::vector<std::unique_ptr<CapturedCall>> calls_;
   std::vector<std::shared_ptr<const void>> kept_;

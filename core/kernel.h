@@ -38,11 +38,13 @@ enum class Family { own, vendor, reference };
 struct Traits {
   Family family = Family::own;
   bool packing_serves_any_batch = true;  // of this convolution, on any number of threads
-  bool joins_region = true;              // run() shares its work in a parallel_region() of the caller's; else it brings
-                                         // threads of its own
+  // run() may be called by all threads of a parallel_region() at once (core/parallel.h): it writes to memory that they
+  // share inside of parallel_for() only, and does so at least once. One that packs its constants itself does not.
+  bool joins_region = false;
 };
-inline constexpr Traits kOwn{};
+inline constexpr Traits kOwn{}, kOwnInRegions{.joins_region = true};
 inline constexpr Traits kReference{.family = Family::reference};
+inline constexpr Traits kReferenceInRegions{.family = Family::reference, .joins_region = true};
 
 // A candidate for calls with these arguments. Whether it runs is asked in three steps, cheapest first: check() looks at
 // shapes, types, layout and the processor, reads no element, makes nothing; admits() may read the constants (weights,
@@ -64,6 +66,12 @@ struct Kernel {
   Refusal refusal(const Args& a) const {
     const Refusal r = check(a);
     return r ? r : admission(a);
+  }
+  // Whether this call may be made in a region.
+  bool joins_region(const Args& a) const {
+    if constexpr (requires { a.packed; })
+      if (pack && !a.packed) return false;
+    return traits.joins_region;
   }
   // The answer of admits().
   Refusal admission(const Args& a) const {
@@ -130,7 +138,7 @@ class TypedCall final : public CapturedCall {
   TypedCall(const Kernel<Args>& k, const Args& a, Device d) : args_(a), run_(k.run), device_(d) {
     op = Args::op;
     kernel = k.name;
-    joins_region = k.traits.joins_region && d.type == DeviceType::cpu;
+    joins_region = d.type == DeviceType::cpu && k.joins_region(a);
   }
   void run(std::byte* const* memory) const override {
     Args a = args_;
@@ -159,6 +167,8 @@ bool capture(Capture& c, const Kernel<Args>& k, Args a, Device d) {
         call->operands.push_back(
             {size_t(reinterpret_cast<const std::byte*>(&member.data) - reinterpret_cast<const std::byte*>(&a)),
              *place});
+      else if (is_promised(member.data))
+        throw Error(message(call->op, ": an operand is left of another capture"));
       else if constexpr (std::is_same_v<M, View>)
         writes_outside = writes_outside || member;
     }

@@ -36,16 +36,10 @@ void copy_elements(const Tensor& from, Tensor& to) {
   kernels<op::Copy>().run({from.view(), to.mutable_view()}, to.device());
 }
 
-void require_elements(const Tensor& t, const char* what) {
-  if (is_promised(t.storage()->data()))
-    throw Error(message(what, ": this thread captures its calls: the elements of ", mininn::name(t.dtype()), t.shape(),
-                        " do not exist yet"));
-}
-
 // Between devices, of tensors without gaps that lie in one order and have one dtype.
 void copy_bytes(const Tensor& from, Tensor& to) {
-  require_elements(from, "copy");
-  require_elements(to, "copy");
+  from.require_elements("copy");
+  to.require_elements("copy");
   const auto is_host = [](const Tensor& t) { return t.device().type == DeviceType::cpu; };
   const bool peers = !is_host(from) && !is_host(to);
   if (peers && from.device().type != to.device().type) return copy_bytes(from.to(Device::cpu()), to);
@@ -82,7 +76,7 @@ void require_cpu(const Tensor& t, const char* what) {
 
 void require_no_gaps(const Tensor& t, const char* what, DType wanted) {
   require_cpu(t, what);
-  require_elements(t, what);
+  t.require_elements(what);
   if (t.dtype() != wanted) throw DTypeError(message(what, ": the tensor is ", name(t.dtype()), ", not ", name(wanted)));
   if (!t.is_contiguous() && !t.is_channels_last())
     throw ShapeError(
@@ -152,6 +146,12 @@ CView Tensor::view() const {
   return {i.storage->data() + i.offset * int64_t(size_of(i.dtype)), i.shape, i.strides, i.dtype};
 }
 
+void Tensor::require_elements(const char* op) const {
+  if (is_promised(storage()->data()))
+    throw Error(message(op, ": this thread captures its calls: the elements of ", mininn::name(dtype()), shape(),
+                        " do not exist yet"));
+}
+
 View Tensor::mutable_view() {
   const Impl& i = impl();
   if (i.storage->frozen())
@@ -192,7 +192,7 @@ double Tensor::item() const {
 }
 
 std::vector<double> Tensor::to_vector() const {
-  require_elements(*this, "to_vector");
+  require_elements("to_vector");
   const Tensor host = to(Device::cpu());
   std::vector<double> out = host_vector<double>(numel());
   const View all(reinterpret_cast<std::byte*>(out.data()), shape(), contiguous_strides(shape()), DType::f64);

@@ -111,6 +111,8 @@ class Tensor {
   Tensor& set_name(std::string name);
 
   // --- for ops and kernels ---
+  // Throws Error naming `op` if the elements are only promised (core/capture.h): for who is about to read them.
+  void require_elements(const char* op) const;
   CView view() const;
   View mutable_view();  // counts as a write
   const std::shared_ptr<Storage>& storage() const;

@@ -165,7 +165,8 @@ Tensor conv2d_fused(const Tensor& x, const Tensor& w, const Tensor& bias, const 
                     const Conv2dParams& o) {
   refuse_gradients({x, w, bias, residual});
   const Operands in("conv2d_fused", x, w, bias, o);
-  return in.run(checked_residual(in, residual), relu);
+  return recorded(opdef::conv2d_fused, {x, w, bias, residual}, Conv2dFusedOptions{o, relu},
+                  in.run(checked_residual(in, residual), relu));
 }
 
 namespace {

@@ -330,24 +330,24 @@ Tensor contiguous(const Tensor& x, MemoryFormat format) {
 constinit const OpDef opdef::reshape =
     define_op<ShapeOptions, [](auto in, const auto& o) { return mininn::reshape(in[0], o.shape); },
               [](auto in, const auto& o) {
-                return TensorInfo{reshape_shape(in[0].shape, o.shape), in[0].dtype};
+                return TensorInfo{reshape_shape(in[0].shape, o.shape), in[0].dtype, in[0].qparams};
               }>(ReshapeBackward::op, kOneInput, Sizes::options);
 constinit const OpDef opdef::flatten =
     define_op<FlattenOptions, [](auto in, const auto& o) { return mininn::flatten(in[0], o.start_dim); },
               [](auto in, const auto& o) {
-                return TensorInfo{flatten_shape(in[0].shape, o.start_dim), in[0].dtype};
+                return TensorInfo{flatten_shape(in[0].shape, o.start_dim), in[0].dtype, in[0].qparams};
               }>(FlattenBackward::op);
 constinit const OpDef opdef::permute =
     define_op<PermuteOptions, [](auto in, const auto& o) { return mininn::permute(in[0], o.dims); },
               [](auto in, const auto& o) {
-                TensorInfo y{{}, in[0].dtype};
+                TensorInfo y{{}, in[0].dtype, in[0].qparams};
                 for (const int d : permute_order(in[0].shape, o.dims)) y.shape.push_back(in[0].shape[d]);
                 return y;
               }>(PermuteBackward::op);
 constinit const OpDef opdef::expand =
     define_op<ShapeOptions, [](auto in, const auto& o) { return mininn::expand(in[0], o.shape); },
               [](auto in, const auto& o) {
-                return TensorInfo{expand_shape(in[0].shape, o.shape), in[0].dtype};
+                return TensorInfo{expand_shape(in[0].shape, o.shape), in[0].dtype, in[0].qparams};
               }>(ExpandBackward::op, kOneInput, Sizes::options);
 constinit const OpDef opdef::slice =
     define_op<SliceOptions, [](auto in, const auto& o) { return mininn::slice(in[0], o.dim, o.begin, o.end, o.step); },

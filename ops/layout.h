@@ -101,7 +101,7 @@ inline Tensor dense(const Tensor& t, MemoryFormat format = MemoryFormat::contigu
   if (format == MemoryFormat::channels_last ? t.is_channels_last() : t.is_contiguous()) return t;
   Tensor copy = Tensor::empty(t.shape(), t.dtype(), t.device(), format);
   kernels<op::Copy>().run({t.view(), copy.mutable_view()}, t.device());
-  return copy;
+  return t.qparams() ? copy.with_qparams(*t.qparams()) : copy;
 }
 
 // The order in which a copy of `t` keeps its elements.

@@ -1,5 +1,6 @@
 #include "ops/qadd.h"
 
+#include "ops/operand.h"
 #include "ops/qlayout.h"
 
 namespace mininn {
@@ -19,6 +20,7 @@ void check_qadd(const op::QAdd& a) {
 
 Tensor qadd(const Tensor& a, const Tensor& b, const QAddOptions& o) {
   const QParams a_q = codes_of("qadd", "a", a), b_q = codes_of("qadd", "b", b);
+  detail::Operand("qadd", "b", b).beside(detail::Operand("qadd", "a", a));
   Tensor y = empty_codes(a.shape(), 0, a.device()).with_qparams(o.y);
   op::QAdd args;
   args.a = a.view();

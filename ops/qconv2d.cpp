@@ -106,7 +106,13 @@ Rehearsal<QConv2d> QConv2d::rehearse() const {
 void qconv2d(op::QConv2d a, Device d) {
   check_qconv2d(a);
   const Kernel<op::QConv2d>& k = kernels<op::QConv2d>().select(a, d);
-  const Tensor packed = k.pack(a);
+  Tensor packed;
+  {
+    Capture* const capture = Capture::current();
+    const CapturePause pause;
+    packed = k.pack(a);
+    if (capture) capture->keep(packed.storage());
+  }
   a.packed = packed.view().data;
   launch(k, a, d);
 }
@@ -151,7 +157,11 @@ struct Layer {
   Layer(const Shape& x_shape, const QParams& x_, const Tensor& w_, const Tensor& w_scale, const Tensor& bias_,
         const std::optional<QParams>& residual_, const QConv2dOptions& o_)
       : o(o_), x(x_), residual(residual_), w(w_), bias(bias_) {
-    for (const Tensor& t : {w, w_scale, bias}) Operand("qconv2d", "an operand", t);
+    for (const Tensor& t : {w_, w_scale, bias_}) {
+      Operand("qconv2d", "an operand", t);
+      t.require_elements("qconv2d");
+    }
+    Operand("qconv2d", "bias", bias_).beside(Operand("qconv2d", "w", w_));
     multiplier = multipliers(double(x.scale), w_scale, y_scale());
     if (bias.rank() != 2 || bias.size(0) == 1) return;
     const BorderClasses border = border_classes(geometry(x_shape));
@@ -170,6 +180,12 @@ struct Layer {
     const Shape y{g.n, g.oc, g.oh, g.ow};
     return real() ? Tensor::empty(y, DType::f32, w.device(), MemoryFormat::channels_last)
                   : empty_codes(y, 0, w.device()).with_qparams(o.y);
+  }
+  // Whether x and the residual lie where the weights do.
+  void check_devices(const Tensor& in, const Tensor& add) const {
+    const Operand weights("qconv2d", "w", w);
+    Operand("qconv2d", "x", in).beside(weights);
+    if (add) Operand("qconv2d", "residual", add).beside(weights);
   }
   op::QConv2d args(const Conv2dGeometry& g, const CView& in, const CView& add, const View& y) const {
     op::QConv2d a;
@@ -221,11 +237,17 @@ class PackedQConv2d final : public PreparedOp {
   Tensor call(std::span<const Tensor> in) const override {
     if (codes_of("qconv2d", "x", in[0]) != layer_.x || grid_of_residual(in[4]) != layer_.residual)
       throw ValueError("qconv2d: an operand is on another grid than the layer was made for");
+    layer_.check_devices(in[0], in[4]);
     const Conv2dGeometry g = layer_.geometry(in[0].shape());
     Tensor y = layer_.result(g);
     op::QConv2d a = layer_.args(g, in[0].view(), optional_view(in[4]), y.mutable_view());
-    a.packed = packed_.view().data;
-    launch(kernel_, a, in[0].device());
+    const std::string_view forced = detail::forced_kernel(a.op);
+    if (kernel_.check(a) || (!forced.empty() && forced != kernel_.name)) {
+      qconv2d(a, in[0].device());
+    } else {
+      a.packed = packed_.view().data;
+      launch(kernel_, a, in[0].device());
+    }
     return y;
   }
   const TunedLayer& tuned() const override { return tuned_; }
@@ -271,6 +293,7 @@ Tensor qconv2d(const Tensor& x, const Tensor& w, const Tensor& w_scale, const Te
                const QConv2dOptions& o) {
   const QParams x_q = codes_of("qconv2d", "x", x);
   const Layer layer(x.shape(), x_q, w, w_scale, bias, grid_of_residual(residual), o);
+  layer.check_devices(x, residual);
   const Conv2dGeometry g = layer.geometry(x.shape());
   Tensor y = layer.result(g);
   qconv2d(layer.args(g, x.view(), optional_view(residual), y.mutable_view()), x.device());

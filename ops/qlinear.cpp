@@ -46,6 +46,7 @@ class PreparedQLinear final : public PreparedOp {
   PreparedQLinear(const QParams& x, int64_t inputs, const Tensor& w, const Tensor& w_scale, const Tensor& bias,
                   const QLinearOptions& o)
       : x_(x), w_(w), bias_(bias) {
+    for (const Tensor& t : {w, w_scale, bias}) t.require_elements("qlinear");
     const int64_t most = std::numeric_limits<int32_t>::max() / 255;
     if (o.pixels < 1 || o.pixels > most)
       throw ValueError(message("qlinear: sums of ", o.pixels, " pixels; 1 to ", most, " fit 32 bits"));
@@ -61,7 +62,11 @@ class PreparedQLinear final : public PreparedOp {
 
   Tensor call(std::span<const Tensor> in) const override { return (*this)(in[0]); }
   Tensor operator()(const Tensor& x) const {
-    detail::Operand("qlinear", "x", x).is(DType::i32).shape({x.size(0), w_.size(1)}).contiguous();
+    detail::Operand("qlinear", "x", x)
+        .is(DType::i32)
+        .shape({x.size(0), w_.size(1)})
+        .contiguous()
+        .beside(detail::Operand("qlinear", "w", w_));
     if (x.qparams() != x_) throw ValueError("qlinear: x is on another grid than the layer was made for");
     Tensor y = Tensor::empty({x.size(0), w_.size(0)}, DType::f32, x.device());
     launch(kernel_, args(x, y), x.device());

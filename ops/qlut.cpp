@@ -1,5 +1,6 @@
 #include "ops/qlut.h"
 
+#include "ops/operand.h"
 #include "ops/qlayout.h"
 
 namespace mininn {
@@ -15,6 +16,7 @@ void check_qlut(const op::QLut& a) {
 
 Tensor qlut(const Tensor& x, const Tensor& table, const QParams& q) {
   codes_of("qlut", "x", x);
+  detail::Operand("qlut", "table", table).beside(detail::Operand("qlut", "x", x));
   Tensor y = empty_codes(x.shape(), 0, x.device()).with_qparams(q);
   const op::QLut a{x.view(), table.view(), y.mutable_view()};
   check_qlut(a);

@@ -1,5 +1,6 @@
 #include "ops/qmul.h"
 
+#include "ops/operand.h"
 #include "ops/qlayout.h"
 
 namespace mininn {
@@ -25,6 +26,7 @@ void check_qmul(const op::QMul& m) {
 
 Tensor qmul(const Tensor& a, const Tensor& b, const QMulOptions& o) {
   const QParams a_q = codes_of("qmul", "a", a), b_q = codes_of("qmul", "b", b);
+  detail::Operand("qmul", "b", b).beside(detail::Operand("qmul", "a", a));
   Tensor y = empty_codes(a.shape(), 0, a.device()).with_qparams(o.y);
   op::QMul m;
   m.a = a.view();

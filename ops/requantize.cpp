@@ -2,6 +2,7 @@
 
 #include <span>
 
+#include "ops/operand.h"
 #include "ops/qlayout.h"
 
 namespace mininn {
@@ -49,7 +50,10 @@ Tensor requantize(const Tensor& x, const QParams& q) {
 }
 
 Tensor qcat(const std::vector<Tensor>& tensors, const QParams& q) {
-  for (const Tensor& t : tensors) codes_of("qcat", "x", t);
+  for (const Tensor& t : tensors) {
+    codes_of("qcat", "x", t);
+    detail::Operand("qcat", "x", t).beside(detail::Operand("qcat", "the first", tensors[0]));
+  }
   const Shape shape = joined(tensors, [](const Tensor& t) -> const Shape& { return t.shape(); });
   const Tensor y = empty_codes(shape, 0, tensors[0].device()).with_qparams(q);
   int64_t channel = 0;

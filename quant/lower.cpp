@@ -9,20 +9,15 @@
 #include "ops/layout.h"
 #include "ops/matmul.h"
 #include "ops/pool2d.h"
-#include "ops/qconv2d.h"
 #include "ops/qreal.h"
 #include "ops/reduce.h"
 #include "quant/grid/affine.h"
+#include "quant/weights/layer_codes.h"
 
 namespace mininn::quant {
 namespace {
 
 using nn::graph::Graph, nn::graph::kAbsent, nn::graph::Node;
-
-// Accumulators start at the bias. It may take up what the products leave of an int32, up to kMaxBias units; what needs
-// more makes the weights coarser. Fewer than kLeastRoom are too few.
-constexpr double kMaxBias = 1 << 30, kLeastRoom = 1 << 24;
-constexpr double kMaxAccumulator = 2147483647;
 
 [[noreturn]] void unsupported(const Node& n, const std::string& why = {}) {
   throw KernelError(message("cannot quantize op ", n.op->name, " at node ", n.name, why.empty() ? "" : ": ", why));
@@ -71,11 +66,6 @@ class Lowering {
   }
 
  private:
-  struct Weights {
-    QWeights q;
-    Tensor scale, bias;  // f32 [O], i32 [classes,O]
-  };
-
   void add_input() {
     const nn::graph::Value& v = g_.values[size_t(g_.inputs[0])];
     if (v.dtype != DType::f32 || (v.shape.rank() != 2 && v.shape.rank() != 4))
@@ -194,73 +184,6 @@ class Lowering {
     if (!lower_elementwise(n)) unsupported(n);
   }
 
-  // --- weights ---
-
-  // What the codes of each output's weights add up to, signs left out, on the finest grid that holds them.
-  std::vector<double> code_sums(const std::vector<double>& w, const Shape& shape) const {
-    const size_t outputs = size_t(shape[0]);
-    const QWeights q = quantize_weights({}, w, shape, std::vector<double>(outputs), options_.per_channel, nearest);
-    const auto codes = q.codes.data<int8_t>();
-    std::vector<double> sums(outputs);
-    for (size_t i = 0; i < codes.size(); ++i) sums[i / (codes.size() / outputs)] += std::abs(int{codes[i]});
-    return sums;
-  }
-
-  // Quantizes weight w [O, C/groups, kh, kw] behind codes `x` and makes the bias, per border class if the geometry's
-  // input is a normalised image.
-  Weights quantize(const Node& n, std::vector<double> w, const Shape& shape, const std::vector<double>& b,
-                   const Int8Value& x, const Conv2dGeometry& g) {
-    const bool image = &x == &out_.model.values[0] && options_.input;
-    const size_t oc = size_t(g.oc), taps = size_t(g.kh * g.kw), icg = size_t(g.icg());
-    const auto mean = [&](size_t o, size_t c) {  // in bytes, of the input channel that weight [o,c] reads
-      return 255.0 * double(options_.input->mean[o / size_t(g.ocg()) * icg + c]);
-    };
-    std::vector<double> least(oc);  // what the bias may be, as a real number; below the least scale
-    for (size_t o = 0; o < oc; ++o) {
-      double& largest = least[o] = std::abs(b[o]);
-      for (size_t c = 0; c < icg && image; ++c)
-        for (size_t t = 0; t < taps; ++t) {
-          double& v = w[(o * icg + c) * taps + t];
-          v /= 255.0 * double(options_.input->std[o / size_t(g.ocg()) * icg + c]);
-          largest += std::abs(v * mean(o, c));
-        }
-    }
-    Weights out;
-    try {
-      const std::vector<double> sums = code_sums(w, shape);
-      for (size_t o = 0; o < oc; ++o) {
-        const double room = kMaxAccumulator - 255 * sums[o];
-        if (room < kLeastRoom) unsupported(n, message("the sums of output channel ", o, " can leave 32 bits"));
-        least[o] /= double(x.q.scale) * std::min(room, kMaxBias);
-      }
-      out.q = quantize_weights(n.name, w, shape, least, options_.per_channel, options_.round);
-    } catch (const ValueError& e) {
-      throw ValueError(message("quantizing ", n.name, ": ", e.what()));
-    }
-    out.scale = Tensor::from(std::vector<float>(out.q.scale.begin(), out.q.scale.end()), {g.oc});
-
-    // y = sum over taps inside of w' (byte - 255 mean) + b: what a tap on padding contributes is missing from the bias
-    // of that pixel. With the rounded weights, so that rounding them shifts no mean.
-    const BorderClasses border = image ? border_classes(g) : BorderClasses{{{}}, {{}}, {}, {}};
-    out.bias = Tensor::empty({border.count(), g.oc}, DType::i32);
-    const auto bias = out.bias.mutable_data<int32_t>();
-    const auto codes = out.q.codes.data<int8_t>();
-    size_t row = 0;
-    for (const auto& rows : border.row_taps)
-      for (const auto& cols : border.col_taps) {
-        for (size_t o = 0; o < oc; ++o) {
-          double units = b[o] / (double(x.q.scale) * out.q.scale[o]);
-          for (size_t c = 0; c < icg && image; ++c)
-            for (size_t t = 0; t < taps; ++t)
-              if (rows.contain(int64_t(t) / g.kw) && cols.contain(int64_t(t) % g.kw))
-                units -= double(codes[(o * icg + c) * taps + t]) * mean(o, c);
-          bias[row * oc + o] = int32_t(std::clamp(std::nearbyint(units), -kMaxAccumulator, kMaxAccumulator));
-        }
-        ++row;
-      }
-    return out;
-  }
-
   static double largest(auto first, auto last) {
     return std::accumulate(first, last, 0.0, [](double top, double v) { return std::max(top, std::abs(v)); });
   }
@@ -312,10 +235,18 @@ class Lowering {
     Activation act = relu && !real ? Activation{n.output, "+relu", true} : absorb_activation(n.output);
     const Int8Value& x = out_.model.values[size_t(inputs[0])];
     const Conv2dGeometry g = Conv2dGeometry::make(n.name.c_str(), x.shape(1), shape, conv.options);
-    Weights weights = quantize(n, std::move(w), shape, b, x, g);
-    conv.weight = weights.q.codes;
-    conv.weight_scale = weights.scale;
-    conv.bias = weights.bias;
+    const bool image = inputs[0] == 0 && options_.input;
+    try {
+      const LayerCodes codes = quantize_layer(n.name, std::move(w), shape, b, double(x.q.scale), g,
+                                              image ? &*options_.input : nullptr, options_.per_channel, options_.round);
+      conv.weight = codes.weight;
+      conv.weight_scale = codes.scale;
+      conv.bias = codes.bias;
+    } catch (const ValueError& e) {
+      throw ValueError(message("quantizing ", n.name, ": ", e.what()));
+    } catch (const KernelError& e) {
+      unsupported(n, e.what());
+    }
     const int y = add_result(act.output);
     set_clamp(act, out_.model.values[size_t(y)].q, conv.lo, conv.hi);
     out_.model.graph_macs += g.macs();
@@ -409,7 +340,7 @@ class Lowering {
     const std::vector<double> b = bias(fc, outputs), w = constant(fc, 1);
     std::vector<double> least;
     for (int64_t o = 0; o < outputs; ++o) {
-      least.push_back(std::abs(b[size_t(o)]) / (unit * kMaxBias));
+      least.push_back(std::abs(b[size_t(o)]) / (unit * kMostBias));
       const auto first = w.begin() + (options_.per_channel ? o * in.c : 0);
       const double top = largest(first, options_.per_channel ? first + in.c : w.end());
       if (top > 0 && least.back() > top / 64) return false;

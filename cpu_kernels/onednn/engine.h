@@ -58,7 +58,7 @@ class Scratch {
 };
 
 // oneDNN runs on OpenMP's pool itself.
-inline constexpr Traits kOneDnn{.family = Family::vendor, .joins_region = false};
+inline constexpr Traits kOneDnn{.family = Family::vendor};
 
 // Where oneDNN adds up in one chain of f32, a longer one would lose digits that our own kernels keep.
 inline constexpr int64_t kLongestSum = 1 << 16;

@@ -177,7 +177,7 @@ void run(const op::QConv2d& a, const ExecContext&) {
 
 }  // namespace
 
-constexpr Traits kTraits{.family = Family::vendor, .packing_serves_any_batch = false, .joins_region = false};
+constexpr Traits kTraits{.family = Family::vendor, .packing_serves_any_batch = false};
 const Kernel<op::QConv2d> qconv2d{"onednn.s32", kTraits, check, run, pack, admits};
 
 }  // namespace mininn::cpu::onednn

@@ -26,6 +26,6 @@ void run(const op::Copy& a, const ExecContext&) {
 
 }  // namespace
 
-constinit const Kernel<op::Copy> copy{"ref", kReference, takes_all, run};
+constinit const Kernel<op::Copy> copy{"ref", kReferenceInRegions, takes_all, run};
 
 }  // namespace mininn::cpu::ref

@@ -68,7 +68,7 @@ void run(const op::ScalarBwd<F>& a, const ExecContext&) {
 
 template <template <class> class Args, class... Fs>
 constexpr PerFunctor<op::Functors<Fs...>, Args> list(op::Functors<Fs...>) {
-  return {{Kernel<Args<Fs>>{"ref", kReference, takes_all, run}...}};
+  return {{Kernel<Args<Fs>>{"ref", kReferenceInRegions, takes_all, run}...}};
 }
 
 }  // namespace

@@ -23,6 +23,6 @@ void run(const op::QAdd& q, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::QAdd> qadd{"ref", kReference, takes_all, run};
+const Kernel<op::QAdd> qadd{"ref", kReferenceInRegions, takes_all, run};
 
 }  // namespace mininn::cpu::ref

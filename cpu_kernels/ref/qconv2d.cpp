@@ -61,6 +61,6 @@ Tensor pack(const op::QConv2d& a) {
 
 }  // namespace
 
-const Kernel<op::QConv2d> qconv2d{"ref", kReference, check, run, pack};
+const Kernel<op::QConv2d> qconv2d{"ref", kReferenceInRegions, check, run, pack};
 
 }  // namespace mininn::cpu::ref

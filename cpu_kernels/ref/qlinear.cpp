@@ -28,6 +28,6 @@ void run(const op::QLinear& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::QLinear> qlinear{"ref", kReference, takes_all, run};
+const Kernel<op::QLinear> qlinear{"ref", kReferenceInRegions, takes_all, run};
 
 }  // namespace mininn::cpu::ref

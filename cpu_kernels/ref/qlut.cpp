@@ -16,6 +16,6 @@ void run(const op::QLut& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::QLut> qlut{"ref", kReference, takes_all, run};
+const Kernel<op::QLut> qlut{"ref", kReferenceInRegions, takes_all, run};
 
 }  // namespace mininn::cpu::ref

@@ -19,6 +19,6 @@ void run(const op::QMul& m, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::QMul> qmul{"ref", kReference, takes_all, run};
+const Kernel<op::QMul> qmul{"ref", kReferenceInRegions, takes_all, run};
 
 }  // namespace mininn::cpu::ref

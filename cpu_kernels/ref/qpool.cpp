@@ -57,8 +57,8 @@ void run_sum(const op::QGlobalSum& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::QMaxPool2d> qmax_pool2d{"ref", kReference, takes_all, run_max};
-const Kernel<op::QAvgPool2d> qavg_pool2d{"ref", kReference, takes_all, run_avg};
-const Kernel<op::QGlobalSum> qglobal_sum{"ref", kReference, takes_all, run_sum};
+const Kernel<op::QMaxPool2d> qmax_pool2d{"ref", kReferenceInRegions, takes_all, run_max};
+const Kernel<op::QAvgPool2d> qavg_pool2d{"ref", kReferenceInRegions, takes_all, run_avg};
+const Kernel<op::QGlobalSum> qglobal_sum{"ref", kReferenceInRegions, takes_all, run_sum};
 
 }  // namespace mininn::cpu::ref

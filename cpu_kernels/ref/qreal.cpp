@@ -63,9 +63,9 @@ void avg_pool(const op::RealAvgPool2d& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::RealUnary> real_unary{"ref", kReference, takes_all, unary};
-const Kernel<op::RealAdd> real_add{"ref", kReference, takes_all, add};
-const Kernel<op::RealMaxPool2d> real_max_pool2d{"ref", kReference, takes_all, max_pool};
-const Kernel<op::RealAvgPool2d> real_avg_pool2d{"ref", kReference, takes_all, avg_pool};
+const Kernel<op::RealUnary> real_unary{"ref", kReferenceInRegions, takes_all, unary};
+const Kernel<op::RealAdd> real_add{"ref", kReferenceInRegions, takes_all, add};
+const Kernel<op::RealMaxPool2d> real_max_pool2d{"ref", kReferenceInRegions, takes_all, max_pool};
+const Kernel<op::RealAvgPool2d> real_avg_pool2d{"ref", kReferenceInRegions, takes_all, avg_pool};
 
 }  // namespace mininn::cpu::ref

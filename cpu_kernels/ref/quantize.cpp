@@ -36,8 +36,8 @@ void run_dequantize(const op::Dequantize& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::Quantize> quantize{"ref", kReference, takes_all, run_quantize};
-const Kernel<op::QPack> qpack{"ref", kReference, takes_all, run_pack};
-const Kernel<op::Dequantize> dequantize{"ref", kReference, takes_all, run_dequantize};
+const Kernel<op::Quantize> quantize{"ref", kReferenceInRegions, takes_all, run_quantize};
+const Kernel<op::QPack> qpack{"ref", kReferenceInRegions, takes_all, run_pack};
+const Kernel<op::Dequantize> dequantize{"ref", kReferenceInRegions, takes_all, run_dequantize};
 
 }  // namespace mininn::cpu::ref

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/integers.h"
+#include "cpu_kernels/common/scratch.h"
 #include "cpu_kernels/common/strided.h"
 #include "cpu_kernels/common/takes_all.h"
 #include "cpu_kernels/ref/kernels.h"
@@ -70,7 +71,8 @@ void run_sum(const op::Sum& a) {
   const int64_t chunk = kChunk / block;
   const int64_t blocks = ceil_div(m, block), chunks = std::max<int64_t>(1, ceil_div(r, chunk));
 
-  std::vector<double> partial = host_vector<double>(chunks * m);
+  Scratch<double> partial(checked_mul("sum", chunks, m));
+  std::fill_n(partial.data(), chunks * m, 0.0);
   const int64_t task = block * std::min(chunk, std::max<int64_t>(r, 1));
   parallel_for(blocks * chunks, std::max<int64_t>(1, kGrain / task), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
@@ -94,7 +96,7 @@ void run_sum(const op::Sum& a) {
     outputs.walk(begin, end, [&](const auto& out, int64_t n) {
       for (int64_t i = 0; i < n; ++i, ++j) {
         double total = 0;
-        for (int64_t p = 0; p < chunks; ++p) total += partial[size_t(p * m + j)];
+        for (int64_t p = 0; p < chunks; ++p) total += partial[p * m + j];
         a.y.as<T>()[out[1] + i * outputs.inner().stride[1]] = T(Compute<T>(a.scale * total));
       }
     });

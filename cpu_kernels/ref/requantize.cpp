@@ -17,6 +17,6 @@ void run(const op::Requantize& r, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::Requantize> requantize{"ref", kReference, takes_all, run};
+const Kernel<op::Requantize> requantize{"ref", kReferenceInRegions, takes_all, run};
 
 }  // namespace mininn::cpu::ref

@@ -13,6 +13,7 @@
 #include "core/parallel.h"
 #include "core/random.h"
 #include "core/stopwatch.h"
+#include "core/tracer.h"
 #include "core/tuner.h"
 #include "nn/graph/executor.h"
 #include "nn/graph/memory_plan.h"
@@ -30,6 +31,12 @@ struct Layout {
   Layout(const TensorInfo& t, Device d) : info(t), strides(contiguous_strides(t.shape)), device(d) {}
   explicit Layout(const Tensor& t) : info(info_of(t)), strides(t.strides()), device(t.device()) {}
   bool operator==(const Layout&) const = default;
+  // The same places: a dimension of one index may have any stride.
+  bool lies_like(const Layout& other) const {
+    bool same = info.shape == other.info.shape;
+    for (int d = 0; same && d < info.shape.rank(); ++d) same = info.shape[d] <= 1 || strides[d] == other.strides[d];
+    return same;
+  }
 
   // The bytes that it spans before its first element, and from there on.
   struct Extent {
@@ -193,6 +200,10 @@ std::shared_ptr<const PreparedOp> Program::Impl::prepare(const std::vector<Tenso
     throw ShapeError(n.at(e));
   } catch (const ValueError& e) {
     throw ValueError(n.at(e));
+  } catch (const DTypeError& e) {
+    throw DTypeError(n.at(e));
+  } catch (const DeviceError& e) {
+    throw DeviceError(n.at(e));
   } catch (const KernelError& e) {
     throw KernelError(n.at(e));
   }
@@ -252,6 +263,7 @@ size_t Program::Impl::class_of(int64_t rows) const {
 }
 
 std::shared_ptr<const Recording> Program::Impl::recording(std::span<const Tensor> inputs) const {
+  if (Capture::current()) throw Error("a program cannot be captured: its calls have memory of their own");
   const auto layouts = [&] {
     infos(inputs);  // they are defined
     return std::vector<Layout>(inputs.begin(), inputs.end());
@@ -355,9 +367,10 @@ void Program::Impl::run(const Recording& r, std::span<const Tensor> inputs, std:
 Program::Program(Graph g, std::vector<BatchClass> classes) {
   if (classes.empty()) throw ValueError("program: there is no class of batches");
   for (size_t i = 0; i < classes.size(); ++i) {
-    if (classes[i].sample < 1) throw ValueError(message("program: a batch of ", classes[i].sample));
-    if (i > 0 && classes[i].most <= classes[i - 1].most)
-      throw ValueError(message("program: a class of ", classes[i].most, " rows behind one of ", classes[i - 1].most));
+    const int64_t least = i == 0 ? 1 : classes[i - 1].most + 1;
+    if (classes[i].sample < least || classes[i].sample > classes[i].most)
+      throw ValueError(
+          message("program: a batch of ", classes[i].sample, " stands for those of ", least, " to ", classes[i].most));
   }
   g.validate();
   g.freeze();
@@ -369,6 +382,7 @@ Program::Program(Graph g, std::vector<BatchClass> classes) {
 }
 
 std::vector<Tensor> Program::run(std::span<const Tensor> inputs) const {
+  if (active_tracer()) return graph::run(impl_->graph, inputs);  // what the ops do is what is to be recorded
   const auto r = impl_->recording(inputs);
   std::vector<Tensor> outputs;
   for (const Layout& l : r->outputs) outputs.push_back(l.empty());
@@ -382,6 +396,7 @@ Tensor Program::operator()(const Tensor& input) const {
 }
 
 void Program::run_into(std::span<const Tensor> inputs, std::span<Tensor> outputs) const {
+  if (active_tracer()) throw Error("run_into: what is written into a tensor cannot be traced");
   const auto r = impl_->recording(inputs);
   if (outputs.size() != r->outputs.size())
     throw ShapeError(message("run_into: ", outputs.size(), " tensors for ", r->outputs.size(), " outputs"));
@@ -394,7 +409,9 @@ void Program::run_into(std::span<const Tensor> inputs, std::span<Tensor> outputs
       throw DTypeError(message(where(), " is ", name(found.info.dtype), ", not ", name(wanted.info.dtype)));
     if (found.device != wanted.device)
       throw DeviceError(message(where(), " lies on ", found.device, ", not on ", wanted.device));
-    if (found.info.shape != wanted.info.shape || found.strides != wanted.strides)
+    if (found.info.qparams != wanted.info.qparams)
+      throw ValueError(message(where(), " is to hold codes of another grid than the program makes"));
+    if (!found.lies_like(wanted) || outputs[i].storage()->bytes() < wanted.bytes())
       throw ShapeError(message(where(), " is ", found.info.shape, " with strides ", found.strides, ", not ",
                                wanted.info.shape, " with strides ", wanted.strides));
     const auto refuse_shared = [&](const Tensor& other) {
@@ -410,7 +427,11 @@ void Program::run_into(std::span<const Tensor> inputs, std::span<Tensor> outputs
 Tensor Program::call(size_t node, std::span<const Tensor> inputs) const {
   const NoGradGuard no_grad;
   const PreferenceGuard prefer(impl_->preference);
-  const Node& n = impl_->graph.nodes.at(node);
+  if (node >= impl_->graph.nodes.size())
+    throw ValueError(message("program: there is no node ", node, " of ", impl_->graph.nodes.size()));
+  const Node& n = impl_->graph.nodes[node];
+  if (inputs.size() != n.inputs.size())
+    throw ShapeError(message("program: node ", n.name, " has ", n.inputs.size(), " inputs, not ", inputs.size()));
   const auto& op = impl_->prepared[impl_->class_of(inputs[0].rank() == 0 ? 1 : inputs[0].size(0))][node];
   return op ? op->call(inputs) : n.op->call(inputs, n.attrs);
 }

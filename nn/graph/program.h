@@ -38,7 +38,7 @@ class Program {
  public:
   // With the preference and the number of threads of this moment. `classes` ascend by `most`; a larger batch is of the
   // last one. Other calls than those of a class's `sample` run too, but some vendor kernels then pack anew every time.
-  // Throws ValueError for a graph that breaks a rule, classes that do not ascend, a sample below 1 or a MININN_TUNE
+  // Throws ValueError for a graph that breaks a rule, a sample that is not of its own class, or a MININN_TUNE
   // that is neither on nor off, and whatever the ops throw.
   Program(Graph g, std::vector<BatchClass> classes);
   // One class, of calls about as large as `batch`.
@@ -48,8 +48,8 @@ class Program {
   std::vector<Tensor> run(std::span<const Tensor> inputs) const;
   Tensor operator()(const Tensor& input) const;  // for one input and one output
   // The same into tensors that are there, without any allocation once inputs like these were seen. They have the shape,
-  // strides, dtype and device of what run() gives (ShapeError, DTypeError, DeviceError), and memory apart from each
-  // other's and from that of the inputs.
+  // strides, dtype, device and qparams() of what run() gives (ShapeError, DTypeError, DeviceError, ValueError), and
+  // memory apart from each other's and from that of the inputs; behind a pixel's channels codes may be overwritten.
   void run_into(std::span<const Tensor> inputs, std::span<Tensor> outputs) const;
 
   // One node alone, as calls with these inputs run it: for looking at values on the way.

@@ -107,3 +107,15 @@ TEST_CASE("the members of a struct are visited in order") {
   One one;
   for_each_member(one, [&](View& v) { CHECK(&v == &one.v); });
 }
+
+TEST_CASE("what is left of one capture is nothing in the next") {
+  Tensor old;
+  {
+    const Capture capture;
+    old = Tensor::empty({4});
+  }
+  Capture capture;
+  Tensor now = Tensor::empty({4});
+  CHECK_FALSE(capture.place_of(old.view().data));
+  CHECK_THROWS_WITH(now.copy_from(old), Contains("left of another capture"));
+}

@@ -14,7 +14,16 @@
 #include "nn/serialize.h"
 #include "ops/cross_entropy.h"
 #include "ops/elementwise.h"
+#include "ops/qadd.h"
+#include "ops/qconv2d.h"
+#include "ops/qlinear.h"
+#include "ops/qlut.h"
+#include "ops/qmul.h"
+#include "ops/qpool.h"
+#include "ops/qreal.h"
+#include "ops/quantize.h"
 #include "ops/reduce.h"
+#include "ops/requantize.h"
 #include "quant/calibrator.h"
 #include "quant/int8_graph.h"
 #include "quant/int8_net.h"
@@ -179,4 +188,23 @@ TEST_CASE("an int8 network gives the CPU's bytes on another device") {
     check_close({net(x).to_vector()}, {y.to_vector()}, 0);
     check_close({net(x).to_vector()}, {nn::graph::run(g, x.to(Device::custom())).to_vector()}, 0);
   }
+}
+
+TEST_CASE("operands on two devices are refused by every op on codes") {
+  install_deferred_device();
+  const Tensor x = quantize(RandomTensors(1).tensor({1, 4, 3, 3}), {0.1f, 100}), there = x.to(Device::custom());
+  const Tensor w = Tensor::full({2, 4, 1, 1}, 3, DType::i8), scale = Tensor::full({2}, 0.5);
+  const Tensor bias = Tensor::zeros({1, 2}, DType::i32), table = Tensor::zeros({256}, DType::u8);
+  CHECK_THROWS_AS(qadd(x, there, {}), DeviceError);
+  CHECK_THROWS_AS(qmul(x, there, {}), DeviceError);
+  CHECK_THROWS_AS(qcat({x, there}, {}), DeviceError);
+  CHECK_THROWS_AS(qlut(x, table.to(Device::custom()), {}), DeviceError);
+  CHECK_THROWS_AS(qlut(there, table, {}), DeviceError);
+  CHECK_THROWS_AS(real_add(x, there), DeviceError);
+  CHECK_THROWS_AS(qconv2d(x, w.to(Device::custom()), scale, bias.to(Device::custom()), {}, {}), DeviceError);
+  CHECK_THROWS_AS(qconv2d(there, w, scale, bias, {}, {}), DeviceError);
+  CHECK_THROWS_AS(qconv2d(x, w, scale, bias.to(Device::custom()), {}, {}), DeviceError);
+  CHECK_THROWS_AS(qlinear(qglobal_sum(there), Tensor::full({2, 4}, 3, DType::i8), scale, Tensor::zeros({2}, DType::i32),
+                          {.pixels = 9}),
+                  DeviceError);
 }

@@ -79,6 +79,11 @@ void run_ops_on_codes() {
   const Tensor bytes = qpack(Tensor::full({1, 3, 4, 4}, 77, DType::u8));
   real_max_pool2d(real_add(x, x), {2, 1, 0});
   real_avg_pool2d(x, {{2, 1, 0}, true});
+  for (const Tensor& t : {reshape(x, {2, 4, 30}), flatten(x), permute(x, {0, 2, 3, 1}), slice(x, 1, 1, 3),
+                          contiguous(x), expand(slice(x, 0, 0, 1), {3, 4, 6, 5})})
+    CHECK(t.qparams() == grid);
+  CHECK_FALSE(cat({x, x}, 1).qparams());
+  CHECK_FALSE(pad(x, {{0, 0}, {1, 0}, {0, 0}, {0, 0}}).qparams());
   const auto unary = [&]<class F>() { real_unary(bytes, F::op, 0.5); };
   op::for_each_functor(op::UnaryOps(), unary);
   op::for_each_functor(op::ScalarOps(), unary);

@@ -283,3 +283,22 @@ TEST_CASE("profiling fills in a time per layer and nothing else") {
   CHECK(r.int8_bytes() == compiled.report().int8_bytes());
   CHECK_THROWS_AS(compiled.profile(Tensor::zeros({0, 3, 9, 9})), ValueError);
 }
+
+TEST_CASE("slices go where the result lies, and a batch of nothing gives nothing, whatever the kernels") {
+  Layers l(1);
+  const auto head = l.conv("head", 3, 8, 3, {.padding = 1}), fc = l.linear("fc", 8, 6);
+  const Layers::Fn fn = [&](const Tensor& t) {
+    return reshape(fc(flatten(global_avg_pool2d(relu(head(t))))), {t.size(0), 6, 1, 1});
+  };
+  Calibrator calibrator(nn::trace(fn, l.input({1, 3, 8, 8})));
+  calibrator.observe(l.input({8, 3, 8, 8}));
+  const Tensor x = l.input({5, 3, 8, 8});
+  const auto whole = calibrator.compile()(x).to_vector();
+  CHECK(calibrator.compile({.slice = 2})(x).to_vector() == whole);
+  for (const Preference p : {Preference::own, Preference::vendor}) {
+    const PreferenceGuard prefer(p);
+    const Int8Net net = calibrator.compile();
+    CHECK(net(x).to_vector() == whole);
+    CHECK(net(Tensor::zeros({0, 3, 8, 8})).shape() == Shape{0, 6, 1, 1});
+  }
+}

@@ -107,7 +107,7 @@ void run(const op::QAdd& q, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::QAdd> qadd_avx512{"own.avx512", kOwn, check_avx512, run<span_avx512>};
-const Kernel<op::QAdd> qadd_avx2{"own.avx2", kOwn, check_avx2, run<span_avx2>};
+const Kernel<op::QAdd> qadd_avx512{"own.avx512", kOwnInRegions, check_avx512, run<span_avx512>};
+const Kernel<op::QAdd> qadd_avx2{"own.avx2", kOwnInRegions, check_avx2, run<span_avx2>};
 
 }  // namespace mininn::cpu::own

@@ -75,6 +75,6 @@ Refusal check_avx2(const op::QLinear&) { return needs(Isa::avx2); }
 
 }  // namespace
 
-const Kernel<op::QLinear> qlinear_avx2{"own.avx2", kOwn, check_avx2, run_avx2};
+const Kernel<op::QLinear> qlinear_avx2{"own.avx2", kOwnInRegions, check_avx2, run_avx2};
 
 }  // namespace mininn::cpu::own

@@ -85,7 +85,7 @@ void run_sum(const op::QGlobalSum& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::QMaxPool2d> qmax_pool2d_avx2{"own.avx2", kOwn, check_avx2<op::QMaxPool2d>, run_max<max_avx2>};
-const Kernel<op::QGlobalSum> qglobal_sum_avx2{"own.avx2", kOwn, check_avx2<op::QGlobalSum>, run_sum<add_avx2>};
+const Kernel<op::QMaxPool2d> qmax_pool2d_avx2{"own.avx2", kOwnInRegions, check_avx2<op::QMaxPool2d>, run_max<max_avx2>};
+const Kernel<op::QGlobalSum> qglobal_sum_avx2{"own.avx2", kOwnInRegions, check_avx2<op::QGlobalSum>, run_sum<add_avx2>};
 
 }  // namespace mininn::cpu::own

@@ -91,7 +91,7 @@ Refusal check_avx2(const op::Quantize&) { return needs(Isa::avx2); }
 
 }  // namespace
 
-const Kernel<op::Quantize> quantize_avx2{"own.avx2", kOwn, check_avx2, run_quantize<span_avx2>};
-const Kernel<op::QPack> qpack_avx2{"own.avx2", kOwn, check_pack_avx2, run_pack_planes};
+const Kernel<op::Quantize> quantize_avx2{"own.avx2", kOwnInRegions, check_avx2, run_quantize<span_avx2>};
+const Kernel<op::QPack> qpack_avx2{"own.avx2", kOwnInRegions, check_pack_avx2, run_pack_planes};
 
 }  // namespace mininn::cpu::own

@@ -79,6 +79,6 @@ void run(const op::Copy& a, const ExecContext&) {
 
 }  // namespace
 
-constinit const Kernel<op::Copy> copy{"own.tiled", kOwn, check, run};
+constinit const Kernel<op::Copy> copy{"own.tiled", kOwnInRegions, check, run};
 
 }  // namespace mininn::cpu::own

@@ -133,7 +133,7 @@ void run(const Args& a, const ExecContext&) {
 
 template <class Region, template <class> class Args, class... Fs>
 constexpr PerFunctor<op::Functors<Fs...>, Args> list(op::Functors<Fs...>) {
-  return {{Kernel<Args<Fs>>{Region::name, kOwn, check<Region>, run<Region>}...}};
+  return {{Kernel<Args<Fs>>{Region::name, kOwnInRegions, check<Region>, run<Region>}...}};
 }
 
 }  // namespace

@@ -142,19 +142,19 @@ Refusal check_bwd(const Args& a) {
 }  // namespace
 
 constinit const Kernel<op::MaxPool2dFwd> max_pool2d_fwd_avx2{
-    "own.channels.avx2", kOwn, check_fwd<Isa::avx2, op::MaxPool2dFwd>, max_fwd<avx2::kPixel>};
+    "own.channels.avx2", kOwnInRegions, check_fwd<Isa::avx2, op::MaxPool2dFwd>, max_fwd<avx2::kPixel>};
 constinit const Kernel<op::MaxPool2dBwd> max_pool2d_bwd_avx2{
     "own.channels.avx2", kOwn, check_bwd<Isa::avx2, op::MaxPool2dBwd>, max_bwd<avx2::kPixel>};
 constinit const Kernel<op::AvgPool2dFwd> avg_pool2d_fwd_avx2{
-    "own.channels.avx2", kOwn, check_fwd<Isa::avx2, op::AvgPool2dFwd>, avg_fwd<avx2::kPixel>};
+    "own.channels.avx2", kOwnInRegions, check_fwd<Isa::avx2, op::AvgPool2dFwd>, avg_fwd<avx2::kPixel>};
 constinit const Kernel<op::AvgPool2dBwd> avg_pool2d_bwd_avx2{
     "own.channels.avx2", kOwn, check_bwd<Isa::avx2, op::AvgPool2dBwd>, avg_bwd<avx2::kPixel>};
 constinit const Kernel<op::MaxPool2dFwd> max_pool2d_fwd_avx512{
-    "own.channels.avx512", kOwn, check_fwd<Isa::avx512, op::MaxPool2dFwd>, max_fwd<avx512::kPixel>};
+    "own.channels.avx512", kOwnInRegions, check_fwd<Isa::avx512, op::MaxPool2dFwd>, max_fwd<avx512::kPixel>};
 constinit const Kernel<op::MaxPool2dBwd> max_pool2d_bwd_avx512{
     "own.channels.avx512", kOwn, check_bwd<Isa::avx512, op::MaxPool2dBwd>, max_bwd<avx512::kPixel>};
 constinit const Kernel<op::AvgPool2dFwd> avg_pool2d_fwd_avx512{
-    "own.channels.avx512", kOwn, check_fwd<Isa::avx512, op::AvgPool2dFwd>, avg_fwd<avx512::kPixel>};
+    "own.channels.avx512", kOwnInRegions, check_fwd<Isa::avx512, op::AvgPool2dFwd>, avg_fwd<avx512::kPixel>};
 constinit const Kernel<op::AvgPool2dBwd> avg_pool2d_bwd_avx512{
     "own.channels.avx512", kOwn, check_bwd<Isa::avx512, op::AvgPool2dBwd>, avg_bwd<avx512::kPixel>};
 

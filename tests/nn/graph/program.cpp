@@ -7,15 +7,20 @@
 #include <thread>
 
 #include "core/allocator.h"
+#include "core/capture.h"
+#include "core/parallel.h"
 #include "nn/graph/executor.h"
 #include "nn/graph/passes.h"
 #include "nn/graph/trace.h"
 #include "ops/conv2d.h"
+#include "ops/cross_entropy.h"
 #include "ops/elementwise.h"
 #include "ops/layout.h"
+#include "ops/pool2d.h"
 #include "ops/qconv2d.h"
 #include "ops/qpool.h"
 #include "ops/quantize.h"
+#include "ops/reduce.h"
 #include "ops/softmax.h"
 #include "tests/nn/graph/nets.h"
 #include "tests/support/allocations.h"
@@ -179,7 +184,9 @@ TEST_CASE("a program takes inputs in any layout") {
 
 TEST_CASE("a program allocates nothing but its results, and with memory for these nothing at all") {
   const PreferenceGuard own(Preference::own);  // what a vendor's kernel does inside is its business
-  for (const TestNet& net : test_nets(1)) {
+  std::vector<TestNet> nets = test_nets(1);
+  nets.push_back({"sums", {1, 3, 12, 12}, [](const Tensor& x) { return sum(mean(x, {2, 3}) * 2.0, {1}, true); }});
+  for (const TestNet& net : nets) {
     INFO(net.name);
     const Program program(optimize(nn::trace(net.fn, Tensor::zeros(net.input))));
     const Tensors x{Layers(2).input(with_batch(net.input, 3))}, small{Layers(3).input(net.input)};
@@ -277,7 +284,8 @@ TEST_CASE("classes of batches have kernels of their own") {
   for (const int64_t n : {1, 4, 5, 16, 17, 32, 33})
     CHECK(program(Tensor::full({n, 3, 6, 6}, 1)).to_vector() == std::vector(size_t(n) * 64, 27.0));
   CHECK_THROWS_AS(Program(g, std::vector<BatchClass>()), ValueError);
-  CHECK_THROWS_AS(Program(g, {{1, 4}, {2, 4}}), ValueError);
+  CHECK_THROWS_AS(Program(g, {{1, 4}, {2, 8}}), ValueError);
+  CHECK_THROWS_AS(Program(g, {{8, 4}}), ValueError);
   CHECK_THROWS_AS(Program(g, {{1, 4}, {0, 8}}), ValueError);
 }
 
@@ -315,4 +323,120 @@ TEST_CASE("codes and real numbers mix in a graph, with any batch") {
       CHECK(qmax_pool2d(y[1], {1, 1, 0}).to_vector() == expected[1].to_vector());  // an operand like any other
     }
   }
+}
+
+TEST_CASE("kernels give a program the bits that they give alone, on any number of threads") {
+  const uint64_t seed = test_seed();
+  Layers l(seed);
+  const Tensor matrix = l.input({8, 100000}), images = l.input({4, 64, 28, 28}), rows = l.input({64, 600});
+  const Tensor w = l.normal("w", {100, 600}, 0, 1), kernel = l.input({96, 64, 3, 3});
+  const std::pair<Layers::Fn, Tensor> cases[] = {
+      {[](const Tensor& t) { return sum(t, {1}); }, matrix},
+      {[](const Tensor& t) { return sum(t, {0}); }, matrix},
+      {[](const Tensor& t) { return mean(t * 2.0); }, matrix},
+      {[](const Tensor& t) {
+         return mean(t, {2, 3});
+       },
+       images},
+      {[](const Tensor& t) { return amax(t, {1}); }, images},
+      {[](const Tensor& t) { return max_pool2d(relu(t), {.kernel = 3, .stride = 2, .padding = 1}); }, images},
+      {[](const Tensor& t) { return avg_pool2d(relu(t), {.kernel = 3, .stride = 2, .padding = 1}); }, images},
+      {[](const Tensor& t) {
+         return permute(t, {1, 3, 0, 2}) * permute(t, {1, 3, 0, 2}).clone();
+       },
+       images},
+      {[](const Tensor& t) { return softmax(t * 0.5, 1) + log_softmax(t, 0); }, rows},
+      {[&](const Tensor& t) { return relu(linear(t, w, {})); }, rows},
+      {[&](const Tensor& t) { return matmul(transpose(t, 0, 1), t + 1.0); }, rows},
+      {[&](const Tensor& t) { return relu(conv2d(t, kernel + mean(t), {}, {.padding = 1})); }, images},
+      {[&](const Tensor& t) {
+         return cat({t, relu(t)}, 1) + pad(t, {{0, 0}, {0, 64}, {0, 0}, {0, 0}});
+       },
+       images},
+      {l.batch_norm("bn", 64), images},
+  };
+  const int threads = num_threads();
+  for (const Preference p : {Preference::automatic, Preference::own})
+    for (const int n : {2, 3}) {
+      set_num_threads(n);
+      const PreferenceGuard prefer(p);
+      for (const auto& c : cases) {
+        const auto& [fn, x] = c;
+        INFO("case " << &c - cases << ", preference " << int(p) << ", " << n << " threads");
+        const Graph g = nn::trace(fn, x);
+        const Program program(g);
+        for (int again = 0; again < 3; ++again) CHECK(max_difference(program(x), run(g, x)) == 0);
+      }
+    }
+  set_num_threads(threads);
+}
+
+TEST_CASE("a kernel that works alone is waited for before its memory is used again") {
+  const auto fn = [](std::span<const Tensor> in) {
+    return Tensors{cross_entropy(in[0] * 2.0, in[1]), in[0] * 3.0 + 1.0};
+  };
+  const Tensor labels = Tensor::full({64}, 3, DType::i64);
+  const Tensors x{Layers(1).input({64, 1000}), labels};
+  const Program program(nn::trace(fn, x));
+  const Tensors expected = fn(x);
+  const int threads = num_threads();
+  set_num_threads(2);
+  for (int i = 0; i < 50; ++i) {
+    const Tensors y = program.run(x);
+    CHECK(max_difference(y[0], expected[0]) == 0);
+    CHECK(max_difference(y[1], expected[1]) == 0);
+  }
+  set_num_threads(threads);
+}
+
+TEST_CASE("a program in a function that is traced is traced through; it cannot be captured") {
+  const Tensor ones = Tensor::full({1, 3}, 1);
+  const Program twice(nn::trace([](const Tensor& x) { return x * 2.0; }, ones));
+  const Graph g = nn::trace([&](const Tensor& x) { return x + twice(x); }, ones);
+  CHECK(run(g, Tensor::full({1, 3}, 10)).to_vector() == std::vector<double>(3, 30));
+  const TestNet net = residual(1);
+  const Tensor x = Layers(2).input(net.input);
+  const Program fused(optimize(nn::trace(net.fn, x)));
+  CHECK(max_difference(run(nn::trace([&](const Tensor& t) { return fused(t); }, x), x), fused(x)) == 0);
+  Tensors in{ones}, out{Tensor::zeros({1, 3})};
+  CHECK_THROWS_WITH(nn::trace(
+                        [&](const Tensor& t) {
+                          twice.run_into(in, out);
+                          return relu(t);
+                        },
+                        ones),
+                    Contains("cannot be traced"));
+  const Capture capture;
+  CHECK_THROWS_WITH(twice(ones), Contains("cannot be captured"));
+}
+
+TEST_CASE("run_into() writes codes of the program's grid alone") {
+  const QParams grid{0.125f, 3};
+  const Tensor x = Layers(1).input({2, 4, 3, 3});
+  const Program program(nn::trace([&](const Tensor& t) { return quantize(t, grid); }, x));
+  const Tensors in{x};
+  Tensors y{program(x)};
+  CHECK_NOTHROW(program.run_into(in, y));
+  y[0] = y[0].with_qparams({5, 200});
+  CHECK_THROWS_AS(program.run_into(in, y), ValueError);
+}
+
+TEST_CASE("int8 weights that the graph computes are refused in one sentence") {
+  const Tensor x = Layers(1).input({1, 4, 5, 5}), w = Tensor::full({3, 4, 3, 3}, 2, DType::i8);
+  const Tensor scale = Tensor::full({3}, 0.5), bias = Tensor::zeros({1, 3}, DType::i32);
+  const auto fn = [&](std::span<const Tensor> in) {
+    return Tensors{qconv2d(quantize(in[0], {0.1f, 3}), in[1], scale, bias, {}, {})};
+  };
+  const Tensors in{x, w};
+  const Graph g = nn::trace(fn, in);
+  CHECK(run(g, in)[0].to_vector() == fn(in)[0].to_vector());
+  CHECK_THROWS_WITH(Program(g).run(in), Contains("qconv2d") && Contains("do not exist yet"));
+}
+
+TEST_CASE("one node of a program may be called alone") {
+  const Program program(nn::trace([](const Tensor& x) { return relu(x) + 1.0; }, Tensor::zeros({1, 3})));
+  const Tensors x{Tensor::full({2, 3}, -4)};
+  CHECK(program.call(0, x).to_vector() == std::vector<double>(6, 0));
+  CHECK_THROWS_AS(program.call(2, x), ValueError);
+  CHECK_THROWS_AS(program.call(0, Tensors()), ShapeError);
 }

@@ -304,7 +304,7 @@ Refusal check(const Args& a, const CView& operand) {
 template <Isa kIsa, const TilesF32& (*tiles)()>
 struct Direct {
   static constexpr Kernel<op::Conv2dFwd> fwd(std::string_view name) {
-    return {name, kOwn, [](const op::Conv2dFwd& a) { return check<kIsa>(a, a.x); },
+    return {name, kOwnInRegions, [](const op::Conv2dFwd& a) { return check<kIsa>(a, a.x); },
             [](const op::Conv2dFwd& a, const ExecContext&) { forward(tiles(), a); },
             [](const op::Conv2dFwd& a) { return pack_weights(tiles(), a); }};
   }

@@ -112,6 +112,6 @@ Tensor pack(const op::QConv2d& a) {
 
 }  // namespace
 
-const Kernel<op::QConv2d> qconv2d_depthwise_avx2{"own.depthwise.avx2", kOwn, check, run, pack};
+const Kernel<op::QConv2d> qconv2d_depthwise_avx2{"own.depthwise.avx2", kOwnInRegions, check, run, pack};
 
 }  // namespace mininn::cpu::own

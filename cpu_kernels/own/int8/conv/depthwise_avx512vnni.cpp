@@ -280,6 +280,6 @@ void run(const op::QConv2d& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::QConv2d> qconv2d_depthwise_avx512vnni{"own.depthwise.avx512vnni", kOwn, check, run, pack};
+const Kernel<op::QConv2d> qconv2d_depthwise_avx512vnni{"own.depthwise.avx512vnni", kOwnInRegions, check, run, pack};
 
 }  // namespace mininn::cpu::own

@@ -101,7 +101,8 @@ Tensor pack_avxvnni(const op::QConv2d& a) { return pack_direct(a, kAvxVnni.lanes
 
 }  // namespace
 
-const Kernel<op::QConv2d> qconv2d_direct_avx2{"own.direct.avx2", kOwn, check_avx2, run_avx2, pack_avx2};
-const Kernel<op::QConv2d> qconv2d_direct_avxvnni{"own.direct.avxvnni", kOwn, check_avxvnni, run_avxvnni, pack_avxvnni};
+const Kernel<op::QConv2d> qconv2d_direct_avx2{"own.direct.avx2", kOwnInRegions, check_avx2, run_avx2, pack_avx2};
+const Kernel<op::QConv2d> qconv2d_direct_avxvnni{"own.direct.avxvnni", kOwnInRegions, check_avxvnni, run_avxvnni,
+                                                 pack_avxvnni};
 
 }  // namespace mininn::cpu::own

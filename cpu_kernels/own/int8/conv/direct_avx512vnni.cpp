@@ -189,6 +189,6 @@ Tensor pack(const op::QConv2d& a) { return pack_direct(a, kIsa.lanes, kIsa.recod
 
 }  // namespace
 
-const Kernel<op::QConv2d> qconv2d_direct_avx512vnni{"own.direct.avx512vnni", kOwn, check, run, pack};
+const Kernel<op::QConv2d> qconv2d_direct_avx512vnni{"own.direct.avx512vnni", kOwnInRegions, check, run, pack};
 
 }  // namespace mininn::cpu::own

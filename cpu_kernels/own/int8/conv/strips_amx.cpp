@@ -374,6 +374,6 @@ void run(const op::QConv2d& a, const ExecContext&) { run_strips<Walk>(a); }
 
 }  // namespace
 
-const Kernel<op::QConv2d> qconv2d_strips_amx{"own.strips.amx", kOwn, check, run, pack_strips};
+const Kernel<op::QConv2d> qconv2d_strips_amx{"own.strips.amx", kOwnInRegions, check, run, pack_strips};
 
 }  // namespace mininn::cpu::own

@@ -217,6 +217,6 @@ bool pays(const op::QConv2d& a) {
 }  // namespace
 
 const Kernel<op::QConv2d> qconv2d_strips_avx512vnni{
-    "own.strips.avx512vnni", kOwn, check, run, pack_strips, nullptr, pays};
+    "own.strips.avx512vnni", kOwnInRegions, check, run, pack_strips, nullptr, pays};
 
 }  // namespace mininn::cpu::own

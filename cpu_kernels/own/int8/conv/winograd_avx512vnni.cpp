@@ -103,7 +103,7 @@ Refusal check(const op::QConv2d& a) {
 template <WinogradWeights kWeights>
 constexpr Kernel<op::QConv2d> kernel(std::string_view name) {
   return {name,
-          kOwn,
+          kOwnInRegions,
           check,
           [](const op::QConv2d& a, const ExecContext&) { run_winograd(a, kIsa, kWeights); },
           [](const op::QConv2d& a) { return pack_winograd(a, kIsa, kWeights); },
