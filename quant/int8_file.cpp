@@ -79,6 +79,11 @@ json to_json(const Int8Step& s, std::vector<std::pair<std::string, Tensor>>& ten
                           j["kind"] = "add";
                           j["clamp"] = {a.lo, a.hi};
                         },
+                        [&](const Int8Mul& m) {
+                          j["kind"] = "mul";
+                          j["clamp"] = {m.lo, m.hi};
+                        },
+                        [&](const Int8Cat&) { j["kind"] = "cat"; },
                         [&](const RealUnary& u) {
                           j["kind"] = "unary";
                           j["function"] = u.op;
@@ -206,6 +211,12 @@ class StepReader {
       Int8Add a;
       std::tie(a.lo, a.hi) = clamp(j);
       s.body = a;
+    } else if (kind == "mul") {
+      Int8Mul m;
+      std::tie(m.lo, m.hi) = clamp(j);
+      s.body = m;
+    } else if (kind == "cat") {
+      s.body = Int8Cat{};
     } else if (kind == "unary") {
       s.body = RealUnary{text_at(j, "function"), number(at(j, "value"), "value")};
     } else {

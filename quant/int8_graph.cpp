@@ -8,9 +8,11 @@
 #include "ops/qconv2d.h"
 #include "ops/qlinear.h"
 #include "ops/qlut.h"
+#include "ops/qmul.h"
 #include "ops/qpool.h"
 #include "ops/qreal.h"
 #include "ops/quantize.h"
+#include "ops/requantize.h"
 
 namespace mininn::quant {
 namespace {
@@ -62,6 +64,14 @@ class Builder {
   int operator()(const Int8Add& a) {
     return codes() ? node(opdef::qadd, {in(0), in(1)}, to_attrs(QAddOptions{y().q, a.lo, a.hi}))
                    : node(opdef::real_add, {in(0), in(1)});
+  }
+  int operator()(const Int8Mul& m) {
+    return node(opdef::qmul, {in(0), in(1)}, to_attrs(QMulOptions{y().q, m.lo, m.hi}));
+  }
+  int operator()(const Int8Cat&) {
+    std::vector<int> inputs;
+    for (size_t i = 0; i < step_->inputs.size(); ++i) inputs.push_back(in(i));
+    return node(opdef::qcat, std::move(inputs), to_attrs(y().q));
   }
   int operator()(const RealUnary& u) {
     return node(*opdef::real_unary(u.op), {in(0)}, to_attrs(RealUnaryOptions{u.value}));

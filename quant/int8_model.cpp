@@ -204,6 +204,26 @@ class StepChecker {
     check_clamp(where_, a.lo, a.hi, out().q.zero_point);
     for (const size_t i : {0, 1}) check_ratio(where_, in(i).q.scale, double(out().q.scale));
   }
+  void operator()(const Int8Mul& m) const {
+    expect(2);
+    if (is_real()) fail(where_, ": a product makes codes");
+    check_same(in(0), out());
+    if (in(1).h != 1 || in(1).w != 1 || in(1).c != out().c) check_same(in(1), out());
+    check_clamp(where_, m.lo, m.hi, out().q.zero_point);
+    check_ratio(where_, in(0).q.scale, double(out().q.scale) / double(in(1).q.scale));
+  }
+  void operator()(const Int8Cat&) const {
+    if (s_.inputs.empty()) fail(where_, " joins nothing");
+    expect(s_.inputs.size());
+    if (is_real()) fail(where_, ": joining makes codes");
+    int64_t channels = 0;
+    for (size_t i = 0; i < s_.inputs.size(); ++i) {
+      channels += in(i).c;
+      check_shape(out().c, in(i).h, in(i).w);
+      check_ratio(where_, in(i).q.scale, double(out().q.scale));
+    }
+    check_shape(channels, out().h, out().w);
+  }
   void operator()(const RealUnary& u) const {
     expect(1);
     if (!is_real()) fail(where_, ": its output must be real numbers");

@@ -60,6 +60,11 @@ struct Int8Add {  // inputs a, b
   int32_t lo = 0, hi = 255;
 };
 
+struct Int8Mul {  // inputs a, and b of the same shape or with one pixel for each map; codes alone
+  int32_t lo = 0, hi = 255;
+};
+struct Int8Cat {};  // any number of inputs, along their channels; codes alone
+
 struct RealUnary {  // codes or real -> real
   std::string op;   // of ops/functors.h: a unary op, or one with a number
   double value = 0;
@@ -70,7 +75,9 @@ struct Int8Step {
   std::string op;           // for people: "conv2d+add+relu"
   std::vector<int> inputs;  // positions in Int8Model::values
   int output = 0;
-  std::variant<Int8Conv, Int8Linear, Int8MaxPool, Int8AvgPool, Int8GlobalSum, Int8Lut, Int8Add, RealUnary> body;
+  std::variant<Int8Conv, Int8Linear, Int8MaxPool, Int8AvgPool, Int8GlobalSum, Int8Lut, Int8Add, Int8Mul, Int8Cat,
+               RealUnary>
+      body;
 
   // Signal to noise against the float network in dB, measured by the calibrator and not kept in files; NaN if unknown.
   // Local: with this step's inputs taken from the float network; total: with those of the int8 network.

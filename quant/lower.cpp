@@ -91,7 +91,9 @@ class Lowering {
     for (auto n = g_.nodes.rbegin(); n != g_.nodes.rend(); ++n) {
       const auto y = size_t(n->output);
       real_[y] = real_uses[y] == uses_[y];
-      if (!real_[y] || n->is(opdef::conv2d_fused) || n->is(opdef::linear)) continue;
+      if (!real_[y] || n->is(opdef::conv2d_fused) || n->is(opdef::linear) || n->is(opdef::functor<op::Mul>) ||
+          n->is(opdef::cat))
+        continue;
       for (const int id : n->inputs)
         if (id != kAbsent) ++real_uses[size_t(id)];
     }
@@ -177,6 +179,8 @@ class Lowering {
     if (n.is(opdef::conv2d_fused)) return lower_conv(n);
     if (n.is(opdef::linear)) return lower_linear(n);
     if (n.is(opdef::functor<op::Add>)) return lower_add(n);
+    if (n.is(opdef::functor<op::Mul>)) return lower_mul(n);
+    if (n.is(opdef::cat)) return lower_cat(n);
     if (n.is(opdef::max_pool2d)) return lower_max_pool(n);
     if (is_global_average(n)) return lower_global_average(n);
     if (n.is(opdef::avg_pool2d)) return lower_average_pool(n);
@@ -281,6 +285,42 @@ class Lowering {
     Int8Add add;
     set_clamp(act, out_.model.values[size_t(y)].q, add.lo, add.hi);
     add_step(n.name, message("add", act.suffix), {a, b}, y, add);
+  }
+
+  // A product of maps, or of a map and a gate: one number for each of its channels.
+  void lower_mul(const Node& n) {
+    refuse_result(n);
+    int a = number_at(n, 0), b = number_at(n, 1);
+    const auto& values = out_.model.values;
+    const auto shape = [&](size_t i) { return g_.values[size_t(n.inputs[i])].shape; };
+    if (shape(0) != shape(1) && values[size_t(a)].h * values[size_t(a)].w == 1) std::swap(a, b);
+    const Int8Value map = values[size_t(a)], other = values[size_t(b)];
+    const bool gate = shape(0).rank() == 4 && shape(1).rank() == 4 && other.h == 1 && other.w == 1;
+    if (map.c != other.c || (!gate && (shape(0) != shape(1) || map.h != other.h || map.w != other.w)))
+      unsupported(n, message("it multiplies ", shape(0), " and ", shape(1)));
+    const Activation act = absorb_activation(n.output);
+    const int y = add_result(act.output, map);
+    Int8Mul mul;
+    set_clamp(act, values[size_t(y)].q, mul.lo, mul.hi);
+    add_step(n.name, message("mul", act.suffix), {a, b}, y, mul);
+  }
+
+  void lower_cat(const Node& n) {
+    refuse_result(n);
+    const int rank = g_.values[size_t(n.output)].shape.rank(), dim = n.options<DimOptions>().dim;
+    if (rank < 2 || (dim != 1 && dim != 1 - rank)) unsupported(n, message("along dimension ", dim));
+    std::vector<int> inputs;
+    for (size_t i = 0; i < n.inputs.size(); ++i) {
+      inputs.push_back(number_at(n, i));
+      const Int8Value& v = out_.model.values[size_t(inputs.back())];
+      if (rank == 2 && v.h * v.w != 1) unsupported(n, "it joins flattened maps");
+    }
+    add_step(n.name, "cat", std::move(inputs), add_codes(n.output), Int8Cat());
+  }
+
+  // Of ops that make codes: a result is never quantized.
+  void refuse_result(const Node& n) const {
+    if (is_real(n.output)) unsupported(n, "no layer comes between it and the result, which is not quantized");
   }
 
   void lower_max_pool(const Node& n) {

@@ -102,7 +102,7 @@ std::vector<TensorInfo> infer_batch(const Graph& g, int64_t batch) {
     return infer(g, batched_inputs(g, batch));
   } catch (const ShapeError&) {
     std::vector<TensorInfo> traced;
-    for (const Value& v : g.values) traced.push_back({v.shape, v.dtype});
+    for (size_t i = 0; i < g.values.size(); ++i) traced.push_back(g.info(int(i)));
     return traced;
   }
 }

@@ -18,7 +18,7 @@ TEST_CASE("codes times codes are the product of what they stand for, a pixel for
   CHECK_THROWS_AS(qmul(a, quantize(Tensor::zeros({1, 1, 2, 1}), half), {}), ShapeError);
   CHECK_THROWS_AS(qmul(a, Tensor::zeros({1, 1, 2, 2}), {}), DTypeError);
   CHECK_THROWS_AS(qmul(a, b, {.y = {0, 3}}), ValueError);
-  CHECK_THROWS_AS(qmul(a, b, {.lo = 3, .hi = 2}), ValueError);
+  CHECK_THROWS_AS(qmul(a, b, {.y = {}, .lo = 3, .hi = 2}), ValueError);
 }
 
 TEST_CASE("check_qmul refuses what its comment does not allow") {

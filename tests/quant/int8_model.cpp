@@ -143,6 +143,37 @@ TEST_CASE("what forward() relies on is checked before") {
   for (const size_t i : {0, 1}) m.values[i].h = m.values[i].w = 64;
   good(m);
 
+  const auto twice = [](auto body, Int8Value second, Int8Value y) {
+    Int8Model m = single(2, 2, body, std::move(y));
+    m.values.push_back(std::move(second));
+    m.steps[0].inputs = {0, 2};
+    m.steps[0].output = 1;
+    Int8Step made;
+    made.name = "made";
+    made.inputs = {0};
+    made.output = 2;
+    const QPoolWindow window = m.values[2].h == 1 ? QPoolWindow{{2, m.values[2].w == 1 ? 2 : 1}, 2, 0} : QPoolWindow{};
+    made.body = Int8AvgPool{window};
+    m.steps.insert(m.steps.begin(), made);
+    return m;
+  };
+  good(twice(Int8Mul{}, codes(2, 2), codes(2, 2)));
+  good(twice(Int8Mul{}, codes(1, 1), codes(2, 2)));
+  bad(twice(Int8Mul{}, codes(2, 2), reals(2, 2)));
+  bad(twice(Int8Mul{}, codes(2, 2), codes(1, 1)));
+  bad(twice(Int8Mul{5, 3}, codes(2, 2), codes(2, 2)));
+  bad(single(2, 2, Int8Mul{}, codes(2, 2)));
+  Int8Value joined = codes(2, 2);
+  joined.c = 6;
+  good(twice(Int8Cat{}, codes(2, 2), joined));
+  bad(twice(Int8Cat{}, codes(2, 2), codes(2, 2)));
+  bad(twice(Int8Cat{}, codes(1, 1), joined));
+  joined.kind = Int8Value::Kind::real;
+  bad(twice(Int8Cat{}, codes(2, 2), joined));
+  good(single(2, 2, Int8Cat{}, codes(2, 2)));
+  Int8Model none = single(2, 2, Int8Cat{}, codes(2, 2));
+  none.steps[0].inputs = {};
+  bad(none);
   for (const double value : {1e39, std::numeric_limits<double>::infinity()})
     bad(single(2, 2, RealUnary{"add", value}, reals(2, 2)));  // no f32
   Int8Model flat = single(2, 2, RealUnary{"relu"}, reals(2, 2));

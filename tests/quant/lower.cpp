@@ -108,6 +108,12 @@ TEST_CASE("what cannot be quantized is refused by op and node") {
     return std::string();
   };
   CHECK_THAT(refusal([&](const Tensor& t) { return cat({conv(t), t}, 1); }), Contains("op cat at node cat_1"));
+  CHECK_THAT(refusal([&](const Tensor& t) { return conv(cat({conv(t), t}, 2)); }), Contains("along dimension 2"));
+  CHECK_THAT(refusal([&](const Tensor& t) { return conv(t * mean(t, {2}, true)); }), Contains("mean"));
+  CHECK_THAT(refusal([&](const Tensor& t) {
+               return conv(t * max_pool2d(t, {.kernel = {1, 4}}));
+             }),
+             Contains("op mul at node mul_1") && Contains("[1,3,4,1]"));
   CHECK_THAT(refusal([&](const Tensor& t) { return softmax(conv(t), 1); }), Contains("softmax"));
   CHECK_THAT(refusal([&](const Tensor& t) { return conv(bn(t)); }), Contains("op batch_norm at node body.norm"));
   CHECK_THAT(refusal([&](const Tensor& t) { return conv(t) * conv(t); }), Contains("op mul at node mul_1"));

@@ -189,6 +189,27 @@ class Simulator {
     }
   }
 
+  void step(const quant::Int8Step& s, const quant::Int8Mul& mul) {
+    const QParams &a = in(s, 0).q, &b = in(s, 1).q, &y = out(s).q;
+    const bool gate = in(s, 1).h == 1 && in(s, 1).w == 1;
+    const float scale = float(double(a.scale) * double(b.scale) / double(y.scale));
+    each(s, [&](int64_t n, int64_t c, int64_t h, int64_t w, double& v) {
+      const double product =
+          (at(s, 0, n, c, h, w) - a.zero_point) * (at(s, 1, n, c, gate ? 0 : h, gate ? 0 : w) - b.zero_point);
+      v = code(float(product) * scale, y.zero_point, mul.lo, mul.hi);
+    });
+  }
+  void step(const quant::Int8Step& s, const quant::Int8Cat&) {
+    const QParams& y = out(s).q;
+    each(s, [&](int64_t n, int64_t c, int64_t h, int64_t w, double& v) {
+      size_t i = 0;
+      for (; c >= in(s, i).c; ++i) c -= in(s, i).c;
+      const QParams& x = in(s, i).q;
+      v = code(float(at(s, i, n, c, h, w) - x.zero_point) * float(double(x.scale) / double(y.scale)), y.zero_point, 0,
+               255);
+    });
+  }
+
   template <class Fn>
   void window(const quant::Int8Step& s, const QPoolWindow& p, int64_t h, int64_t w, Fn fn) const {
     for (int64_t a = 0; a < p.kernel.h; ++a)

@@ -130,8 +130,32 @@ inline TestNet residual(uint64_t seed, DType dtype = DType::f32) {
           }};
 }
 
+// Squeeze-and-excite (Hu et al. 2018): a gate of its own for each map.
+inline TestNet squeeze_excite(uint64_t seed, DType dtype = DType::f32) {
+  Layers l(seed, dtype);
+  const auto head = l.conv("head", 3, 5, 3, {.stride = 2, .padding = 1}), squeeze = l.conv("squeeze", 5, 2, 1);
+  const auto excite = l.conv("excite", 2, 5, 1), fc = l.linear("fc", 5, 4);
+  return {"squeeze_excite", {2, 3, 9, 8}, [=](const Tensor& x) {
+            const Tensor y = relu(head(x)), gate = sigmoid(excite(relu(squeeze(global_avg_pool2d(y)))));
+            return fc(flatten(global_avg_pool2d(relu(gate * y) + y)));
+          }};
+}
+
+// Maps, and vectors, that are joined, and a product of two maps.
+inline TestNet joined(uint64_t seed, DType dtype = DType::f32) {
+  Layers l(seed, dtype);
+  const auto head = l.conv("head", 3, 5, 3, {.stride = 2, .padding = 1}), mix = l.conv("mix", 13, 4, 1);
+  const auto stem = l.conv("stem", 3, 3, 1), fc = l.linear("fc", 8, 3);
+  return {"joined", {2, 3, 7, 8}, [=](const Tensor& x) {
+            const Tensor y = head(x), m = max_pool2d(stem(x), {.kernel = 3, .stride = 2, .padding = 1});
+            const Tensor z = mix(cat({relu(y), m, tanh(y)}, 1)), v = flatten(global_avg_pool2d(relu6(z * z)));
+            return fc(cat({v, tanh(v)}, -1));
+          }};
+}
+
 inline std::vector<TestNet> test_nets(uint64_t seed, DType dtype = DType::f32) {
-  return {mlp(seed, dtype), vgg(seed, dtype), mobile(seed, dtype), residual(seed, dtype)};
+  return {mlp(seed, dtype),   vgg(seed, dtype), mobile(seed, dtype), residual(seed, dtype), squeeze_excite(seed, dtype),
+          joined(seed, dtype)};
 }
 
 inline Shape with_batch(Shape shape, int64_t n) {
