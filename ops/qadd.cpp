@@ -1,7 +1,6 @@
 #include "ops/qadd.h"
 
 #include "ops/operand.h"
-#include "ops/qlayout.h"
 
 namespace mininn {
 
@@ -18,7 +17,7 @@ void check_qadd(const op::QAdd& a) {
   check_scale("qadd", "b_scale", a.b_scale);
 }
 
-Tensor qadd(const Tensor& a, const Tensor& b, const QAddOptions& o) {
+Tensor qadd(const Tensor& a, const Tensor& b, const QResult& o) {
   const QParams a_q = codes_of("qadd", "a", a), b_q = codes_of("qadd", "b", b);
   detail::Operand("qadd", "b", b).beside(detail::Operand("qadd", "a", a));
   Tensor y = empty_codes(a.shape(), 0, a.device()).with_qparams(o.y);
@@ -39,7 +38,7 @@ Tensor qadd(const Tensor& a, const Tensor& b, const QAddOptions& o) {
 }
 
 constinit const OpDef opdef::qadd =
-    define_op<QAddOptions, [](auto in, const auto& o) { return mininn::qadd(in[0], in[1], o); },
+    define_op<QResult, [](auto in, const auto& o) { return mininn::qadd(in[0], in[1], o); },
               [](auto in, const auto& o) {
                 return TensorInfo{check_map("qadd", in[0].shape), DType::u8, o.y};
               }>("qadd", kTwoInputs);

@@ -4,9 +4,9 @@
 #include <cstdint>
 
 #include "core/kernel.h"
-#include "core/qparams.h"
 #include "core/view.h"
 #include "ops/op.h"
+#include "ops/qlayout.h"
 
 namespace mininn {
 
@@ -25,19 +25,8 @@ struct QAdd {
 
 }  // namespace op
 
-struct QAddOptions {
-  QParams y;                 // what the result's codes stand for
-  int32_t lo = 0, hi = 255;  // clamp of the codes: the activation function
-};
-template <class F>
-void each_field(QAddOptions& o, const F& field) {
-  each_field(o.y, field);
-  field("lo", o.lo);
-  field("hi", o.hi);
-}
-
 // Codes [N,C,H,W] + codes of the same shape -> codes.
-Tensor qadd(const Tensor& a, const Tensor& b, const QAddOptions& o);
+Tensor qadd(const Tensor& a, const Tensor& b, const QResult& o);
 
 namespace opdef {
 extern const OpDef qadd;

@@ -241,12 +241,13 @@ class PackedQConv2d final : public PreparedOp {
     const Conv2dGeometry g = layer_.geometry(in[0].shape());
     Tensor y = layer_.result(g);
     op::QConv2d a = layer_.args(g, in[0].view(), optional_view(in[4]), y.mutable_view());
-    const std::string_view forced = detail::forced_kernel(a.op);
-    if (kernel_.check(a) || (!forced.empty() && forced != kernel_.name)) {
-      qconv2d(a, in[0].device());
-    } else {
+    const Device device = in[0].device();
+    const bool forced = !detail::forced_kernel(a.op).empty();
+    if (forced ? kernels<op::QConv2d>().select(a, device).name == kernel_.name : !kernel_.check(a)) {
       a.packed = packed_.view().data;
-      launch(kernel_, a, in[0].device());
+      launch(kernel_, a, device);
+    } else {
+      qconv2d(a, device);
     }
     return y;
   }

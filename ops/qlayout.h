@@ -4,9 +4,22 @@
 #include <span>
 
 #include "core/integers.h"
+#include "core/qparams.h"
 #include "core/tensor.h"
 
 namespace mininn {
+
+// Options of an op whose result is codes.
+struct QResult {
+  QParams y;                 // what they stand for
+  int32_t lo = 0, hi = 255;  // clamp of the codes: the activation function
+};
+template <class F>
+void each_field(QResult& o, const F& field) {
+  each_field(o.y, field);
+  field("lo", o.lo);
+  field("hi", o.hi);
+}
 
 // The smallest pixel stride for `channels` channels: kernels read four channels at once.
 constexpr int64_t min_pixel_stride(int64_t channels) { return round_up(channels, 4); }

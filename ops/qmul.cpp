@@ -1,7 +1,6 @@
 #include "ops/qmul.h"
 
 #include "ops/operand.h"
-#include "ops/qlayout.h"
 
 namespace mininn {
 namespace {
@@ -24,7 +23,7 @@ void check_qmul(const op::QMul& m) {
   check_scale("qmul", "scale", m.scale);
 }
 
-Tensor qmul(const Tensor& a, const Tensor& b, const QMulOptions& o) {
+Tensor qmul(const Tensor& a, const Tensor& b, const QResult& o) {
   const QParams a_q = codes_of("qmul", "a", a), b_q = codes_of("qmul", "b", b);
   detail::Operand("qmul", "b", b).beside(detail::Operand("qmul", "a", a));
   Tensor y = empty_codes(a.shape(), 0, a.device()).with_qparams(o.y);
@@ -48,7 +47,7 @@ Tensor qmul(const Tensor& a, const Tensor& b, const QMulOptions& o) {
 }
 
 constinit const OpDef opdef::qmul =
-    define_op<QMulOptions, [](auto in, const auto& o) { return mininn::qmul(in[0], in[1], o); },
+    define_op<QResult, [](auto in, const auto& o) { return mininn::qmul(in[0], in[1], o); },
               [](auto in, const auto& o) {
                 const Shape &a = check_map("qmul", in[0].shape), &b = in[1].shape;
                 if (a != b && !is_gate(b, a)) throw ShapeError(message("qmul: ", a, " * ", b));

@@ -4,9 +4,9 @@
 #include <cstdint>
 
 #include "core/kernel.h"
-#include "core/qparams.h"
 #include "core/view.h"
 #include "ops/op.h"
+#include "ops/qlayout.h"
 
 namespace mininn {
 
@@ -26,19 +26,8 @@ struct QMul {
 
 }  // namespace op
 
-struct QMulOptions {
-  QParams y;                 // what the result's codes stand for
-  int32_t lo = 0, hi = 255;  // clamp of the codes: the activation function
-};
-template <class F>
-void each_field(QMulOptions& o, const F& field) {
-  each_field(o.y, field);
-  field("lo", o.lo);
-  field("hi", o.hi);
-}
-
 // Codes [N,C,H,W] times codes of the same shape or [N,C,1,1] -> codes [N,C,H,W].
-Tensor qmul(const Tensor& a, const Tensor& b, const QMulOptions& o);
+Tensor qmul(const Tensor& a, const Tensor& b, const QResult& o);
 
 namespace opdef {
 extern const OpDef qmul;

@@ -62,12 +62,10 @@ class Builder {
   int operator()(const Int8GlobalSum&) { return node(opdef::qglobal_sum, {in(0)}); }
   int operator()(const Int8Lut& l) { return node(opdef::qlut, {in(0), constant("table", l.table)}, to_attrs(y().q)); }
   int operator()(const Int8Add& a) {
-    return codes() ? node(opdef::qadd, {in(0), in(1)}, to_attrs(QAddOptions{y().q, a.lo, a.hi}))
+    return codes() ? node(opdef::qadd, {in(0), in(1)}, to_attrs(QResult{y().q, a.lo, a.hi}))
                    : node(opdef::real_add, {in(0), in(1)});
   }
-  int operator()(const Int8Mul& m) {
-    return node(opdef::qmul, {in(0), in(1)}, to_attrs(QMulOptions{y().q, m.lo, m.hi}));
-  }
+  int operator()(const Int8Mul& m) { return node(opdef::qmul, {in(0), in(1)}, to_attrs(QResult{y().q, m.lo, m.hi})); }
   int operator()(const Int8Cat&) {
     std::vector<int> inputs;
     for (size_t i = 0; i < step_->inputs.size(); ++i) inputs.push_back(in(i));

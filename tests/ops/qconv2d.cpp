@@ -270,6 +270,10 @@ TEST_CASE("a prepared qconv2d shares its packed weights with other batches, and 
   if (made[0]->tuned().kernel == made[1]->tuned().kernel && kernel.traits.packing_serves_any_batch)
     CHECK(made[0]->packed().id() == made[1]->packed().id());
   CHECK(made[0]->with_kernel("ref")->call(in).to_vector() == layer().to_vector());
+  for (const char* forced : {"ref", "own.direct.avx2,ref"}) {
+    const ForceKernel guard("qconv2d", forced);
+    CHECK(made[0]->call(in).to_vector() == layer().to_vector());
+  }
   std::vector<Tensor> other = in;
   other[0] = layer.x.with_qparams({0.25f, 4});
   CHECK_THROWS_AS(made[0]->call(other), ValueError);
