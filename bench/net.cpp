@@ -100,11 +100,12 @@ Net load_fp32(const fs::path& file) {
 
 Net load_int8(const fs::path& file) {
   const auto net = std::make_shared<quant::Int8Net>(quant::Int8Net::load(file));
-  const quant::Int8Value& input = net->model().values[0];
+  Shape input = net->model().input().shape;
+  input[0] = 1;
   if (!net->model().normalization) throw ValueError(file.string() + ": this network does not take image bytes");
   return {"int8",
-          net->report().int8_macs,
-          input.shape(1),
+          net->report().int8_macs(),
+          input,
           0,
           peak_dot_gmacs,
           [](const Tensor& x) { return x; },

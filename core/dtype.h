@@ -24,6 +24,8 @@ struct bf16 {
   bool operator==(const bf16&) const = default;
 };
 
+inline constexpr DType kDTypes[] = {DType::f32, DType::f64, DType::bf16, DType::i8, DType::u8, DType::i32, DType::i64};
+
 constexpr size_t size_of(DType t) {
   switch (t) {
     case DType::f64:

@@ -1,5 +1,5 @@
-// The CPU's tables of floating kernels: for each op the candidates in the order in which they are asked; the reference
-// comes last.
+// The CPU's tables of floating kernels, and of what adds up gradients: for each op the candidates in the order in which
+// they are asked; the reference comes last.
 #include "cpu_kernels/own/float/conv2d/direct.h"
 #include "cpu_kernels/own/float/gemm.h"
 #include "cpu_kernels/own/memory/batch_norm.h"
@@ -103,6 +103,7 @@ void register_optimizers() {
 }  // namespace cpu
 
 void register_cpu_float_kernels() {
+  kernels<op::Accumulate>().set(DeviceType::cpu, {cpu::ref::accumulate});
   cpu::register_elementwise();
   cpu::register_reductions_and_dropout();
   cpu::register_layers();

@@ -1,5 +1,8 @@
 #include "ops/cast.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "core/autograd.h"
 #include "ops/operand.h"
 
@@ -33,6 +36,7 @@ Tensor cast(const Tensor& x, DType dtype) {
 constinit const OpDef opdef::cast =
     define_op<CastOptions, [](auto in, const auto& o) { return mininn::cast(in[0], o.dtype); },
               [](auto in, const auto& o) {
+                if (std::ranges::find(kDTypes, o.dtype) == std::end(kDTypes)) throw ValueError("cast: to no dtype");
                 return TensorInfo{in[0].shape, o.dtype};
               }>(CastBackward::op);
 

@@ -6,6 +6,7 @@
 #include "ops/operand.h"
 #include "ops/reduce.h"
 #include "ops/window.h"
+#include "ops/work.h"
 
 namespace mininn {
 namespace {
@@ -82,7 +83,12 @@ void refuse_gradients(std::initializer_list<Tensor> operands) {
 }
 
 TensorInfo infer(const char* op, std::span<const TensorInfo> in, const Conv2dParams& o) {
-  return {y_shape(Conv2dGeometry::make(op, in[0].shape, in[1].shape, o)), in[0].dtype};
+  const Conv2dGeometry g = Conv2dGeometry::make(op, in[0].shape, in[1].shape, o);
+  const TensorInfo y{y_shape(g), in[0].dtype};
+  detail::check_info(op, "w", in[1], {w_shape(g), y.dtype});
+  detail::check_info(op, "bias", in[2], {{g.oc}, y.dtype});
+  if (in.size() > 3) detail::check_info(op, "residual", in[3], y);
+  return y;
 }
 
 }  // namespace
@@ -224,17 +230,22 @@ Tensor PackedConv2d::operator()(const Tensor& x, const Tensor& residual) const {
   return in.run(checked_residual(in, residual), relu_, &kernel_, packed_);
 }
 
-constinit const OpDef opdef::conv2d =
+constinit const OpDef opdef::conv2d = costs(
     prepared_by(define_op<Conv2dParams, [](auto in, const auto& o) { return mininn::conv2d(in[0], in[1], in[2], o); },
                           [](auto in, const auto& o) { return infer(Conv2dBackward::op, in, o); }>(Conv2dBackward::op,
                                                                                                    {3, 3, 0b100}),
                 [](const Preparation& p) {
                   return prepare(p, {from_attrs<Conv2dParams>(p.attrs), false});
-                });
-constinit const OpDef opdef::conv2d_fused = prepared_by(
-    define_op<Conv2dFusedOptions,
-              [](auto in, const auto& o) { return mininn::conv2d_fused(in[0], in[1], in[2], in[3], o.relu, o.conv); },
-              [](auto in, const auto& o) { return infer("conv2d_fused", in, o.conv); }>("conv2d_fused", {4, 4, 0b1100}),
-    [](const Preparation& p) { return prepare(p, from_attrs<Conv2dFusedOptions>(p.attrs)); });
+                }),
+    layer_work);
+constinit const OpDef opdef::conv2d_fused =
+    costs(prepared_by(define_op<Conv2dFusedOptions,
+                                [](auto in, const auto& o) {
+                                  return mininn::conv2d_fused(in[0], in[1], in[2], in[3], o.relu, o.conv);
+                                },
+                                [](auto in, const auto& o) { return infer("conv2d_fused", in, o.conv); }>(
+                          "conv2d_fused", {4, 4, 0b1100}),
+                      [](const Preparation& p) { return prepare(p, from_attrs<Conv2dFusedOptions>(p.attrs)); }),
+          layer_work);
 
 }  // namespace mininn

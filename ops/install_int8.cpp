@@ -1,5 +1,6 @@
 // The composition root of a program that runs int8 networks and nothing else: what nobody calls is not linked.
 #include "core/kernel.h"
+#include "ops/registry.h"
 
 namespace mininn {
 
@@ -10,5 +11,7 @@ void install_backends() {
   register_cpu_memory_kernels();
   register_cpu_int8_kernels();
 }
+
+std::span<const OpDef* const> all_ops() { return int8_ops(); }
 
 }  // namespace mininn

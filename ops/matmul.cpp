@@ -3,6 +3,7 @@
 #include "core/autograd.h"
 #include "ops/operand.h"
 #include "ops/reduce.h"
+#include "ops/work.h"
 
 namespace mininn {
 namespace {
@@ -97,14 +98,19 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias) {
 }
 
 constinit const OpDef opdef::matmul =
-    define_op<NoOptions, [](auto in, const auto&) { return mininn::matmul(in[0], in[1]); },
-              [](auto in, const auto&) {
-                return TensorInfo{matmul_shape(in[0].shape, in[1].shape), in[0].dtype};
-              }>(MatmulBackward::op, kTwoInputs, Sizes::reduced);
+    costs(define_op<NoOptions, [](auto in, const auto&) { return mininn::matmul(in[0], in[1]); },
+                    [](auto in, const auto&) {
+                      return TensorInfo{matmul_shape(in[0].shape, in[1].shape), in[0].dtype};
+                    }>(MatmulBackward::op, kTwoInputs, Sizes::reduced),
+          matmul_work);
 constinit const OpDef opdef::linear =
-    define_op<NoOptions, [](auto in, const auto&) { return mininn::linear(in[0], in[1], in[2]); },
-              [](auto in, const auto&) {
-                return TensorInfo{linear_shape(in[0].shape, in[1].shape), in[0].dtype};
-              }>(LinearBackward::op, {3, 3, 0b100});
+    costs(define_op<NoOptions, [](auto in, const auto&) { return mininn::linear(in[0], in[1], in[2]); },
+                    [](auto in, const auto&) {
+                      const TensorInfo y{linear_shape(in[0].shape, in[1].shape), in[0].dtype};
+                      detail::check_info("linear", "w", in[1], {in[1].shape, y.dtype});
+                      detail::check_info("linear", "bias", in[2], {{y.shape[1]}, y.dtype});
+                      return y;
+                    }>(LinearBackward::op, {3, 3, 0b100}),
+          layer_work);
 
 }  // namespace mininn

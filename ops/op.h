@@ -16,6 +16,7 @@
 namespace mininn {
 
 class PreparedOp;  // ops/prepared.h
+struct Work;       // ops/work.h
 struct Preparation;
 
 // What is known of a tensor before it exists.
@@ -23,7 +24,10 @@ struct TensorInfo {
   Shape shape;
   DType dtype = DType::f32;
   std::optional<QParams> qparams = {};  // of codes
+  bool absent = false;                  // an optional input that is not given
   bool operator==(const TensorInfo&) const = default;
+
+  static TensorInfo none() { return {{}, DType::f32, {}, true}; }
 };
 
 inline TensorInfo info_of(const Tensor& t) { return {t.shape(), t.dtype(), t.qparams()}; }
@@ -59,12 +63,14 @@ struct OpDef {
   Sizes sizes;
   // Both throw ValueError for attributes that are not this op's options (core/attributes.h), and what the op throws.
   Tensor (*call)(std::span<const Tensor> in, const Attrs& attrs);
-  // The result for inputs like these; an absent one is {}. Throws ShapeError.
+  // The result for inputs like these; an absent one is none(). Throws ShapeError.
   TensorInfo (*infer)(std::span<const TensorInfo> in, const Attrs& attrs);
   // Throws ValueError for attributes that are not this op's options.
   void (*check)(const Attrs& attrs);
   // Null where nothing can be prepared, of the op or of these calls. Throws what the op throws.
   std::shared_ptr<const PreparedOp> (*prepare)(const Preparation&) = nullptr;
+  // What work_of() gives (ops/work.h); null for ops that only read their operands and write their result.
+  Work (*work)(std::span<const TensorInfo> in, const Attrs& attrs, const TensorInfo& y) = nullptr;
 };
 
 // `Call` is a Tensor (inputs, options), `Infer` a TensorInfo (inputs, options).
@@ -81,6 +87,10 @@ constexpr OpDef define_op(const char* name, const OpInputs& inputs = kOneInput, 
 }
 constexpr OpDef prepared_by(OpDef op, std::shared_ptr<const PreparedOp> (*prepare)(const Preparation&)) {
   op.prepare = prepare;
+  return op;
+}
+constexpr OpDef costs(OpDef op, Work (*work)(std::span<const TensorInfo> in, const Attrs& attrs, const TensorInfo& y)) {
+  op.work = work;
   return op;
 }
 

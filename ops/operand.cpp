@@ -36,4 +36,12 @@ void Operand::refuse_strides() const {
       message(op_, ": ", name_, " must be contiguous, not ", t_->shape(), " with strides ", t_->strides()));
 }
 
+void check_info(const char* op, const char* name, const TensorInfo& found, const TensorInfo& wanted) {
+  if (found.absent || found == wanted) return;
+  const std::string why = message(op, ": ", name, " must be ", mininn::name(wanted.dtype), wanted.shape, ", not ",
+                                  mininn::name(found.dtype), found.shape);
+  if (found.dtype != wanted.dtype) throw DTypeError(why);
+  throw ShapeError(why);
+}
+
 }  // namespace mininn::detail

@@ -6,6 +6,7 @@
 
 #include "core/tensor.h"
 #include "ops/layout.h"
+#include "ops/op.h"
 
 namespace mininn::detail {
 
@@ -66,6 +67,9 @@ class Operand {
   const char* name_;
   const Tensor* t_;
 };
+
+// For infer(): throws DTypeError or ShapeError unless an operand is `wanted`, or absent.
+void check_info(const char* op, const char* name, const TensorInfo& found, const TensorInfo& wanted);
 
 // What a kernel gets of an optional operand: absent if undefined.
 inline CView optional_view(const Tensor& t) { return t ? t.view() : CView(); }

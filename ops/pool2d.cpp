@@ -5,6 +5,7 @@
 #include "core/autograd.h"
 #include "ops/operand.h"
 #include "ops/window.h"
+#include "ops/work.h"
 
 namespace mininn {
 namespace {
@@ -137,14 +138,16 @@ Tensor global_avg_pool2d(const Tensor& x) {
   return attach<GlobalAvgPool2dBackward>(run_average(x, g, true), {x}, {}, g);
 }
 
-constinit const OpDef opdef::max_pool2d =
+constinit const OpDef opdef::max_pool2d = costs(
     define_op<Pool2dOptions, [](auto in, const auto& o) { return mininn::max_pool2d(in[0], o); },
-              [](auto in, const auto& o) { return infer(MaxPool2dBackward::op, in[0], o); }>(MaxPool2dBackward::op);
+              [](auto in, const auto& o) { return infer(MaxPool2dBackward::op, in[0], o); }>(MaxPool2dBackward::op),
+    pool_work);
 constinit const OpDef opdef::avg_pool2d =
-    define_op<AvgPool2dOptions,
-              [](auto in, const auto& o) { return mininn::avg_pool2d(in[0], o.window, o.count_include_pad); },
-              [](auto in, const auto& o) { return infer(AvgPool2dBackward::op, in[0], o.window); }>(
-        AvgPool2dBackward::op);
+    costs(define_op<AvgPool2dOptions,
+                    [](auto in, const auto& o) { return mininn::avg_pool2d(in[0], o.window, o.count_include_pad); },
+                    [](auto in, const auto& o) { return infer(AvgPool2dBackward::op, in[0], o.window); }>(
+              AvgPool2dBackward::op),
+          pool_work);
 constinit const OpDef opdef::global_avg_pool2d =
     define_op<NoOptions, [](auto in, const auto&) { return mininn::global_avg_pool2d(in[0]); },
               [](auto in, const auto&) {

@@ -37,7 +37,7 @@ struct Preparation {
   // The same node prepared for other batches: what serves any batch may be shared.
   std::span<const std::shared_ptr<const PreparedOp>> others = {};
 
-  bool is_given(size_t i) const { return i < in.size() && in[i] != TensorInfo{}; }
+  bool is_given(size_t i) const { return i < in.size() && !in[i].absent; }
 };
 
 }  // namespace mininn

@@ -40,7 +40,13 @@ Tensor qadd(const Tensor& a, const Tensor& b, const QResult& o) {
 constinit const OpDef opdef::qadd =
     define_op<QResult, [](auto in, const auto& o) { return mininn::qadd(in[0], in[1], o); },
               [](auto in, const auto& o) {
-                return TensorInfo{check_map("qadd", in[0].shape), DType::u8, o.y};
+                const TensorInfo y = codes_info("qadd", in[0].shape, o.y, o.lo, o.hi);
+                for (const TensorInfo& x : in)
+                  check_scale("qadd", "a scale",
+                              float(double(codes_of("qadd", "an operand", x).scale) / double(o.y.scale)));
+                if (in[0].shape != in[1].shape)
+                  throw ShapeError(message("qadd: shapes differ: ", in[0].shape, " + ", in[1].shape));
+                return y;
               }>("qadd", kTwoInputs);
 
 }  // namespace mininn

@@ -12,6 +12,7 @@
 #include "ops/prepared.h"
 #include "ops/qlayout.h"
 #include "ops/quantize.h"
+#include "ops/work.h"
 
 namespace mininn {
 namespace {
@@ -161,6 +162,7 @@ struct Layer {
       Operand("qconv2d", "an operand", t);
       t.require_elements("qconv2d");
     }
+    if (!real()) check_scale("qconv2d", "the scale", o.y.scale);
     Operand("qconv2d", "bias", bias_).beside(Operand("qconv2d", "w", w_));
     multiplier = multipliers(double(x.scale), w_scale, y_scale());
     if (bias.rank() != 2 || bias.size(0) == 1) return;
@@ -171,7 +173,7 @@ struct Layer {
     col_class = Tensor::from(border.col, {int64_t(border.col.size())}).to(w.device());
   }
 
-  bool real() const { return o.y.scale == 0; }
+  bool real() const { return o.real(); }
   double y_scale() const { return real() ? 1 : double(o.y.scale); }
   Conv2dGeometry geometry(const Shape& x_shape) const {
     return Conv2dGeometry::make("qconv2d", x_shape, w.shape(), o.conv);
@@ -288,6 +290,25 @@ class PackedQConv2d final : public PreparedOp {
   Tensor packed_;
 };
 
+TensorInfo infer(std::span<const TensorInfo> in, const QConv2dOptions& o) {
+  const QParams x = codes_of("qconv2d", "x", in[0]);
+  const auto g = Conv2dGeometry::make("qconv2d", in[0].shape, in[1].shape, o.conv);
+  const int64_t classes = in[3].shape.rank() == 2 ? std::max<int64_t>(in[3].shape[0], 1) : 1;
+  detail::check_info("qconv2d", "w", in[1], {in[1].shape, DType::i8});
+  detail::check_info("qconv2d", "w_scale", in[2], {{g.oc}, DType::f32});
+  detail::check_info("qconv2d", "bias", in[3], {{classes, g.oc}, DType::i32});
+  const Shape shape{g.n, g.oc, g.oh, g.ow};
+  const TensorInfo y = o.real() ? TensorInfo{shape, DType::f32} : codes_info("qconv2d", shape, o.y, o.lo, o.hi);
+  const double y_scale = o.real() ? 1 : double(o.y.scale);
+  check_scale("qconv2d", "the ratio of the scales", float(double(x.scale) / y_scale));
+  if (!in[4].absent) {
+    const QParams residual = codes_of("qconv2d", "residual", in[4]);
+    detail::check_info("qconv2d", "residual", in[4], {shape, DType::u8, residual});
+    check_scale("qconv2d", "residual_scale", float(double(residual.scale) / y_scale));
+  }
+  return y;
+}
+
 }  // namespace
 
 Tensor qconv2d(const Tensor& x, const Tensor& w, const Tensor& w_scale, const Tensor& bias, const Tensor& residual,
@@ -301,18 +322,16 @@ Tensor qconv2d(const Tensor& x, const Tensor& w, const Tensor& w_scale, const Te
   return recorded(opdef::qconv2d, {x, w, w_scale, bias, residual}, o, y);
 }
 
-constinit const OpDef opdef::qconv2d =
-    prepared_by(define_op<QConv2dOptions,
-                          [](auto in, const auto& o) { return mininn::qconv2d(in[0], in[1], in[2], in[3], in[4], o); },
-                          [](auto in, const auto& o) {
-                            const auto g = Conv2dGeometry::make("qconv2d", in[0].shape, in[1].shape, o.conv);
-                            const Shape y{g.n, g.oc, g.oh, g.ow};
-                            return o.y.scale == 0 ? TensorInfo{y, DType::f32} : TensorInfo{y, DType::u8, o.y};
-                          }>("qconv2d", {5, 5, 0b10000}),
-                [](const Preparation& p) -> std::shared_ptr<const PreparedOp> {
-                  for (const size_t i : {1, 2, 3})
-                    if (!p.constants[i]) return nullptr;
-                  return std::make_shared<PackedQConv2d>(p, from_attrs<QConv2dOptions>(p.attrs));
-                });
+constinit const OpDef opdef::qconv2d = costs(
+    prepared_by(
+        define_op<QConv2dOptions,
+                  [](auto in, const auto& o) { return mininn::qconv2d(in[0], in[1], in[2], in[3], in[4], o); }, infer>(
+            "qconv2d", {5, 5, 0b10000}),
+        [](const Preparation& p) -> std::shared_ptr<const PreparedOp> {
+          for (const size_t i : {1, 2, 3})
+            if (!p.constants[i]) return nullptr;
+          return std::make_shared<PackedQConv2d>(p, from_attrs<QConv2dOptions>(p.attrs));
+        }),
+    layer_work);
 
 }  // namespace mininn

@@ -71,8 +71,10 @@ BorderClasses border_classes(const Conv2dGeometry& g);
 
 struct QConv2dOptions {
   Conv2dParams conv;
-  QParams y{0, 0};           // what the result's codes stand for; scale 0: the result stays f32
+  QParams y{0, 0};           // what the result's codes stand for; {0, 0}: it stays f32
   int32_t lo = 0, hi = 255;  // clamp of the codes: the activation function
+
+  bool real() const { return y == QParams{0, 0}; }
 };
 template <class F>
 void each_field(QConv2dOptions& o, const F& field) {

@@ -49,6 +49,22 @@ QParams codes_of(const char* op, const char* what, const Tensor& t) {
   return *t.qparams();
 }
 
+QParams codes_of(const char* op, const char* what, const TensorInfo& t) {
+  if (t.dtype != DType::u8 || !t.qparams)
+    throw DTypeError(message(op, ": ", what, " must be codes, not ", name(t.dtype)));
+  check_map(op, t.shape);
+  return *t.qparams;
+}
+
+TensorInfo codes_info(const char* op, const Shape& shape, const QParams& q, int32_t lo, int32_t hi) {
+  check_map(op, shape);
+  check_scale(op, "the scale", q.scale);
+  check_code_range(op, q.zero_point, lo, hi);
+  if (lo > q.zero_point || q.zero_point > hi)
+    throw ValueError(message(op, ": bounds ", lo, "..", hi, " leave out the zero point ", q.zero_point));
+  return {shape, DType::u8, q};
+}
+
 const Shape& check_map(const char* op, const Shape& shape) {
   if (shape.rank() != 4) throw ShapeError(message(op, ": x must be [N,C,H,W], not ", shape));
   return shape;

@@ -6,6 +6,7 @@
 #include "core/integers.h"
 #include "core/qparams.h"
 #include "core/tensor.h"
+#include "ops/op.h"
 
 namespace mininn {
 
@@ -46,6 +47,11 @@ void check_accumulator(const char* op, int64_t o, std::span<const int8_t> w, int
 // What the codes `t` stand for. Throws ValueError for an undefined tensor, DTypeError unless it is u8 with qparams(),
 // ShapeError unless it is pixel-strided; all name `op` and `what`.
 QParams codes_of(const char* op, const char* what, const Tensor& t);
+// The same of a tensor that does not exist yet. Throws DTypeError unless it is codes, ShapeError unless [N,C,H,W].
+QParams codes_of(const char* op, const char* what, const TensorInfo& t);
+// A result [N,C,H,W] of codes, clamped to lo..hi. Throws ValueError for a grid or bounds that no codes have.
+TensorInfo codes_info(const char* op, const Shape& shape, const QParams& q, int32_t lo = 0, int32_t hi = 255);
+
 // `shape`, or ShapeError if it is no [N,C,H,W].
 const Shape& check_map(const char* op, const Shape& shape);
 

@@ -9,6 +9,7 @@
 #include "ops/prepared.h"
 #include "ops/qlayout.h"
 #include "ops/quantize.h"
+#include "ops/work.h"
 
 namespace mininn {
 
@@ -41,15 +42,19 @@ void check_qlinear(const op::QLinear& a) {
 
 namespace {
 
+void check_pixels(int64_t pixels) {
+  const int64_t most = std::numeric_limits<int32_t>::max() / 255;
+  if (pixels < 1 || pixels > most)
+    throw ValueError(message("qlinear: sums of ", pixels, " pixels; 1 to ", most, " fit 32 bits"));
+}
+
 class PreparedQLinear final : public PreparedOp {
  public:
   PreparedQLinear(const QParams& x, int64_t inputs, const Tensor& w, const Tensor& w_scale, const Tensor& bias,
                   const QLinearOptions& o)
       : x_(x), w_(w), bias_(bias) {
     for (const Tensor& t : {w, w_scale, bias}) t.require_elements("qlinear");
-    const int64_t most = std::numeric_limits<int32_t>::max() / 255;
-    if (o.pixels < 1 || o.pixels > most)
-      throw ValueError(message("qlinear: sums of ", o.pixels, " pixels; 1 to ", most, " fit 32 bits"));
+    check_pixels(o.pixels);
     x_max_ = int32_t(255 * o.pixels);
     multiplier_ = multipliers(double(x.scale) / double(o.pixels), w_scale, 1.0);
     Tensor unread = Tensor::empty({1, inputs}, DType::i32, w.device());
@@ -110,19 +115,27 @@ Tensor qlinear(const Tensor& sums, const Tensor& w, const Tensor& w_scale, const
   return recorded(opdef::qlinear, {sums, w, w_scale, bias}, o, layer(sums));
 }
 
-constinit const OpDef opdef::qlinear = prepared_by(
-    define_op<QLinearOptions, [](auto in, const auto& o) { return mininn::qlinear(in[0], in[1], in[2], in[3], o); },
-              [](auto in, const auto&) {
-                const Shape &x = in[0].shape, &w = in[1].shape;
-                if (x.rank() != 2 || w.rank() != 2 || x[1] != w[1])
-                  throw ShapeError(message("qlinear: [N,K] x [O,K] expected, not ", x, " x ", w));
-                return TensorInfo{{x[0], w[0]}, DType::f32};
-              }>("qlinear", {4, 4}),
-    [](const Preparation& p) -> std::shared_ptr<const PreparedOp> {
-      for (const size_t i : {1, 2, 3})
-        if (!p.constants[i]) return nullptr;
-      return std::make_shared<PreparedQLinear>(grid_of_sums(p.in[0].qparams), p.in[0].shape[1], p.constants[1],
-                                               p.constants[2], p.constants[3], from_attrs<QLinearOptions>(p.attrs));
-    });
+constinit const OpDef opdef::qlinear = costs(
+    prepared_by(
+        define_op<QLinearOptions, [](auto in, const auto& o) { return mininn::qlinear(in[0], in[1], in[2], in[3], o); },
+                  [](auto in, const auto& o) {
+                    const Shape &x = in[0].shape, &w = in[1].shape;
+                    if (x.rank() != 2 || w.rank() != 2 || x[1] != w[1])
+                      throw ShapeError(message("qlinear: [N,K] x [O,K] expected, not ", x, " x ", w));
+                    if (in[0].dtype != DType::i32) throw DTypeError("qlinear: x must be i32");
+                    grid_of_sums(in[0].qparams);
+                    check_pixels(o.pixels);
+                    detail::check_info("qlinear", "w", in[1], {w, DType::i8});
+                    detail::check_info("qlinear", "w_scale", in[2], {{w[0]}, DType::f32});
+                    detail::check_info("qlinear", "bias", in[3], {{w[0]}, DType::i32});
+                    return TensorInfo{{x[0], w[0]}, DType::f32};
+                  }>("qlinear", {4, 4}),
+        [](const Preparation& p) -> std::shared_ptr<const PreparedOp> {
+          for (const size_t i : {1, 2, 3})
+            if (!p.constants[i]) return nullptr;
+          return std::make_shared<PreparedQLinear>(grid_of_sums(p.in[0].qparams), p.in[0].shape[1], p.constants[1],
+                                                   p.constants[2], p.constants[3], from_attrs<QLinearOptions>(p.attrs));
+        }),
+    layer_work);
 
 }  // namespace mininn

@@ -27,7 +27,9 @@ Tensor qlut(const Tensor& x, const Tensor& table, const QParams& q) {
 constinit const OpDef opdef::qlut =
     define_op<QParams, [](auto in, const auto& q) { return mininn::qlut(in[0], in[1], q); },
               [](auto in, const auto& q) {
-                return TensorInfo{check_map("qlut", in[0].shape), DType::u8, q};
+                codes_of("qlut", "x", in[0]);
+                detail::check_info("qlut", "table", in[1], {{256}, DType::u8});
+                return codes_info("qlut", in[0].shape, q);
               }>("qlut", kTwoInputs);
 
 }  // namespace mininn

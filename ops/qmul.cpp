@@ -8,6 +8,11 @@ namespace {
 // One pixel for each map.
 bool is_gate(const Shape& b, const Shape& a) { return b == Shape{a[0], a[1], 1, 1}; }
 
+// What a product of codes is multiplied by.
+float product_scale(const QParams& a, const QParams& b, const QParams& y) {
+  return float(double(a.scale) * double(b.scale) / double(y.scale));
+}
+
 }  // namespace
 
 void check_qmul(const op::QMul& m) {
@@ -36,7 +41,7 @@ Tensor qmul(const Tensor& a, const Tensor& b, const QResult& o) {
   }
   m.a_zero = a_q.zero_point;
   m.b_zero = b_q.zero_point;
-  m.scale = float(double(a_q.scale) * double(b_q.scale) / double(o.y.scale));
+  m.scale = product_scale(a_q, b_q, o.y);
   m.y = y.mutable_view();
   m.y_zero = o.y.zero_point;
   m.lo = o.lo;
@@ -49,9 +54,12 @@ Tensor qmul(const Tensor& a, const Tensor& b, const QResult& o) {
 constinit const OpDef opdef::qmul =
     define_op<QResult, [](auto in, const auto& o) { return mininn::qmul(in[0], in[1], o); },
               [](auto in, const auto& o) {
-                const Shape &a = check_map("qmul", in[0].shape), &b = in[1].shape;
+                const TensorInfo y = codes_info("qmul", in[0].shape, o.y, o.lo, o.hi);
+                check_scale("qmul", "scale",
+                            product_scale(codes_of("qmul", "a", in[0]), codes_of("qmul", "b", in[1]), o.y));
+                const Shape &a = in[0].shape, &b = in[1].shape;
                 if (a != b && !is_gate(b, a)) throw ShapeError(message("qmul: ", a, " * ", b));
-                return TensorInfo{a, DType::u8, o.y};
+                return y;
               }>("qmul", kTwoInputs);
 
 }  // namespace mininn

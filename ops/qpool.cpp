@@ -4,6 +4,7 @@
 
 #include "ops/qlayout.h"
 #include "ops/window.h"
+#include "ops/work.h"
 
 namespace mininn {
 namespace {
@@ -21,6 +22,9 @@ void check_sum_fits(const char* op, int64_t pixels) {
   if (pixels > std::numeric_limits<int32_t>::max() / 255)
     throw ValueError(message(op, ": a sum over ", pixels, " pixels does not fit 32 bits"));
 }
+void check_sum_fits(const char* op, const QPoolWindow& w) {
+  check_sum_fits(op, checked_mul(op, w.kernel.h, w.kernel.w));
+}
 
 }  // namespace
 
@@ -28,7 +32,7 @@ void check_qmax_pool2d(const op::QMaxPool2d& a) { check_window("qmax_pool2d", a.
 
 void check_qavg_pool2d(const op::QAvgPool2d& a) {
   check_window("qavg_pool2d", a.x, a.window, a.y);
-  check_sum_fits("qavg_pool2d", checked_mul("qavg_pool2d", a.window.kernel.h, a.window.kernel.w));
+  check_sum_fits("qavg_pool2d", a.window);
   check_code_range("qavg_pool2d", a.x_zero, 0, 255);
   check_code_range("qavg_pool2d", a.y_zero, a.lo, a.hi);
   check_scale("qavg_pool2d", "scale", a.scale);
@@ -90,20 +94,29 @@ Tensor qglobal_sum(const Tensor& x) {
 }
 
 constinit const OpDef opdef::qmax_pool2d =
-    define_op<QPoolWindow, [](auto in, const auto& o) { return mininn::qmax_pool2d(in[0], o); },
-              [](auto in, const auto& o) {
-                return TensorInfo{pooled_shape("qmax_pool2d", in[0].shape, o), DType::u8, in[0].qparams};
-              }>("qmax_pool2d");
-constinit const OpDef opdef::qavg_pool2d =
+    costs(define_op<QPoolWindow, [](auto in, const auto& o) { return mininn::qmax_pool2d(in[0], o); },
+                    [](auto in, const auto& o) {
+                      const QParams q = codes_of("qmax_pool2d", "x", in[0]);
+                      return codes_info("qmax_pool2d", pooled_shape("qmax_pool2d", in[0].shape, o), q);
+                    }>("qmax_pool2d"),
+          pool_work);
+constinit const OpDef opdef::qavg_pool2d = costs(
     define_op<QAvgPool2dOptions, [](auto in, const auto& o) { return mininn::qavg_pool2d(in[0], o); },
               [](auto in, const auto& o) {
-                return TensorInfo{pooled_shape("qavg_pool2d", in[0].shape, o.window), DType::u8, o.y};
-              }>("qavg_pool2d");
+                const QParams x = codes_of("qavg_pool2d", "x", in[0]);
+                check_sum_fits("qavg_pool2d", o.window);
+                const TensorInfo y = codes_info("qavg_pool2d", pooled_shape("qavg_pool2d", in[0].shape, o.window), o.y);
+                check_scale("qavg_pool2d", "scale", float(double(x.scale) / double(o.y.scale)));
+                return y;
+              }>("qavg_pool2d"),
+    pool_work);
 constinit const OpDef opdef::qglobal_sum =
     define_op<NoOptions, [](auto in, const auto&) { return mininn::qglobal_sum(in[0]); },
               [](auto in, const auto&) {
-                const Shape& x = check_map("qglobal_sum", in[0].shape);
-                return TensorInfo{{x[0], x[1]}, DType::i32, in[0].qparams};
+                const QParams q = codes_of("qglobal_sum", "x", in[0]);
+                const Shape& x = in[0].shape;
+                check_sum_fits("qglobal_sum", checked_mul("qglobal_sum", x[2], x[3]));
+                return TensorInfo{{x[0], x[1]}, DType::i32, q};
               }>("qglobal_sum");
 
 }  // namespace mininn

@@ -6,6 +6,7 @@
 #include "core/kernel.h"
 #include "core/view.h"
 #include "ops/conv2d.h"
+#include "ops/op.h"
 
 namespace mininn {
 

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 
+#include "core/convert.h"
 #include "ops/layout.h"
 #include "ops/operand.h"
 #include "ops/qlayout.h"
+#include "ops/work.h"
 
 namespace mininn {
 namespace {
@@ -32,7 +34,22 @@ Tensor result(const Shape& shape, const Real& like) {
   return Tensor::empty(shape, DType::f32, like.x.device(), MemoryFormat::channels_last);
 }
 
-TensorInfo real_info(const char* op, const Shape& shape) { return {check_map(op, shape), DType::f32}; }
+// Throws unless `x` is what a Real may be made of.
+void check_real(const char* op, const TensorInfo& x) {
+  check_map(op, x.shape);
+  if (x.dtype != DType::f32) codes_of(op, "x", x);
+}
+TensorInfo real_info(const Shape& shape) { return {shape, DType::f32}; }
+
+void check_constant(const char* op, double value) {
+  if (!stays_finite(value, DType::f32)) throw ValueError(message(op, ": no f32 holds the number ", value));
+}
+
+TensorInfo unary_info(const char* op, const TensorInfo& x, double value) {
+  check_real(op, x);
+  check_constant(op, value);
+  return real_info(x.shape);
+}
 
 // "real_exp"
 template <class F>
@@ -49,7 +66,7 @@ struct RealUnaryOp {
   static constexpr RealName<F> name{};
   static constexpr OpDef def =
       define_op<RealUnaryOptions, [](auto in, const auto& o) { return real_unary(in[0], F::op, o.value); },
-                [](auto in, const auto&) { return real_info(name.text, in[0].shape); }>(name.text);
+                [](auto in, const auto& o) { return unary_info(name.text, in[0], o.value); }>(name.text);
 };
 
 }  // namespace
@@ -68,6 +85,7 @@ RealFunction real_function(std::string_view op) {
 Tensor real_unary(const Tensor& x, std::string_view functor, double value) {
   const RealFunction f = real_function(functor);
   if (!f) throw ValueError(message("real_unary: there is no elementwise op '", excerpt(functor), "' of one operand"));
+  check_constant("real_unary", value);
   const Real in("real_unary", "x", x);
   Tensor y = result(x.shape(), in);
   kernels<op::RealUnary>().run({in.x.view(), in.q, f, value, y.mutable_view()}, x.device());
@@ -98,17 +116,26 @@ Tensor real_avg_pool2d(const Tensor& x, const RealAvgPool2dOptions& o) {
 
 constinit const OpDef opdef::real_add =
     define_op<NoOptions, [](auto in, const auto&) { return mininn::real_add(in[0], in[1]); },
-              [](auto in, const auto&) { return real_info("real_add", in[0].shape); }>("real_add", kTwoInputs);
+              [](auto in, const auto&) {
+                for (const TensorInfo& x : in) check_real("real_add", x);
+                if (in[0].shape != in[1].shape)
+                  throw ShapeError(message("real_add: shapes differ: ", in[0].shape, " + ", in[1].shape));
+                return real_info(in[0].shape);
+              }>("real_add", kTwoInputs);
 constinit const OpDef opdef::real_max_pool2d =
-    define_op<QPoolWindow, [](auto in, const auto& o) { return mininn::real_max_pool2d(in[0], o); },
-              [](auto in, const auto& o) {
-                return real_info("real_max_pool2d", pooled_shape("real_max_pool2d", in[0].shape, o));
-              }>("real_max_pool2d");
+    costs(define_op<QPoolWindow, [](auto in, const auto& o) { return mininn::real_max_pool2d(in[0], o); },
+                    [](auto in, const auto& o) {
+                      check_real("real_max_pool2d", in[0]);
+                      return real_info(pooled_shape("real_max_pool2d", in[0].shape, o));
+                    }>("real_max_pool2d"),
+          pool_work);
 constinit const OpDef opdef::real_avg_pool2d =
-    define_op<RealAvgPool2dOptions, [](auto in, const auto& o) { return mininn::real_avg_pool2d(in[0], o); },
-              [](auto in, const auto& o) {
-                return real_info("real_avg_pool2d", pooled_shape("real_avg_pool2d", in[0].shape, o.window));
-              }>("real_avg_pool2d");
+    costs(define_op<RealAvgPool2dOptions, [](auto in, const auto& o) { return mininn::real_avg_pool2d(in[0], o); },
+                    [](auto in, const auto& o) {
+                      check_real("real_avg_pool2d", in[0]);
+                      return real_info(pooled_shape("real_avg_pool2d", in[0].shape, o.window));
+                    }>("real_avg_pool2d"),
+          pool_work);
 
 const OpDef* opdef::real_unary(std::string_view functor) {
   const OpDef* found = nullptr;

@@ -15,6 +15,10 @@ void check_operand(const char* op, const char* what, const CView& v, DType dtype
   if (!(v.shape == codes.shape)) throw ShapeError(message(op, ": shapes differ: ", v.shape, " and ", codes.shape));
 }
 
+void check_dtype(const char* op, const TensorInfo& x, DType dtype) {
+  if (x.dtype != dtype) throw DTypeError(message(op, ": x must be ", name(dtype), ", not ", name(x.dtype)));
+}
+
 void check_qparams(const char* op, const QParams& q) {
   check_scale(op, "the scale", q.scale);
   check_code_range(op, q.zero_point, 0, 255);
@@ -75,17 +79,19 @@ Tensor multipliers(double x_scale, const Tensor& w_scale, double y_scale) {
 constinit const OpDef opdef::quantize =
     define_op<QParams, [](auto in, const auto& q) { return mininn::quantize(in[0], q); },
               [](auto in, const auto& q) {
-                return TensorInfo{check_map("quantize", in[0].shape), DType::u8, q};
+                check_dtype("quantize", in[0], DType::f32);
+                return codes_info("quantize", in[0].shape, q);
               }>("quantize");
-constinit const OpDef opdef::qpack =
-    define_op<NoOptions, [](auto in, const auto&) { return mininn::qpack(in[0]); },
-              [](auto in, const auto&) {
-                return TensorInfo{check_map("qpack", in[0].shape), DType::u8, QParams()};
-              }>("qpack");
+constinit const OpDef opdef::qpack = define_op<NoOptions, [](auto in, const auto&) { return mininn::qpack(in[0]); },
+                                               [](auto in, const auto&) {
+                                                 check_dtype("qpack", in[0], DType::u8);
+                                                 return codes_info("qpack", in[0].shape, {});
+                                               }>("qpack");
 constinit const OpDef opdef::dequantize =
     define_op<NoOptions, [](auto in, const auto&) { return mininn::dequantize(in[0]); },
               [](auto in, const auto&) {
-                return TensorInfo{check_map("dequantize", in[0].shape), DType::f32};
+                codes_of("dequantize", "x", in[0]);
+                return TensorInfo{in[0].shape, DType::f32};
               }>("dequantize");
 
 }  // namespace mininn

@@ -1,4 +1,4 @@
-// The list of all ops.
+// The lists of ops.
 #pragma once
 
 #include <span>
@@ -8,7 +8,10 @@
 
 namespace mininn {
 
+// What the program is linked with: the library's, or int8_ops() alone.
 std::span<const OpDef* const> all_ops();
+// On codes, on what becomes of them behind the last layers, and reshape.
+std::span<const OpDef* const> int8_ops();
 // Null if there is none of this name.
 const OpDef* find_op(std::string_view name);
 

@@ -16,6 +16,11 @@ void requantize_into(const char* op, const Tensor& x, Tensor y, const QParams& y
   kernels<op::Requantize>().run(a, x.device());
 }
 
+// Throws unless codes `x` can be moved to the grid `y`.
+void check_ratio(const char* op, const TensorInfo& x, const QParams& y) {
+  check_scale(op, "the ratio of the scales", float(double(codes_of(op, "x", x).scale) / double(y.scale)));
+}
+
 // [N, the sum of all C, H, W]. `shape_of` gives the shape of one of `all`.
 template <class All, class ShapeOf>
 Shape joined(const All& all, const ShapeOf& shape_of) {
@@ -68,15 +73,17 @@ Tensor qcat(const std::vector<Tensor>& tensors, const QParams& q) {
 constinit const OpDef opdef::requantize =
     define_op<QParams, [](auto in, const auto& q) { return mininn::requantize(in[0], q); },
               [](auto in, const auto& q) {
-                return TensorInfo{check_map("requantize", in[0].shape), DType::u8, q};
+                check_ratio("requantize", in[0], q);
+                return codes_info("requantize", in[0].shape, q);
               }>("requantize");
-constinit const OpDef opdef::qcat = define_op<
-    QParams,
-    [](auto in, const auto& q) {
-      return mininn::qcat({in.begin(), in.end()}, q);
-    },
-    [](auto in, const auto& q) {
-      return TensorInfo{joined(in, [](const TensorInfo& t) -> const Shape& { return t.shape; }), DType::u8, q};
-    }>("qcat", kAnyInputs);
+constinit const OpDef opdef::qcat =
+    define_op<QParams,
+              [](auto in, const auto& q) {
+                return mininn::qcat({in.begin(), in.end()}, q);
+              },
+              [](auto in, const auto& q) {
+                for (const TensorInfo& x : in) check_ratio("qcat", x, q);
+                return codes_info("qcat", joined(in, [](const TensorInfo& t) -> const Shape& { return t.shape; }), q);
+              }>("qcat", kAnyInputs);
 
 }  // namespace mininn

@@ -9,6 +9,7 @@
 #include "nn/graph/passes.h"
 #include "nn/serialize.h"
 #include "ops/layout.h"
+#include "ops/qpool.h"
 #include "quant/grid/affine.h"
 #include "quant/lower.h"
 #include "quant/weights/bias_correction.h"
@@ -22,9 +23,8 @@ namespace {
 constexpr int64_t kBatch = 16;
 constexpr int64_t kMeasured = 64;  // images for the error report
 
-// The first n of a dense batch.
+// The first n rows.
 Tensor head(const Tensor& x, int64_t n) {
-  if (x.rank() == 0 || x.size(0) == n) return x;
   Shape shape = x.shape();
   shape[0] = n;
   return x.as_strided(shape, x.strides());
@@ -61,7 +61,7 @@ Tensor denormalize_images(const Tensor& normalized, const ImageNormalization& n)
   const size_t plane = size_t(x.size(2) * x.size(3));
   for (size_t i = 0; i < in.size(); ++i) {
     const size_t c = i / plane % n.mean.size();
-    const double byte = (double(in[i]) * double(n.std[c]) + double(n.mean[c])) * 255.0;
+    const double byte = double(in[i]) * n.bytes_per_one(c) + n.zero_byte(c);
     const double nearest = std::nearbyint(byte);
     if (!(std::abs(byte - nearest) <= 0.01 && nearest >= 0 && nearest <= 255))
       throw ValueError(message("denormalize_images: ", in[i], " in channel ", c, " stands for no byte of an image"));
@@ -75,8 +75,10 @@ Calibrator::Calibrator(nn::graph::Graph graph, CalibratorOptions options)
   options_.activations.check();
   if (options_.equalize) graph_ = quant::equalize(std::move(graph_));
   graph_.freeze();
-  // A dry run on made-up ranges: what cannot be quantized, or kept in a file, is reported before any time goes into
-  // calibration.
+  const auto one = infer(graph_, batched_inputs(graph_, 1)), two = infer(graph_, batched_inputs(graph_, 2));
+  for (size_t i = 0; i < one.size(); ++i) rows_.push_back(one[i].shape == two[i].shape ? 0 : one[i].shape[0]);
+  // A dry run on made-up ranges: what cannot be quantized at all, or kept in a file, is reported before any time goes
+  // into calibration.
   Lowered dry =
       lower(graph_, std::vector<Range>(graph_.values.size(), Range{0, 1}), {options_.per_channel, options_.input});
   dry.model.calibration = options_.notes;
@@ -124,15 +126,23 @@ void Calibrator::replay(int64_t images, const Fn& fn) const {
   }
 }
 
+// What of a value the first `images` of its batch have made, without gaps.
+Tensor Calibrator::counted(int id, const Tensor& v, int64_t images) const {
+  const int64_t rows = rows_[size_t(id)] * images;
+  const Tensor x = rows == 0 || v.size(0) == rows ? v : head(v, rows);
+  return x.is_contiguous() || x.is_channels_last() ? x : nn::stored(x);
+}
+
 std::vector<Range> Calibrator::ranges() const {
   std::vector<bool> wanted(graph_.values.size(), false);
   wanted[size_t(graph_.inputs[0])] = true;
-  for (const nn::graph::Node& n : graph_.nodes) wanted[size_t(n.output)] = !is_alias(n);
+  for (const nn::graph::Node& n : graph_.nodes)
+    wanted[size_t(n.output)] = !is_alias(n) && graph_.values[size_t(n.output)].dtype == DType::f32;
 
   std::vector<MinMax> bounds(graph_.values.size());
   replay(images_, [&](const Tensor& x, int64_t n) {
     nn::graph::run(graph_, x, [&](int id, const Tensor& v) {
-      if (wanted[size_t(id)]) bounds[size_t(id)].observe(head(v, n), graph_.values[size_t(id)].name);
+      if (wanted[size_t(id)]) bounds[size_t(id)].observe(counted(id, v, n), graph_.values[size_t(id)].name);
     });
   });
   std::vector<Range> ranges(graph_.values.size());
@@ -146,7 +156,7 @@ std::vector<Range> Calibrator::ranges() const {
     if (!bounds[i].empty()) histograms[i] = Histogram(bounds[i].min(), bounds[i].max());
   replay(images_, [&](const Tensor& x, int64_t n) {
     nn::graph::run(graph_, x, [&](int id, const Tensor& v) {
-      if (wanted[size_t(id)]) histograms[size_t(id)].observe(head(v, n));
+      if (wanted[size_t(id)]) histograms[size_t(id)].observe(counted(id, v, n));
     });
   });
   for (size_t i = 0; i < ranges.size(); ++i) ranges[i] = choose_range(histograms[i], options_.activations);
@@ -178,37 +188,44 @@ Tensor Calibrator::int8_input(const Tensor& x) const {
   return options_.input ? denormalize_images(x, *options_.input) : x;
 }
 
-// Signal to noise of every step's result against the float network, on the first images.
+// Signal to noise of every node's result against the float network, on the first images.
 void Calibrator::measure(Int8Model& model, const std::vector<int>& source) const {
-  std::vector<SignalToNoise> local(model.steps.size()), total(model.steps.size());
+  const auto& nodes = model.graph.nodes;
+  std::vector<SignalToNoise> local(nodes.size()), total(nodes.size());
   const Int8Net net(model);
   replay(kMeasured, [&](const Tensor& x, int64_t n) {
     std::vector<Tensor> exact(graph_.values.size());
-    nn::graph::run(graph_, x, [&](int id, const Tensor& v) { exact[size_t(id)] = head(v, n); });
-    const auto compare = [&](const Tensor& y, int value, SignalToNoise& sum) {
-      if (source[size_t(value)] == nn::graph::kAbsent) return;
-      const Tensor reference = nn::stored(exact[size_t(source[size_t(value)])]), result = nn::stored(y);
-      const auto r = reference.data<float>(), q = result.data<float>();
+    nn::graph::run(graph_, x, [&](int id, const Tensor& v) { exact[size_t(id)] = counted(id, v, n); });
+    // What a node's result should be; undefined where the float network does not say.
+    const auto reference = [&](size_t node) {
+      const int id = source[size_t(nodes[node].output)];
+      const Tensor& v = id == nn::graph::kAbsent ? Tensor() : exact[size_t(id)];
+      return v && v.dtype() == DType::f32 ? nn::stored(v) : Tensor();
+    };
+    const auto compare = [](const Tensor& wanted, const Tensor& y, SignalToNoise& sum) {
+      const Tensor result = nn::stored(y);
+      const auto r = wanted.data<float>(), q = result.data<float>();
       for (size_t i = 0; i < r.size(); ++i) sum.add(double(r[i]), double(q[i]));
     };
     Int8Stepper isolated(net, n), chained(net, n);
     const Tensor input = int8_input(head(x, n));
     isolated.set_input(input);
     chained.set_input(input);
-    for (size_t i = 0; i < model.steps.size(); ++i) {
-      const int y = model.steps[i].output;
+    for (size_t i = 0; i < nodes.size(); ++i) {
+      const int y = nodes[i].output;
       isolated.run(i);
-      compare(isolated.real(y), y, local[i]);
-      if (model.values[size_t(y)].kind != Int8Value::Kind::sums && source[size_t(y)] != nn::graph::kAbsent)
-        isolated.set(y, nn::stored(exact[size_t(source[size_t(y)])]));
       chained.run(i);
-      compare(chained.real(y), y, total[i]);
+      const Tensor wanted = reference(i);
+      if (!wanted) continue;
+      compare(wanted, isolated.real(y), local[i]);
+      compare(wanted, chained.real(y), total[i]);
+      if (!nodes[i].is(opdef::qglobal_sum)) isolated.set(y, wanted);
     }
   });
-  for (size_t i = 0; i < model.steps.size(); ++i) {
-    if (source[size_t(model.steps[i].output)] == nn::graph::kAbsent) continue;
-    model.steps[i].sqnr_local = local[i].decibel();
-    model.steps[i].sqnr_total = total[i].decibel();
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (source[size_t(nodes[i].output)] == nn::graph::kAbsent || model.layers[i].op.empty()) continue;
+    model.layers[i].sqnr_local = local[i].decibel();
+    model.layers[i].sqnr_total = total[i].decibel();
   }
 }
 

@@ -29,14 +29,13 @@ struct CalibratorOptions {
 //   const quant::Int8Net net = calib.compile();
 //
 // Calibration inputs are kept (512 CIFAR images are 6 MB) and replayed in compile(): twice for the ranges, once for the
-// error report, and once per layer to correct biases. The result does not depend on how they were batched, on their
+// error report, and once to correct biases, twice. The result does not depend on how they were batched, on their
 // order, or on the number of threads.
 class Calibrator {
  public:
   // Optimizes the traced graph (nn::graph::optimize), and equalizes it if wanted. Copies its constants: what is written
-  // to the caller's tensors later changes nothing here. Throws KernelError if it cannot be
-  // quantized in full, ValueError for an option out of range, notes that are no UTF-8 text and sizes beyond the
-  // limits (docs/int8.md).
+  // to the caller's tensors later changes nothing here. Throws what lower() throws (quant/lower.h), ValueError
+  // for an option out of range, notes that are no UTF-8 text and sizes beyond the limits (docs/int8.md).
   explicit Calibrator(nn::graph::Graph graph, CalibratorOptions options = {});
 
   // f32 as the float network takes it; with `input` given also raw u8 images, and f32 only if it stands for such (see
@@ -54,12 +53,14 @@ class Calibrator {
  private:
   template <class Fn>
   void replay(int64_t images, const Fn& fn) const;
+  Tensor counted(int id, const Tensor& v, int64_t images) const;
   std::vector<Range> ranges() const;
   Tensor int8_input(const Tensor& x) const;  // a float input as the int8 network takes it
   void measure(Int8Model& model, const std::vector<int>& source) const;
 
   nn::graph::Graph graph_;
   CalibratorOptions options_;
+  std::vector<int64_t> rows_;   // of each value per image; 0 where they do not depend on the images
   std::vector<Tensor> inputs_;  // contiguous f32
   int64_t images_ = 0;
 };

@@ -1,10 +1,11 @@
-// Int8 networks in files: a safetensors container (nn/serialize.h).
+// Int8 networks in files: a graph's file (nn/graph/graph_file.h) and what else there is to know.
 //
-//   tensors    <step>.weight s8, <step>.weight_scale f32, <step>.bias i32, <step>.table u8
-//   metadata   "format" = "mininn.int8", "format_version" = "1"
-//              "network" = JSON: values, steps, input, output, normalisation, calibration; a step of a kind that the
-//              reader does not know is an error
-//              "sha256" of the network JSON and of every tensor's name and bytes
+//   metadata   "format" = "mininn.int8", "format_version" = "2"
+//              "graph" = JSON of the graph
+//              "network" = JSON: normalization, graph_macs, calibration, and a note on each node
+//              "sha256" of both texts and of every tensor's name and bytes
+//
+// Files of version 1, which held a list of steps instead of a graph, load as what they are: the same bits come out.
 #pragma once
 
 #include <cstdint>
@@ -35,8 +36,5 @@ struct FileItem {
   int64_t bytes = 0;
 };
 std::vector<FileItem> int8_file_items(const std::filesystem::path& path);
-
-// The "sha256" a container must carry.
-std::string int8_content_hash(const nn::SafeTensors& file);
 
 }  // namespace mininn::quant

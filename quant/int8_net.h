@@ -21,18 +21,19 @@ struct Int8NetOptions {
   int64_t slice = 32;
 };
 
-// Kernels are chosen and weights packed when a net is made, so the first call is as fast as the others. A net is
-// immutable, with weights of its own that nobody can write to, and cheap to copy; any number of threads may call
-// forward() at once.
+// Runs an Int8Model. Kernels are chosen and weights packed when a net is made, so the first call is as fast as the
+// others. A net is immutable, with weights of its own that nobody can write to, and cheap to copy; any number of
+// threads may call forward() at once.
 class Int8Net {
  public:
-  // Throws ValueError or ShapeError if the model is inconsistent or an option out of range, KernelError if no kernel
-  // takes a step.
+  // Throws ValueError, ShapeError or DTypeError if the model is inconsistent, ValueError for an option out of range,
+  // KernelError if no kernel takes a step.
   explicit Int8Net(Int8Model model, Int8NetOptions options = {});
 
-  // [N,C,H,W] (or [N,C], as the graph was traced) -> the network's f32 output; any N. With an ImageNormalization x is
-  // the raw u8 image, otherwise f32. The result does not depend on how images are batched, on the number of threads or
-  // on the kernels. Throws DTypeError, ShapeError, DeviceError.
+  // [N,...] as the network was traced -> its output; any N. With an ImageNormalization x is raw u8 images [N,C,H,W],
+  // otherwise f32. The result does not depend on how images are batched, on the number of threads or on the kernels;
+  // what float ops contribute (LayerNote::in_float) does as far as theirs round differently. Throws DTypeError,
+  // ShapeError, DeviceError.
   Tensor forward(const Tensor& x) const;
   Tensor operator()(const Tensor& x) const { return forward(x); }
 
@@ -40,7 +41,7 @@ class Int8Net {
   void repack();
 
   Report report() const;
-  // The same with the time of each step: the median of `repeats` runs on x.
+  // The same with the time of each node: the median of `repeats` runs on x.
   Report profile(const Tensor& x, int repeats = 20) const;
 
   // One file that load() gives back bit for bit (quant/int8_file.h). Throw FileError.
@@ -62,8 +63,8 @@ class Int8Net {
   std::shared_ptr<const Compiled> compiled_;
 };
 
-// Runs a net's steps one at a time with every value kept: for measuring errors and for tests. Throws ValueError for a
-// step or a value that does not exist.
+// Runs a net's nodes one at a time with every value kept: for measuring errors and for tests. Nodes and values are
+// those of the model's graph. Throws ValueError for one that does not exist.
 class Int8Stepper {
  public:
   // For batches of n, 1 to 65,536.
@@ -71,26 +72,24 @@ class Int8Stepper {
 
   // Feeds the network's input, as forward() takes it.
   void set_input(const Tensor& x);
-  // Overwrites a value by real numbers, rounded to the grid of its codes if it has any; f32 [n,c,h,w], or any shape
-  // with as many elements. Throws ShapeError for sums.
+  // Overwrites a value by real numbers, rounded to the grid of its codes if it has any; f32 in its shape, or any with
+  // as many elements. Throws DTypeError for sums and others that are neither codes nor f32.
   void set(int id, const Tensor& real);
-  void run(size_t step);
+  void run(size_t node);
 
   // A value: u8 codes [n,c,h,w], i32 sums [n,c] or f32; a copy, contiguous.
   Tensor raw(int id) const;
-  // What it stands for, f32 [n,c,h,w]; for sums the mean of each map, [n,c,1,1].
+  // What it stands for, in f32; for sums the mean of each map.
   Tensor real(int id) const;
 
  private:
-  void run_nodes(size_t begin, size_t end);
-  size_t first_node(size_t step) const;
-  const Int8Value& value(int id) const;
-  Tensor& tensor(int id);
-  const Tensor& tensor(int id) const;
+  static Tensor like(const TensorInfo& t);
+  const nn::graph::Graph& graph() const;
+  size_t checked(int id) const;
 
   Int8Net net_;
   int64_t n_;
-  std::vector<Tensor> values_;  // of the net's graph
+  std::vector<Tensor> values_;
 };
 
 }  // namespace mininn::quant

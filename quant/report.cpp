@@ -41,6 +41,12 @@ std::string times(const std::vector<Trial>& trials) {
 
 }  // namespace
 
+int64_t Report::int8_macs() const {
+  int64_t sum = 0;
+  for (const LayerReport& l : layers) sum += l.in_int8 ? l.macs : 0;
+  return sum;
+}
+
 int64_t Report::fp32_bytes() const {
   int64_t sum = 0;
   for (const LayerReport& l : layers) sum += l.fp32_bytes;
@@ -56,10 +62,12 @@ int64_t Report::int8_bytes() const {
 std::ostream& operator<<(std::ostream& out, const Report& r) {
   std::vector<std::vector<std::string>> rows{
       {"layer", "op", "output", "kernel", "scale", "zero", "fp32 B", "int8 B", "MMAC", "SQNR dB", "total dB", "ms"}};
-  for (const LayerReport& l : r.layers)
+  for (const LayerReport& l : r.layers) {
+    if (l.kernel.empty()) continue;  // a view
     rows.push_back({l.name, l.op, message(l.shape), l.kernel, l.real ? "f32" : message(l.q.scale),
                     l.real ? "-" : message(l.q.zero_point), message(l.fp32_bytes), message(l.int8_bytes()),
                     fixed(double(l.macs) / 1e6, 2), known(l.sqnr_local, 1), known(l.sqnr_total, 1), known(l.ms, 3)});
+  }
   print_columns(out, rows, 4);
   rows = {{"layer"}};
   for (const int64_t n : r.batches)
@@ -70,6 +78,8 @@ std::ostream& operator<<(std::ostream& out, const Report& r) {
     for (const auto& t : l.trials) rows.back().push_back(times(t));
   }
   if (rows.size() > 1) print_columns(out << '\n', rows, rows[0].size());
+  for (const LayerReport& l : r.layers)
+    if (!l.in_float.empty()) out << "in float: " << l.op << " at " << l.name << ": " << l.in_float << '\n';
   return out << message("weights, scales, biases, tables: ", r.int8_bytes(), " B int8, ", r.fp32_bytes(), " B fp32 (",
                         fixed(r.int8_bytes() ? double(r.fp32_bytes()) / double(r.int8_bytes()) : 0.0, 2),
                         "x); activations ", r.arena_bytes_per_image, " B per image; ",

@@ -70,23 +70,39 @@ class Network:
         metadata, self.tensors = read_safetensors(path)
         if metadata.get("format") != "mininn.int8":
             sys.exit(f"compare.py: {path} is no int8 file of mininn")
+        if metadata.get("format_version") != "2":
+            sys.exit(f"compare.py: {path} is of an older version: make it again with cifar_resnet ptq")
         net = json.loads(metadata["network"])
-        self.values, self.steps, self.output = net["values"], net["steps"], net["output"]
         self.normalization = net["normalization"]
         if self.normalization is None:
             sys.exit(f"compare.py: {path} does not take image bytes")
+        self.read_graph(json.loads(metadata["graph"]), net["layers"])
         self.mean = np.array(self.normalization["mean"])[None, :, None, None]
         self.std = np.array(self.normalization["std"])[None, :, None, None]
         low, high = (0 - self.mean) / self.std, (1 - self.mean) / self.std
         self.input_grid = affine_u8(low.min(), high.max())
-        unknown = {s["kind"] for s in self.steps} - {"conv", "global_sum", "linear"}
-        if unknown:
-            sys.exit(f"compare.py: no twin is known for steps of kind {', '.join(sorted(unknown))}")
 
-    @property
-    def image(self):
-        v = self.values[0]
-        return [v["c"], v["h"], v["w"]]
+    def read_graph(self, graph, layers):
+        """Sets image, input (the value that holds its codes), output, steps (nodes, inputs that are constants left out)
+        and grids: scale and zero point of each value of codes."""
+        kinds = {"qconv2d": "conv", "qglobal_sum": "global_sum", "qlinear": "linear"}
+        self.image = graph["inputs"][0]["shape"][1:]
+        (self.output,) = graph["outputs"]
+        self.steps, self.grids = [], {}
+        constants = range(len(graph["inputs"]), len(graph["inputs"]) + len(graph["constants"]))
+        for number, (node, layer) in enumerate(zip(graph["nodes"], layers), constants.stop):
+            inputs = [i for i in node["inputs"] if i >= 0 and i not in constants]
+            attributes = node["attrs"]
+            if node["op"] == "qpack":
+                self.input, self.grids[number] = number, (1.0, 0)
+            elif node["op"] in kinds:
+                self.steps.append({"name": node["name"], "kind": kinds[node["op"]], "op": layer["op"], "inputs": inputs,
+                                   "output": number, **attributes})
+                # Sums are on the grid of what was added up.
+                self.grids[number] = ((attributes["scale"], attributes["zero_point"]) if "scale" in attributes
+                                      else self.grids[inputs[0]])
+            else:
+                sys.exit(f"compare.py: no twin is known for op {node['op']}")
 
     def normalize(self, images):
         return ((images / 255 - self.mean) / self.std).astype(np.float32)
@@ -98,7 +114,7 @@ class Network:
     def stem(self, step):
         """(s8 weights, their scales, i32 bias) for codes of normalised pixels."""
         q = self.tensors[step["name"] + ".weight"].astype(np.float64)
-        unit = self.tensors[step["name"] + ".weight_scale"].astype(np.float64) * self.values[0]["scale"]
+        unit = self.tensors[step["name"] + ".weight_scale"].astype(np.float64) * self.grids[self.input][0]
         bias = self.tensors[step["name"] + ".bias"].astype(np.float64)
         # One bias per combination of taps that fall on padding: three for rows times three for columns where the kernel
         # reaches over both borders. Where none does, all of the mean is in it.
@@ -107,7 +123,7 @@ class Network:
             sys.exit(f"compare.py: {step['name']}: {len(bias)} border classes are not understood")
         inside = bias[len(bias) // 2]
         weight = unit[:, None, None, None] * q * 255 * self.std
-        offset = 255 * self.mean - self.values[0]["zero_point"]
+        offset = 255 * self.mean - self.grids[self.input][1]
         real_bias = unit * (inside + (q * offset).sum(axis=(1, 2, 3)))
         scale = np.abs(weight).max(axis=(1, 2, 3)) / 127
         codes = np.rint(weight / scale[:, None, None, None]).astype(np.int8)
@@ -159,7 +175,7 @@ class Builder:
 def int8_twin(net, batch, grids=None, grids_before_add=True):
     """ONNX bytes. Without `grids` the values that need one are extra outputs, named in the second result."""
     b = Builder()
-    value = {0: b.dequantize("x", *net.input_grid)}
+    value = {net.input: b.dequantize("x", *net.input_grid)}
     open_grids = {}  # step -> value
 
     def own_grid(name, x):
@@ -169,15 +185,15 @@ def int8_twin(net, batch, grids=None, grids_before_add=True):
         return b.requantize(x, *grids[name])
 
     for step in net.steps:
-        name, x, out = step["name"], step["inputs"][0], net.values[step["output"]]
+        name, x = step["name"], step["inputs"][0]
         tensor = lambda what: net.tensors[f"{name}.{what}"]
         if step["kind"] == "conv":
-            if x == 0:
+            if x == net.input:
                 codes, scale, bias = net.stem(step)
                 x_scale = net.input_grid[0]
             else:
                 codes, scale, bias = tensor("weight"), tensor("weight_scale"), tensor("bias")[0]
-                x_scale = net.values[x]["scale"]
+                x_scale = net.grids[x][0]
             y = b.conv(step, value[x], b.weights(codes, scale), b.weights(bias, (scale * x_scale).astype(np.float32)))
             if len(step["inputs"]) == 2:
                 if grids_before_add:
@@ -185,15 +201,15 @@ def int8_twin(net, batch, grids=None, grids_before_add=True):
                 y = b.op("Add", y, value[step["inputs"][1]])
             if "relu" in step["op"]:
                 y = b.op("Relu", y)
-            value[step["output"]] = b.requantize(y, out["scale"], out["zero_point"])
+            value[step["output"]] = b.requantize(y, *net.grids[step["output"]])
         elif step["kind"] == "global_sum":
             y = own_grid(name, b.op("GlobalAveragePool", value[x]))
             value[step["output"]] = b.op("Flatten", y)
         else:
-            v = net.values[x]
-            if v["zero_point"] != 0:
+            x_scale, zero = net.grids[x]
+            if zero != 0:
                 sys.exit(f"compare.py: {name}: a classifier behind a zero point is not understood")
-            unit = tensor("weight_scale") * np.float32(v["scale"] / (v["h"] * v["w"]))
+            unit = tensor("weight_scale") * np.float32(x_scale / step["pixels"])
             weight = b.weights(tensor("weight"), tensor("weight_scale"))
             bias = b.constant((tensor("bias") * unit).astype(np.float32))
             value[step["output"]] = b.op("Gemm", value[x], weight, bias, transB=1)
@@ -217,7 +233,7 @@ def measured_grids(net, codes):
 
 def fp32_twin(net, parameters, batch):
     b = Builder()
-    value = {0: "x"}
+    value = {net.input: "x"}
     for step in net.steps:
         name, x = step["name"], step["inputs"][0]
         if step["kind"] == "conv":

@@ -21,6 +21,7 @@
 #include "nn/graph/executor.h"
 #include "nn/graph/program.h"
 #include "nn/graph/trace.h"
+#include "ops/qconv2d.h"
 #include "quant/calibrator.h"
 #include "quant/int8_file.h"
 
@@ -143,10 +144,10 @@ BeforeAfter before_after(const std::string& name, const std::vector<double>& bef
 // The weights and activations of a few convolutions, as the float and as the int8 network have them.
 void draw_effects(const Path& file, const nn::graph::Graph& graph, const quant::Int8Net& net,
                   const data::Dataset& test) {
-  const quant::Int8Model& model = net.model();
+  const nn::graph::Graph& int8 = net.model().graph;
   std::vector<size_t> convolutions;
-  for (size_t i = 0; i < model.steps.size(); ++i)
-    if (std::holds_alternative<quant::Int8Conv>(model.steps[i].body)) convolutions.push_back(i);
+  for (size_t i = 0; i < int8.nodes.size(); ++i)
+    if (int8.nodes[i].is(opdef::qconv2d)) convolutions.push_back(i);
   // The first layer has the input's normalisation folded into its weights: not comparable, so it is passed over.
   std::vector<size_t> shown;
   for (const size_t part : {1, 2, 3, 4}) shown.push_back(convolutions.at(part * (convolutions.size() - 1) / 4));
@@ -158,20 +159,20 @@ void draw_effects(const Path& file, const nn::graph::Graph& graph, const quant::
   stepper.set_input(images);
 
   std::vector<BeforeAfter> weights, activations;
-  for (size_t i = 0; i < model.steps.size(); ++i) {
+  for (size_t i = 0; i < int8.nodes.size(); ++i) {
     stepper.run(i);
     if (std::find(shown.begin(), shown.end(), i) == shown.end()) continue;
-    const quant::Int8Step& step = model.steps[i];
+    const nn::graph::Node& conv = int8.nodes[i];
     const auto node =
-        std::find_if(graph.nodes.begin(), graph.nodes.end(), [&](const auto& n) { return n.name == step.name; });
+        std::find_if(graph.nodes.begin(), graph.nodes.end(), [&](const auto& n) { return n.name == conv.name; });
     if (node == graph.nodes.end()) continue;
-    const auto& conv = std::get<quant::Int8Conv>(step.body);
-    auto codes = conv.weight.to_vector();
-    const auto scales = conv.weight_scale.to_vector();
+    const auto constant = [&](size_t input) { return int8.values[size_t(conv.inputs[input])].constant.to_vector(); };
+    auto codes = constant(1);
+    const auto scales = constant(2);
     const size_t per_channel = codes.size() / scales.size();
     for (size_t k = 0; k < codes.size(); ++k) codes[k] *= scales[k / per_channel];
-    weights.push_back(before_after(step.name, graph.values[size_t(node->inputs[1])].constant.to_vector(), codes));
-    activations.push_back(before_after(step.name, real[size_t(node->output)], stepper.real(step.output).to_vector()));
+    weights.push_back(before_after(conv.name, graph.values[size_t(node->inputs[1])].constant.to_vector(), codes));
+    activations.push_back(before_after(conv.name, real[size_t(node->output)], stepper.real(conv.output).to_vector()));
   }
   std::vector<LayerError> errors;
   for (const auto& layer : net.report().layers)
@@ -204,6 +205,7 @@ json layers_json(const quant::Report& report) {
   };
   const auto number = [](double v) { return std::isfinite(v) ? json(v) : json(); };
   for (const auto& l : report.layers) {
+    if (l.kernel.empty()) continue;  // a view
     json measured = json::object();  // by batch size
     for (size_t i = 0; i < l.trials.size(); ++i) measured[std::to_string(report.batches[i])] = times(l.trials[i]);
     layers.push_back({{"name", l.name},
@@ -215,6 +217,7 @@ json layers_json(const quant::Report& report) {
                       {"weight_bytes", l.weight_bytes},
                       {"scale_bytes", l.scale_bytes},
                       {"bias_bytes", l.bias_bytes},
+                      {"in_float", l.in_float},
                       {"macs", l.macs},
                       {"sqnr_db", number(l.sqnr_total)},
                       {"sqnr_local_db", number(l.sqnr_local)},

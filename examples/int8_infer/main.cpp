@@ -40,11 +40,12 @@ std::string class_name(const quant::Int8Model& model, size_t i, size_t classes) 
 void classify(const char* model_file, const char* image_file) {
   const quant::Int8Net net = quant::Int8Net::load(model_file, {.slice = 1});  // packs weights for single images only
   const quant::Int8Model& model = net.model();
-  const quant::Int8Value &input = model.values[0], &output = model.values[size_t(model.output)];
-  if (!model.normalization || model.flat_input || (input.c != 1 && input.c != 3) || output.h * output.w != 1)
+  const Shape &input = model.input().shape, &output = model.output().shape;
+  const bool vector = output.rank() > 1 && numel(output) == output[0] * output[1];
+  if (!model.normalization || (input[1] != 1 && input[1] != 3) || !vector || model.output().dtype != DType::f32)
     throw FileError(message(model_file, ": is no classifier of grey or colour images"));
-  const int8_infer::Image image = int8_infer::read_image(image_file, input.c);
-  const std::vector<double> logits = net(int8_infer::fit(image, input.h, input.w)).to_vector();
+  const int8_infer::Image image = int8_infer::read_image(image_file, input[1]);
+  const std::vector<double> logits = net(int8_infer::fit(image, input[2], input[3])).to_vector();
 
   if (!std::all_of(logits.begin(), logits.end(), [](double v) { return std::isfinite(v); }))
     throw ValueError(message(model_file, ": gives logits that are not finite"));

@@ -113,7 +113,7 @@ int Graph::add_node(const OpDef& op, std::string name, std::vector<int> of, Attr
 }
 
 TensorInfo Graph::info(int id) const {
-  if (id == kAbsent) return {};
+  if (id == kAbsent) return TensorInfo::none();
   const Value& v = values[size_t(id)];
   return {v.shape, v.dtype, v.qparams};
 }
@@ -201,6 +201,12 @@ std::vector<TensorInfo> batched_inputs(const Graph& g, int64_t batch) {
   return inputs;
 }
 
+std::vector<TensorInfo> input_infos(const Node& n, std::span<const TensorInfo> values) {
+  std::vector<TensorInfo> in;
+  for (const int id : n.inputs) in.push_back(id == kAbsent ? TensorInfo::none() : values[size_t(id)]);
+  return in;
+}
+
 std::vector<TensorInfo> infos(std::span<const Tensor> inputs) {
   std::vector<TensorInfo> out;
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -216,12 +222,9 @@ std::vector<TensorInfo> infer(const Graph& g, std::span<const TensorInfo> inputs
   for (size_t i = 0; i < g.values.size(); ++i) now.push_back(g.info(int(i)));
   if (batch.now == batch.traced) return now;
   for (size_t i = 0; i < inputs.size(); ++i) now[size_t(g.inputs[i])] = inputs[i];
-  std::vector<TensorInfo> in;
   for (const Node& n : g.nodes) {
-    in.clear();
-    for (const int id : n.inputs) in.push_back(id == kAbsent ? TensorInfo{} : now[size_t(id)]);
     try {
-      now[size_t(n.output)] = n.op->infer(in, n.attrs);
+      now[size_t(n.output)] = n.op->infer(input_infos(n, now), n.attrs);
     } catch (const ShapeError& e) {
       throw ShapeError(n.at(e));
     }

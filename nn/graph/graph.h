@@ -55,8 +55,7 @@ struct Graph {
   // Returns the id of its result, which is called like the node and looks as the op infers from the inputs. Throws what
   // OpDef::infer throws.
   int add_node(const OpDef& op, std::string name, std::vector<int> inputs, Attrs attrs = {});
-  // What a value is; {} for an absent one.
-  TensorInfo info(int id) const;
+  TensorInfo info(int id) const;  // what a value is; none() for an absent one
   bool is_constant(int id) const { return id != kAbsent && bool(values[size_t(id)].constant); }
 
   // Makes the constants frozen copies (Tensor::frozen): nobody who holds one of them can change this graph.
@@ -77,6 +76,9 @@ std::vector<int> use_counts(const Graph& g);
 int64_t traced_batch(const Graph& g);
 // What the inputs look like for a batch of this size: those whose first size is the traced batch have it.
 std::vector<TensorInfo> batched_inputs(const Graph& g, int64_t batch);
+
+// What a node gets where the graph's values are like these.
+std::vector<TensorInfo> input_infos(const Node& n, std::span<const TensorInfo> values);
 
 // What tensors given as inputs are. Throws ShapeError for one that is undefined.
 std::vector<TensorInfo> infos(std::span<const Tensor> inputs);

@@ -185,12 +185,9 @@ std::shared_ptr<const PreparedOp> Program::Impl::prepare(const std::vector<Tenso
                                                          int64_t between) const {
   const Node& n = graph.nodes[node];
   if (!n.op->prepare) return nullptr;
-  std::vector<TensorInfo> in;
+  const std::vector<TensorInfo> in = input_infos(n, infos);
   std::vector<Tensor> constants;
-  for (const int id : n.inputs) {
-    in.push_back(id == kAbsent ? TensorInfo{} : infos[size_t(id)]);
-    constants.push_back(constant(id));
-  }
+  for (const int id : n.inputs) constants.push_back(constant(id));
   std::vector<std::shared_ptr<const PreparedOp>> others;
   for (const auto& ops : prepared)
     if (node < ops.size() && ops[node]) others.push_back(ops[node]);

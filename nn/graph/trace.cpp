@@ -123,10 +123,8 @@ class GraphTracer final : public Tracer {
 
   // The node's result for the other batch; `y`, what it is for the traced one, where it takes no other.
   TensorInfo grown(const graph::Node& node, const Tensor& y) const {
-    std::vector<TensorInfo> in;
-    for (const int id : node.inputs) in.push_back(id == kAbsent ? TensorInfo() : grown_[size_t(id)]);
     try {
-      return node.op->infer(in, node.attrs);
+      return node.op->infer(input_infos(node, grown_), node.attrs);
     } catch (const ShapeError&) {
       return {y.shape(), y.dtype()};
     }

@@ -10,17 +10,20 @@
 #include "nn/graph/executor.h"
 #include "ops/conv2d.h"
 #include "ops/elementwise.h"
-#include "quant/int8_net.h"
+#include "ops/qconv2d.h"
+#include "ops/qlinear.h"
 
 namespace mininn::quant {
 namespace {
+
+using nn::graph::Graph, nn::graph::kAbsent, nn::graph::Node;
 
 // Adds numbers up per channel as integers, in steps of 1/256 of a unit of the bias: no order of addition shows.
 class ChannelSums {
  public:
   explicit ChannelSums(std::vector<double> unit) : unit_(std::move(unit)), sum_(unit_.size(), 0) {}
 
-  // The first n of y, f32 [N,C] or [N,C,H,W].
+  // The first n rows of y, f32 [N,C] or [N,C,H,W].
   void add(const Tensor& y, int64_t n) {
     const CView v = y.view();
     const bool map = v.shape.rank() == 4;
@@ -37,7 +40,7 @@ class ChannelSums {
 
   // mean(this) - mean(other), in units.
   double minus(const ChannelSums& other, size_t c) const {
-    return double(sum_[c] - other.sum_[c]) / (kSteps * double(count_));
+    return (double(sum_[c]) / double(count_) - double(other.sum_[c]) / double(other.count_)) / kSteps;
   }
 
  private:
@@ -47,26 +50,21 @@ class ChannelSums {
   int64_t count_ = 0;
 };
 
-// A unit of each output channel's bias; empty for steps without one.
-std::vector<double> bias_units(const Int8Model& m, const Int8Step& s) {
-  const Int8Value& x = m.values[size_t(s.inputs[0])];
-  const auto units = [](const Tensor& weight_scale, double factor) {
-    std::vector<double> u = weight_scale.to_vector();
-    for (double& v : u) v *= factor;
-    return u;
-  };
-  if (const auto* conv = std::get_if<Int8Conv>(&s.body)) return units(conv->weight_scale, double(x.q.scale));
-  if (const auto* linear = std::get_if<Int8Linear>(&s.body))
-    return units(linear->weight_scale, double(x.q.scale) / double(x.h * x.w));
-  return {};
+// A unit of each output channel's bias.
+std::vector<double> bias_units(const Graph& g, const Node& layer) {
+  const double x_scale = double(g.values[size_t(layer.inputs[0])].qparams->scale);
+  const double unit = layer.is(opdef::qlinear) ? x_scale / double(layer.options<QLinearOptions>().pixels) : x_scale;
+  std::vector<double> units = g.values[size_t(layer.inputs[2])].constant.to_vector();
+  for (double& u : units) u *= unit;
+  return units;
 }
 
 // The same graph with every convolution's relu as a node of its own, so that a run shows the sum before it.
-nn::graph::Graph with_visible_sums(nn::graph::Graph g) {
+Graph with_visible_sums(Graph g) {
   std::unordered_set<std::string> names;
-  for (const nn::graph::Node& n : g.nodes) names.insert(n.name);
-  std::vector<nn::graph::Node> nodes;
-  for (nn::graph::Node& n : g.nodes) {
+  for (const Node& n : g.nodes) names.insert(n.name);
+  std::vector<Node> nodes;
+  for (Node& n : g.nodes) {
     nodes.push_back(n);
     if (!n.is(opdef::conv2d_fused)) continue;
     auto options = n.options<Conv2dFusedOptions>();
@@ -76,7 +74,7 @@ nn::graph::Graph with_visible_sums(nn::graph::Graph g) {
     const int id = g.add_value(std::move(sum));
     nodes.back().output = id;
     nodes.back().attrs = to_attrs(options);
-    nn::graph::Node activation;
+    Node activation;
     activation.op = &opdef::functor<op::Relu>;
     activation.name = n.name + ".relu";
     while (!names.insert(activation.name).second) activation.name += '_';
@@ -88,58 +86,97 @@ nn::graph::Graph with_visible_sums(nn::graph::Graph g) {
   return g;
 }
 
-// The network up to step `last`, which gives real numbers and no activation function.
-Int8Model until(const Int8Model& m, size_t last) {
-  Int8Model part = m;
-  part.steps.resize(last + 1);
-  part.output = part.steps[last].output;
-  part.values.resize(size_t(part.output) + 1);  // steps make values in order
-  part.values[size_t(part.output)].kind = Int8Value::Kind::real;
-  part.flat_output = false;
-  return part;
+// A layer's sums as real numbers, before its activation function.
+Tensor sums_of(const Node& layer, std::span<const Tensor> in) {
+  if (layer.is(opdef::qlinear)) return layer.op->call(in, layer.attrs);
+  auto options = layer.options<QConv2dOptions>();
+  options.y = {0, 0};
+  return layer.op->call(in, to_attrs(options));
 }
 
-Tensor shifted(const Int8Step& s, const Tensor& bias, const std::vector<double>& shift) {
+Tensor shifted(const Node& layer, const Tensor& bias, const std::vector<double>& shift) {
   Tensor out = Tensor::empty(bias.shape(), DType::i32);
   const auto from = bias.data<int32_t>();
   const auto to = out.mutable_data<int32_t>();
   for (size_t i = 0; i < from.size(); ++i) {
     const double v = double(from[i]) + std::nearbyint(shift[i % shift.size()]);
     if (std::abs(v) > double(std::numeric_limits<int32_t>::max()))
-      throw ValueError(message("bias correction: the bias of ", s.name, " would leave 32 bits"));
+      throw ValueError(message("bias correction: the bias of ", layer.name, " would leave 32 bits"));
     to[i] = int32_t(v);
   }
   return out;
 }
 
+// All calibration inputs on their way through the int8 network, node by node: for each batch the values that later
+// nodes read.
+class Wave {
+ public:
+  explicit Wave(const Graph& g) : g_(g), left_(nn::graph::use_counts(g)) {}
+
+  void enter(const Tensor& x) {
+    batches_.emplace_back();
+    batches_.back()[g_.inputs[0]] = x;
+  }
+  // Calls fn(inputs) for each batch of what node n reads.
+  void each(const Node& n, const auto& fn) const {
+    for (const auto& batch : batches_) fn(inputs(batch, n));
+  }
+  void pass(const Node& n) {
+    for (auto& batch : batches_) batch[n.output] = n.op->call(inputs(batch, n), n.attrs);
+    for (const int id : n.inputs)
+      if (id != kAbsent && --left_[size_t(id)] == 0)
+        for (auto& batch : batches_) batch.erase(id);
+  }
+
+ private:
+  using Batch = std::unordered_map<int, Tensor>;  // by value
+
+  std::vector<Tensor> inputs(const Batch& batch, const Node& n) const {
+    std::vector<Tensor> in;
+    for (const int id : n.inputs)
+      in.push_back(id == kAbsent ? Tensor() : g_.is_constant(id) ? g_.values[size_t(id)].constant : batch.at(id));
+    return in;
+  }
+
+  const Graph& g_;
+  std::vector<int> left_;  // reads to come, of each value
+  std::vector<Batch> batches_;
+};
+
 }  // namespace
 
-Int8Model correct_bias(Int8Model model, const nn::graph::Graph& g, const std::function<void(const BatchFn&)>& replay) {
+Int8Model correct_bias(Int8Model model, const Graph& g, const std::function<void(const BatchFn&)>& replay) {
   g.validate();
-  const nn::graph::Graph visible = with_visible_sums(g);
+  const Graph visible = with_visible_sums(g);
   std::unordered_map<std::string, int> output_of;  // per node
-  for (const nn::graph::Node& n : visible.nodes) output_of[n.name] = n.output;
-  std::unordered_map<int, ChannelSums> exact;  // per value of the graph
-  for (const Int8Step& s : model.steps)
-    if (auto units = bias_units(model, s); !units.empty()) exact.emplace(output_of.at(s.name), std::move(units));
+  for (const Node& n : visible.nodes) output_of[n.name] = n.output;
+  std::unordered_map<int, ChannelSums> exact;  // per value of the float graph
+  for (const Node& n : model.graph.nodes)
+    if (is_int8_layer(n)) exact.emplace(output_of.at(n.name), bias_units(model.graph, n));
   replay([&](const Tensor& x, const Tensor& quantized) {
     nn::graph::run(visible, x, [&](int id, const Tensor& v) {
-      if (const auto it = exact.find(id); it != exact.end()) it->second.add(v, quantized.size(0));
+      if (const auto it = exact.find(id); it != exact.end())
+        it->second.add(v, v.size(0) / x.size(0) * quantized.size(0));
     });
   });
 
-  for (size_t i = 0; i < model.steps.size(); ++i) {
-    Int8Step& s = model.steps[i];
-    const std::vector<double> units = bias_units(model, s);
-    if (units.empty()) continue;
-    ChannelSums sums(units);
-    const Int8Net net(until(model, i));
-    replay([&](const Tensor&, const Tensor& x) { sums.add(net(x), x.size(0)); });
-    const ChannelSums& wanted = exact.at(output_of.at(s.name));
-    std::vector<double> shift;
-    for (size_t o = 0; o < units.size(); ++o) shift.push_back(wanted.minus(sums, o));
-    if (auto* conv = std::get_if<Int8Conv>(&s.body)) conv->bias = shifted(s, conv->bias, shift);
-    if (auto* linear = std::get_if<Int8Linear>(&s.body)) linear->bias = shifted(s, linear->bias, shift);
+  Wave wave(model.graph);
+  replay([&](const Tensor&, const Tensor& x) { wave.enter(x.clone()); });
+  for (const Node& n : model.graph.nodes) {
+    if (is_int8_layer(n)) {
+      const std::vector<double> units = bias_units(model.graph, n);
+      ChannelSums sums(units);
+      wave.each(n, [&](std::span<const Tensor> in) {
+        const Tensor y = sums_of(n, in);
+        sums.add(y, y.size(0));
+      });
+      const ChannelSums& wanted = exact.at(output_of.at(n.name));
+      std::vector<double> shift;
+      for (size_t o = 0; o < units.size(); ++o) shift.push_back(wanted.minus(sums, o));
+      Tensor& bias = model.graph.values[size_t(n.inputs[3])].constant;
+      bias = shifted(n, bias, shift);
+    }
+    wave.pass(n);
   }
   return model;
 }

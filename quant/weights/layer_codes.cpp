@@ -29,17 +29,15 @@ LayerCodes quantize_layer(const std::string& name, std::vector<double> w, const 
                           const std::vector<double>& b, double x_scale, const Conv2dGeometry& g,
                           const ImageNormalization* image, bool per_channel, const Rounder& round) {
   const size_t oc = size_t(g.oc), taps = size_t(g.kh * g.kw), icg = size_t(g.icg());
-  const auto mean = [&](size_t o, size_t c) {  // in bytes, of the input channel that weight [o,c] reads
-    return 255.0 * double(image->mean[o / size_t(g.ocg()) * icg + c]);
-  };
+  const auto channel = [&](size_t o, size_t c) { return o / size_t(g.ocg()) * icg + c; };  // that weight [o,c] reads
   std::vector<double> least(oc);  // what the bias may be, as a real number; below the least scale
   for (size_t o = 0; o < oc; ++o) {
     double& largest = least[o] = std::abs(b[o]);
     for (size_t c = 0; c < icg && image; ++c)
       for (size_t t = 0; t < taps; ++t) {
         double& v = w[(o * icg + c) * taps + t];
-        v /= 255.0 * double(image->std[o / size_t(g.ocg()) * icg + c]);
-        largest += std::abs(v * mean(o, c));
+        v /= image->bytes_per_one(channel(o, c));
+        largest += std::abs(v * image->zero_byte(channel(o, c)));
       }
   }
   const std::vector<double> sums = code_sums(w, shape, per_channel);
@@ -51,7 +49,7 @@ LayerCodes quantize_layer(const std::string& name, std::vector<double> w, const 
   const QWeights q = quantize_weights(name, w, shape, least, per_channel, round);
   LayerCodes out{q.codes, Tensor::from(std::vector<float>(q.scale.begin(), q.scale.end()), {g.oc}), {}};
 
-  // y = sum over taps inside of w' (byte - 255 mean) + b: what a tap on padding contributes is missing from the bias
+  // y = sum over taps inside of w' (byte - zero byte) + b: what a tap on padding contributes is missing from the bias
   // of that pixel. With the rounded weights, so that rounding them shifts no mean.
   const BorderClasses border = image ? border_classes(g) : BorderClasses{{{}}, {{}}, {}, {}};
   out.bias = Tensor::empty({border.count(), g.oc}, DType::i32);
@@ -65,7 +63,7 @@ LayerCodes quantize_layer(const std::string& name, std::vector<double> w, const 
         for (size_t c = 0; c < icg && image; ++c)
           for (size_t t = 0; t < taps; ++t)
             if (rows.contain(int64_t(t) / g.kw) && cols.contain(int64_t(t) % g.kw))
-              units -= double(codes[(o * icg + c) * taps + t]) * mean(o, c);
+              units -= double(codes[(o * icg + c) * taps + t]) * image->zero_byte(channel(o, c));
         bias[row * oc + o] = int32_t(std::clamp(std::nearbyint(units), -kMaxAccumulator, kMaxAccumulator));
       }
       ++row;

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "quant/int8_file.h"
+#include "nn/graph/graph_file.h"
 #include "tests/fuzz/limits.h"
 #include "tests/fuzz/mutate.h"
 #include "tests/support/files.h"
@@ -187,7 +187,7 @@ std::string Container::file() const {
         e.name, Tensor::from(std::span(reinterpret_cast<const uint8_t*>(e.bytes.data()), e.bytes.size()),
                              {int64_t(e.bytes.size())}));
   auto all = metadata;
-  if (const auto sum = all.find("sha256"); sum != all.end()) sum->second = quant::int8_content_hash(content);
+  if (const auto sum = all.find("sha256"); sum != all.end()) sum->second = nn::graph::content_hash(content);
   json header{{"__metadata__", all}};
   std::string data;
   for (const Entry& e : tensors) {

@@ -25,7 +25,6 @@
 #include "ops/reduce.h"
 #include "ops/requantize.h"
 #include "quant/calibrator.h"
-#include "quant/int8_graph.h"
 #include "quant/int8_net.h"
 #include "tests/support/catch.h"
 #include "tests/support/deferred_device.h"
@@ -178,7 +177,7 @@ TEST_CASE("an int8 network gives the CPU's bytes on another device") {
   quant::Calibrator calibrator(nn::trace(model, images(1, 1)));
   calibrator.observe(images(2, 8));
   const quant::Int8Net net = calibrator.compile();
-  nn::graph::Graph g = quant::to_graph(net.model()).graph;
+  nn::graph::Graph g = net.model().graph;
   for (nn::graph::Value& v : g.values)
     if (v.constant) v.constant = v.constant.to(Device::custom());
   const nn::graph::Program there(g, {{1, 2}, {4, 8}});

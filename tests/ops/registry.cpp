@@ -45,7 +45,7 @@ class Comparer final : public Tracer {
     std::vector<TensorInfo> infos;
     for (size_t i = 0; i < inputs.size(); ++i) {
       CHECK((inputs[i] || op->inputs.may_lack(i)));
-      infos.push_back(inputs[i] ? info_of(inputs[i]) : TensorInfo());
+      infos.push_back(inputs[i] ? info_of(inputs[i]) : TensorInfo::none());
     }
     CHECK(op->infer(infos, attrs) == info_of(y));
     if (seen_random.contains(op->name)) return;

@@ -30,4 +30,21 @@ inline quant::Calibrator calibrated(const TestNet& net, uint64_t seed, bool imag
   return calib;
 }
 
+// The node of this name; fails the test if there is none.
+inline nn::graph::Node& node(quant::Int8Model& m, std::string_view name) {
+  for (nn::graph::Node& n : m.graph.nodes)
+    if (n.name == name) return n;
+  throw Error("there is no node " + std::string(name));
+}
+inline Tensor& constant(quant::Int8Model& m, std::string_view name) {
+  for (nn::graph::Value& v : m.graph.values)
+    if (v.constant && v.name == name) return v.constant;
+  throw Error("there is no constant " + std::string(name));
+}
+inline AttrValue& attr(nn::graph::Node& n, std::string_view name) {
+  for (Attr& a : n.attrs)
+    if (a.name == name) return a.value;
+  throw Error("there is no attribute " + std::string(name));
+}
+
 }  // namespace mininn::testing

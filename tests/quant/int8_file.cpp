@@ -6,6 +6,10 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "core/sha256.h"
+#include "nn/graph/graph_file.h"
+#include "ops/qconv2d.h"
+#include "ops/quantize.h"
 #include "tests/quant/compiled_nets.h"
 #include "tests/support/catch.h"
 #include "tests/support/files.h"
@@ -28,6 +32,11 @@ struct Scratch {
   std::string read() const { return read_file(path); }
   void write(const std::string& bytes) const { write_file(path, bytes); }
 };
+
+// A file as the first version of this library wrote it.
+fs::path version_1(const std::string& name) {
+  return fs::path(MININN_SOURCE_DIR) / "tests/quant/version_1" / (name + ".safetensors");
+}
 
 Int8Net small_net() { return calibrated(residual(1), 1, true).compile(); }
 
@@ -103,16 +112,15 @@ TEST_CASE("a wide kernel with much padding loads at once") {
   const Scratch file;
   const int64_t k = 5000;
   Int8Model m;
-  m.values = {{.name = "x", .c = 1}, {.name = "y", .c = 1, .w = k + 2}};
-  m.output = 1;
-  m.steps.resize(1);
-  m.steps[0].name = "conv";
-  m.steps[0].inputs = {0};
-  m.steps[0].output = 1;
-  m.steps[0].body = Int8Conv{{.padding = {0, k}},
-                             Tensor::full({1, 1, 1, k}, 1, DType::i8),
-                             Tensor::full({1}, 1),
-                             Tensor::zeros({1, 1}, DType::i32)};
+  nn::graph::Graph& g = m.graph;
+  g.inputs = {g.add_value({.name = "x", .shape = {1, 1, 1, 1}, .dtype = DType::f32, .constant = {}})};
+  const int x = g.add_node(opdef::quantize, "in", {0}, to_attrs(QParams{}));
+  const int w = g.add_constant("w", Tensor::full({1, 1, 1, k}, 1, DType::i8));
+  const int scale = g.add_constant("scale", Tensor::full({1}, 1));
+  const int bias = g.add_constant("bias", Tensor::zeros({1, 1}, DType::i32));
+  g.outputs = {g.add_node(opdef::qconv2d, "conv", {x, w, scale, bias, nn::graph::kAbsent},
+                          to_attrs(QConv2dOptions{{.padding = {0, k}}, {0, 0}}))};
+  m.layers.resize(2);
   save_int8(file.path, m);
   // Telling the taps of each pixel apart one by one would take minutes.
   CHECK(Int8Net::load(file.path)(Tensor::full({1, 1, 1, 1}, 3)).to_vector()[1] == 3);
@@ -126,7 +134,7 @@ TEST_CASE("int8 files are told from others") {
   other.tensors.emplace_back("w", Tensor::zeros({2}));
   other.write(file.path);
   CHECK_FALSE(is_int8_file(file.path));
-  CHECK_THROWS_WITH(Int8Net::load(file.path), Contains("no int8 network") && Contains(file.path.string()));
+  CHECK_THROWS_WITH(Int8Net::load(file.path), Contains("no int8 file") && Contains(file.path.string()));
   CHECK_THROWS_AS(Int8Net::load("/nonexistent"), FileError);
 }
 
@@ -159,7 +167,7 @@ TEST_CASE("a file with a valid hash is still checked: it runs or is refused, nev
   Generator g(seed);
   int refused = 0, ran = 0;
   const auto attempt = [&](nn::SafeTensors bad) {
-    bad.metadata["sha256"] = int8_content_hash(bad);
+    bad.metadata["sha256"] = nn::graph::content_hash(bad);
     bad.write(file.path);
     try {
       Int8Net::load(file.path)(x);
@@ -172,7 +180,7 @@ TEST_CASE("a file with a valid hash is still checked: it runs or is refused, nev
   const std::string digits = "0123456789-.eE[]{},\"";
   for (int i = 0; i < 150; ++i) {
     nn::SafeTensors bad = good;
-    std::string& text = bad.metadata["network"];
+    std::string& text = bad.metadata[i % 8 ? "graph" : "network"];
     text[size_t(g.below(text.size()))] = i % 4 ? digits[size_t(g.below(digits.size()))] : char(32 + g.below(95));
     attempt(std::move(bad));
   }
@@ -195,11 +203,12 @@ TEST_CASE("a file with a valid hash is still checked: it runs or is refused, nev
                                            nlohmann::json::object()};
   for (int i = 0; i < 250; ++i) {
     nn::SafeTensors bad = good;
-    nlohmann::json j = nlohmann::json::parse(bad.metadata["network"]), flat = j.flatten();
+    const char* const text = i % 8 ? "graph" : "network";
+    nlohmann::json j = nlohmann::json::parse(bad.metadata[text]), flat = j.flatten();
     auto at = flat.begin();
     std::advance(at, ptrdiff_t(g.below(flat.size())));
     j[nlohmann::json::json_pointer(at.key())] = values[size_t(g.below(values.size()))];
-    bad.metadata["network"] = j.dump();
+    bad.metadata[text] = j.dump();
     attempt(std::move(bad));
   }
   // Tensors: other shapes, dtypes, values; missing or additional ones.
@@ -219,46 +228,122 @@ TEST_CASE("a file with a valid hash is still checked: it runs or is refused, nev
   CHECK(ran > 10);  // a name or a scale may change
 }
 
+namespace {
+
+// What loading says to a good file in which `change` altered tensors, metadata, or a text of JSON in them.
+std::string complaint(const Scratch& file, const nn::SafeTensors& good, const char* text, auto change) {
+  nn::SafeTensors bad = good;
+  nlohmann::json j = nlohmann::json::parse(bad.metadata[text]);
+  change(bad, j);
+  bad.metadata[text] = j.dump();
+  bad.metadata["sha256"] = nn::graph::content_hash(bad);
+  bad.write(file.path);
+  try {
+    Int8Net::load(file.path);
+  } catch (const FileError& e) {
+    return e.what();
+  }
+  return "";
+}
+
+using Json = nlohmann::json;
+
+}  // namespace
+
 TEST_CASE("refusals name the file and the item") {
   const Scratch file;
   small_net().save(file.path);
   const nn::SafeTensors good = nn::SafeTensors::read(file.path);
-  const auto complaint = [&](auto change) {
-    nn::SafeTensors bad = good;
-    nlohmann::json j = nlohmann::json::parse(bad.metadata["network"]);
-    change(bad, j);
-    bad.metadata["network"] = j.dump();
-    bad.metadata["sha256"] = int8_content_hash(bad);
-    bad.write(file.path);
-    try {
-      Int8Net::load(file.path);
-    } catch (const FileError& e) {
-      return std::string(e.what());
-    }
-    return std::string();
+  const auto graph = [&](auto change) { return complaint(file, good, "graph", change); };
+  const auto node = [](Json& j, const std::string& name) -> Json& {
+    for (Json& n : j["nodes"])
+      if (n["name"] == name) return n;
+    throw Error("no node " + name);
   };
-  using Json = nlohmann::json;
-  CHECK_THAT(complaint([](auto& f, Json&) { f.metadata["format_version"] = std::string("2"); }),
-             Contains("version '2'"));
-  CHECK_THAT(complaint([](auto&, Json& j) { j["values"][1]["zero_point"] = 256; }),
-             Contains("value relu_1") && Contains("zero point 256") && Contains(file.path.string()));
-  CHECK_THAT(complaint([](auto&, Json& j) { j["steps"][0]["inputs"][0] = 77; }), Contains("step conv1 reads value 77"));
-  CHECK_THAT(complaint([](auto& f, Json&) { f.tensors.pop_back(); }), Contains("is missing"));
-  CHECK_THAT(complaint([](auto&, Json& j) { j.erase("output"); }), Contains("'output' is missing"));
-  CHECK_THAT(complaint([](auto& f, Json& j) {  // a map that is said to be flat
-               j["steps"].erase(7);
-               j["steps"].erase(6);
-               j["values"].erase(8);
-               j["values"].erase(7);
-               j["output"] = 6;
-               std::erase_if(f.tensors, [](const auto& t) { return t.first.starts_with("fc."); });
-             }),
-             Contains("a flat output has no height and width"));
-  CHECK_THAT(complaint([](auto& f, Json&) {
+  CHECK(graph([](auto&, Json&) {}).empty());
+  CHECK_THAT(graph([](auto& f, Json&) { f.metadata["format_version"] = std::string("3"); }), Contains("version '3'"));
+  CHECK_THAT(graph([&](auto&, Json& j) { node(j, "conv1")["attrs"]["zero_point"] = 256; }),
+             Contains("node conv1 (qconv2d)") && Contains("256") && Contains(file.path.string()));
+  CHECK_THAT(graph([&](auto&, Json& j) { node(j, "conv1")["attrs"].erase("lo"); }),
+             Contains("conv1") && Contains("'lo'"));
+  CHECK_THAT(graph([&](auto&, Json& j) { node(j, "conv1")["inputs"][0] = 77; }),
+             Contains("conv1") && Contains("value 77"));
+  CHECK_THAT(graph([&](auto&, Json& j) { node(j, "conv1")["inputs"][1] = -1; }), Contains("lacks an input"));
+  CHECK_THAT(graph([&](auto&, Json& j) { node(j, "conv1")["op"] = "frobnicate"; }),
+             Contains("conv1 (frobnicate)") && Contains("no such op"));
+  CHECK_THAT(graph([](auto&, Json& j) { j["inputs"][0]["dtype"] = "f33"; }), Contains("'f33'"));
+  CHECK_THAT(graph([](auto&, Json& j) { j["inputs"][0]["shape"] = {1, 3, -9, 9}; }), Contains("-9"));
+  CHECK_THAT(graph([](auto&, Json& j) { j["outputs"] = {99}; }), Contains("99"));
+  CHECK_THAT(graph([](auto& f, Json&) { f.tensors.pop_back(); }), Contains("is missing"));
+  CHECK_THAT(graph([](auto& f, Json&) { f.tensors.emplace_back("stowaway", Tensor::zeros({1})); }),
+             Contains("nothing uses tensor stowaway"));
+  CHECK_THAT(graph([](auto&, Json& j) { j.erase("outputs"); }), Contains("'outputs' is missing"));
+  CHECK_THAT(graph([](auto& f, Json&) {
                for (auto& [name, t] : f.tensors)
                  if (name == "conv1.bias") t.fill(2147483647.0);
              }),
              Contains("conv1") && Contains("32 bits"));
+  const auto network = [&](auto change) { return complaint(file, good, "network", change); };
+  CHECK_THAT(network([](auto&, Json& j) { j["layers"].erase(0); }), Contains("notes on"));
+  CHECK_THAT(network([](auto&, Json& j) { j["normalization"]["std"][0] = 0; }), Contains("channel 0"));
+  CHECK_THAT(network([](auto&, Json& j) { j["calibration"]["seed"] = 7; }), Contains("'seed' is no text"));
+}
+
+TEST_CASE("files of version 1 give the bits that they gave") {
+  struct Old {
+    const char* name;
+    Shape input;
+    const char* sha256;  // of the f64 values of the result, by the version that wrote the file
+  };
+  for (const Old& old : {Old{"image", {5, 3, 7, 6}, "f084f512097089985ba989ce9a8d5e034d53ae53af38b76917460fc771117686"},
+                         Old{"maps", {5, 3, 5, 5}, "834099d7cd6d3d7605d73b44bb34599fddbcaa482a2571a26d67e220c1a19b44"},
+                         Old{"flat", {5, 10}, "b24858f1e1a111dba642f54eac206ea271f983cdbdc4e4d7822ca05075ec9f07"}}) {
+    INFO(old.name);
+    const Int8Net net = Int8Net::load(version_1(old.name));
+    Tensor x = Tensor::empty(old.input, net.model().normalization ? DType::u8 : DType::f32);
+    for (int64_t i = 0; i < x.numel(); ++i) {
+      const auto byte = uint8_t(i * 37);
+      if (x.dtype() == DType::u8)
+        x.mutable_data<uint8_t>()[size_t(i)] = byte;
+      else
+        x.mutable_data<float>()[size_t(i)] = float(byte - 128) / 32;
+    }
+    const std::vector<double> y = net(x).to_vector();
+    CHECK(Sha256().update(std::span<const double>(y)).hex() == old.sha256);
+    CHECK(net.report().int8_mac_coverage() == 1);
+    // Saved again it is a file of today.
+    const Scratch file;
+    net.save(file.path);
+    CHECK(nn::SafeTensors::read(file.path).metadata.at("format_version") == "2");
+    CHECK(Int8Net::load(file.path)(x).to_vector() == y);
+  }
+}
+
+TEST_CASE("refusals of files of version 1 name the file and the item") {
+  const Scratch file;
+  const nn::SafeTensors good = nn::SafeTensors::read(version_1("image"));
+  const auto of = [&](auto change) { return complaint(file, good, "network", change); };
+  CHECK(of([](auto&, Json&) {}).empty());
+  CHECK_THAT(of([](auto&, Json& j) { j["values"][1]["zero_point"] = 256; }),
+             Contains("relu_1") && Contains("zero point 256") && Contains(file.path.string()));
+  CHECK_THAT(of([](auto&, Json& j) { j["values"][1]["c"] = 7; }), Contains("relu_1") && Contains("[1,7,7,6]"));
+  CHECK_THAT(of([](auto&, Json& j) { j["values"][1]["kind"] = "sums"; }), Contains("relu_1"));
+  CHECK_THAT(of([](auto&, Json& j) { j["steps"][0]["inputs"][0] = 77; }), Contains("step c1 reads value 77"));
+  CHECK_THAT(of([](auto&, Json& j) { j["steps"][0]["inputs"] = Json::array(); }), Contains("c1"));
+  CHECK_THAT(of([](auto&, Json& j) { j["steps"][1]["output"] = 1; }), Contains("made already"));
+  CHECK_THAT(of([](auto&, Json& j) { j["steps"][0]["clamp"] = {9, 3}; }), Contains("9..3"));
+  CHECK_THAT(of([](auto&, Json& j) { j["steps"][0]["kind"] = "knit"; }), Contains("'knit'"));
+  CHECK_THAT(of([](auto&, Json& j) { j["steps"][1]["name"] = "c1"; }), Contains("two nodes are called c1"));
+  CHECK_THAT(of([](auto& f, Json&) { f.tensors.pop_back(); }), Contains("is missing"));
+  CHECK_THAT(of([](auto& f, Json&) { f.tensors.emplace_back("stowaway", Tensor::zeros({1})); }),
+             Contains("no step uses"));
+  CHECK_THAT(of([](auto&, Json& j) { j.erase("output"); }), Contains("'output' is missing"));
+  CHECK_THAT(of([](auto&, Json& j) { j["flat_input"] = true; }), Contains("a flat input has no height and width"));
+  CHECK_THAT(of([](auto& f, Json&) {
+               for (auto& [name, t] : f.tensors)
+                 if (name == "c1.bias") t.fill(2147483647.0);
+             }),
+             Contains("c1") && Contains("32 bits"));
 }
 
 TEST_CASE("what is saved can be loaded, and what cannot leaves the old file alone") {
@@ -278,7 +363,7 @@ TEST_CASE("what is saved can be loaded, and what cannot leaves the old file alon
     const size_t count = i % 3 ? g.below(20) : (size_t(4) << 20) / (letter.size() * (1 + g.below(6))) + g.below(9);
     std::string note;
     for (size_t k = 0; k < count; ++k) note += letter;
-    (i % 4 == 0 ? m.steps[0].name : i % 4 == 1 ? m.values[1].name : m.calibration["note"]) = note + "x";
+    (i % 4 == 0 ? m.graph.nodes[0].name : i % 4 == 1 ? m.layers[1].op : m.calibration["note"]) = note + "x";
     file.write("old");
     try {
       save_int8(file.path, m);
@@ -290,8 +375,8 @@ TEST_CASE("what is saved can be loaded, and what cannot leaves the old file alon
     }
     const Int8Model back = load_int8(file.path);
     CHECK(back.calibration == m.calibration);
-    CHECK(back.steps[0].name == m.steps[0].name);
-    CHECK(back.values[1].name == m.values[1].name);
+    CHECK(back.graph.nodes[0].name == m.graph.nodes[0].name);
+    CHECK(back.layers[1].op == m.layers[1].op);
   }
   CHECK(saved > 5);
   CHECK(refused > 5);
@@ -307,7 +392,7 @@ TEST_CASE("notes that make the description too long are refused when they are sa
 
 TEST_CASE("a content hash is that of the row-major elements, whatever their layout") {
   const Tensor dense = random_images({2, 3, 4, 5}, 1);
-  const auto hash = [](const Tensor& t) { return int8_content_hash({.metadata = {}, .tensors = {{"t", t}}}); };
+  const auto hash = [](const Tensor& t) { return nn::graph::content_hash({.metadata = {}, .tensors = {{"t", t}}}); };
   Tensor channels_last = Tensor::empty(dense.shape(), DType::u8, Device::cpu(), MemoryFormat::channels_last);
   channels_last.copy_from(dense);
   CHECK(hash(channels_last) == hash(dense));
@@ -321,11 +406,11 @@ TEST_CASE("a content hash is that of the row-major elements, whatever their layo
 TEST_CASE("a weight that is not row-major is refused by everything that takes a model") {
   const Scratch file;
   Int8Model m = small_net().model();
-  auto& conv = std::get<Int8Conv>(m.steps[0].body);
-  Tensor weight = Tensor::empty(conv.weight.shape(), DType::i8, Device::cpu(), MemoryFormat::channels_last);
-  weight.copy_from(conv.weight);
-  conv.weight = weight;
-  CHECK_THROWS_WITH(m.validate(), Contains("row-major") && Contains(m.steps[0].name));
+  Tensor& weight = constant(m, "conv1.weight");
+  Tensor moved = Tensor::empty(weight.shape(), DType::i8, Device::cpu(), MemoryFormat::channels_last);
+  moved.copy_from(weight);
+  weight = moved;
+  CHECK_THROWS_WITH(m.validate(), Contains("row-major") && Contains("conv1"));
   CHECK_THROWS_AS(Int8Net(m), ShapeError);
   CHECK_THROWS_AS(save_int8(file.path, m), FileError);
 }

@@ -10,6 +10,7 @@
 #include "core/parallel.h"
 #include "nn/graph/executor.h"
 #include "ops/qconv2d.h"
+#include "ops/quantize.h"
 #include "ops/reduce.h"
 #include "tests/quant/compiled_nets.h"
 #include "tests/quant/simulator.h"
@@ -28,7 +29,7 @@ bool same_bits(const Tensor& a, const Tensor& b) { return a.shape() == b.shape()
 
 bool takes_images(const TestNet& net) { return net.input.rank() == 4; }
 
-// A net whose every supported step kind is in use, with zero points that are not zero.
+// A net whose every int8 op is in use, with zero points that are not zero.
 TestNet mixed(uint64_t seed) {
   Layers l(seed);
   const auto c1 = l.conv("c1", 5, 9, 3, {.padding = 1}), c2 = l.conv("c2", 9, 9, 3, {.padding = 2, .dilation = 2});
@@ -78,7 +79,7 @@ std::vector<TestNet> all_nets(uint64_t seed) {
 
 }  // namespace
 
-TEST_CASE("every step of every net equals an independent simulation, byte for byte") {
+TEST_CASE("every node of every net equals an independent simulation, byte for byte") {
   const uint64_t seed = test_seed();
   INFO("seed " << seed);
   for (const TestNet& net : all_nets(seed))
@@ -93,15 +94,15 @@ TEST_CASE("every step of every net equals an independent simulation, byte for by
       Simulator simulator(m, n);
       stepper.set_input(x);
       simulator.set_input(x.to_vector());
-      CHECK(stepper.raw(0).to_vector() == simulator.value(0));
-      for (size_t i = 0; i < m.steps.size(); ++i) {
-        INFO(m.steps[i].name << " " << m.steps[i].op);
+      for (size_t i = 0; i < m.graph.nodes.size(); ++i) {
+        const nn::graph::Node& node = m.graph.nodes[i];
+        INFO(node.name << " " << node.op->name);
         stepper.run(i);
-        simulator.run(m.steps[i]);
-        CHECK(stepper.raw(m.steps[i].output).to_vector() == simulator.value(m.steps[i].output));
+        simulator.run(node);
+        CHECK(stepper.raw(node.output).to_vector() == simulator.value(node.output));
       }
-      // The whole run with shared buffers gives what the steps gave in buffers of their own.
-      CHECK(compiled.forward(x).to_vector() == stepper.real(m.output).to_vector());
+      // The whole run with shared buffers gives what the nodes gave in buffers of their own.
+      CHECK(compiled.forward(x).to_vector() == stepper.real(m.graph.outputs[0]).to_vector());
     }
 }
 
@@ -191,7 +192,8 @@ TEST_CASE("int8 results are close to the float network's") {
 TEST_CASE("the shared arena is smaller than all activations together and never overlaps what is alive") {
   const Int8Net compiled = calibrated(residual(1), 2, false).compile();
   int64_t all = 0;
-  for (const Int8Value& v : compiled.model().values) all += v.h * v.w * round_up(v.c, 4);
+  for (const TensorInfo& t : infos_of_one(compiled.model().graph))
+    if (t.dtype == DType::u8 && t.qparams) all += t.shape[2] * t.shape[3] * round_up(t.shape[1], 4);
   CHECK(compiled.report().arena_bytes_per_image < all);
 }
 
@@ -218,13 +220,15 @@ TEST_CASE("wrong inputs are refused with what is wanted") {
   CHECK_THROWS_AS(Int8Net(f32.model(), {.slice = INT64_MAX}), ValueError);
   CHECK_THROWS_AS(Int8Stepper(f32, int64_t(1) << 40), ValueError);
   Int8Stepper stepper(f32, 1);
-  for (const int id : {-1, int(f32.model().values.size())}) {
+  for (const int id : {-1, int(f32.model().graph.values.size())}) {
     CHECK_THROWS_AS(stepper.raw(id), ValueError);
     CHECK_THROWS_AS(stepper.real(id), ValueError);
     CHECK_THROWS_AS(stepper.set(id, Tensor::zeros({1, 3, 9, 9})), ValueError);
   }
   CHECK_THROWS_AS(stepper.set(0, Tensor::zeros({1, 3, 9, 9}, DType::f64)), DTypeError);
-  CHECK_THROWS_AS(stepper.run(f32.model().steps.size()), ValueError);
+  Int8Stepper bytes(u8, 1);
+  CHECK_THROWS_AS(bytes.set(u8.model().graph.inputs[0], Tensor::zeros({1, 3, 9, 9})), DTypeError);
+  CHECK_THROWS_AS(stepper.run(f32.model().graph.nodes.size()), ValueError);
 }
 
 TEST_CASE("another thread may change the number of threads while a net runs") {
@@ -251,8 +255,10 @@ TEST_CASE("a result is never quantized, however the network ends") {
   for (const TestNet& net : all_nets(seed)) {
     INFO(net.name);
     const Int8Net compiled = calibrated(net, seed, false).compile();
-    const Int8Model& m = compiled.model();
-    CHECK(m.values[size_t(m.output)].kind == Int8Value::Kind::real);
+    const nn::graph::Graph& g = compiled.model().graph;
+    const nn::graph::Node& last = g.nodes[size_t(producers(g)[size_t(g.outputs[0])])];
+    CHECK(compiled.model().output().dtype == DType::f32);
+    CHECK_FALSE(last.is(opdef::dequantize));
   }
 }
 

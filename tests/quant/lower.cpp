@@ -1,7 +1,9 @@
 #include "quant/lower.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
+#include <sstream>
 
 #include "nn/graph/executor.h"
 #include "nn/graph/passes.h"
@@ -12,6 +14,7 @@
 #include "quant/weights/equalize.h"
 #include "tests/quant/compiled_nets.h"
 #include "tests/support/catch.h"
+#include "tests/support/files.h"
 #include "tests/support/random_tensors.h"
 
 using namespace mininn;
@@ -28,7 +31,8 @@ Lowered lower_fn(const Layers::Fn& fn, const Shape& input, const LowerOptions& o
 
 std::vector<std::string> ops(const Lowered& l) {
   std::vector<std::string> names;
-  for (const Int8Step& s : l.model.steps) names.push_back(s.op);
+  for (const LayerNote& n : l.model.layers)
+    if (!n.op.empty()) names.push_back(n.op);
   return names;
 }
 
@@ -46,14 +50,11 @@ TEST_CASE("lower asks the rounder for the codes of every layer, by name") {
     return codes;
   };
   const Int8Model plain = lower(g, ranges, {}).model, halved = lower(g, ranges, {.round = half}).model;
-  for (size_t i = 0; i < plain.steps.size(); ++i) {
-    if (plain.steps[i].weight_count() == 0) continue;
-    layers.insert(plain.steps[i].name);
-    const auto weight = [](const Int8Step& s) {
-      const auto* conv = std::get_if<Int8Conv>(&s.body);
-      return conv ? conv->weight : std::get<Int8Linear>(s.body).weight;
-    };
-    const std::vector<double> w = weight(plain.steps[i]).to_vector(), h = weight(halved.steps[i]).to_vector();
+  for (const nn::graph::Node& n : plain.graph.nodes) {
+    if (!is_int8_layer(n)) continue;
+    layers.insert(n.name);
+    const auto weight = [&](const Int8Model& m) { return m.graph.values[size_t(n.inputs[1])].constant.to_vector(); };
+    const std::vector<double> w = weight(plain), h = weight(halved);
     bool is_half = true;
     for (size_t k = 0; k < w.size(); ++k) is_half = is_half && h[k] == std::trunc(w[k] / 2);
     CHECK(is_half);
@@ -95,33 +96,162 @@ TEST_CASE("a mean over the map is a global average however it is written") {
         Ops{"global_avg_pool2d", "linear+relu", "linear"});
 }
 
-TEST_CASE("what cannot be quantized is refused by op and node") {
+namespace {
+
+// Of each float op its name and why it is one, and the layers around.
+struct Mixed {
+  std::vector<std::string> ops;
+  std::string why;  // of the first float op
+};
+
+Mixed mixed(const Layers::Fn& fn, const Shape& x, const LowerOptions& o = {}) {
+  const Lowered l = lower_fn(fn, x, o);
+  Mixed m{ops(l), {}};
+  for (size_t i = 0; i < l.model.layers.size(); ++i)
+    if (const std::string& why = l.model.layers[i].in_float; !why.empty() && m.why.empty())
+      m.why = message(l.model.graph.nodes[i].name, ": ", why);
+  return m;
+}
+
+}  // namespace
+
+TEST_CASE("what has no int8 form stays a float op, and its note says why") {
+  using Ops = std::vector<std::string>;
   Layers l(1);
   const auto conv = l.conv("body.conv", 3, 3, 1), bn = l.batch_norm("body.norm", 3);
   const Shape x{1, 3, 4, 4};
+  const auto of = [&](const Layers::Fn& fn, const LowerOptions& o = {}) { return mixed(fn, x, o); };
+  const auto why = [&](const Layers::Fn& fn, const LowerOptions& o = {}) { return of(fn, o).why; };
+
+  const Mixed end = of([&](const Tensor& t) { return softmax(relu(conv(t)), 1); });
+  CHECK(end.ops == Ops{"conv2d", "relu", "softmax"});  // what the float op reads is not rounded
+  CHECK(end.why == "softmax_1: it has no int8 form");
+  const Mixed middle = of([&](const Tensor& t) { return conv(softmax(conv(t), 1)); });
+  CHECK(middle.ops == Ops{"conv2d", "softmax", "conv2d"});
+  const Mixed both = of([&](const Tensor& t) {
+    const Tensor y = relu(conv(t));
+    return conv(softmax(y, 1)) + conv(y);
+  });
+  CHECK(both.ops == Ops{"conv2d+relu", "conv2d", "softmax", "conv2d+add"});
+
+  CHECK_THAT(why([&](const Tensor& t) { return conv(bn(t)); }), Contains("body.norm: it has no int8 form"));
+  CHECK_THAT(why([&](const Tensor& t) { return cat({conv(t), t}, 1); }), Contains("cat_1: no layer comes between"));
+  CHECK_THAT(why([&](const Tensor& t) { return conv(t) * conv(t); }), Contains("mul_1: no layer comes between"));
+  CHECK_THAT(why([&](const Tensor& t) { return conv(cat({conv(t), t}, 2)); }), Contains("along dimension 2"));
+  CHECK_THAT(why([&](const Tensor& t) { return conv(t * mean(t, {2}, true)); }), Contains("mean_1"));
+  CHECK_THAT(why([&](const Tensor& t) {
+               return conv(t * max_pool2d(t, {.kernel = {1, 4}}));
+             }),
+             Contains("mul_1") && Contains("[1,3,4,1]"));
+  CHECK_THAT(why([&](const Tensor& t) { return relu(t) + global_avg_pool2d(t); }), Contains("broadcasts"));
+  CHECK_THAT(why([&](const Tensor& t) { return conv(t + Tensor::full({1, 3, 4, 4}, 2)); }), Contains("is a constant"));
+  CHECK_THAT(why([&](const Tensor& t) {
+               return reshape(conv(t), {t.size(0), 12, 2, 2});
+             }),
+             Contains("reshape_1: from [1,3,4,4]"));
+  // Between float ops there is nothing to gain.
+  CHECK(of([&](const Tensor& t) { return conv(relu(softmax(relu(softmax(conv(t), 1)), 1))); }).ops ==
+        Ops{"conv2d", "softmax", "relu", "softmax", "relu", "conv2d"});
+  // An image's bytes are made numbers for those that are no layers.
+  CHECK(of([](const Tensor& t) { return relu(t); }, {.input = kImages}).ops == Ops{"relu"});
+  CHECK(of([&](const Tensor& t) { return conv(t) + t; }, {.input = kImages}).ops == Ops{"conv2d+add"});
+}
+
+TEST_CASE("a network of int8 and float ops gives about what the float network gives") {
+  const uint64_t seed = test_seed();
+  INFO("seed " << seed);
+  Layers l(seed);
+  const auto a = l.conv("a", 3, 8, 3, {.padding = 1}), b = l.conv("b", 8, 8, 3, {.padding = 1});
+  const auto fc = l.linear("fc", 8, 6);
+  const std::vector<TestNet> nets{
+      {"attention over channels",
+       {2, 3, 6, 6},
+       [=](const Tensor& x) {
+         const Tensor y = relu(a(x));
+         return fc(flatten(global_avg_pool2d(b(y * softmax(y, 1)))));
+       }},
+      {"probabilities",
+       {2, 3, 6, 6},
+       [=](const Tensor& x) { return softmax(fc(flatten(global_avg_pool2d(relu(b(relu(a(x))))))), 1); }},
+      {"padded",
+       {2, 3, 6, 6},
+       [=](const Tensor& x) {
+         return b(pad(relu(a(x)), {{0, 0}, {0, 0}, {1, 2}, {0, 3}}, 0.5));
+       }},
+      {"tokens",
+       {2, 3, 6, 6},
+       [=](const Tensor& x) {
+         const Tensor rows = reshape(permute(relu(a(x)), {0, 2, 3, 1}), {-1, 8});
+         return reshape(fc(rows), {x.size(0), 36 * 6});
+       }},
+      {"channel split",
+       {2, 3, 6, 6},
+       [=](const Tensor& x) {
+         const Tensor y = a(x);
+         return b(cat({slice(y, 1, 4, 8), slice(y, 1, 0, 4)}, 1));
+       }},
+      {"difference", {2, 3, 6, 6}, [=](const Tensor& x) {
+         const Tensor y = a(x);
+         return b(relu(y) - tanh(y)) / 2.0;
+       }}};
+  for (const TestNet& net : nets)
+    for (const bool images : {false, true}) {
+      INFO(net.name << (images ? " on images" : ""));
+      const Calibrator calib = calibrated(net, seed, images, {.bias_correction = true});
+      const Int8Net compiled = calib.compile({.slice = 4}), whole = calib.compile();
+      const Tensor x = random_input(net, 7, images, seed + 1);
+      const Tensor exact = net.fn(images ? normalize_images(x, kImages) : x);
+      SignalToNoise s;
+      const auto wanted = exact.to_vector(), got = compiled(x).to_vector();
+      REQUIRE(got.size() == wanted.size());
+      for (size_t i = 0; i < got.size(); ++i) s.add(wanted[i], got[i]);
+      CHECK(s.decibel() > 20);
+      CHECK(whole(x).to_vector() == got);
+      CHECK(compiled.report().int8_mac_coverage() == 1);
+      std::ostringstream report;
+      report << compiled.report();
+      CHECK_THAT(report.str(), Contains("in float: "));
+      const TempFolder folder;
+      compiled.save(folder / "net");
+      const Int8Net loaded = Int8Net::load(folder / "net");
+      CHECK(loaded(x).to_vector() == got);
+      std::ostringstream again;
+      again << loaded.report();
+      CHECK_THAT(again.str(), Contains("in float: "));
+    }
+}
+
+TEST_CASE("graphs that are no networks of one input and one output are refused") {
   const auto refusal = [&](const Layers::Fn& fn, const LowerOptions& o = {}) {
     try {
-      lower_fn(fn, x, o);
+      lower_fn(fn, {2, 3, 4, 4}, o);
     } catch (const KernelError& e) {
       return std::string(e.what());
     }
     return std::string();
   };
-  CHECK_THAT(refusal([&](const Tensor& t) { return cat({conv(t), t}, 1); }), Contains("op cat at node cat_1"));
-  CHECK_THAT(refusal([&](const Tensor& t) { return conv(cat({conv(t), t}, 2)); }), Contains("along dimension 2"));
-  CHECK_THAT(refusal([&](const Tensor& t) { return conv(t * mean(t, {2}, true)); }), Contains("mean"));
-  CHECK_THAT(refusal([&](const Tensor& t) {
-               return conv(t * max_pool2d(t, {.kernel = {1, 4}}));
-             }),
-             Contains("op mul at node mul_1") && Contains("[1,3,4,1]"));
-  CHECK_THAT(refusal([&](const Tensor& t) { return softmax(conv(t), 1); }), Contains("softmax"));
-  CHECK_THAT(refusal([&](const Tensor& t) { return conv(bn(t)); }), Contains("op batch_norm at node body.norm"));
-  CHECK_THAT(refusal([&](const Tensor& t) { return conv(t) * conv(t); }), Contains("op mul at node mul_1"));
-  CHECK_THAT(refusal([&](const Tensor& t) { return relu(t) + global_avg_pool2d(t); }), Contains("broadcasts"));
-  CHECK_THAT(refusal([&](const Tensor& t) { return reshape(conv(t), {1, 12, 2, 2}); }), Contains("reshape"));
   CHECK_THAT(refusal([](const Tensor& t) { return t; }), Contains("computes nothing"));
-  CHECK_THAT(refusal([](const Tensor& t) { return relu(t); }, {.input = kImages}), Contains("ImageNormalization"));
-  CHECK_THAT(refusal([&](const Tensor& t) { return conv(t) + t; }, {.input = kImages}), Contains("body.conv"));
+  CHECK_THAT(refusal([](const Tensor& t) { return softmax(t, 0); }),
+             Contains("op softmax at node softmax_1") && Contains("across the batch"));
+  CHECK_THAT(refusal([](const Tensor& t) { return t - mean(t, {0}, true); }), Contains("op mean at node mean_1"));
+  CHECK_THAT(refusal([](const Tensor& t) { return t / sum(t); }), Contains("op sum at node sum_1"));
+  CHECK_THAT(refusal([](const Tensor& t) {
+               return permute(permute(t, {1, 0, 2, 3}), {1, 0, 2, 3}) * 2.0;
+             }),
+             Contains("op permute at node permute_1") && Contains("moves the batch"));
+}
+
+TEST_CASE("an image goes into a linear layer as bytes, too") {
+  const uint64_t seed = test_seed();
+  INFO("seed " << seed);
+  const auto fc = Layers(seed).linear("fc", 3 * 16, 5);
+  const TestNet net{"flat", {2, 3, 4, 4}, [=](const Tensor& x) { return fc(flatten(x)); }};
+  const Int8Net compiled = calibrated(net, seed, true).compile();
+  std::vector<std::string> names;
+  for (const nn::graph::Node& n : compiled.model().graph.nodes) names.push_back(n.op->name);
+  CHECK(names == std::vector<std::string>{"qpack", "qconv2d", "reshape"});
+  const Tensor x = random_images({4, 3, 4, 4}, seed);
+  CHECK(max_difference(compiled(x), net.fn(normalize_images(x, kImages))) < 0.1);
 }
 
 TEST_CASE("behind the last layers numbers stay real") {
@@ -132,32 +262,36 @@ TEST_CASE("behind the last layers numbers stay real") {
   using Ops = std::vector<std::string>;
   CHECK(ops(r) == Ops{"conv2d+relu", "conv2d", "relu", "global_avg_pool2d"});
   std::vector<std::string> names;
-  for (const Int8Step& s : r.model.steps) names.push_back(s.name);
+  for (size_t i = 0; i < r.model.layers.size(); ++i)
+    if (!r.model.layers[i].op.empty()) names.push_back(r.model.graph.nodes[i].name);
   CHECK(names == Ops{"a", "a.relu", "a.relu.relu", "global_avg_pool2d_1"});
-  CHECK(r.source[2] == nn::graph::kAbsent);
+  for (const nn::graph::Node& n : r.model.graph.nodes)
+    CHECK((r.source[size_t(n.output)] == nn::graph::kAbsent) == (n.name == "a.relu"));
   const Lowered clash = lower_fn(
       [&](const Tensor& t) {
         return relu(a(relu(conv2d(b(t), Tensor::full({3, 4, 1, 1}, 1.0), {}))));
       },
       {1, 3, 5, 6});
-  CHECK(clash.model.steps.back().name == "a.relu_2");
+  CHECK(clash.model.graph.nodes.back().name == "a.relu_2");
 }
 
-TEST_CASE("flattened maps are added where they lie alike, else refused by name") {
+TEST_CASE("flattened maps are added where they lie alike, else in float") {
   Layers l(1);
   const auto fc = l.linear("fc", 12, 12);
   const Shape x{1, 3, 2, 2};
   const auto end = l.linear("end", 12, 2);
-  CHECK_NOTHROW(lower_fn([&](const Tensor& t) { return end(flatten(t) + flatten(relu(t))); }, x));
-  CHECK_THROWS_WITH(lower_fn([&](const Tensor& t) { return end(flatten(t) + fc(flatten(t))); }, x),
-                    Contains("op add at node add_1") && Contains("flattened"));
+  CHECK(mixed([&](const Tensor& t) { return end(flatten(t) + flatten(relu(t))); }, x).why.empty());
+  CHECK_THAT(mixed([&](const Tensor& t) { return end(flatten(t) + fc(flatten(t))); }, x).why,
+             Contains("add_1: ") && Contains("flattened"));
 }
 
-TEST_CASE("a layer whose sums cannot stay in 32 bits is refused by name, whatever its input") {
+TEST_CASE("a layer whose sums cannot stay in 32 bits stays in float, whatever its input") {
   const int64_t k = 1 << 17;
   const Tensor w = Tensor::full({1, k}, 0.01).set_name("huge.weight");
   const auto fc = [&](const Tensor& t) { return linear(t, w, {}); };
-  CHECK_THROWS_WITH(lower_fn(fc, {1, k}), Contains("op linear at node huge") && Contains("32 bits"));
+  CHECK_THAT(mixed(fc, {1, k}).why, Contains("huge: ") && Contains("32 bits"));
+  const Calibrator calib = calibrated({"huge", {2, k}, fc}, 1, false);
+  CHECK(calib.compile().report().int8_mac_coverage() == 0);
   // As the last layer behind a global average of a large map: no exact sums, but codes.
   Layers l(1);
   const auto small = l.linear("fc", 64, 3);
@@ -196,7 +330,8 @@ TEST_CASE("a large bias does not make weights coarse") {
   const Tensor w = l.normal("w", {4, 30}, 0, 1), b = Tensor::full({4}, 1e4);
   const auto fc = [&](const Tensor& x) { return linear(x, w, b); };
   const Int8Model m = lower_fn(fc, {1, 30}).model;
-  const auto codes = std::get<Int8Conv>(m.steps[0].body).weight.data<int8_t>();
+  const auto layer = std::find_if(m.graph.nodes.begin(), m.graph.nodes.end(), is_int8_layer);
+  const auto codes = m.graph.values[size_t(layer->inputs[1])].constant.data<int8_t>();
   for (size_t o = 0; o < 4; ++o) {
     int top = 0;
     for (size_t k = 0; k < 30; ++k) top = std::max(top, std::abs(int{codes[o * 30 + k]}));
@@ -250,9 +385,9 @@ TEST_CASE("channels without weights, tiny weights and large biases keep their va
 
 TEST_CASE("per-tensor weights share one scale") {
   const Lowered l = lower_fn(residual(1).fn, residual(1).input, {.per_channel = false});
-  for (const Int8Step& s : l.model.steps)
-    if (const auto* c = std::get_if<Int8Conv>(&s.body)) {
-      const auto scale = c->weight_scale.data<float>();
+  for (const nn::graph::Node& n : l.model.graph.nodes)
+    if (is_int8_layer(n)) {
+      const auto scale = l.model.graph.values[size_t(n.inputs[2])].constant.to_vector();
       CHECK(std::equal(scale.begin() + 1, scale.end(), scale.begin()));
     }
 }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/integers.h"
 #include "tests/support/catch.h"
 
 namespace mininn::testing::deferred {
@@ -122,7 +123,7 @@ class DeferredAllocator final : public Allocator {
   void release_cached() override {}
 
  private:
-  static size_t rounded(size_t bytes) { return std::max<size_t>((bytes + 63) / 64, 1) * 64; }
+  static size_t rounded(size_t bytes) { return std::max<size_t>(round_up(bytes, 64), 64); }
   std::byte *next_, *end_;
   std::map<size_t, std::vector<std::byte*>> free_;
   MemoryStats stats_;

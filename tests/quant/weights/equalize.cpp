@@ -130,7 +130,7 @@ TEST_CASE("equalized networks lose less to one weight scale per tensor") {
     o.equalize = even;
     const Int8Net int8 = calibrated(net, 9, false, o).compile();
     CHECK(int8.model().calibration.contains("equalization") == even);
-    return int8.model().steps.back().sqnr_total;
+    return int8.model().layers.back().sqnr_total;
   };
   CHECK(sqnr(true) > sqnr(false) + 10);
 }

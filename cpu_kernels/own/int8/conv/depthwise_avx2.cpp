@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/integers.h"
 #include "cpu_kernels/common/cpu_features.h"
 #include "cpu_kernels/own/int8/conv/direct.h"
 #include "cpu_kernels/own/int8/conv/epilogue_ymm.h"
@@ -31,7 +32,7 @@ inline __m128i load_channels(const uint8_t* p, __m128i mask) {
 template <int P, bool kWhole>
 inline void block(const QTile& t, int64_t b) {
   const int64_t channel = t.channel + b * kLanes, left = t.channels - b * kLanes;
-  const __m128i mask = _mm_cmpgt_epi32(_mm_set1_epi32(int((left + 3) / 4)), _mm_setr_epi32(0, 1, 2, 3));
+  const __m128i mask = _mm_cmpgt_epi32(_mm_set1_epi32(int(ceil_div(left, 4))), _mm_setr_epi32(0, 1, 2, 3));
   __m256i acc[P][2];
 #pragma GCC unroll 4
   for (int p = 0; p < P; ++p)

@@ -121,7 +121,7 @@ template <int V>
 void four_rows(const QTile& t) {
   constexpr int64_t kSteps = 128;
   __m512i sums[4][4][V];
-  const int rows = (t.pixels + 3) / 4;
+  const int rows = ceil_div(t.pixels, 4);
   for (int row = 0; row < rows; ++row) begin(sums[row], t, row * 4);
   for (int tap = 0; tap < t.taps; ++tap)
     for (int64_t step = 0; step < t.steps; step += kSteps)
