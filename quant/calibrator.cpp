@@ -30,8 +30,6 @@ Tensor head(const Tensor& x, int64_t n) {
   return x.as_strided(shape, x.strides());
 }
 
-bool is_alias(const nn::graph::Node& n) { return n.is(opdef::flatten) || n.is(opdef::reshape); }
-
 void check_images(const char* who, const Tensor& x, DType dtype, const ImageNormalization& n) {
   n.check(int64_t(n.mean.size()));
   if (x.dtype() != dtype || x.rank() != 4 || size_t(x.size(1)) != n.mean.size())
@@ -75,14 +73,17 @@ Calibrator::Calibrator(nn::graph::Graph graph, CalibratorOptions options)
   options_.activations.check();
   if (options_.equalize) graph_ = quant::equalize(std::move(graph_));
   graph_.freeze();
-  const auto one = infer(graph_, batched_inputs(graph_, 1)), two = infer(graph_, batched_inputs(graph_, 2));
-  for (size_t i = 0; i < one.size(); ++i) rows_.push_back(one[i].shape == two[i].shape ? 0 : one[i].shape[0]);
   // A dry run on made-up ranges: what cannot be quantized at all, or kept in a file, is reported before any time goes
   // into calibration.
   Lowered dry =
       lower(graph_, std::vector<Range>(graph_.values.size(), Range{0, 1}), {options_.per_channel, options_.input});
   dry.model.calibration = options_.notes;
   dry.model.validate();
+  const auto one = infer(graph_, batched_inputs(graph_, 1)), two = infer(graph_, batched_inputs(graph_, 2));
+  for (size_t i = 0; i < one.size(); ++i) {
+    rows_.push_back(one[i].shape == two[i].shape ? 0 : one[i].shape[0]);
+    observed_.push_back(dry.observed[i] && one[i].dtype == DType::f32 && !graph_.values[i].constant);
+  }
 }
 
 void Calibrator::observe(const Tensor& x) {
@@ -134,15 +135,10 @@ Tensor Calibrator::counted(int id, const Tensor& v, int64_t images) const {
 }
 
 std::vector<Range> Calibrator::ranges() const {
-  std::vector<bool> wanted(graph_.values.size(), false);
-  wanted[size_t(graph_.inputs[0])] = true;
-  for (const nn::graph::Node& n : graph_.nodes)
-    wanted[size_t(n.output)] = !is_alias(n) && graph_.values[size_t(n.output)].dtype == DType::f32;
-
   std::vector<MinMax> bounds(graph_.values.size());
   replay(images_, [&](const Tensor& x, int64_t n) {
     nn::graph::run(graph_, x, [&](int id, const Tensor& v) {
-      if (wanted[size_t(id)]) bounds[size_t(id)].observe(counted(id, v, n), graph_.values[size_t(id)].name);
+      if (observed_[size_t(id)]) bounds[size_t(id)].observe(counted(id, v, n), graph_.values[size_t(id)].name);
     });
   });
   std::vector<Range> ranges(graph_.values.size());
@@ -156,7 +152,7 @@ std::vector<Range> Calibrator::ranges() const {
     if (!bounds[i].empty()) histograms[i] = Histogram(bounds[i].min(), bounds[i].max());
   replay(images_, [&](const Tensor& x, int64_t n) {
     nn::graph::run(graph_, x, [&](int id, const Tensor& v) {
-      if (wanted[size_t(id)]) histograms[size_t(id)].observe(counted(id, v, n));
+      if (observed_[size_t(id)]) histograms[size_t(id)].observe(counted(id, v, n));
     });
   });
   for (size_t i = 0; i < ranges.size(); ++i) ranges[i] = choose_range(histograms[i], options_.activations);
@@ -165,6 +161,10 @@ std::vector<Range> Calibrator::ranges() const {
 
 Int8Net Calibrator::compile(Int8NetOptions options) const {
   if (images_ == 0) throw ValueError("calibration: observe() at least one input before compile()");
+  return Int8Net(quantized(), options);
+}
+
+Int8Model Calibrator::quantized() const {
   const PreferenceGuard own(Preference::own);
   Lowered lowered = lower(graph_, ranges(), {options_.per_channel, options_.input});
   auto& info = lowered.model.calibration;
@@ -181,7 +181,7 @@ Int8Net Calibrator::compile(Int8NetOptions options) const {
     });
   }
   measure(lowered.model, lowered.source);
-  return Int8Net(std::move(lowered.model), options);
+  return std::move(lowered.model);
 }
 
 Tensor Calibrator::int8_input(const Tensor& x) const {

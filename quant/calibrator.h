@@ -44,7 +44,8 @@ class Calibrator {
   int64_t images() const { return images_; }
 
   // Throws ValueError without any data, and if a value is NaN or infinite on the way (naming it). In this thread the
-  // library's own kernels are preferred while it runs: how a vendor's float kernels round depends on their version.
+  // library's own kernels are preferred while it calibrates: how a vendor's float kernels round depends on their
+  // version. A value between float ops alone may be what it likes.
   Int8Net compile(Int8NetOptions options = {}) const;
 
   // The float network, as optimized; its constants are frozen copies.
@@ -56,10 +57,12 @@ class Calibrator {
   Tensor counted(int id, const Tensor& v, int64_t images) const;
   std::vector<Range> ranges() const;
   Tensor int8_input(const Tensor& x) const;  // a float input as the int8 network takes it
+  Int8Model quantized() const;
   void measure(Int8Model& model, const std::vector<int>& source) const;
 
   nn::graph::Graph graph_;
   CalibratorOptions options_;
+  std::vector<bool> observed_;  // values whose range counts
   std::vector<int64_t> rows_;   // of each value per image; 0 where they do not depend on the images
   std::vector<Tensor> inputs_;  // contiguous f32
   int64_t images_ = 0;

@@ -13,7 +13,12 @@ using nn::graph::kAbsent, nn::graph::Node, nn::graph::Value;
 
 Forms::Forms(const nn::graph::Graph& g, const std::vector<Range>& ranges,
              const std::optional<ImageNormalization>& image)
-    : g_(g), ranges_(ranges), image_(image), forms_(g.values.size()), real_(g.values.size(), kAbsent) {
+    : g_(g),
+      ranges_(ranges),
+      image_(image),
+      forms_(g.values.size()),
+      real_(g.values.size(), kAbsent),
+      ranges_used_(g.values.size()) {
   for (size_t i = 0; i < g.values.size(); ++i) root_.push_back(int(i));
   range_of_ = root_;
   for (const Node& n : g.nodes) {
@@ -34,9 +39,14 @@ Forms::Forms(const nn::graph::Graph& g, const std::vector<Range>& ranges,
   }
 }
 
-QParams Forms::wanted_grid(int id) const {
-  const Range& range = ranges_[size_t(range_of_[size_t(id)])];
-  return affine_u8(range.lo, range.hi);
+QParams Forms::wanted_grid(int id) {
+  const auto value = size_t(range_of_[size_t(id)]);
+  ranges_used_[value] = true;
+  try {
+    return affine_u8(ranges_[value].lo, ranges_[value].hi);
+  } catch (const ValueError& e) {
+    throw ValueError(message("quantizing ", g_.values[value].name, ": ", e.what()));
+  }
 }
 
 int Forms::codes(int id) {

@@ -44,7 +44,8 @@ class Forms {
 
   const Shape& shape(int value) const { return model_.graph.values[size_t(value)].shape; }
   const QParams& grid(int value) const { return *model_.graph.values[size_t(value)].qparams; }
-  QParams wanted_grid(int id) const;
+  QParams wanted_grid(int id);
+  const std::vector<bool>& ranges_used() const { return ranges_used_; }
   // `name`, with a number behind it where a node is called so.
   std::string unused_name(const std::string& name) const;
 
@@ -74,6 +75,7 @@ class Forms {
   std::vector<Form> forms_;                // of roots
   std::vector<int> real_;                  // of each value of the float graph; kAbsent: not made yet
   std::vector<int> range_of_;              // the value that has the range of each: reshapes have none of their own
+  std::vector<bool> ranges_used_;          // of each value of the float graph
   int bytes_ = nn::graph::kAbsent;         // of an image, packed
   Int8Model model_;
   std::vector<int> source_;  // of each value of the new graph: that of the float graph

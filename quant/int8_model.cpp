@@ -230,7 +230,7 @@ void Int8Model::validate() const {
   else if (input().dtype != DType::f32)
     fail("the input must be f32, not ", name(input().dtype));
 
-  int64_t products = 0, slow = 0, read = 0;
+  int64_t products = 0, on_codes = 0, slow = 0, read = 0;
   for (size_t i = 0; i < graph.nodes.size(); ++i) {
     const Node& n = graph.nodes[i];
     for (const std::string_view text :
@@ -248,6 +248,7 @@ void Int8Model::validate() const {
     }
     products = checked_add("int8 net", products, work.macs);
     if (products > kMaxMacs) fail("one image takes more than ", kMaxMacs, " multiply-accumulates");
+    if (is_int8_layer(n)) on_codes += work.macs;
     if (is_slow(graph, n)) slow += work.macs;
     if (slow > kMaxSlowMacs)
       fail("one image takes more than ", kMaxSlowMacs,
@@ -256,10 +257,29 @@ void Int8Model::validate() const {
     if (read > kMaxReads) fail("the windows of its pools hold more than ", kMaxReads, " numbers of one image");
   }
   if (output().qparams) fail("the result is codes, whose meaning is lost");
-  for (const int64_t batch : {1, 2}) {
-    const Shape y = infer(graph, batched_inputs(graph, batch))[size_t(graph.outputs[0])].shape;
-    if (y.rank() == 0 || y[0] != batch) fail("its result for ", batch, " images is ", y);
+  if (graph_macs > 0 && graph_macs < on_codes)
+    fail("graph_macs is ", graph_macs, ", and ", on_codes, " are of codes alone");
+  check_batch(graph);
+  const Shape& y = infos[size_t(graph.outputs[0])].shape;
+  if (y.rank() == 0 || y[0] != 1) fail("its result for one image is ", y);
+}
+
+void check_batch(const Graph& g) {
+  const std::vector<TensorInfo> one = infos_of_one(g), two = infer(g, batched_inputs(g, 2));
+  const auto grows = [&](int id) { return id != kAbsent && one[size_t(id)].shape != two[size_t(id)].shape; };
+  for (const Node& n : g.nodes) {
+    if (std::none_of(n.inputs.begin(), n.inputs.end(), grows)) continue;
+    bool across = !grows(n.output);
+    for (const Attr& a : n.attrs)
+      if (const auto* dim = std::get_if<int64_t>(&a.value); dim && a.name == "dim")
+        across = across || *dim == 0 || *dim == -one[size_t(n.inputs[0])].shape.rank();
+    if (across) throw ValueError(message("op ", n.op->name, " at node ", n.name, " works across the batch"));
+    Shape y = one[size_t(n.output)].shape;
+    y[0] *= 2;
+    if (y != two[size_t(n.output)].shape)
+      throw ValueError(message("op ", n.op->name, " at node ", n.name, " moves the batch from the front"));
   }
+  if (!grows(g.outputs[0])) throw ValueError("the result does not depend on the input");
 }
 
 bool is_int8_layer(const Node& n) { return n.is(opdef::qconv2d) || n.is(opdef::qlinear); }

@@ -45,6 +45,9 @@ struct Int8Model {
   void validate() const;
 };
 
+// Throws ValueError or ShapeError naming the node unless examples go through all of the graph one after another: then
+// they can go together as they come.
+void check_batch(const nn::graph::Graph& g);
 // Whether a node is a convolution or a linear layer on codes.
 bool is_int8_layer(const nn::graph::Node& n);
 // Multiply-accumulates of each node for one image; 0 for others than layers and products.

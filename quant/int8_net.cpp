@@ -81,7 +81,9 @@ struct Int8Net::Compiled {
 
   Compiled(const Graph& g, int64_t wanted_slice)
       : slice(std::clamp<int64_t>(kMaxArena / std::max<int64_t>(image_bytes(g), 1), 1, wanted_slice)),
-        program(g, batch_classes(slice)) {}
+        program(g, batch_classes(slice)) {
+    program.arena_bytes(1);  // asks every op: what one does not take is found now, not at the first call
+  }
 };
 
 void Int8Net::check_settings(const Int8NetOptions& options) {
@@ -130,14 +132,16 @@ Tensor Int8Net::forward(const Tensor& x) const {
 
 namespace {
 
-LayerReport describe(const Int8Model& m, const Node& n, const LayerNote& note, int64_t macs) {
-  const nn::graph::Value& y = m.graph.values[size_t(n.output)];
+// `y` is its result for one image; `counted` are the constants that others have had in their bytes.
+LayerReport describe(const Int8Model& m, const Node& n, const LayerNote& note, int64_t macs, const TensorInfo& y,
+                     std::set<int>& counted) {
   LayerReport l;
   l.name = n.name;
   l.op = note.op.empty() ? n.op->name : note.op;
   l.in_float = note.in_float;
   const std::vector<int64_t> sizes(y.shape.begin(), y.shape.end());
-  if (!sizes.empty()) l.shape = Shape(std::span<const int64_t>(sizes).subspan(1));
+  const bool one_row = !sizes.empty() && sizes[0] == 1;
+  l.shape = Shape(std::span<const int64_t>(sizes).subspan(one_row ? 1 : 0));
   l.real = !y.qparams;
   if (y.qparams) l.q = *y.qparams;
   l.macs = macs;
@@ -151,11 +155,11 @@ LayerReport describe(const Int8Model& m, const Node& n, const LayerNote& note, i
     return l;
   }
   for (const int id : n.inputs) {
-    if (!m.graph.is_constant(id)) continue;
+    if (!m.graph.is_constant(id) || !counted.insert(id).second) continue;
     const Tensor& t = m.graph.values[size_t(id)].constant;
     (n.is(opdef::qlut) ? l.table_bytes : l.float_bytes) += t.numel() * int64_t(size_of(t.dtype()));
   }
-  l.fp32_bytes = l.float_bytes;
+  if (!note.op.empty()) l.fp32_bytes = l.float_bytes;
   return l;
 }
 
@@ -173,8 +177,11 @@ Report Int8Net::report() const {
     classes.push_back(program.report(c));
   }
   const std::vector<int64_t> macs = quant::macs(m.graph);
+  const std::vector<TensorInfo> infos = infos_of_one(m.graph);
+  std::set<int> counted;
   for (size_t i = 0; i < m.graph.nodes.size(); ++i) {
-    LayerReport l = describe(m, m.graph.nodes[i], m.layers[i], macs[i]);
+    const Node& n = m.graph.nodes[i];
+    LayerReport l = describe(m, n, m.layers[i], macs[i], infos[size_t(n.output)], counted);
     std::string last;
     std::set<const void*> packed;
     for (const auto& nodes : classes) {

@@ -65,7 +65,12 @@ class Lowering {
     find_real_values();
     for (size_t i = 0; i < g_.nodes.size(); ++i)
       if (!done_[i]) lower_node(g_.nodes[i]);
-    Lowered lowered{out_.finish(g_.outputs[0]), std::move(out_.source())};
+    Lowered lowered{out_.finish(g_.outputs[0]), std::move(out_.source()), {}};
+    lowered.observed = out_.ranges_used();
+    for (size_t i = 0; i < lowered.model.layers.size(); ++i)
+      if (const int id = lowered.source[size_t(lowered.model.graph.nodes[i].output)];
+          id != kAbsent && lowered.model.layers[i].in_float.empty())
+        lowered.observed[size_t(id)] = true;
     lowered.model.normalization = options_.input;
     for (const int64_t m : macs(g_)) lowered.model.graph_macs += m;
     lowered.model.validate();
@@ -423,25 +428,6 @@ class Lowering {
   Forms out_;
 };
 
-// Rows of one example after another, through all of the graph: examples can then go together as they come.
-void check_batch(const Graph& g) {
-  const std::vector<TensorInfo> one = infer(g, batched_inputs(g, 1)), two = infer(g, batched_inputs(g, 2));
-  const auto grows = [&](int id) { return id != kAbsent && one[size_t(id)].shape != two[size_t(id)].shape; };
-  for (const Node& n : g.nodes) {
-    const auto fail = [&](const char* why) {
-      throw KernelError(message("cannot quantize op ", n.op->name, " at node ", n.name, ": ", why));
-    };
-    if (std::none_of(n.inputs.begin(), n.inputs.end(), grows)) continue;
-    Shape y = one[size_t(n.output)].shape;
-    for (const Attr& a : n.attrs)
-      if (const auto* dim = std::get_if<int64_t>(&a.value); dim && a.name == "dim")
-        if (*dim == 0 || *dim == -one[size_t(n.inputs[0])].shape.rank()) fail("it works across the batch");
-    if (!grows(n.output)) fail("it works across the batch");
-    y[0] *= 2;
-    if (y != two[size_t(n.output)].shape) fail("it moves the batch from the front");
-  }
-}
-
 void check(const Graph& g, const std::vector<Range>& ranges, const LowerOptions& options) {
   g.validate();
   if (!options.round) throw ValueError("lower: there is no rounder");
@@ -455,7 +441,11 @@ void check(const Graph& g, const std::vector<Range>& ranges, const LowerOptions&
   const nn::graph::Value& x = g.values[size_t(g.inputs[0])];
   if (x.dtype != DType::f32 || x.shape.rank() == 0)
     throw KernelError(message("cannot quantize an input ", name(x.dtype), x.shape, ": f32 [N,...] is needed"));
-  check_batch(g);
+  try {
+    check_batch(g);
+  } catch (const Error& e) {
+    throw KernelError(message("cannot quantize a graph that takes no batches: ", e.what()));
+  }
   if (!options.input) return;
   if (x.shape.rank() != 4)
     throw KernelError(message("cannot quantize an input ", x.shape, " with an ImageNormalization: no image [N,C,H,W]"));

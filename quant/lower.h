@@ -23,6 +23,8 @@ struct Lowered {
   // For each value of the model's graph, the value of the float graph it stands for; kAbsent for others, and for a sum
   // before its activation function.
   std::vector<int> source;
+  // For each value of the float graph, whether codes took their grid from its range, or an op of int8 networks made it.
+  std::vector<bool> observed;
 };
 
 // `g` is what nn::graph::optimize() made; ranges[v] is the range of value v. Int8 forms have conv2d, linear, add, mul

@@ -79,7 +79,8 @@ std::ostream& operator<<(std::ostream& out, const Report& r) {
   }
   if (rows.size() > 1) print_columns(out << '\n', rows, rows[0].size());
   for (const LayerReport& l : r.layers)
-    if (!l.in_float.empty()) out << "in float: " << l.op << " at " << l.name << ": " << l.in_float << '\n';
+    if (!l.in_float.empty() && !l.kernel.empty())
+      out << "in float: " << l.op << " at " << l.name << ": " << l.in_float << '\n';
   return out << message("weights, scales, biases, tables: ", r.int8_bytes(), " B int8, ", r.fp32_bytes(), " B fp32 (",
                         fixed(r.int8_bytes() ? double(r.fp32_bytes()) / double(r.int8_bytes()) : 0.0, 2),
                         "x); activations ", r.arena_bytes_per_image, " B per image; ",

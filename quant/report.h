@@ -17,7 +17,7 @@ struct LayerReport {
   std::string name, op;
   std::string kernel;                      // "a / b" where larger batches have another one
   std::vector<std::vector<Trial>> trials;  // the candidates' times alone, if measured, for each of Report::batches
-  Shape shape;                             // of the output, for one image: [C,H,W]
+  Shape shape;                             // of the output, for one image: [C,H,W], or [rows,...]
   QParams q;                               // of the output
   bool real = false;                       // the output is f32: q means nothing
   std::string in_float;                    // why it is a float op; empty if it has an int8 form

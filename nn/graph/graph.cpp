@@ -12,7 +12,9 @@ namespace {
 std::string text(const AttrValue& v) {
   if (const auto* i = std::get_if<int64_t>(&v)) return message(*i);
   if (const auto* d = std::get_if<double>(&v)) return message(*d);
-  return message(Shape(std::span<const int64_t>(std::get<std::vector<int64_t>>(v))));
+  std::string list;
+  for (const int64_t i : std::get<std::vector<int64_t>>(v)) list += message(list.empty() ? "" : ",", i);
+  return message('[', list, ']');
 }
 
 std::string value_text(const Graph& g, int id) {

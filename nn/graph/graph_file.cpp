@@ -17,6 +17,7 @@ using nlohmann::json;
 
 constexpr const char* kFormat = "mininn.graph";
 constexpr const char* kVersion = "1";
+constexpr size_t kMaxInputs = 1 << 16;  // of all nodes together
 
 const std::string& metadata(const SafeTensors& file, const char* key) {
   static const std::string none;
@@ -139,6 +140,8 @@ class Reader {
     };
     if (!def) fail("this program has no such op");
     std::vector<int> inputs;
+    inputs_ += array_at(j, "inputs").size();
+    if (inputs_ > kMaxInputs) fail("the nodes have more than ", kMaxInputs, " inputs together");
     for (const json& v : array_at(j, "inputs")) {
       inputs.push_back(small_integer(v, "inputs"));
       if (inputs.back() < kAbsent || inputs.back() >= int(g_.values.size()))
@@ -158,6 +161,7 @@ class Reader {
   }
 
   std::unordered_map<std::string, Tensor> tensors_;  // that no constant has taken
+  size_t inputs_ = 0;                                // of the nodes so far
   Graph g_;
 };
 

@@ -12,6 +12,7 @@
 #include "ops/elementwise.h"
 #include "ops/qconv2d.h"
 #include "ops/qlinear.h"
+#include "quant/replay.h"
 
 namespace mininn::quant {
 namespace {
@@ -107,42 +108,6 @@ Tensor shifted(const Node& layer, const Tensor& bias, const std::vector<double>&
   return out;
 }
 
-// All calibration inputs on their way through the int8 network, node by node: for each batch the values that later
-// nodes read.
-class Wave {
- public:
-  explicit Wave(const Graph& g) : g_(g), left_(nn::graph::use_counts(g)) {}
-
-  void enter(const Tensor& x) {
-    batches_.emplace_back();
-    batches_.back()[g_.inputs[0]] = x;
-  }
-  // Calls fn(inputs) for each batch of what node n reads.
-  void each(const Node& n, const auto& fn) const {
-    for (const auto& batch : batches_) fn(inputs(batch, n));
-  }
-  void pass(const Node& n) {
-    for (auto& batch : batches_) batch[n.output] = n.op->call(inputs(batch, n), n.attrs);
-    for (const int id : n.inputs)
-      if (id != kAbsent && --left_[size_t(id)] == 0)
-        for (auto& batch : batches_) batch.erase(id);
-  }
-
- private:
-  using Batch = std::unordered_map<int, Tensor>;  // by value
-
-  std::vector<Tensor> inputs(const Batch& batch, const Node& n) const {
-    std::vector<Tensor> in;
-    for (const int id : n.inputs)
-      in.push_back(id == kAbsent ? Tensor() : g_.is_constant(id) ? g_.values[size_t(id)].constant : batch.at(id));
-    return in;
-  }
-
-  const Graph& g_;
-  std::vector<int> left_;  // reads to come, of each value
-  std::vector<Batch> batches_;
-};
-
 }  // namespace
 
 Int8Model correct_bias(Int8Model model, const Graph& g, const std::function<void(const BatchFn&)>& replay) {
@@ -160,13 +125,13 @@ Int8Model correct_bias(Int8Model model, const Graph& g, const std::function<void
     });
   });
 
-  Wave wave(model.graph);
-  replay([&](const Tensor&, const Tensor& x) { wave.enter(x.clone()); });
+  Replay int8(model.graph);
+  replay([&](const Tensor&, const Tensor& x) { int8.enter(x.clone()); });
   for (const Node& n : model.graph.nodes) {
     if (is_int8_layer(n)) {
       const std::vector<double> units = bias_units(model.graph, n);
       ChannelSums sums(units);
-      wave.each(n, [&](std::span<const Tensor> in) {
+      int8.each(n, [&](std::span<const Tensor> in) {
         const Tensor y = sums_of(n, in);
         sums.add(y, y.size(0));
       });
@@ -176,7 +141,7 @@ Int8Model correct_bias(Int8Model model, const Graph& g, const std::function<void
       Tensor& bias = model.graph.values[size_t(n.inputs[3])].constant;
       bias = shifted(n, bias, shift);
     }
-    wave.pass(n);
+    int8.pass(n);
   }
   return model;
 }

@@ -8,6 +8,7 @@
 
 #include "core/sha256.h"
 #include "nn/graph/graph_file.h"
+#include "ops/dropout.h"
 #include "ops/qconv2d.h"
 #include "ops/quantize.h"
 #include "tests/quant/compiled_nets.h"
@@ -401,6 +402,51 @@ TEST_CASE("a content hash is that of the row-major elements, whatever their layo
   const Tensor repeated = Tensor::full({1}, 7, DType::u8).as_strided({1 << 20}, {0});
   CHECK(hash(repeated) == hash(Tensor::full({1 << 20}, 7, DType::u8)));
   CHECK_THROWS_AS(hash({}), ValueError);
+}
+
+TEST_CASE("a file whose ops would refuse their operands when they run is refused when it is loaded") {
+  const Scratch file;
+  const auto refused = [&](const OpDef& op, const Tensor& constant, Attrs attrs, bool first = true) {
+    Int8Model m;
+    nn::graph::Graph& g = m.graph;
+    g.inputs = {g.add_value({.name = "x", .shape = {1, 4}, .dtype = DType::f32, .constant = {}})};
+    std::vector<int> in{first ? 0 : g.add_constant("c", constant)};
+    if (first && constant) in.push_back(g.add_constant("c", constant));
+    const int y = g.add_node(op, "node", in, std::move(attrs));
+    g.outputs = {first ? y : g.add_node(opdef::functor<op::Relu>, "relu", {0})};
+    m.layers.resize(g.nodes.size());
+    save_int8(file.path, m);
+    CHECK_THROWS_WITH(Int8Net::load(file.path), Contains(file.path.string()));
+    CHECK_THROWS_AS(Int8Net::load(file.path), FileError);
+  };
+  refused(opdef::functor<op::Add>, Tensor::zeros({4}, DType::f64), {});
+  refused(opdef::functor<op::Relu>, Tensor::zeros({4}, DType::i8), {}, false);
+  refused(opdef::dropout, {}, to_attrs(DropoutOptions{.p = 7}));
+  refused(opdef::pad, {}, to_attrs(PadOptions{{{0, 0}, {1, 1}}, 1e300}));
+}
+
+TEST_CASE("the inputs of a file's nodes are limited, all together") {
+  const Scratch file;
+  Int8Model m;
+  nn::graph::Graph& g = m.graph;
+  g.inputs = {g.add_value({.name = "x", .shape = {1, 1}, .dtype = DType::f32, .constant = {}})};
+  g.outputs = {g.add_node(opdef::cat, "cat", std::vector<int>(70'000, 0), to_attrs(DimOptions{1}))};
+  m.layers.resize(1);
+  save_int8(file.path, m);
+  CHECK_THROWS_WITH(load_int8(file.path), Contains("65536 inputs"));
+}
+
+TEST_CASE("a constant that several nodes read is in the file's bytes once") {
+  const Scratch file;
+  const auto a = Layers(1).conv("a", 3, 3, 1), b = Layers(2).conv("b", 3, 3, 1);
+  const Tensor gamma = Layers(3).normal("gamma", {1, 3, 1, 1}, 1, 0.1);
+  const TestNet net{"shared", {2, 3, 4, 4}, [=](const Tensor& x) { return b(a(x) * gamma) * gamma; }};
+  const Int8Net compiled = calibrated(net, 1, false).compile();
+  compiled.save(file.path);
+  int64_t tensors = 0;
+  for (const FileItem& i : int8_file_items(file.path))
+    if (i.name != "header") tensors += i.bytes;
+  CHECK(compiled.report().int8_bytes() == tensors);
 }
 
 TEST_CASE("a weight that is not row-major is refused by everything that takes a model") {

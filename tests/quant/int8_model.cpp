@@ -15,6 +15,7 @@
 #include "ops/quantize.h"
 #include "ops/reduce.h"
 #include "ops/requantize.h"
+#include "ops/softmax.h"
 #include "tests/quant/compiled_nets.h"
 #include "tests/support/catch.h"
 
@@ -44,6 +45,7 @@ TEST_CASE("a model that is inconsistent does not validate") {
   breaks([](Int8Model& m) { m.graph.outputs = {1000}; });
   breaks([](Int8Model& m) { m.layers.pop_back(); });
   breaks([](Int8Model& m) { m.graph_macs = -1; });
+  breaks([](Int8Model& m) { m.graph_macs = 1; });
   // What the graph says of a value and what its node makes of it.
   const auto result = [](Int8Model& m, const char* name) -> nn::graph::Value& {
     return m.graph.values[size_t(node(m, name).output)];
@@ -264,6 +266,22 @@ TEST_CASE("a constant is read a few times at most") {
     else
       CHECK_THROWS_WITH(n.validate(), Catch::Contains("is read 17 times"));
   }
+}
+
+TEST_CASE("a model's images do not mix") {
+  const auto mixes = [](auto add) {
+    Net n({1, 3, 4, 4});
+    n.then(opdef::dequantize, NoOptions());
+    add(n);
+    CHECK_THROWS_WITH(n.validate(), Catch::Contains("across the batch"));
+  };
+  mixes([](Net& n) { n.then(opdef::softmax, DimOptions{0}); });
+  mixes([](Net& n) { n.then(opdef::softmax, DimOptions{-4}); });
+  mixes([](Net& n) {
+    const int x = n.last;
+    n.then(opdef::mean, ReduceOptions{{0}, true});
+    n.add(opdef::functor<op::Sub>, {x, n.last});
+  });
 }
 
 TEST_CASE("a model's batch goes through to its result") {

@@ -115,6 +115,8 @@ TEST_CASE("to_string shows options, and graphs that break the rules") {
   CHECK_THAT(to_string(g), Contains("expand(%0) {shape=[-1,3]}  # expand_1"));
   g.nodes[1] = {nullptr, "none", {77}, -3, {}};
   CHECK_THAT(to_string(g), Contains("none"));
+  g.nodes[0] = {&opdef::pad, "pad_1", {0}, 2, {{"pads", std::vector<int64_t>(8, 1)}}};  // more than a shape has
+  CHECK_THAT(to_string(g), Contains("{pads=[1,1,1,1,1,1,1,1]}"));
 }
 
 TEST_CASE("infer tells every value's shape for another batch, and names the node that takes none") {
