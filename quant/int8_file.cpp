@@ -41,8 +41,7 @@ std::vector<float> reals_at(const json& j, const char* key) {
 Int8Model read_version_2(const SafeTensors& file) {
   Int8Model m;
   m.graph = nn::graph::get_graph(file);
-  const auto it = file.metadata.find("network");
-  const json j = parse_json(kNetwork, it == file.metadata.end() ? "" : it->second);
+  const json j = parse_json(kNetwork, nn::graph::metadata_text(file, "network"));
   for (const json& note : array_at(j, "layers")) {
     if (!note.is_object()) throw ValueError("'layers' holds what is no object");
     const auto text_of = [&](const char* key) { return note.contains(key) ? text_at(note, key) : std::string(); };
@@ -82,10 +81,7 @@ Int8Model load_int8(const std::filesystem::path& path) {
   }
 }
 
-bool is_int8(const SafeTensors& file) {
-  const auto it = file.metadata.find("format");
-  return it != file.metadata.end() && it->second == kFormat;
-}
+bool is_int8(const SafeTensors& file) { return nn::graph::metadata_text(file, "format") == kFormat; }
 
 bool is_int8_file(const std::filesystem::path& path) { return is_int8(SafeTensors::read(path)); }
 

@@ -6,6 +6,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "nn/graph/graph_file.h"
 #include "nn/json_fields.h"
 #include "ops/layout.h"
 #include "ops/qadd.h"
@@ -223,8 +224,7 @@ class Reader {
 }  // namespace
 
 Int8Model read_version_1(const SafeTensors& file) {
-  const auto it = file.metadata.find("network");
-  return Reader(file).read(parse_json("the network's description", it == file.metadata.end() ? "" : it->second));
+  return Reader(file).read(parse_json("the network's description", nn::graph::metadata_text(file, "network")));
 }
 
 }  // namespace mininn::quant

@@ -56,12 +56,6 @@ void check_text(const char* what, std::string_view text) {
   if (!is_utf8(text)) fail(what, " is no UTF-8 text");
 }
 
-// Numbers that one image takes in memory.
-int64_t numbers(const TensorInfo& t) {
-  if (t.dtype != DType::u8 || t.shape.rank() != 4) return numel(t.shape);
-  return checked_mul("int8 net", t.shape[2] * t.shape[3], min_pixel_stride(t.shape[1]));
-}
-
 // |bias| of output o, the largest of all classes; `bias` is [O] or [classes,O].
 int64_t largest_bias(const Tensor& bias, size_t o, size_t outputs) {
   const auto v = bias.data<int32_t>();
@@ -122,12 +116,8 @@ class NodeChecker {
   }
   void check_linear() const {
     const int64_t pixels = n_.options<QLinearOptions>().pixels;
-    for (const Node& sum : g_.nodes)
-      if (sum.output == n_.inputs[0]) {
-        const Shape& map = infos_[size_t(sum.inputs[0])].shape;
-        if (!sum.is(opdef::qglobal_sum) || map[2] * map[3] != pixels)
-          throw ValueError(message("its input is no sum of ", pixels, " pixels"));
-      }
+    if (summed_pixels(g_, infos_, n_.inputs[0]) != pixels)
+      throw ValueError(message("its input is no sum of ", pixels, " pixels"));
     check_layer(double(grid(0).scale) / double(pixels), 255 * pixels);
   }
 
@@ -179,9 +169,9 @@ void check_values(const Graph& g, std::span<const TensorInfo> infos) {
     if (v.constant) continue;  // as large as the file
     for (const int64_t size : infos[i].shape)
       if (size < 1) fail("value ", v.name, " has no numbers: ", infos[i].shape);
-    if (numel(infos[i].shape) > kMaxValue || numbers(infos[i]) > kMaxValue)
+    if (numel(infos[i].shape) > kMaxValue || stored_numbers(infos[i]) > kMaxValue)
       fail("value ", v.name, " is too large: ", infos[i].shape);
-    all += numbers(infos[i]);
+    all += stored_numbers(infos[i]);
   }
   if (all > kMaxValues) fail("the values of one image are more than ", kMaxValues, " numbers");
   const std::vector<int> uses = use_counts(g);
@@ -210,8 +200,6 @@ void check_bytes(const Graph& g, const ImageNormalization& n) {
 }
 
 }  // namespace
-
-void Int8Model::freeze() { graph.freeze(); }
 
 void Int8Model::validate() const {
   graph.validate();
@@ -252,7 +240,8 @@ void Int8Model::validate() const {
     if (is_slow(graph, n)) slow += work.macs;
     if (slow > kMaxSlowMacs)
       fail("one image takes more than ", kMaxSlowMacs,
-           " multiply-accumulates of kernels above 128 taps and of groups without a fast kernel");
+           " multiply-accumulates of kernels above 128 taps, of groups without a fast kernel and of float ops other "
+           "than f32");
     read = checked_add("int8 net", read, work.reads);
     if (read > kMaxReads) fail("the windows of its pools hold more than ", kMaxReads, " numbers of one image");
   }
@@ -285,6 +274,20 @@ void check_batch(const Graph& g) {
 bool is_int8_layer(const Node& n) { return n.is(opdef::qconv2d) || n.is(opdef::qlinear); }
 
 std::vector<TensorInfo> infos_of_one(const Graph& g) { return infer(g, batched_inputs(g, 1)); }
+
+int64_t stored_numbers(const TensorInfo& t) {
+  if (t.dtype != DType::u8 || t.shape.rank() != 4) return numel(t.shape);
+  return checked_mul("int8 net", t.shape[2] * t.shape[3], min_pixel_stride(t.shape[1]));
+}
+
+int64_t summed_pixels(const Graph& g, std::span<const TensorInfo> values, int id) {
+  for (const Node& n : g.nodes)
+    if (n.output == id && n.is(opdef::qglobal_sum)) {
+      const Shape& map = values[size_t(n.inputs[0])].shape;
+      return map[2] * map[3];
+    }
+  return 0;
+}
 
 std::vector<int64_t> macs(const Graph& g) {
   const std::vector<TensorInfo> infos = infos_of_one(g);

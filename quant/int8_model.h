@@ -4,6 +4,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -35,9 +36,6 @@ struct Int8Model {
   const nn::graph::Value& input() const { return graph.values[size_t(graph.inputs[0])]; }
   const nn::graph::Value& output() const { return graph.values[size_t(graph.outputs[0])]; }
 
-  // Makes all constants frozen copies (Tensor::frozen).
-  void freeze();
-
   // Throws ValueError, ShapeError or DTypeError naming the node or value unless everything fits together: the graph's
   // own rules, what every op makes of its inputs, weights and sums within 32 bits, a batch that goes through to the
   // result, and names and notes that are UTF-8 text. Nothing else in this folder trusts a model before this. The limits
@@ -54,5 +52,9 @@ bool is_int8_layer(const nn::graph::Node& n);
 std::vector<int64_t> macs(const nn::graph::Graph& g);
 // What each value is for one image.
 std::vector<TensorInfo> infos_of_one(const nn::graph::Graph& g);
+// Numbers that a value takes in memory: codes have channels rounded up to four.
+int64_t stored_numbers(const TensorInfo& t);
+// Of how many pixels' codes value `id` is the sum, where the graph's values are like these; 0 if it is none.
+int64_t summed_pixels(const nn::graph::Graph& g, std::span<const TensorInfo> values, int id);
 
 }  // namespace mininn::quant

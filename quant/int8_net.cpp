@@ -14,7 +14,6 @@
 #include "ops/qconv2d.h"
 #include "ops/qlayout.h"
 #include "ops/qlut.h"
-#include "ops/qpool.h"
 #include "ops/quantize.h"
 
 namespace mininn::quant {
@@ -48,11 +47,7 @@ void check_input(const Int8Model& m, const Tensor& x) {
 // About as many bytes as the intermediate values of one image need.
 int64_t image_bytes(const Graph& g) {
   std::vector<nn::graph::Lifetime> lives;
-  for (const TensorInfo& t : infos_of_one(g)) {
-    const int64_t pixel = t.dtype == DType::u8 && t.shape.rank() == 4 ? min_pixel_stride(t.shape[1]) : 0;
-    const int64_t numbers = pixel ? t.shape[2] * t.shape[3] * pixel : numel(t.shape);
-    lives.push_back({size_t(numbers) * size_of(t.dtype), 0, 0});
-  }
+  for (const TensorInfo& t : infos_of_one(g)) lives.push_back({size_t(stored_numbers(t)) * size_of(t.dtype), 0, 0});
   for (size_t i = 0; i < g.values.size(); ++i)
     if (g.values[i].constant) lives[i].bytes = 0;
   for (size_t i = 0; i < g.nodes.size(); ++i) {
@@ -98,7 +93,7 @@ void Int8Net::check_settings(const Int8NetOptions& options) {
 Int8Net::Int8Net(Int8Model model, Int8NetOptions options) : options_(options) {
   check_settings(options);
   model.validate();
-  model.freeze();
+  model.graph.freeze();
   model_ = std::make_shared<const Int8Model>(std::move(model));
   repack();
 }
@@ -139,6 +134,8 @@ LayerReport describe(const Int8Model& m, const Node& n, const LayerNote& note, i
   l.name = n.name;
   l.op = note.op.empty() ? n.op->name : note.op;
   l.in_float = note.in_float;
+  l.sqnr_local = note.sqnr_local;
+  l.sqnr_total = note.sqnr_total;
   const std::vector<int64_t> sizes(y.shape.begin(), y.shape.end());
   const bool one_row = !sizes.empty() && sizes[0] == 1;
   l.shape = Shape(std::span<const int64_t>(sizes).subspan(one_row ? 1 : 0));
@@ -191,8 +188,6 @@ Report Int8Net::report() const {
       l.trials.push_back(node.trials);
       if (node.packed && packed.insert(node.packed.id()).second) l.packed_bytes += node.packed.numel();
     }
-    l.sqnr_local = m.layers[i].sqnr_local;
-    l.sqnr_total = m.layers[i].sqnr_total;
     r.layers.push_back(std::move(l));
   }
   return r;
@@ -278,12 +273,7 @@ Tensor Int8Stepper::real(int id) const {
   const Tensor codes = raw(id);
   const std::optional<QParams> q = values_[size_t(id)].qparams();
   if (!q) return codes;
-  double count = 1;  // of codes that a number is the sum of
-  for (const Node& n : graph().nodes)
-    if (n.output == id && n.is(opdef::qglobal_sum)) {
-      const Shape& map = graph().values[size_t(n.inputs[0])].shape;
-      count = double(map[2] * map[3]);
-    }
+  const auto count = double(std::max<int64_t>(summed_pixels(graph(), infos_of_one(graph()), id), 1));
   const std::vector<double> code = codes.to_vector();
   std::vector<float> x(code.size());
   for (size_t i = 0; i < code.size(); ++i) x[i] = float(double(q->scale) * (code[i] / count - q->zero_point));

@@ -71,9 +71,6 @@ class Lowering {
       if (const int id = lowered.source[size_t(lowered.model.graph.nodes[i].output)];
           id != kAbsent && lowered.model.layers[i].in_float.empty())
         lowered.observed[size_t(id)] = true;
-    lowered.model.normalization = options_.input;
-    for (const int64_t m : macs(g_)) lowered.model.graph_macs += m;
-    lowered.model.validate();
     return lowered;
   }
 
@@ -461,7 +458,11 @@ Lowered lower(const Graph& g, const std::vector<Range>& ranges, const LowerOptio
   for (;;) {
     const size_t known = in_float.size();
     Lowered lowered = Lowering(g, ranges, options, in_float).run();
-    if (in_float.size() == known) return lowered;
+    if (in_float.size() != known) continue;
+    lowered.model.normalization = options.input;
+    for (const int64_t m : macs(g)) lowered.model.graph_macs += m;
+    lowered.model.validate();
+    return lowered;
   }
 }
 

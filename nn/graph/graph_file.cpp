@@ -19,12 +19,6 @@ constexpr const char* kFormat = "mininn.graph";
 constexpr const char* kVersion = "1";
 constexpr size_t kMaxInputs = 1 << 16;  // of all nodes together
 
-const std::string& metadata(const SafeTensors& file, const char* key) {
-  static const std::string none;
-  const auto it = file.metadata.find(key);
-  return it == file.metadata.end() ? none : it->second;
-}
-
 // --- writing ---
 
 json to_json(const Node& n, const Attr& a) {
@@ -167,21 +161,28 @@ class Reader {
 
 }  // namespace
 
+const std::string& metadata_text(const SafeTensors& file, const char* key) {
+  static const std::string none;
+  const auto it = file.metadata.find(key);
+  return it == file.metadata.end() ? none : it->second;
+}
+
 void put_graph(SafeTensors& file, const Graph& g) {
   g.validate();
   file.metadata["graph"] = json_text("the graph", Writer(g, file).write());
 }
 
 Graph get_graph(const SafeTensors& file) {
-  return Reader(file).read(parse_json("metadata 'graph'", metadata(file, "graph")));
+  return Reader(file).read(parse_json("metadata 'graph'", metadata_text(file, "graph")));
 }
 
 std::string content_hash(const SafeTensors& file) {
   auto tensors = file.tensors;
   std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   Sha256 hash;
-  if (const std::string& graph = metadata(file, "graph"); !graph.empty()) hash.update(graph.c_str(), graph.size() + 1);
-  hash.update(metadata(file, "network").data(), metadata(file, "network").size());
+  if (const std::string& graph = metadata_text(file, "graph"); !graph.empty())
+    hash.update(graph.c_str(), graph.size() + 1);
+  hash.update(metadata_text(file, "network").data(), metadata_text(file, "network").size());
   for (const auto& [name, t] : tensors) {
     if (!t) throw ValueError(message("tensor ", excerpt(name), " is undefined"));
     const Tensor bytes = stored(t);
@@ -199,11 +200,11 @@ void seal(SafeTensors& file, std::string format, std::string version) {
 std::string check_format(const SafeTensors& file, const std::filesystem::path& path, const char* what,
                          std::string_view format, std::initializer_list<std::string_view> versions) {
   const auto fail = [&](const auto&... why) { throw FileError(message(what, " file ", path.string(), ": ", why...)); };
-  const std::string &of = metadata(file, "format"), &version = metadata(file, "format_version");
+  const std::string &of = metadata_text(file, "format"), &version = metadata_text(file, "format_version");
   if (of != format) fail("it is no ", what, " file (metadata 'format' is '", excerpt(of), "', not '", format, "')");
   if (std::ranges::find(versions, version) == versions.end())
     fail("format version '", excerpt(version), "' is unknown, this program knows up to ", *(versions.end() - 1));
-  if (metadata(file, "sha256") != content_hash(file)) fail("its content does not match its sha256");
+  if (metadata_text(file, "sha256") != content_hash(file)) fail("its content does not match its sha256");
   return version;
 }
 

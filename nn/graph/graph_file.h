@@ -32,6 +32,9 @@ Graph load_graph(const std::filesystem::path& path);
 void put_graph(SafeTensors& file, const Graph& g);
 Graph get_graph(const SafeTensors& file);
 
+// The text in a file's metadata; empty if there is none.
+const std::string& metadata_text(const SafeTensors& file, const char* key);
+
 // The "sha256" that a network's file must carry: of the texts that describe it and of each tensor's name and bytes.
 std::string content_hash(const SafeTensors& file);
 
