@@ -11,8 +11,6 @@
 namespace mininn {
 namespace {
 
-thread_local Capture* active = nullptr;
-
 // No allocator's addresses: so far up that a processor has none, and an access ends the program where it stands. Each
 // capture promises from a window of its own, so that what is left of one is not taken for memory of the next.
 constexpr size_t kBegin = size_t{1} << 60, kWindow = size_t{1} << 44, kWindows = size_t{1} << 16;
@@ -22,13 +20,11 @@ std::atomic<size_t> captures{0};
 }  // namespace
 
 Capture::Capture() : next_(kBegin + captures++ % kWindows * kWindow) {
-  if (active) throw Error("this thread captures already");
-  active = this;
+  if (current_) throw Error("this thread captures already");
+  current_ = this;
 }
 
-Capture::~Capture() { active = nullptr; }
-
-Capture* Capture::current() { return active; }
+Capture::~Capture() { current_ = nullptr; }
 
 std::byte* Capture::promise(size_t bytes) {
   const size_t begin = next_;
@@ -48,8 +44,8 @@ std::optional<Place> Capture::place_of(const void* address) const {
   return Place{piece, at - begins_[piece]};
 }
 
-CapturePause::CapturePause() : paused_(std::exchange(active, nullptr)) {}
-CapturePause::~CapturePause() { active = paused_; }
+CapturePause::CapturePause() : paused_(std::exchange(Capture::current_, nullptr)) {}
+CapturePause::~CapturePause() { Capture::current_ = paused_; }
 
 bool is_promised(const void* address) {
   const auto at = std::bit_cast<size_t>(address);

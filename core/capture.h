@@ -46,7 +46,7 @@ class Capture {
   Capture& operator=(const Capture&) = delete;
 
   // Null: there is none, or it is paused.
-  static Capture* current();
+  static Capture* current() { return current_; }
 
   // Memory for a tensor. The pieces are numbered in the order of these calls.
   std::byte* promise(size_t bytes);
@@ -62,6 +62,9 @@ class Capture {
   std::vector<std::unique_ptr<CapturedCall>>& calls() { return calls_; }
 
  private:
+  friend class CapturePause;
+  static inline constinit thread_local Capture* current_ = nullptr;  // here: every launch asks
+
   size_t next_;                         // address
   std::vector<size_t> bytes_, begins_;  // of each piece; begins_ ascends
   std::vector<std::unique_ptr<CapturedCall>> calls_;

@@ -13,10 +13,9 @@ thread_local std::vector<Stream> guarded;
 
 }  // namespace
 
-Stream current_stream(Device d) {
-  if (d.type != DeviceType::cpu)
-    for (auto s = guarded.rbegin(); s != guarded.rend(); ++s)
-      if (s->device == d) return *s;
+Stream detail::guarded_stream(Device d) {
+  for (auto s = guarded.rbegin(); s != guarded.rend(); ++s)
+    if (s->device == d) return *s;
   return {d, nullptr};
 }
 

@@ -20,8 +20,14 @@ struct Event {
   std::shared_ptr<void> handle;  // the backend's
 };
 
-// The stream that ops on `d` use in this thread: the innermost StreamGuard's, else the default one.
-Stream current_stream(Device d);
+namespace detail {
+Stream guarded_stream(Device d);
+}
+
+// The stream that ops on `d` use in this thread: the innermost StreamGuard's, else the default one. The CPU has one.
+inline Stream current_stream(Device d) {
+  return d.type == DeviceType::cpu ? Stream{d, nullptr} : detail::guarded_stream(d);
+}
 
 // Makes `s` the current stream of its device in this thread, for the guard's lifetime. A tensor belongs to the stream
 // that was current when it was made: what reads it on another one waits for it, and is waited for before it goes.
