@@ -1,5 +1,6 @@
 #include "core/kernel.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -113,7 +114,9 @@ bool prefers(Preference p, Family f) {
 bool dispatch_verbose() {
   static const bool on = [] {
     const char* text = std::getenv("MININN_VERBOSE");
-    return text && std::strstr(text, "dispatch");
+    if (!text || !*text) return false;
+    if (std::strcmp(text, "dispatch") == 0) return true;
+    throw ValueError(message("MININN_VERBOSE='", text, "' is not 'dispatch', the one thing that can be told"));
   }();
   return on;
 }
@@ -124,13 +127,54 @@ void log_choice(std::string_view op, std::string_view kernel, std::string_view f
   std::fprintf(stderr, "%s\n", message("mininn: ", op, " runs ", kernel, why).c_str());
 }
 
-void throw_no_kernel(std::string_view op, Device d, const std::string& refusals) {
+namespace {
+
+constexpr size_t kNone = ~size_t{0};
+
+Refusal refusal(const Contenders& c, size_t i) {
+  const Refusal r = c.check(i);
+  return r ? r : c.admission(i);
+}
+
+std::string refusals(const Contenders& c) {
+  std::string out;
+  for (size_t i = 0; i < c.size(); ++i)
+    if (const Refusal r = refusal(c, i)) out += message("\n  ", c.name(i), ": ", r.why);
+  return out;
+}
+
+size_t first(const Contenders& c) {
+  const Preference p = preference();
+  for (const bool preferred : {true, false})
+    for (size_t i = 0; i < c.size(); ++i)
+      if (prefers(p, c.family(i)) == preferred && !c.check(i) && c.pays(i) && !c.admission(i)) return i;
+  return kNone;
+}
+
+size_t first_of(std::string_view names, const Contenders& c) {
+  while (!names.empty()) {
+    const std::string_view name = names.substr(0, names.find(','));
+    for (size_t i = 0; i < c.size(); ++i)
+      if (c.name(i) == name && !refusal(c, i)) return i;
+    names.remove_prefix(std::min(name.size() + 1, names.size()));
+  }
+  return kNone;
+}
+
+}  // namespace
+
+size_t select(std::string_view op, Device d, const Contenders& c) {
   const std::string_view only = forced_kernel(op);
-  throw KernelError(
-      message(op, " on ", to_string(d), ": no kernel takes this call",
-              only.empty() ? "" : message(" (only ", only, " is allowed)"),
-              refusals.empty() ? d.type == DeviceType::cuda ? "; is this build without CUDA?" : "; none matches" : ":",
-              refusals));
+  const size_t chosen = only.empty() ? first(c) : first_of(only, c);
+  if (chosen == kNone) {
+    const std::string why = refusals(c);
+    throw KernelError(message(
+        op, " on ", to_string(d), ": no kernel takes this call",
+        only.empty() ? "" : message(" (only ", only, " is allowed)"),
+        why.empty() ? d.type == DeviceType::cuda ? "; is this build without CUDA?" : "; none matches" : ":", why));
+  }
+  if (dispatch_verbose()) log_choice(op, c.name(chosen), "refused", refusals(c));
+  return chosen;
 }
 
 }  // namespace detail

@@ -2,7 +2,6 @@
 // preference asks one family before the others.
 #pragma once
 
-#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -125,9 +124,23 @@ bool kernels_forced();                                          // of any op, in
 bool prefers(Preference p, Family f);                           // every family, if automatic
 void add_kernel(std::string_view op, std::string_view kernel);  // to the names that ForceKernel knows
 bool dispatch_verbose();                                        // MININN_VERBOSE=dispatch
+// The candidates for one call without its type, so that choosing among them is not compiled for every op.
+class Contenders {
+ public:
+  virtual size_t size() const = 0;
+  virtual std::string_view name(size_t i) const = 0;
+  virtual Family family(size_t i) const = 0;
+  virtual Refusal check(size_t i) const = 0;
+  virtual Refusal admission(size_t i) const = 0;
+  virtual bool pays(size_t i) const = 0;
+
+ protected:
+  ~Contenders() = default;
+};
+// What KernelTable::select() says.
+size_t select(std::string_view op, Device d, const Contenders& c);
 // `others`: what kernels were found to be, a line each; empty: there are none.
 void log_choice(std::string_view op, std::string_view kernel, std::string_view found, const std::string& others);
-[[noreturn]] void throw_no_kernel(std::string_view op, Device d, const std::string& refusals);
 }  // namespace detail
 
 namespace detail {
@@ -206,41 +219,27 @@ class KernelTable {
   // The kernel that run() would take: the first that takes the call and pays, or of the forced ones the first that
   // takes it. Throws KernelError listing every refusal.
   const Kernel<Args>& select(const Args& a, Device d) const {
-    const std::string_view forced = detail::forced_kernel(Args::op);
-    const Kernel<Args>* k = forced.empty() ? first(a, d) : first_of(forced, a, d);
-    if (!k) detail::throw_no_kernel(Args::op, d, refusals(a, d));
-    if (detail::dispatch_verbose()) detail::log_choice(Args::op, k->name, "refused", refusals(a, d));
-    return *k;
+    const std::vector<Kernel<Args>>& list = candidates(d.type);
+    return list[detail::select(Args::op, d, Contenders(list, a))];
   }
 
   void run(const Args& a, Device d) const { launch(select(a, d), a, d); }
 
  private:
-  const Kernel<Args>* first(const Args& a, Device d) const {
-    const Preference p = preference();
-    for (const bool preferred : {true, false})
-      for (const auto& k : candidates(d.type)) {
-        if (detail::prefers(p, k.traits.family) != preferred || k.check(a)) continue;
-        if ((k.pays && !k.pays(a)) || k.admission(a)) continue;
-        return &k;
-      }
-    return nullptr;
-  }
-  const Kernel<Args>* first_of(std::string_view names, const Args& a, Device d) const {
-    while (!names.empty()) {
-      const std::string_view name = names.substr(0, names.find(','));
-      for (const auto& k : candidates(d.type))
-        if (k.name == name && !k.refusal(a)) return &k;
-      names.remove_prefix(std::min(name.size() + 1, names.size()));
-    }
-    return nullptr;
-  }
-  std::string refusals(const Args& a, Device d) const {
-    std::string out;
-    for (const auto& k : candidates(d.type))
-      if (const Refusal r = k.refusal(a)) out += message("\n  ", k.name, ": ", r.why);
-    return out;
-  }
+  class Contenders final : public detail::Contenders {
+   public:
+    Contenders(const std::vector<Kernel<Args>>& list, const Args& a) : list_(list), a_(a) {}
+    size_t size() const override { return list_.size(); }
+    std::string_view name(size_t i) const override { return list_[i].name; }
+    Family family(size_t i) const override { return list_[i].traits.family; }
+    Refusal check(size_t i) const override { return list_[i].check(a_); }
+    Refusal admission(size_t i) const override { return list_[i].admission(a_); }
+    bool pays(size_t i) const override { return !list_[i].pays || list_[i].pays(a_); }
+
+   private:
+    const std::vector<Kernel<Args>>& list_;
+    const Args& a_;
+  };
 
   std::vector<Kernel<Args>> lists_[kDeviceTypes];
 };
