@@ -53,4 +53,15 @@ inline bool stays_finite(double v, DType t) {
   return finite;
 }
 
+// Whether `v` is between the ends of `t`, but for a fraction that an integer drops.
+inline bool is_within(double v, DType t) {
+  bool within = stays_finite(v, t);
+  with_type(t, [&]<class T>(T) {
+    using Limits = std::numeric_limits<T>;
+    if constexpr (std::is_integral_v<T>)  // the second bound is 2^k, the first number that is too large
+      within = std::trunc(v) >= double(Limits::min()) && std::trunc(v) < double(Limits::max() / 2 + 1) * 2;
+  });
+  return within;
+}
+
 }  // namespace mininn

@@ -64,7 +64,7 @@ Tensor arange(double begin, double end, double step, DType dtype, Device device)
   const auto out = t.mutable_data<double>();
   for (int64_t i = 0; i < n; ++i) out[size_t(i)] = (begin * unit + double(i) * (step * unit)) / unit;
   for (int64_t i = 0; i < n; i += std::max<int64_t>(n - 1, 1))  // the first and the last
-    if (!stays_finite(out[size_t(i)], dtype))
+    if (!is_within(out[size_t(i)], dtype))
       throw ValueError(message("arange: ", out[size_t(i)], " is beyond ", name(dtype)));
   return cast(t, dtype).to(device);
 }

@@ -34,7 +34,8 @@ struct Lowered {
 // float op that it is; its LayerNote says why. Throws KernelError for a graph with other than one f32 input and one
 // output, one that computes nothing, and a node that works across the batch or moves it from the front; ValueError for
 // a graph that breaks a rule, no rounder or one whose codes let a layer's sums leave 32 bits, constants that are not
-// finite and a normalisation that does not fit, ShapeError for a bias that does not.
+// finite, weights or activations so small that the step of their grid is no normal float, and a normalisation that does
+// not fit, ShapeError for a bias that does not.
 Lowered lower(const nn::graph::Graph& g, const std::vector<Range>& ranges, const LowerOptions& options);
 
 }  // namespace mininn::quant

@@ -254,8 +254,9 @@ class Trainer {
       const Tensor loss = cross_entropy(logits, labels.to(device_), {.label_smoothing = recipe_.label_smoothing});
       const double loss_value = loss.item();
       if (!std::isfinite(loss_value))
-        throw ValueError(message("the loss became ", loss_value, " in epoch ", epoch + 1, " at step ", step,
-                                 "; the last checkpoint is ", checkpoint_.string(), "; try a smaller --lr"));
+        throw ValueError(message("the loss became ", std::isnan(loss_value) ? "NaN" : "infinite", " in epoch ",
+                                 epoch + 1, " at step ", step, "; the last checkpoint is ", checkpoint_.string(),
+                                 "; try a smaller --lr"));
       sgd_->zero_grad();
       loss.backward();
       sgd_->step(lr);

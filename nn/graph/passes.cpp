@@ -107,7 +107,8 @@ Graph remove_identity(Graph g) {
 
 Graph fold_batch_norm(Graph g) {
   g.validate();
-  const std::vector<int> made_by = producers(g), uses = use_counts(g);
+  const std::vector<int> made_by = producers(g);
+  std::vector<int> uses = use_counts(g);
   for (size_t i = 0; i < g.nodes.size(); ++i) {
     if (!g.nodes[i].is(opdef::batch_norm)) continue;
     const Node bn = g.nodes[i];
@@ -150,6 +151,7 @@ Graph fold_batch_norm(Graph g) {
     producer.inputs[1] = new_weight;
     producer.inputs[2] = new_bias;
     replace_uses(g, bn.output, bn.inputs[0]);
+    uses[size_t(bn.inputs[0])] = uses[size_t(bn.output)];  // another batch norm may read it, alone or not
   }
   return eliminate_dead_code(std::move(g));
 }

@@ -98,8 +98,10 @@ struct Recording {
 
 // What the values are for a batch of this size, or, of a graph that takes no other, for the traced one.
 std::vector<TensorInfo> infer_batch(const Graph& g, int64_t batch) {
+  const std::vector<TensorInfo> inputs = batched_inputs(g, batch);
+  for (const TensorInfo& in : inputs) (void)numel(in.shape);  // throws for what no graph takes
   try {
-    return infer(g, batched_inputs(g, batch));
+    return infer(g, inputs);
   } catch (const ShapeError&) {
     std::vector<TensorInfo> traced;
     for (size_t i = 0; i < g.values.size(); ++i) traced.push_back(g.info(int(i)));

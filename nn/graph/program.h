@@ -64,7 +64,7 @@ class Program {
     Tensor packed;              // constants in the kernel's form; undefined: there are none
   };
   std::vector<NodeReport> report(size_t batch_class) const;
-  // Bytes of the block that holds the intermediate values of so many rows.
+  // Bytes of the block that holds the intermediate values of so many rows. Throws Error for more than memory has.
   int64_t arena_bytes(int64_t rows) const;
   // What each node takes of a call, in ms: medians of `repeats` calls. Throws ValueError for repeats below 1.
   std::vector<double> profile(std::span<const Tensor> inputs, int repeats) const;

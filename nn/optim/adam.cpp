@@ -64,6 +64,7 @@ State Adam::state() const {
 }
 
 void Adam::load_state(const State& s) {
+  require_distinct(s);
   std::vector<Moments> moments(params_.size());
   for (const auto& [name, t] : s) {
     const auto [i, what] = split(name);

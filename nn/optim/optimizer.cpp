@@ -45,6 +45,12 @@ Tensor Optimizer::like_param(size_t i, const std::string& name, const Tensor& t)
   return copy;
 }
 
+void Optimizer::require_distinct(const State& s) {
+  std::set<std::string> seen;
+  for (const auto& entry : s)
+    if (!seen.insert(entry.first).second) throw ValueError(message("optim: the state has \"", entry.first, "\" twice"));
+}
+
 std::pair<size_t, std::string> Optimizer::split(const std::string& name) const {
   const size_t dot = name.rfind('.');
   if (dot != std::string::npos)

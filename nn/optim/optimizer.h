@@ -32,7 +32,8 @@ class Optimizer {
   // the elements: write them to a file, or clone them, before the next step.
   virtual State state() const = 0;
   // Takes over a state() of the same parameters: training goes on as if it had not stopped, to the bit. Throws
-  // ValueError for an unknown name, ShapeError or DTypeError for a tensor that does not fit; then nothing changes.
+  // ValueError for an unknown name and for one that is there twice, ShapeError or DTypeError for a tensor that does not
+  // fit; then nothing changes.
   virtual void load_state(const State& s) = 0;
 
  protected:
@@ -43,6 +44,8 @@ class Optimizer {
   void check_lr(double lr) const;
   // A copy of `t` beside parameter `i`, after checking that it has the parameter's shape and dtype.
   Tensor like_param(size_t i, const std::string& name, const Tensor& t) const;
+  // Throws ValueError for a name that is there twice.
+  static void require_distinct(const State& s);
   // Splits "<parameter>.<what>" into the parameter's position and what. Throws ValueError for an unknown parameter.
   std::pair<size_t, std::string> split(const std::string& name) const;
 

@@ -42,6 +42,7 @@ State Sgd::state() const {
 }
 
 void Sgd::load_state(const State& s) {
+  require_distinct(s);
   std::vector<Tensor> momentum(params_.size());
   for (const auto& [name, t] : s) {
     const auto [i, what] = split(name);

@@ -108,6 +108,12 @@ TEST_CASE("arange spans more than the largest number, and refuses what its dtype
   CHECK_THROWS_WITH(arange(-1.7e308, 1.7e308, 1e308), Catch::Contains("beyond f32"));
   CHECK_THROWS_AS(arange(0, 1e300, 1e299), ValueError);
   CHECK_THROWS_AS(arange(-1e39, 1, 1e39, DType::bf16), ValueError);
+  CHECK_THROWS_WITH(arange(250, 260, 1, DType::u8), Catch::Contains("259 is beyond u8"));
+  CHECK_THROWS_AS(arange(-1, 1, 1, DType::u8), ValueError);
+  CHECK_THROWS_AS(arange(127, -130, -1, DType::i8), ValueError);
+  CHECK_THROWS_AS(arange(0, 0x1p32, 0x1p31, DType::i32), ValueError);
+  CHECK(arange(127, -129, -1, DType::i8).to_vector().back() == -128);
+  CHECK(arange(-0.5, 255.9, 0.5, DType::u8).to_vector().back() == 255);
 }
 
 TEST_CASE("tensors are divided by numbers beyond their dtype") {

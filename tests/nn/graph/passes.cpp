@@ -107,6 +107,28 @@ TEST_CASE("two batch norms in a row fold one after the other") {
   CHECK(max_difference(run(folded, x), run(g, x)) < 1e-12);
 }
 
+TEST_CASE("of two batch norms in a row the second stays where the first one's result has another reader") {
+  Layers l(2, DType::f64);
+  const auto conv = l.conv("conv", 3, 4, 3, {}, false), a = l.batch_norm("a", 4), b = l.batch_norm("b", 4);
+  const Tensor x = l.input({2, 3, 5, 5});
+  SECTION("an op") {
+    const Layers::Fn fn = [&](const Tensor& t) {
+      const Tensor y = a(conv(t));
+      return y + b(y);
+    };
+    const Graph g = nn::trace(fn, x), folded = fold_batch_norm(g);
+    CHECK(count(folded, "batch_norm") == 1);
+    CHECK(max_difference(run(folded, x), fn(x)) < 1e-12);
+    CHECK(max_difference(run(fuse_conv(convolve_batch_norm(g)), x), fn(x)) < 1e-12);
+  }
+  SECTION("the graph's results") {
+    Graph g = nn::trace([&](const Tensor& t) { return b(a(conv(t))); }, x);
+    g.outputs.push_back(node(g, "b").inputs[0]);
+    const std::vector<Tensor> before = run(g, std::vector{x}), after = run(fold_batch_norm(g), std::vector{x});
+    for (size_t i = 0; i < 2; ++i) CHECK(max_difference(after[i], before[i]) < 1e-12);
+  }
+}
+
 TEST_CASE("a residual network fuses into convolutions, the main branch taking the sum") {
   const TestNet net = residual(3);
   const Graph g = optimize(nn::trace(net.fn, Tensor::zeros(net.input)));

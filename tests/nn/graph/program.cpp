@@ -216,6 +216,9 @@ TEST_CASE("a program's intermediate values share memory") {
   CHECK(chain(x).to_vector()[0] == 51);
   CHECK(chain.arena_bytes(1) == 2 * 4032);
   CHECK(chain.arena_bytes(2) == 2 * 8000);
+  CHECK_THROWS_AS(chain.arena_bytes(std::numeric_limits<int64_t>::max()), ShapeError);
+  CHECK_THROWS_AS(chain.arena_bytes(int64_t{1} << 50), Error);
+  CHECK_THROWS_AS(chain.arena_bytes(-1), ShapeError);
 }
 
 TEST_CASE("results go where run_into() is told, if they fit there") {

@@ -96,6 +96,7 @@ TEST_CASE("a state that does not fit is refused as a whole") {
   const Tensor good = Tensor::zeros({7});
   CHECK_THROWS_AS(opt.load_state({{"a.momentum", good}, {"c.momentum", good}}), ValueError);
   CHECK_THROWS_AS(opt.load_state({{"a.momentum", good}, {"b.v", good}}), ValueError);
+  CHECK_THROWS_WITH(opt.load_state({{"a.momentum", good}, {"a.momentum", good}}), Catch::Contains("twice"));
   CHECK_THROWS_AS(opt.load_state({{"a.momentum", good}, {"momentum", good}}), ValueError);
   CHECK_THROWS_AS(opt.load_state({{"a.momentum", good}, {"b.momentum", good}}), ShapeError);
   CHECK_THROWS_AS(opt.load_state({{"a.momentum", Tensor::zeros({7}, DType::f64)}}), DTypeError);
@@ -103,6 +104,7 @@ TEST_CASE("a state that does not fit is refused as a whole") {
 
   optim::Adam adam(params);
   CHECK_THROWS_AS(adam.load_state({{"a.m", good}}), ValueError);
+  CHECK_THROWS_WITH(adam.load_state({{"a.m", good}, {"a.m", good}}), Catch::Contains("twice"));
   CHECK_THROWS_AS(adam.load_state({{"a.m", good}, {"a.v", good}}), ValueError);
   CHECK_THROWS_AS(adam.load_state({{"a.step", good}}), DTypeError);
   CHECK_THROWS_AS(adam.load_state({{"a.momentum", good}}), ValueError);
