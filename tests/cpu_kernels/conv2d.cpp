@@ -96,6 +96,13 @@ void check_packed(Device device, const Kernel<op::Conv2dFwd>& kernel, const Case
   set_num_threads(before);
 }
 
+// Like testing::check_close(). Winograd's kernels add up transformed numbers, which are larger and lose more digits.
+void check_close(const reference::Values& got, const reference::Sums& expected, DType dtype, std::string_view kernel) {
+  const bool winograd = kernel.find("winograd") != kernel.npos;
+  testing::check_close(got, expected, dtype,
+                       testing::unit_roundoff(dtype == DType::bf16 ? DType::f32 : dtype) * (winograd ? 32 : 1));
+}
+
 struct Ran {
   testing::Takers fwd, bwd_data, bwd_weights;
 };
@@ -113,7 +120,7 @@ Ran check(const Case& c, DType dtype, Generator& r) {
     INFO("conv2d_fwd " << to_string(device) << ' ' << kernel.name << ' ' << name(dtype) << ": " << c);
     const auto got = run_guarded(device, kernel, o.gy, kChannelsLast, [&](View v) { return forward(c, o, v); });
     if (!got) return;
-    testing::check_close(*got, y, dtype);
+    check_close(*got, y, dtype, kernel.name);
     if (kernel.pack) check_packed(device, kernel, c, o);
     ++taken;
   });
@@ -124,7 +131,7 @@ Ran check(const Case& c, DType dtype, Generator& r) {
     const auto args = [&](View v) { return op::Conv2dBwdData{c.g, o.gy.view(), o.w.view(), v}; };
     const auto got = run_guarded(device, kernel, o.x, kChannelsLast, args);
     if (!got) return;
-    testing::check_close(*got, gx, dtype);
+    check_close(*got, gx, dtype, kernel.name);
     ++taken;
   });
   const auto gw = reference::conv2d_weight_gradient(c.g, x, gy);
@@ -134,7 +141,7 @@ Ran check(const Case& c, DType dtype, Generator& r) {
     const auto args = [&](View v) { return op::Conv2dBwdWeights{c.g, o.x.view(), o.gy.view(), v}; };
     const auto got = run_guarded(device, kernel, o.w, MemoryFormat::contiguous, args);
     if (!got) return;
-    testing::check_close(*got, gw, dtype);
+    check_close(*got, gw, dtype, kernel.name);
     ++taken;
   });
   return ran;
@@ -193,6 +200,50 @@ TEST_CASE("conv2d kernels handle the layers of a ResNet for small images") {
   }
 }
 
+TEST_CASE("conv2d kernels handle more input channels and more tiles than one sum adds up") {
+  Generator r(testing::test_seed());
+  check(make({1, 530, 5, 3}, {20, 530, 3, 3}, {.padding = 1}), DType::f32, r);
+  check(make({1, 20, 4, 4}, {530, 20, 3, 3}, {.padding = 1}), DType::f32, r);
+  check(make({45, 18, 7, 6}, {20, 18, 3, 3}, {.padding = {0, 2}}), DType::f32, r);
+}
+
+// Of the largest result: what Winograd's transforms cost where a direct sum loses less than 1e-6.
+TEST_CASE("every conv2d kernel keeps five digits on the layers of ResNet-18") {
+  Generator r(testing::test_seed());
+  for (const auto& [channels, size] : {std::pair<int64_t, int64_t>{64, 16}, {128, 8}, {256, 8}, {512, 4}}) {
+    const Case c = make({1, channels, size, size}, {64, channels, 3, 3}, {.padding = 1});
+    const Operands o(c, DType::f32, r);
+    const auto worst = [](const reference::Values& got, const reference::Sums& expected) {
+      double error = 0, top = 0;
+      for (size_t i = 0; i < got.size(); ++i) {
+        error = std::max(error, std::abs(got[i] - expected[i].value));
+        top = std::max(top, std::abs(expected[i].value));
+      }
+      return error / top;
+    };
+    const reference::Values x = o.x.to_vector(), w = o.w.to_vector(), gy = o.gy.to_vector();
+    const auto y = reference::conv2d(c.g, x, w);
+    for_each_kernel<op::Conv2dFwd>([&](Device device, const auto& kernel) {
+      INFO("conv2d_fwd " << to_string(device) << ' ' << kernel.name << ": " << c);
+      const auto got = run_guarded(device, kernel, o.gy, kChannelsLast, [&](View v) { return forward(c, o, v); });
+      if (got) CHECK(worst(*got, y) <= 1e-5);
+    });
+    const auto gx = reference::conv2d_input_gradient(c.g, gy, w);
+    for_each_kernel<op::Conv2dBwdData>([&](Device device, const auto& kernel) {
+      INFO("conv2d_bwd_data " << to_string(device) << ' ' << kernel.name << ": " << c);
+      const auto args = [&](View v) { return op::Conv2dBwdData{c.g, o.gy.view(), o.w.view(), v}; };
+      if (const auto got = run_guarded(device, kernel, o.x, kChannelsLast, args)) CHECK(worst(*got, gx) <= 1e-5);
+    });
+    const auto gw = reference::conv2d_weight_gradient(c.g, x, gy);
+    for_each_kernel<op::Conv2dBwdWeights>([&](Device device, const auto& kernel) {
+      INFO("conv2d_bwd_weights " << to_string(device) << ' ' << kernel.name << ": " << c);
+      const auto args = [&](View v) { return op::Conv2dBwdWeights{c.g, o.x.view(), o.gy.view(), v}; };
+      if (const auto got = run_guarded(device, kernel, o.w, MemoryFormat::contiguous, args))
+        CHECK(worst(*got, gw) <= 1e-5);
+    });
+  }
+}
+
 TEST_CASE("conv2d kernels handle extreme geometry") {
   Generator r(testing::test_seed());
   check_all(make({0, 5, 4, 4}, {7, 5, 3, 3}, {.padding = 1}), r);               // no images: the weight gradient is 0
@@ -246,7 +297,7 @@ TEST_CASE("own conv2d kernels give an image the same bits in any batch") {
 }
 
 TEST_CASE("conv2d kernels pass NaN through ReLU") {
-  const Case c{make({1, 1, 1, 1}, {1, 1, 1, 1}).g, false, false, true};
+  const Case c{make({1, 1, 1, 1}, {1, 1, 3, 3}, {.padding = 1}).g, false, false, true};
   Generator r(1);
   Operands o(c, DType::f32, r);
   o.x.fill(std::numeric_limits<double>::quiet_NaN());

@@ -8,11 +8,11 @@
 
 #include "core/integers.h"
 #include "cpu_kernels/common/cpu_features.h"
+#include "cpu_kernels/common/taps.h"
 #include "cpu_kernels/own/int8/conv/direct.h"
 #include "cpu_kernels/own/int8/conv/epilogue_ymm.h"
 #include "cpu_kernels/own/int8/conv/kernels.h"
 #include "cpu_kernels/own/int8/conv/packed.h"
-#include "cpu_kernels/own/int8/conv/taps.h"
 
 MININN_TARGET_AVX2
 namespace mininn::cpu::own {

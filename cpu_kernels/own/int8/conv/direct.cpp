@@ -7,7 +7,7 @@
 #include "core/integers.h"
 #include "core/parallel.h"
 #include "cpu_kernels/common/scratch.h"
-#include "cpu_kernels/own/int8/conv/taps.h"
+#include "cpu_kernels/common/taps.h"
 
 namespace mininn::cpu::own {
 namespace {

@@ -9,10 +9,10 @@
 #include "core/integers.h"
 #include "core/parallel.h"
 #include "cpu_kernels/common/cpu_features.h"
+#include "cpu_kernels/common/taps.h"
 #include "cpu_kernels/own/int8/conv/direct.h"
 #include "cpu_kernels/own/int8/conv/epilogue_zmm.h"
 #include "cpu_kernels/own/int8/conv/kernels.h"
-#include "cpu_kernels/own/int8/conv/taps.h"
 #include "cpu_kernels/own/int8/conv/vnni_zmm.h"
 
 MININN_TARGET_AVX512VNNI

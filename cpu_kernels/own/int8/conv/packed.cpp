@@ -9,7 +9,7 @@
 
 #include "core/integers.h"
 #include "cpu_kernels/common/qconv_constants.h"
-#include "cpu_kernels/own/int8/conv/taps.h"
+#include "cpu_kernels/common/taps.h"
 
 namespace mininn::cpu::own {
 namespace {

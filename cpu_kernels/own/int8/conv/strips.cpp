@@ -4,8 +4,8 @@
 #include <cstring>
 
 #include "core/integers.h"
+#include "cpu_kernels/common/taps.h"
 #include "cpu_kernels/own/int8/codes.h"
-#include "cpu_kernels/own/int8/conv/taps.h"
 
 namespace mininn::cpu::own {
 namespace {

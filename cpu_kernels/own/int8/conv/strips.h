@@ -24,8 +24,8 @@
 
 #include "core/parallel.h"
 #include "cpu_kernels/common/scratch.h"
+#include "cpu_kernels/common/taps.h"
 #include "cpu_kernels/own/int8/conv/packed.h"
-#include "cpu_kernels/own/int8/conv/taps.h"
 #include "cpu_kernels/own/int8/conv/tile.h"
 #include "ops/qconv2d.h"
 

@@ -8,16 +8,15 @@
 #include "core/parallel.h"
 #include "cpu_kernels/common/qconv_constants.h"
 #include "cpu_kernels/common/scratch.h"
-#include "cpu_kernels/own/int8/conv/taps.h"
+#include "cpu_kernels/common/taps.h"
 
 namespace mininn::cpu::own {
 namespace {
 
-constexpr int kOut = 4, kIn = 6;  // a tile's edge in output and in input pixels
 constexpr int64_t kPoints = kWinogradPoints;
 constexpr int64_t kBiasPoint = 7;  // (1, 1): what is added to its product appears once in every output, see A^T
 
-int64_t tiles_of(const Conv2dGeometry& g) { return g.n * ceil_div(g.oh, kOut) * ceil_div(g.ow, kOut); }
+int64_t tiles_of(const Conv2dGeometry& g) { return WinogradTiles(g).count(); }
 int64_t steps_of(const Conv2dGeometry& g) { return ceil_div(g.ic, 2); }
 int64_t transformed_bytes(const Conv2dGeometry& g) { return kPoints * 2 * g.ic * g.oc; }  // of all weights
 
@@ -73,8 +72,7 @@ class Walk {
         g(conv.g),
         isa(winograd),
         weights(kind),
-        rows(ceil_div(g.oh, kOut)),
-        cols(ceil_div(g.ow, kOut)),
+        tiles(g),
         padding(g.ic),
         y_pixel(a.y.dtype == DType::f32 ? g.oc * 4 : a.y.strides[3]),
         residual_pixel(a.residual ? a.residual.strides[3] : 0) {
@@ -104,10 +102,10 @@ class Walk {
     for (int64_t first = tile0; first < tile1; first += together) {
       const int64_t count = std::min(together, tile1 - first);
       set_groups(count);
-      Position at = position(first);
-      for (int64_t i = 0; i < count; ++i, advance(at)) {
+      auto at = tiles.position(first);
+      for (int64_t i = 0; i < count; ++i, tiles.advance(at)) {
         const uint8_t* x[kPoints];
-        set_patch(at, x);
+        tiles.patch(at, a.x.as<uint8_t>(), a.x.strides[3], padding.data(), x);
         isa.input(x, g.ic, v.data() + i * channels, v_stride);
       }
       for (int64_t pair = pair0; pair < pair1; ++pair) {
@@ -127,24 +125,22 @@ class Walk {
         }
         t.channel = pair * width;
         t.channels = std::min(width, g.oc - t.channel);
-        at = position(first);
-        for (int64_t i = 0; i < count; ++i, advance(at)) output(at, m.data() + i * kPoints * width);
+        at = tiles.position(first);
+        for (int64_t i = 0; i < count; ++i, tiles.advance(at)) output(at, m.data() + i * kPoints * width);
       }
     }
   }
 
  private:
-  // Tiles that are one call of a product: as few groups as possible, of nearly equal size.
+  // Tiles that are one call of a product.
   struct Group {
     int64_t first;
     WinogradIsa::Product product;
   };
-  void set_groups(int64_t tiles) {
-    n_groups = ceil_div(tiles, isa.tiles);
-    for (int64_t i = 0; i < n_groups; ++i) {
-      const int64_t first = tiles * i / n_groups, end = tiles * (i + 1) / n_groups;
-      groups[i] = {first, isa.product[end - first - 1]};
-    }
+  void set_groups(int64_t count) {
+    const WinogradGroups of(count, isa.tiles);
+    n_groups = of.count();
+    for (int64_t i = 0; i < n_groups; ++i) groups[i] = {of.first(i), isa.product[of.size(i) - 1]};
     ahead_step = ceil_div<int64_t>(4 * isa.lanes, n_groups);
   }
 
@@ -158,56 +154,23 @@ class Walk {
     }
   }
 
-  struct Position {
-    int64_t n, h, w;  // of a tile's first output pixel
-  };
-  Position position(int64_t tile) const {
-    return {tile / (rows * cols), tile / cols % rows * kOut, tile % cols * kOut};
-  }
-  void advance(Position& at) const {
-    if ((at.w += kOut) < g.ow) return;
-    at.w = 0;
-    if ((at.h += kOut) < g.oh) return;
-    at.h = 0;
-    ++at.n;
-  }
-
-  // Masks of all ones or zeros let the compiler choose between input and padding without a branch.
-  void set_patch(const Position& at, const uint8_t* (&x)[kPoints]) const {
-    const auto origin = reinterpret_cast<uintptr_t>(a.x.data), outside = reinterpret_cast<uintptr_t>(padding.data());
-    const int64_t h0 = at.h - g.pad_h, w0 = at.w - g.pad_w;
-    uintptr_t col[kIn], col_mask[kIn];
-    for (int64_t j = 0; j < kIn; ++j) {
-      col[j] = uintptr_t((w0 + j) * a.x.strides[3]);
-      col_mask[j] = -uintptr_t(uint64_t(w0 + j) < uint64_t(g.iw));
-    }
-    for (int64_t i = 0; i < kIn; ++i) {
-      const uintptr_t row = origin + uintptr_t(at.n * a.x.strides[0] + (h0 + i) * a.x.strides[2]);
-      const uintptr_t row_mask = -uintptr_t(uint64_t(h0 + i) < uint64_t(g.ih));
-      for (int64_t j = 0; j < kIn; ++j) {
-        const uintptr_t mask = row_mask & col_mask[j];
-        x[i * kIn + j] = reinterpret_cast<const uint8_t*>(((row + col[j]) & mask) | (outside & ~mask));
-      }
-    }
-  }
-
-  void output(const Position& at, const int32_t* m) {
+  void output(const WinogradTiles::Position& at, const int32_t* m) {
     const int64_t pixel = (at.n * g.oh + at.h) * g.ow + at.w;
     std::byte* y = a.y.data + pixel * y_pixel;
     const uint8_t* residual = a.residual ? a.residual.as<uint8_t>() + pixel * residual_pixel : nullptr;
-    for (int i = 0; i < kOut; ++i, y += g.ow * y_pixel, residual += g.ow * residual_pixel)
-      for (int j = 0; j < kOut; ++j) {
-        t.y[i * kOut + j] = y + j * y_pixel;
-        t.residual[i * kOut + j] = residual + j * residual_pixel;
+    for (int i = 0; i < kWinogradOut; ++i, y += g.ow * y_pixel, residual += g.ow * residual_pixel)
+      for (int j = 0; j < kWinogradOut; ++j) {
+        t.y[i * kWinogradOut + j] = y + j * y_pixel;
+        t.residual[i * kWinogradOut + j] = residual + j * residual_pixel;
       }
-    isa.output(t, int(std::min<int64_t>(kOut, g.oh - at.h)), int(std::min<int64_t>(kOut, g.ow - at.w)), m);
+    isa.output(t, tiles.rows(at), tiles.cols(at), m);
   }
 
   const op::QConv2d& a;
   const Conv2dGeometry& g;
   const WinogradIsa& isa;
   const WinogradWeights weights;
-  const int64_t rows, cols;               // tiles of an image
+  const WinogradTiles tiles;
   Scratch<uint8_t> padding;               // a pixel
   const int64_t y_pixel, residual_pixel;  // bytes
   Group groups[kMostTogether];
@@ -219,10 +182,7 @@ class Walk {
 }  // namespace
 
 Refusal check_winograd(const op::QConv2d& a) {
-  const Conv2dGeometry& g = a.g;
-  if (g.kh != 3 || g.kw != 3) return {"the kernel is not 3x3"};
-  if (g.stride_h != 1 || g.stride_w != 1 || g.dil_h != 1 || g.dil_w != 1) return {"a stride or a dilation is not 1"};
-  if (g.groups != 1) return {"the convolution has groups"};
+  if (const Refusal r = winograd_shape(a.g)) return r;
   if (a.bias.shape[0] != 1) return {"the bias depends on the pixel"};
   return {};
 }

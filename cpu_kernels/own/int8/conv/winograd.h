@@ -23,13 +23,13 @@
 
 #include <cstdint>
 
+#include "cpu_kernels/common/winograd.h"
 #include "cpu_kernels/own/int8/conv/packed.h"
 #include "cpu_kernels/own/int8/conv/tile.h"
 #include "ops/qconv2d.h"
 
 namespace mininn::cpu::own {
 
-inline constexpr int kWinogradPoints = 36;             // elements of a transformed patch
 inline constexpr uint32_t kInverseOfNine = 954437177;  // modulo 2^32
 inline constexpr int64_t kWinogradSumLimit = int64_t{1} << 25;
 

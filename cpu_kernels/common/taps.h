@@ -8,7 +8,7 @@
 #include "core/integers.h"
 #include "ops/conv2d.h"
 
-namespace mininn::cpu::own {
+namespace mininn::cpu {
 
 inline constexpr int64_t kMaxTaps = 128;  // kh * kw of kernels that list them
 
@@ -38,4 +38,4 @@ inline double padding_share(const Conv2dGeometry& g) {
   return 1 - double(rows * cols) / double(g.oh * g.kh * g.ow * g.kw);
 }
 
-}  // namespace mininn::cpu::own
+}  // namespace mininn::cpu

@@ -1,0 +1,373 @@
+#include "cpu_kernels/own/float/conv2d/winograd.h"
+
+#include <algorithm>
+
+#include "core/parallel.h"
+#include "cpu_kernels/common/cpu_features.h"
+#include "cpu_kernels/common/scratch.h"
+#include "cpu_kernels/common/taps.h"
+#include "cpu_kernels/own/float/pack.h"
+
+namespace mininn::cpu::own {
+namespace {
+
+constexpr int64_t kPoints = kWinogradPoints;
+// The most products that an element of M adds up in registers; what comes then is added to it in memory.
+constexpr int64_t kChain = 512;
+// Between the points of one array: not a multiple of 4 KiB, for then all of them would compete for a set of the L1
+// cache.
+constexpr int64_t kApart = 16;
+
+// Weights as B[tap][input channel][output channel].
+struct Weights {
+  MatrixLayout layout;
+  const float* w;
+  bool turned;  // by 180 degrees: the input gradient's
+};
+
+Weights forward_weights(const Conv2dGeometry& g, const CView& w) {
+  return {{g.oc, g.ic, 9, g.ic * 9, 9, 1}, w.as<float>(), false};
+}
+Weights gradient_weights(const Conv2dGeometry& g, const CView& w) {
+  return {{g.ic, g.oc, 9, 9, g.ic * 9, 1}, w.as<float>(), true};
+}
+
+// Transformed ones: [panel][36][input channel][nr], points u_stride apart.
+int64_t u_stride(const TilesF32& t, int64_t ic) { return ic * t.nr + kApart; }
+int64_t u_panel(const TilesF32& t, int64_t ic) { return kPoints * u_stride(t, ic); }
+int64_t u_size(const TilesF32& t, const MatrixLayout& w) {
+  return checked_mul("Winograd's weights", w.panels(t), u_panel(t, w.k));
+}
+
+void transform_panel(const WinogradF32& isa, const Weights& weights, int64_t panel, float* u) {
+  const TilesF32& t = isa.tiles();
+  const MatrixLayout& w = weights.layout;
+  constexpr int64_t kChunk = 64;  // input channels: their taps stay in the cache
+  Scratch<float> taps(9 * kChunk * t.nr);
+  MatrixLayout part = w;
+  for (int64_t k = 0; k < w.k; k += kChunk) {
+    part.k = std::min(kChunk, w.k - k);
+    pack_panel(t, part, weights.w + k * w.k_stride, panel, taps.data());
+    const int64_t tap = part.k * t.nr;
+    isa.filter(weights.turned ? taps.data() + 8 * tap : taps.data(), weights.turned ? -tap : tap, part.k, u + k * t.nr,
+               u_stride(t, w.k));
+  }
+}
+
+void transform_weights(const WinogradF32& isa, const Weights& w, float* u) {
+  const TilesF32& t = isa.tiles();
+  parallel_for(w.layout.panels(t), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t panel = begin; panel < end; ++panel)
+      transform_panel(isa, w, panel, u + panel * u_panel(t, w.layout.k));
+  });
+}
+
+// A convolution of stride 1.
+struct Convolution {
+  Conv2dGeometry g;
+  const float* x = nullptr;
+  Weights w;
+  const float* u = nullptr;  // transformed; null: who needs them makes them
+  const float* bias = nullptr;
+  const float* residual = nullptr;
+  bool relu = false;
+  float* y = nullptr;
+};
+
+// How many tiles of `all` are worked on together: each block of them reads all weights once. Blocks are equal, so that
+// the last one is no remainder.
+constexpr int64_t kMostTogether = 28;
+int64_t tiles_together(int64_t all) { return ceil_div(all, ceil_div(all, kMostTogether)); }
+
+// One thread's share of the tiles and of the panels.
+class Walk {
+ public:
+  Walk(const WinogradF32& isa, const Convolution& c)
+      : isa_(isa), t_(isa.tiles()), c_(c), g_(c.g), tiles_(c.g), padding_(c.g.ic) {
+    std::fill_n(padding_.data(), g_.ic, 0.0f);
+  }
+
+  void run(int64_t tile0, int64_t tile1, int64_t panel0, int64_t panel1) {
+    const int64_t together = tiles_together(tile1 - tile0);
+    const int64_t v_row = round_up(g_.ic, t_.lanes) + kApart, v_stride = together * v_row + kApart;
+    Scratch<float> v(kPoints * v_stride), m(together * kPoints * t_.nr);
+    Scratch<float> own(c_.u ? 0 : (panel1 - panel0) * u_panel(t_, g_.ic));
+    for (int64_t panel = panel0; !c_.u && panel < panel1; ++panel)
+      transform_panel(isa_, c_.w, panel, own.data() + (panel - panel0) * u_panel(t_, g_.ic));
+    for (int64_t first = tile0; first < tile1; first += together) {
+      const int64_t count = std::min(together, tile1 - first);
+      transform_input(first, count, v.data(), v_row, v_stride);
+      const WinogradGroups groups(count, isa_.most_tiles);
+      for (int64_t panel = panel0; panel < panel1; ++panel) {
+        const float* const u =
+            c_.u ? c_.u + panel * u_panel(t_, g_.ic) : own.data() + (panel - panel0) * u_panel(t_, g_.ic);
+        for (int64_t k = 0; k < g_.ic; k += kChain)
+          multiply(groups, u + k * t_.nr, std::min(kChain, g_.ic - k), k > 0, v.data() + k, v_row, v_stride, m.data());
+        transform_output(first, count, panel, m.data());
+      }
+    }
+  }
+
+ private:
+  void transform_input(int64_t first, int64_t count, float* v, int64_t v_row, int64_t v_stride) {
+    auto at = tiles_.position(first);
+    for (int64_t i = 0; i < count; ++i, tiles_.advance(at)) {
+      const float* x[kPoints];
+      tiles_.patch(at, c_.x, g_.ic, padding_.data(), x);
+      isa_.input(x, g_.ic, v + i * v_row, v_stride);
+    }
+  }
+
+  // All points of one panel; each group of tiles fetches its part of the next point's weights.
+  void multiply(const WinogradGroups& groups, const float* u, int64_t n, bool add, const float* v, int64_t v_row,
+                int64_t v_stride, float* m) const {
+    const int64_t stride = u_stride(t_, g_.ic), ahead_step = ceil_div<int64_t>(t_.nr, groups.count());
+    for (int64_t point = 0; point < kPoints; ++point, u += stride) {
+      const float* const next = u + stride;  // behind the last point: the next panel's
+      for (int64_t i = 0; i < groups.count(); ++i) {
+        const int64_t tile = groups.first(i);
+        isa_.product[groups.size(i) - 1](v + point * v_stride + tile * v_row, v_row, u, n, add,
+                                         m + (tile * kPoints + point) * t_.nr, next + i * n * ahead_step, ahead_step);
+      }
+    }
+  }
+
+  void transform_output(int64_t first, int64_t count, int64_t panel, const float* m) const {
+    const int64_t c = panel * t_.nr;
+    auto at = tiles_.position(first);
+    WinogradOutputF32 o{.bias = c_.bias ? c_.bias + c : nullptr,
+                        .row = g_.ow * g_.oc,
+                        .pixel = g_.oc,
+                        .columns = std::min<int64_t>(t_.nr, g_.oc - c),
+                        .relu = c_.relu};
+    for (int64_t i = 0; i < count; ++i, tiles_.advance(at)) {
+      const int64_t to = ((at.n * g_.oh + at.h) * g_.ow + at.w) * g_.oc + c;
+      o.y = c_.y + to;
+      o.residual = c_.residual ? c_.residual + to : nullptr;
+      o.rows = tiles_.rows(at);
+      o.cols = tiles_.cols(at);
+      isa_.output(o, m + i * kPoints * t_.nr);
+    }
+  }
+
+  const WinogradF32& isa_;
+  const TilesF32& t_;
+  const Convolution& c_;
+  const Conv2dGeometry& g_;
+  const WinogradTiles tiles_;
+  Scratch<float> padding_;  // a pixel
+};
+
+// Cycles of one core, which starts the multiply-adds of a vector in each.
+struct Estimate {
+  double products, input, output, weights, direct;
+  Estimate(const WinogradF32& isa, const Conv2dGeometry& g) {
+    const TilesF32& t = isa.tiles();
+    const auto tiles = double(WinogradTiles(g).count());
+    const auto in = double(ceil_div<int64_t>(g.ic, t.lanes)), out = double(2 * ceil_div<int64_t>(g.oc, t.nr));
+    products = tiles * double(kPoints) * double(g.ic) * out;
+    input = tiles * 200 * in;
+    output = tiles * 200 * out;
+    weights = 400 * double(g.ic) * out;
+    direct = double(g.macs()) / double(t.lanes) * (1 - padding_share(g));
+  }
+};
+
+void convolve(const WinogradF32& isa, Convolution c) {
+  const TilesF32& t = isa.tiles();
+  const int64_t tiles = WinogradTiles(c.g).count(), panels = c.w.layout.panels(t), threads = num_threads();
+  if (tiles == 0) return;
+  // Threads share out the tiles, which keeps each to the images that it has worked on in the layer before. Or the
+  // panels, where a thread would have too few tiles to hide how long the weights take, or they take longer to transform
+  // than the input: then each reads (or transforms) its part of them only, and transforms all of the input.
+  const Estimate e(isa, c.g);
+  const bool by_panels = panels >= threads && (tiles < isa.most_tiles * threads || (!c.u && e.input < e.weights));
+  // Weights that another core has just written come slowly: a few threads would rather transform all that they need.
+  constexpr int64_t kFew = 4;
+  Scratch<float> shared(c.u || by_panels || threads <= kFew ? 0 : u_size(t, c.w.layout));
+  if (!c.u && !by_panels && threads > kFew) {
+    transform_weights(isa, c.w, shared.data());
+    c.u = shared.data();
+  }
+  const int64_t macs = kPoints * c.g.ic * t.nr;
+  const auto grain = [&](int64_t per_item) { return 1 + 1000000 / std::max<int64_t>(1, macs * per_item); };
+  if (by_panels)
+    parallel_for(panels, grain(tiles), [&](int64_t i, int64_t end) { Walk(isa, c).run(0, tiles, i, end); });
+  else
+    parallel_for(tiles, grain(panels), [&](int64_t i, int64_t end) { Walk(isa, c).run(i, end, 0, panels); });
+}
+
+Tensor pack_weights(const WinogradF32& isa, const op::Conv2dFwd& a) {
+  const Weights w = forward_weights(a.g, a.w);
+  Tensor packed =
+      Tensor::empty({checked_mul("Winograd's weights", u_size(isa.tiles(), w.layout), sizeof(float))}, DType::u8);
+  transform_weights(isa, w, reinterpret_cast<float*>(packed.mutable_view().data));
+  return packed;
+}
+
+void forward(const WinogradF32& isa, const op::Conv2dFwd& a) {
+  convolve(isa, {a.g, a.x.as<float>(), forward_weights(a.g, a.w), reinterpret_cast<const float*>(a.packed),
+                 a.bias ? a.bias.as<float>() : nullptr, a.residual ? a.residual.as<float>() : nullptr, a.relu,
+                 a.y.as<float>()});
+}
+
+// The convolution of gy that gives gx.
+Conv2dGeometry data_gradient(Conv2dGeometry g) {
+  std::swap(g.ic, g.oc);
+  std::swap(g.ih, g.oh);
+  std::swap(g.iw, g.ow);
+  g.pad_h = 2 - g.pad_h;
+  g.pad_w = 2 - g.pad_w;
+  return g;
+}
+
+void backward_data(const WinogradF32& isa, const op::Conv2dBwdData& a) {
+  convolve(isa,
+           {.g = data_gradient(a.g), .x = a.gy.as<float>(), .w = gradient_weights(a.g, a.w), .y = a.gx.as<float>()});
+}
+
+// One thread's part of the weight gradient: of some panels of output channels and some input channels. It transforms
+// what it needs of x and gy itself: what another core has just written comes slowly. It walks over all tiles, in blocks
+// of a fixed size, so the number of threads decides no bit.
+class WeightGradient {
+ public:
+  WeightGradient(const WinogradF32& isa, const op::Conv2dBwdWeights& a)
+      : isa_(isa), t_(isa.tiles()), a_(a), g_(a.g), tiles_(a.g), strips_(a.g.ic, isa.most_tiles) {}
+
+  int64_t units() const { return ceil_div<int64_t>(g_.oc, t_.nr) * strips_.count(); }
+
+  // Units are strips of input channels, panel by panel. What is not whole panels lies in one.
+  void run(int64_t begin, int64_t end) const {
+    const int64_t strips = strips_.count(), panel0 = begin / strips, panels = ceil_div(end, strips) - panel0;
+    const bool whole = panels > 1;
+    const int64_t strip0 = whole ? 0 : begin % strips, strip1 = whole ? strips : (end - 1) % strips + 1;
+    const int64_t c0 = strips_.first(strip0), channels = strips_.first(strip1) - c0;
+    const int64_t block = std::min(kBlock, tiles_.count());
+    const int64_t v_row = round_up(channels, t_.lanes) + kApart, v_stride = block * v_row + kApart;
+    const int64_t d_stride = block * t_.nr + kApart, s_stride = u_stride(t_, channels);
+    // The sums of a panel that needs one block only become weights while they are in the cache.
+    const bool one_block = tiles_.count() == block;
+    Scratch<float> v(kPoints * v_stride), d(panels * kPoints * d_stride);
+    Scratch<float> s((one_block ? 1 : panels) * u_panel(t_, channels)), padding(std::max(g_.ic, g_.oc));
+    std::fill_n(padding.data(), std::max(g_.ic, g_.oc), 0.0f);
+    const auto sums = [&](int64_t panel) { return s.data() + (one_block ? 0 : panel) * u_panel(t_, channels); };
+    for (int64_t first = 0; first < tiles_.count(); first += block) {
+      const int64_t count = std::min(block, tiles_.count() - first);
+      auto at = tiles_.position(first);
+      for (int64_t i = 0; i < count; ++i, tiles_.advance(at)) {
+        const float* pixels[kPoints];
+        tiles_.patch(at, a_.x.as<float>() + c0, g_.ic, padding.data(), pixels);
+        isa_.input(pixels, channels, v.data() + i * v_row, v_stride);
+        tiles_.outputs(at, a_.gy.as<float>() + panel0 * t_.nr, g_.oc, padding.data(), pixels);
+        isa_.gradient(pixels, std::min(panels * t_.nr, g_.oc - panel0 * t_.nr), d.data() + i * t_.nr, d_stride,
+                      kPoints * d_stride);
+      }
+      for (int64_t panel = 0; panel < panels; ++panel) {
+        for (int64_t point = 0; point < kPoints; ++point)
+          for (int64_t strip = strip0; strip < strip1; ++strip) {
+            const int64_t row = strips_.first(strip) - c0;
+            isa_.correlation[strips_.size(strip) - 1](v.data() + point * v_stride + row, v_row,
+                                                      d.data() + (panel * kPoints + point) * d_stride, count, first > 0,
+                                                      sums(panel) + point * s_stride + row * t_.nr);
+          }
+        if (first + block >= tiles_.count()) store(panel0 + panel, c0, channels, sums(panel));
+      }
+    }
+  }
+
+ private:
+  static constexpr int64_t kBlock = 128;
+
+  void store(int64_t panel, int64_t c0, int64_t channels, const float* s) const {
+    const int64_t tap = channels * t_.nr, o = panel * t_.nr;
+    Scratch<float> gw(9 * tap);
+    isa_.filter_gradient(s, u_stride(t_, channels), channels, gw.data(), tap);
+    MatrixLayout part = forward_weights(g_, a_.gw).layout;
+    part.columns = std::min<int64_t>(t_.nr, g_.oc - o);
+    part.k = channels;
+    unpack(t_, part, gw.data(), a_.gw.as<float>() + o * part.column_stride + c0 * part.k_stride);
+  }
+
+  const WinogradF32& isa_;
+  const TilesF32& t_;
+  const op::Conv2dBwdWeights& a_;
+  const Conv2dGeometry& g_;
+  const WinogradTiles tiles_;
+  const WinogradGroups strips_;  // of input channels
+};
+
+void backward_weights(const WinogradF32& isa, const op::Conv2dBwdWeights& a) {
+  if (a.g.n == 0) {
+    std::fill_n(a.gw.as<float>(), a.gw.size(), 0.0f);
+    return;
+  }
+  const WeightGradient gradient(isa, a);
+  parallel_for(gradient.units(), 1, [&](int64_t begin, int64_t end) { gradient.run(begin, end); });
+}
+
+// Whether it is expected to beat the direct kernel. `packed`: the weights are transformed already.
+bool pays(const WinogradF32& isa, const Conv2dGeometry& g, bool packed) {
+  const Estimate e(isa, g);
+  const double u = double(u_size(isa.tiles(), {g.oc, g.ic})) * sizeof(float);
+  const double blocks = double(ceil_div(WinogradTiles(g).count(), kMostTogether));
+  const double streamed = u > double(isa.cache) ? blocks * u / 8 : 0;
+  return std::max(e.products, streamed) + e.input + e.output + (packed ? 0 : e.weights) < e.direct;
+}
+
+template <Isa kIsa, class Args>
+Refusal check(const Args& a, const CView& operand) {
+  if (operand.dtype != DType::f32) return {"takes f32 only"};
+  if (const Refusal r = needs(kIsa)) return r;
+  return winograd_shape(a.g);
+}
+
+template <Isa kIsa, const WinogradF32& (*isa)()>
+struct Winograd {
+  static constexpr Kernel<op::Conv2dFwd> fwd(std::string_view name) {
+    return {name,
+            kOwnInRegions,
+            [](const op::Conv2dFwd& a) { return check<kIsa>(a, a.x); },
+            [](const op::Conv2dFwd& a, const ExecContext&) { forward(isa(), a); },
+            [](const op::Conv2dFwd& a) { return pack_weights(isa(), a); },
+            nullptr,
+            [](const op::Conv2dFwd& a) { return pays(isa(), a.g, a.packed); }};
+  }
+  static constexpr Kernel<op::Conv2dBwdData> bwd_data(std::string_view name) {
+    return {name,
+            kOwn,
+            [](const op::Conv2dBwdData& a) {
+              if (const Refusal r = check<kIsa>(a, a.gy)) return r;
+              if (a.g.pad_h > 2 || a.g.pad_w > 2) return Refusal{"the padding is more than 2"};
+              return Refusal{};
+            },
+            [](const op::Conv2dBwdData& a, const ExecContext&) { backward_data(isa(), a); },
+            nullptr,
+            nullptr,
+            [](const op::Conv2dBwdData& a) { return pays(isa(), data_gradient(a.g), false); }};
+  }
+  static constexpr Kernel<op::Conv2dBwdWeights> bwd_weights(std::string_view name) {
+    return {name,
+            kOwn,
+            [](const op::Conv2dBwdWeights& a) { return check<kIsa>(a, a.x); },
+            [](const op::Conv2dBwdWeights& a, const ExecContext&) { backward_weights(isa(), a); },
+            nullptr,
+            nullptr,
+            [](const op::Conv2dBwdWeights& a) {
+              const Estimate e(isa(), a.g);
+              return e.products + e.input + e.output + e.weights < e.direct;
+            }};
+  }
+};
+using Avx512 = Winograd<Isa::avx512, winograd_f32_avx512>;
+using Avx2 = Winograd<Isa::avx2, winograd_f32_avx2>;
+
+}  // namespace
+
+constexpr Kernel<op::Conv2dFwd> conv2d_fwd_winograd_avx512 = Avx512::fwd("own.winograd.avx512");
+constexpr Kernel<op::Conv2dFwd> conv2d_fwd_winograd_avx2 = Avx2::fwd("own.winograd.avx2");
+constexpr Kernel<op::Conv2dBwdData> conv2d_bwd_data_winograd_avx512 = Avx512::bwd_data("own.winograd.avx512");
+constexpr Kernel<op::Conv2dBwdData> conv2d_bwd_data_winograd_avx2 = Avx2::bwd_data("own.winograd.avx2");
+constexpr Kernel<op::Conv2dBwdWeights> conv2d_bwd_weights_winograd_avx512 = Avx512::bwd_weights("own.winograd.avx512");
+constexpr Kernel<op::Conv2dBwdWeights> conv2d_bwd_weights_winograd_avx2 = Avx2::bwd_weights("own.winograd.avx2");
+
+}  // namespace mininn::cpu::own

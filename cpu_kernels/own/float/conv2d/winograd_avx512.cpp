@@ -1,0 +1,33 @@
+// fp32 Winograd products of 14 x 2 sums, 2 vectors of weights and 1 broadcast in 32 registers.
+#include <array>
+#include <utility>
+
+#include "core/integers.h"
+#include "cpu_kernels/own/float/conv2d/winograd.h"
+#include "cpu_kernels/own/float/vec_avx512.h"
+
+MININN_TARGET_AVX512
+namespace mininn::cpu::own {
+namespace {
+
+constexpr int kMostTiles = 14;
+
+#include "cpu_kernels/own/float/conv2d/winograd.inl"
+
+constexpr WinogradF32 kWinograd{.tiles = tiles_f32_avx512,
+                                .most_tiles = kMostTiles,
+                                .cache = int64_t{1} << 20,
+                                .input = input,
+                                .filter = filter,
+                                .product = kProducts.data(),
+                                .output = output,
+                                .gradient = gradient,
+                                .correlation = kCorrelations.data(),
+                                .filter_gradient = filter_gradient};
+
+}  // namespace
+
+const WinogradF32& winograd_f32_avx512() { return kWinograd; }
+
+}  // namespace mininn::cpu::own
+MININN_TARGET_END
