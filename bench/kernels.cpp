@@ -2,7 +2,6 @@
 // vendor's kernel, after comparing its result with the reference.
 #include <algorithm>
 #include <cmath>
-#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <functional>
@@ -20,6 +19,7 @@
 #include "bench/onednn_fused.h"
 #include "bench/peaks.h"
 #include "bench/problem.h"
+#include "bench/program.h"
 #include "core/file.h"
 #include "core/parallel.h"
 #include "examples/cifar_resnet/command_line.h"
@@ -377,15 +377,4 @@ int run(int argc, char** argv) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  occupy_standard_streams();
-  std::signal(SIGXFSZ, SIG_IGN);  // a file that grows too large (ulimit -f) is an error to report
-  try {
-    const int status = run(argc, argv);
-    flush_standard_output();
-    return status;
-  } catch (const std::exception& e) {
-    std::cerr << "bench_kernels: " << e.what() << '\n';
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return run_program("bench_kernels", run, argc, argv); }

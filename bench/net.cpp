@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -12,6 +11,7 @@
 #include <iostream>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -22,6 +22,7 @@
 #include "bench/harness.h"
 #include "bench/machine.h"
 #include "bench/peaks.h"
+#include "bench/program.h"
 #include "core/autograd.h"
 #include "core/file.h"
 #include "core/parallel.h"
@@ -34,8 +35,6 @@
 #include "examples/cifar_resnet/outputs.h"
 #include "nn/graph/program.h"
 #include "nn/graph/trace.h"
-#include "ops/conv2d.h"
-#include "ops/matmul.h"
 #include "quant/calibrator.h"
 #include "quant/int8_net.h"
 
@@ -71,23 +70,13 @@ struct Net {
 
 double peak_fma_gmacs() { return peak_fma_gflops() / 2; }
 
-// Of the convolutions and linear layers, for the traced batch of one.
-int64_t macs_of(const nn::graph::Graph& g) {
-  int64_t macs = 0;
-  for (const auto& node : g.nodes) {
-    if (!node.is(opdef::conv2d) && !node.is(opdef::conv2d_fused) && !node.is(opdef::linear)) continue;
-    const Shape& w = g.values[size_t(node.inputs[1])].shape;
-    macs += numel(g.values[size_t(node.output)].shape) * (numel(w) / w[0]);
-  }
-  return macs;
-}
-
 Net load_fp32(const fs::path& file) {
   const auto graph = std::make_shared<const nn::graph::Graph>(cifar_resnet::Fp32Network::load(file)->graph());
+  const std::vector<int64_t> macs = quant::macs(*graph);
   // Compiled for each batch size at its first call.
   const auto compiled = std::make_shared<std::map<int64_t, nn::graph::Program>>();
   return {"fp32",
-          macs_of(*graph),
+          std::accumulate(macs.begin(), macs.end(), int64_t{0}),
           {1, 3, 32, 32},
           1e-4,
           peak_fma_gmacs,
@@ -377,16 +366,4 @@ int run(int argc, char** argv) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  occupy_standard_streams();
-  std::signal(SIGXFSZ, SIG_IGN);  // a file that grows too large (ulimit -f) is an error to report
-  try {
-    const int status = run(argc, argv);
-    flush_standard_output();
-    return status;
-  } catch (const std::exception& e) {
-    std::fflush(stdout);
-    std::cerr << "bench_net: " << e.what() << '\n';
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return run_program("bench_net", run, argc, argv); }

@@ -1,0 +1,26 @@
+#include "bench/program.h"
+
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <iostream>
+
+#include "core/file.h"
+
+namespace mininn::bench {
+
+int run_program(const char* name, int (*run)(int, char**), int argc, char** argv) {
+  occupy_standard_streams();
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that grows too large (ulimit -f) is an error to report
+  try {
+    const int status = run(argc, argv);
+    flush_standard_output();
+    return status;
+  } catch (const std::exception& e) {
+    std::fflush(stdout);
+    std::cerr << name << ": " << e.what() << '\n';
+    return 1;
+  }
+}
+
+}  // namespace mininn::bench
