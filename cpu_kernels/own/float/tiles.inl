@@ -75,7 +75,7 @@ void gather_tile(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t
       if (p.bias) y = Vec::add(y, bias);
       if (p.residual) y = Vec::add(y, Vec::load(p.residual + out[m] + c, mask));
       if (p.relu) y = Vec::relu(y);
-      Vec::store(p.out + out[m] + c, y, mask);
+      Vec::store_first(p.columns - c, p.out + out[m] + c, y, mask);
     }
   }
 }

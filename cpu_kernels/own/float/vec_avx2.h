@@ -21,6 +21,8 @@ struct Vec {
   static T load(const float* p, Mask m) { return _mm256_maskload_ps(p, m); }
   static void store(float* p, T v) { _mm256_storeu_ps(p, v); }
   static void store(float* p, T v, Mask m) { _mm256_maskstore_ps(p, m, v); }
+  // The first n lanes, whose mask this is; without it where all are meant: masked stores are slow (AVX2).
+  static void store_first(int64_t n, float* p, T v, Mask m) { n >= lanes ? store(p, v) : store(p, v, m); }
   // The first n lanes; all or none of them if n is out of range.
   static Mask mask(int64_t n) {
     const int count = n >= lanes ? lanes : n <= 0 ? 0 : int(n);

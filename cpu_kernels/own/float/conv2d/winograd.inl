@@ -146,7 +146,7 @@ void output(const WinogradOutputF32& o, const float* m) {
         if (o.bias) v = Vec::add(v, bias);
         if (o.residual) v = Vec::add(v, Vec::load(o.residual + at, mask));
         if (o.relu) v = Vec::relu(v);
-        Vec::store(o.y + at, v, mask);
+        Vec::store_first(o.columns - c, o.y + at, v, mask);
       }
     }
   }
