@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times mininn's training step beside PyTorch's: the same network and batch, the same threads, taking turns in one run.
 
-    scripts/setup --peers
+    .venv/bin/python -m pip install -r bench/peers/requirements_training.txt
     .venv/bin/python bench/peers/compare_training.py --batch 128 --threads 2
 
 PyTorch trains channels-last, which is its faster layout on processors, eagerly and compiled (torch.compile), in fp32 and,
