@@ -2,8 +2,10 @@
 // (ops/elementwise.h), graphs and tests go through the lists: a new op is written here, and once more in its test.
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <type_traits>
 
 // Functors are inlined into kernels of every instruction set, and never emitted on their own.
@@ -14,6 +16,57 @@
 #endif
 
 namespace mininn::op {
+
+// --- exponentials, without a call: compilers turn loops of them into vector instructions ----------------------------
+
+// e^x = 2^k (1 + q), with k whole and |x - k ln 2| <= ln(2)/2 (Cody and Waite 1980).
+struct ExpParts {
+  float q;
+  uint32_t k;  // two's complement
+};
+
+// For -104 <= x <= 89, or NaN.
+MININN_FN ExpParts exp_parts(float x) {
+  constexpr float kRound = 12582912;     // 1.5 * 2^23: what is added to it is rounded to a whole number
+  constexpr float kHigh = 0.693359375f;  // ln 2 in two parts: k times the first is exact
+  constexpr float kLow = -2.12194440054690583e-4f;
+  const float shifted = x * 1.44269504088896341f + kRound, k = shifted - kRound;
+  const float r = (x - k * kHigh) - k * kLow;
+  // Taylor's series to r^7 / 7!: what is left out is below 6e-9.
+  float q = r * (1 / 5040.0f) + 1 / 720.0f;
+  q = q * r + 1 / 120.0f;
+  q = q * r + 1 / 24.0f;
+  q = q * r + 1 / 6.0f;
+  q = q * r + 0.5f;
+  return {q * r * r + r, std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kRound)};
+}
+// 2^k, for -126 <= k <= 127.
+MININN_FN float power_of_two(uint32_t k) { return std::bit_cast<float>((k + 127) << 23); }
+
+// Within 1.5 units in the last place of e^x in f32; infinity and 0 where f32 ends.
+template <class T>
+MININN_FN T exponential(T x) {
+  if constexpr (std::is_same_v<T, float>) {
+    const ExpParts e = exp_parts(x < -104.0f ? -104.0f : x > 89.0f ? 89.0f : x);
+    const uint32_t half = uint32_t(int32_t(e.k) >> 1);  // in two steps: 2^k alone may be no float
+    return (1 + e.q) * power_of_two(half) * power_of_two(e.k - half);
+  } else {
+    return std::exp(x);
+  }
+}
+
+// Within 3 units in the last place of tanh(x) in f32.
+template <class T>
+MININN_FN T hyperbolic_tangent(T x) {
+  if constexpr (std::is_same_v<T, float>) {
+    const float size = std::abs(x);
+    const ExpParts e = exp_parts(2 * (size > 20 ? 20 : size));
+    const float two_k = power_of_two(e.k), less_one = two_k * e.q + (two_k - 1);  // e^2|x| - 1, without cancellation
+    return std::copysign(less_one / (less_one + 2), x);
+  } else {
+    return std::tanh(x);
+  }
+}
 
 // --- functors: y = f(x), and grad(v, gy) = gy * dy/dx, where v is what the op keeps for backward --------------------
 
@@ -37,7 +90,7 @@ struct Exp {
   static constexpr Keeps keeps = Keeps::result;
   template <class T>
   MININN_FN T f(T x) {
-    return std::exp(x);
+    return exponential(x);
   }
   template <class T>
   MININN_FN T grad(T y, T gy) {
@@ -129,7 +182,7 @@ struct Sigmoid {  // 1 / (1 + exp(-x)), with the exponential of a negative numbe
   static constexpr Keeps keeps = Keeps::input;
   template <class T>
   MININN_FN T f(T x) {
-    const T e = std::exp(-std::abs(x));
+    const T e = exponential(-std::abs(x));
     return (x < T(0) ? e : T(1)) / (T(1) + e);
   }
   // sigmoid(x) sigmoid(-x): 1 - y cancels where y is near 1.
@@ -144,12 +197,12 @@ struct Tanh {
   static constexpr Keeps keeps = Keeps::input;
   template <class T>
   MININN_FN T f(T x) {
-    return std::tanh(x);
+    return hyperbolic_tangent(x);
   }
   // 1 / cosh(x)^2, whose cosh cannot overflow this way: 1 - y^2 cancels where y is near 1.
   template <class T>
   MININN_FN T grad(T x, T gy) {
-    const T e = std::exp(-std::abs(x)), sech = T(2) * e / (T(1) + e * e);
+    const T e = exponential(-std::abs(x)), sech = T(2) * e / (T(1) + e * e);
     return gy * sech * sech;
   }
 };
@@ -169,7 +222,7 @@ struct Gelu {  // x Phi(x) with the exact normal distribution function (Hendryck
   }
   template <class T>
   MININN_FN T grad(T x, T gy) {
-    const T e = std::exp(T(-0.5) * x * x);
+    const T e = exponential(T(-0.5) * x * x);
     return gy * (cdf(x) + (e == T(0) ? T(0) : x * T(0.39894228040143267794) * e));
   }
 };
@@ -179,13 +232,14 @@ struct Silu {  // x sigmoid(x)
   static constexpr Keeps keeps = Keeps::input;
   template <class T>
   MININN_FN T f(T x) {
-    const T s = Sigmoid::f(x);
-    return s == T(0) ? T(0) : x * s;  // at -inf too
+    const T s = Sigmoid::f(x), y = x * s;
+    return s == T(0) ? T(0) : y;  // at -inf too
   }
   template <class T>
   MININN_FN T grad(T x, T gy) {
     const T s = Sigmoid::f(x), rest = Sigmoid::f(-x);  // 1 - s without its cancellation
-    return gy * (s == T(0) || rest == T(0) ? s : s * (T(1) + x * rest));
+    const T slope = s * (T(1) + x * rest);
+    return gy * ((s == T(0)) | (rest == T(0)) ? s : slope);
   }
 };
 
@@ -341,7 +395,7 @@ using BinaryOps = decltype(behind_first<void MININN_BINARY_OPS(MININN_AND_FUNCTO
 using ScalarOps = decltype(behind_first<void MININN_SCALAR_OPS(MININN_AND_FUNCTOR)>());
 #undef MININN_AND_FUNCTOR
 // Arithmetic and comparisons only, no call of the maths library: compilers turn these into vector instructions.
-using VectorUnaryOps = Functors<Neg, Square, Abs, Relu, Relu6, Hardswish>;
+using VectorUnaryOps = Functors<Neg, Exp, Square, Abs, Relu, Relu6, Sigmoid, Tanh, Silu, Hardswish>;
 // Their derivative depends on x.
 using CurvedScalarOps = Functors<LeakyRelu>;
 

@@ -207,6 +207,57 @@ TEST_CASE("conv2d kernels handle more input channels and more tiles than one sum
   check(make({45, 18, 7, 6}, {20, 18, 3, 3}, {.padding = {0, 2}}), DType::f32, r);
 }
 
+TEST_CASE("own conv2d kernels give the same bits on six threads as on one") {
+  Generator r(testing::test_seed());
+  const Case c = make({9, 40, 12, 12}, {70, 40, 3, 3}, {.padding = 1});
+  const Operands o(c, DType::f32, r);
+  const int before = num_threads();
+  const auto check_bits = [&](Device device, const auto& kernel, const Tensor& like, MemoryFormat format,
+                              const auto& args) {
+    if (device.type != DeviceType::cpu || kernel.traits.family != Family::own) return;
+    INFO(kernel.name);
+    std::optional<reference::Values> first;
+    for (const int threads : {1, 6}) {
+      set_num_threads(threads);
+      Guarded out(like.shape(), DType::f32, format);
+      if (!run_kernel(device, kernel, args(out.view()))) break;
+      const reference::Values values = out.values();
+      if (first) CHECK(values == *first);
+      first = values;
+    }
+    set_num_threads(before);
+  };
+  for_each_kernel<op::Conv2dFwd>([&](Device device, const auto& kernel) {
+    check_bits(device, kernel, o.gy, kChannelsLast, [&](View v) { return forward(c, o, v); });
+  });
+  for_each_kernel<op::Conv2dBwdData>([&](Device device, const auto& kernel) {
+    check_bits(device, kernel, o.x, kChannelsLast, [&](View v) {
+      return op::Conv2dBwdData{c.g, o.gy.view(), o.w.view(), v};
+    });
+  });
+  for_each_kernel<op::Conv2dBwdWeights>([&](Device device, const auto& kernel) {
+    check_bits(device, kernel, o.w, MemoryFormat::contiguous, [&](View v) {
+      return op::Conv2dBwdWeights{c.g, o.x.view(), o.gy.view(), v};
+    });
+  });
+}
+
+TEST_CASE("which own kernel a conv2d takes does not depend on the batch") {
+  for (const auto& [channels, size] : {std::pair<int64_t, int64_t>{3, 32}, {64, 32}, {256, 8}, {512, 4}, {16, 5}}) {
+    const auto chosen = [&](int64_t n) {
+      const Tensor x = Tensor::empty({n, channels, size, size}, DType::f32, Device::cpu(), kChannelsLast);
+      const Tensor w = Tensor::empty({64, channels, 3, 3});
+      const Case c = make(x.shape(), w.shape(), {.padding = 1});
+      Tensor y = Tensor::empty({n, 64, size, size}, DType::f32, Device::cpu(), kChannelsLast);
+      const PreferenceGuard own(Preference::own);
+      return kernels<op::Conv2dFwd>()
+          .select({c.g, x.view(), w.view(), {}, {}, false, y.mutable_view()}, Device::cpu())
+          .name;
+    };
+    CHECK(chosen(1) == chosen(100));
+  }
+}
+
 // Of the largest result: what Winograd's transforms cost where a direct sum loses less than 1e-6.
 TEST_CASE("every conv2d kernel keeps five digits on the layers of ResNet-18") {
   Generator r(testing::test_seed());

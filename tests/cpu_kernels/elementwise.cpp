@@ -1,11 +1,15 @@
-// The maximum, dropout and the engine's sum, every kernel against plain loops.
+// The maximum, dropout and the engine's sum, every kernel against plain loops; the exponentials of f32.
+#include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 
-#include "core//autograd.h"
+#include "core/autograd.h"
 #include "core/memory_ops.h"
 #include "core/random.h"
 #include "ops/dropout.h"
+#include "ops/functors.h"
 #include "ops/reduce.h"
 #include "tests/support/kernel_operands.h"
 #include "tests/support/run_kernel.h"
@@ -127,6 +131,40 @@ TEST_CASE("every accumulation kernel adds any layouts, also in place, and writes
         CHECK(in_place.to_vector() == rounded.to_vector());
       }
   });
+}
+
+// Each of the floats with one bit pattern in 4999, of both signs; `got` against `exact` in units in the last place.
+double worst_error(float (*got)(float), double (*exact)(double)) {
+  double worst = 0;
+  for (uint32_t bits = 0; bits < 0x7f800000u; bits += 4999)
+    for (const uint32_t sign : {0u, 0x80000000u}) {
+      const auto x = std::bit_cast<float>(bits | sign);
+      const double expected = exact(double(x));
+      const float y = got(x);
+      if (expected >= 0x1.ffffffp127) {  // rounds to infinity
+        if (!std::isinf(y)) CHECK(y == expected);
+        continue;
+      }
+      const float nearest = std::abs(float(expected));
+      const double unit = double(std::nextafter(nearest, std::numeric_limits<float>::infinity())) - double(nearest);
+      worst = std::max(worst, std::abs(double(y) - expected) / unit);
+    }
+  return worst;
+}
+
+TEST_CASE("the exponentials of f32 are as exact as they say, from one end to the other") {
+  const auto exp_f32 = [](float x) { return op::exponential(x); };
+  const auto tanh_f32 = [](float x) { return op::hyperbolic_tangent(x); };
+  CHECK(worst_error(exp_f32, [](double x) { return std::exp(x); }) < 1.5);
+  CHECK(worst_error(tanh_f32, [](double x) { return std::tanh(x); }) < 3);
+  const float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
+  CHECK(op::exponential(inf) == inf);
+  CHECK(op::exponential(-inf) == 0);
+  CHECK(std::isnan(op::exponential(nan)));
+  CHECK(op::hyperbolic_tangent(inf) == 1);
+  CHECK(op::hyperbolic_tangent(-inf) == -1);
+  CHECK(std::signbit(op::hyperbolic_tangent(-0.0f)));
+  CHECK(std::isnan(op::hyperbolic_tangent(nan)));
 }
 
 }  // namespace

@@ -160,7 +160,7 @@ class Walk {
 
 // Cycles of one core, which starts the multiply-adds of a vector in each.
 struct Estimate {
-  double products, input, output, weights, direct;
+  double products, input, output, weights, direct, weight_bytes;
   Estimate(const WinogradF32& isa, const Conv2dGeometry& g) {
     const TilesF32& t = isa.tiles();
     const auto tiles = double(WinogradTiles(g).count());
@@ -170,6 +170,7 @@ struct Estimate {
     output = tiles * 200 * out;
     weights = 400 * double(g.ic) * out;
     direct = double(g.macs()) / double(t.lanes) * (1 - padding_share(g));
+    weight_bytes = double(kPoints * g.ic * t.nr) * out / 2 * sizeof(float);
   }
 };
 
@@ -305,13 +306,19 @@ void backward_weights(const WinogradF32& isa, const op::Conv2dBwdWeights& a) {
   parallel_for(gradient.units(), 1, [&](int64_t begin, int64_t end) { gradient.run(begin, end); });
 }
 
-// Whether it is expected to beat the direct kernel. `packed`: the weights are transformed already.
-bool pays(const WinogradF32& isa, const Conv2dGeometry& g, bool packed) {
+// Whether it is expected to beat the direct kernel. The weight gradient does the same work in another order.
+bool pays(const WinogradF32& isa, const Conv2dGeometry& g) {
   const Estimate e(isa, g);
-  const double u = double(u_size(isa.tiles(), {g.oc, g.ic})) * sizeof(float);
-  const double blocks = double(ceil_div(WinogradTiles(g).count(), kMostTogether));
+  const double u = e.weight_bytes, blocks = double(ceil_div(WinogradTiles(g).count(), kMostTogether));
   const double streamed = u > double(isa.cache) ? blocks * u / 8 : 0;
-  return std::max(e.products, streamed) + e.input + e.output + (packed ? 0 : e.weights) < e.direct;
+  return std::max(e.products, streamed) + e.input + e.output + e.weights < e.direct;
+}
+
+// The same for a batch that is neither small nor large: were another kernel taken for each, an image's result would
+// depend on how many there are.
+bool forward_pays(const WinogradF32& isa, Conv2dGeometry g) {
+  g.n = 16;
+  return pays(isa, g);
 }
 
 template <Isa kIsa, class Args>
@@ -330,7 +337,7 @@ struct Winograd {
             [](const op::Conv2dFwd& a, const ExecContext&) { forward(isa(), a); },
             [](const op::Conv2dFwd& a) { return pack_weights(isa(), a); },
             nullptr,
-            [](const op::Conv2dFwd& a) { return pays(isa(), a.g, a.packed); }};
+            [](const op::Conv2dFwd& a) { return forward_pays(isa(), a.g); }};
   }
   static constexpr Kernel<op::Conv2dBwdData> bwd_data(std::string_view name) {
     return {name,
@@ -343,7 +350,7 @@ struct Winograd {
             [](const op::Conv2dBwdData& a, const ExecContext&) { backward_data(isa(), a); },
             nullptr,
             nullptr,
-            [](const op::Conv2dBwdData& a) { return pays(isa(), data_gradient(a.g), false); }};
+            [](const op::Conv2dBwdData& a) { return pays(isa(), data_gradient(a.g)); }};
   }
   static constexpr Kernel<op::Conv2dBwdWeights> bwd_weights(std::string_view name) {
     return {name,
@@ -352,10 +359,7 @@ struct Winograd {
             [](const op::Conv2dBwdWeights& a, const ExecContext&) { backward_weights(isa(), a); },
             nullptr,
             nullptr,
-            [](const op::Conv2dBwdWeights& a) {
-              const Estimate e(isa(), a.g);
-              return e.products + e.input + e.output + e.weights < e.direct;
-            }};
+            [](const op::Conv2dBwdWeights& a) { return pays(isa(), a.g); }};
   }
 };
 using Avx512 = Winograd<Isa::avx512, winograd_f32_avx512>;
