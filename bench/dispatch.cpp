@@ -11,9 +11,9 @@
 #include "bench/machine.h"
 #include "bench/program.h"
 #include "core/autograd.h"
+#include "core/file.h"
 #include "core/parallel.h"
 #include "examples/cifar_resnet/command_line.h"
-#include "examples/cifar_resnet/outputs.h"
 #include "ops/create.h"
 #include "ops/elementwise.h"
 #include "ops/layout.h"
@@ -61,6 +61,7 @@ int run(int argc, char** argv) {
   if (!json_path.empty()) require_writable(json_path);
 
   json report = describe_machine({1}), rows = json::array();
+  set_num_threads(1);
   std::vector<std::function<void()>> turns;
   const std::vector<Case> all = cases();
   for (const Case& c : all)

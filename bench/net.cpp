@@ -309,11 +309,7 @@ std::string answer(const std::vector<Net>& nets, const std::string& request) {
 
 void serve(const std::vector<Net>& nets, int threads) {
   use_threads(nets, threads);
-  for (std::string request; std::getline(std::cin, request);) try {
-      std::cout << answer(nets, request) << std::endl;
-    } catch (const Error& e) {
-      std::cout << "error: " << e.what() << std::endl;
-    }
+  serve_requests([&](const std::string& request) { return answer(nets, request); });
 }
 
 int run(int argc, char** argv) {

@@ -5,6 +5,7 @@
 #include <exception>
 #include <iostream>
 
+#include "core/error.h"
 #include "core/file.h"
 
 namespace mininn::bench {
@@ -21,6 +22,14 @@ int run_program(const char* name, int (*run)(int, char**), int argc, char** argv
     std::cerr << name << ": " << e.what() << '\n';
     return 1;
   }
+}
+
+void serve_requests(const std::function<std::string(const std::string& request)>& answer) {
+  for (std::string request; std::getline(std::cin, request);) try {
+      std::cout << answer(request) << std::endl;
+    } catch (const Error& e) {
+      std::cout << "error: " << e.what() << std::endl;
+    }
 }
 
 }  // namespace mininn::bench

@@ -60,7 +60,8 @@ class Training {
     loss.backward();
     sgd_.step(0.01);
   }
-  // Multiply-accumulates of a step, per image: those of the forward pass, and as many for each of the two gradients.
+  // Multiply-accumulates of a step, per image: those of the forward pass, and as many for each of the two gradients,
+  // even of the stem, whose input needs none.
   double macs() {
     const std::vector<int64_t> forward = quant::macs(net_.graph());
     return 3 * double(std::accumulate(forward.begin(), forward.end(), int64_t{0}));
@@ -117,11 +118,7 @@ std::string answer(const std::string& request, std::map<int64_t, Training>& trai
 void serve(const Options& o) {
   set_num_threads(o.threads[0]);
   std::map<int64_t, Training> trainings;
-  for (std::string request; std::getline(std::cin, request);) try {
-      std::cout << answer(request, trainings, o.base_channels) << std::endl;
-    } catch (const Error& e) {
-      std::cout << "error: " << e.what() << std::endl;
-    }
+  serve_requests([&](const std::string& request) { return answer(request, trainings, o.base_channels); });
 }
 
 int run(int argc, char** argv) {

@@ -41,8 +41,8 @@ constexpr size_t size_class(size_t bytes) {
   const auto octave = size_t(std::bit_width(bytes - 1) - std::bit_width(kSmallest));
   return octave * 4 + ((bytes - 1) / (kSmallest / 4) >> octave) - 3;
 }
-constexpr size_t block_bytes(size_t size_class) {
-  return size_class == 0 ? kSmallest : (5 + (size_class - 1) % 4) * (kSmallest / 4) << (size_class - 1) / 4;
+constexpr size_t block_bytes(size_t index) {  // of a class
+  return index == 0 ? kSmallest : (5 + (index - 1) % 4) * (kSmallest / 4) << (index - 1) / 4;
 }
 static_assert(block_bytes(size_class(257)) == 320 && block_bytes(size_class(512)) == 512);
 static_assert(size_class(size_t(PTRDIFF_MAX)) == kClasses - 1);
@@ -58,9 +58,9 @@ class CachingAllocator final : public Allocator {
 
   void* allocate(size_t bytes, const Stream&) override {
     if (bytes > size_t(PTRDIFF_MAX)) throw ShapeError(message("no memory has ", bytes, " bytes"));
-    const size_t of = size_class(bytes), size = block_bytes(of);
+    const size_t index = size_class(bytes), size = block_bytes(index);
     const std::lock_guard lock(mutex_);
-    auto& blocks = free_[of];
+    auto& blocks = free_[index];
     void* p = nullptr;
     if (!blocks.empty()) {
       p = blocks.back();
@@ -82,14 +82,14 @@ class CachingAllocator final : public Allocator {
   }
 
   void deallocate(void* p, size_t bytes, const Stream&) noexcept override {
-    const size_t of = size_class(bytes), size = block_bytes(of);
+    const size_t index = size_class(bytes), size = block_bytes(index);
     hide_from_sanitizer(p, size);
     const std::lock_guard lock(mutex_);
     stats_.live_bytes -= size;
     // A program whose shapes keep changing must not hoard: never cache more than was once in use.
     if (stats_.cached_bytes + size > std::max(kAlwaysCached, stats_.peak_bytes)) release();
     try {
-      free_[of].push_back(p);
+      free_[index].push_back(p);
       stats_.cached_bytes += size;
     } catch (...) {
       free_block(p, size);
@@ -113,10 +113,10 @@ class CachingAllocator final : public Allocator {
   }
 
   void release() noexcept {
-    for (size_t of = 0; of < kClasses; ++of) {
-      for (void* p : free_[of]) free_block(p, block_bytes(of));
-      stats_.cached_bytes -= block_bytes(of) * free_[of].size();
-      free_[of].clear();
+    for (size_t index = 0; index < kClasses; ++index) {
+      for (void* p : free_[index]) free_block(p, block_bytes(index));
+      stats_.cached_bytes -= block_bytes(index) * free_[index].size();
+      free_[index].clear();
     }
   }
 

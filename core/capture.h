@@ -63,7 +63,7 @@ class Capture {
 
  private:
   friend class CapturePause;
-  static inline constinit thread_local Capture* current_ = nullptr;  // here: every launch asks
+  static inline constinit thread_local Capture* current_ = nullptr;  // in the header, since every launch asks
 
   size_t next_;                         // address
   std::vector<size_t> bytes_, begins_;  // of each piece; begins_ ascends

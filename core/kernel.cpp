@@ -131,19 +131,14 @@ namespace {
 
 constexpr size_t kNone = ~size_t{0};
 
-Refusal refusal(const Contenders& c, size_t i) {
-  const Refusal r = c.check(i);
-  return r ? r : c.admission(i);
-}
-
-std::string refusals(const Contenders& c) {
+std::string refusals(const AnyCandidates& c) {
   std::string out;
   for (size_t i = 0; i < c.size(); ++i)
-    if (const Refusal r = refusal(c, i)) out += message("\n  ", c.name(i), ": ", r.why);
+    if (const Refusal r = c.refusal(i)) out += message("\n  ", c.name(i), ": ", r.why);
   return out;
 }
 
-size_t first(const Contenders& c) {
+size_t first(const AnyCandidates& c) {
   const Preference p = preference();
   for (const bool preferred : {true, false})
     for (size_t i = 0; i < c.size(); ++i)
@@ -151,11 +146,11 @@ size_t first(const Contenders& c) {
   return kNone;
 }
 
-size_t first_of(std::string_view names, const Contenders& c) {
+size_t first_of(std::string_view names, const AnyCandidates& c) {
   while (!names.empty()) {
     const std::string_view name = names.substr(0, names.find(','));
     for (size_t i = 0; i < c.size(); ++i)
-      if (c.name(i) == name && !refusal(c, i)) return i;
+      if (c.name(i) == name && !c.refusal(i)) return i;
     names.remove_prefix(std::min(name.size() + 1, names.size()));
   }
   return kNone;
@@ -163,7 +158,7 @@ size_t first_of(std::string_view names, const Contenders& c) {
 
 }  // namespace
 
-size_t select(std::string_view op, Device d, const Contenders& c) {
+size_t select(std::string_view op, Device d, const AnyCandidates& c) {
   const std::string_view only = forced_kernel(op);
   const size_t chosen = only.empty() ? first(c) : first_of(only, c);
   if (chosen == kNone) {

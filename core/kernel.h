@@ -125,20 +125,21 @@ bool prefers(Preference p, Family f);                           // every family,
 void add_kernel(std::string_view op, std::string_view kernel);  // to the names that ForceKernel knows
 bool dispatch_verbose();                                        // MININN_VERBOSE=dispatch
 // The candidates for one call without its type, so that choosing among them is not compiled for every op.
-class Contenders {
+class AnyCandidates {
  public:
   virtual size_t size() const = 0;
   virtual std::string_view name(size_t i) const = 0;
   virtual Family family(size_t i) const = 0;
   virtual Refusal check(size_t i) const = 0;
   virtual Refusal admission(size_t i) const = 0;
+  virtual Refusal refusal(size_t i) const = 0;
   virtual bool pays(size_t i) const = 0;
 
  protected:
-  ~Contenders() = default;
+  ~AnyCandidates() = default;
 };
-// What KernelTable::select() says.
-size_t select(std::string_view op, Device d, const Contenders& c);
+// The index of the candidate that KernelTable::select() gives.
+size_t select(std::string_view op, Device d, const AnyCandidates& c);
 // `others`: what kernels were found to be, a line each; empty: there are none.
 void log_choice(std::string_view op, std::string_view kernel, std::string_view found, const std::string& others);
 }  // namespace detail
@@ -220,20 +221,21 @@ class KernelTable {
   // takes it. Throws KernelError listing every refusal.
   const Kernel<Args>& select(const Args& a, Device d) const {
     const std::vector<Kernel<Args>>& list = candidates(d.type);
-    return list[detail::select(Args::op, d, Contenders(list, a))];
+    return list[detail::select(Args::op, d, TypedCandidates(list, a))];
   }
 
   void run(const Args& a, Device d) const { launch(select(a, d), a, d); }
 
  private:
-  class Contenders final : public detail::Contenders {
+  class TypedCandidates final : public detail::AnyCandidates {
    public:
-    Contenders(const std::vector<Kernel<Args>>& list, const Args& a) : list_(list), a_(a) {}
+    TypedCandidates(const std::vector<Kernel<Args>>& list, const Args& a) : list_(list), a_(a) {}
     size_t size() const override { return list_.size(); }
     std::string_view name(size_t i) const override { return list_[i].name; }
     Family family(size_t i) const override { return list_[i].traits.family; }
     Refusal check(size_t i) const override { return list_[i].check(a_); }
     Refusal admission(size_t i) const override { return list_[i].admission(a_); }
+    Refusal refusal(size_t i) const override { return list_[i].refusal(a_); }
     bool pays(size_t i) const override { return !list_[i].pays || list_[i].pays(a_); }
 
    private:

@@ -17,7 +17,7 @@
 
 namespace mininn::op {
 
-// --- exponentials, without a call: compilers turn loops of them into vector instructions ----------------------------
+// --- exponentials, in f32 without a call: compilers turn loops of them into vector instructions ---------------------
 
 // e^x = 2^k (1 + q), with k whole and |x - k ln 2| <= ln(2)/2 (Cody and Waite 1980).
 struct ExpParts {
@@ -394,7 +394,7 @@ using UnaryOps = decltype(behind_first<void MININN_UNARY_OPS(MININN_AND_FUNCTOR)
 using BinaryOps = decltype(behind_first<void MININN_BINARY_OPS(MININN_AND_FUNCTOR)>());
 using ScalarOps = decltype(behind_first<void MININN_SCALAR_OPS(MININN_AND_FUNCTOR)>());
 #undef MININN_AND_FUNCTOR
-// Arithmetic and comparisons only, no call of the maths library: compilers turn these into vector instructions.
+// In f32 arithmetic and comparisons only, no call of the maths library: compilers turn these into vector instructions.
 using VectorUnaryOps = Functors<Neg, Exp, Square, Abs, Relu, Relu6, Sigmoid, Tanh, Silu, Hardswish>;
 // Their derivative depends on x.
 using CurvedScalarOps = Functors<LeakyRelu>;

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
-PAUSE = 0.05  # seconds between turns: worker threads spin for a moment after their work, and would disturb the next one
+PAUSE = 0.05  # seconds between turns: worker threads spin after their work (PyTorch's for long), and would disturb the next
 
 
 class Block(nn.Module):
@@ -93,6 +93,10 @@ class Mininn:
             sys.exit(f"compare_training.py: {answer.strip() or 'bench_train_step ended'}")
         return [float(ms) for ms in answer.split()]
 
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -115,14 +119,17 @@ def main():
     for program in list(programs):
         try:
             program.times(2)  # compiles, and fills caches
-            times[program.name] = []
-        except Exception as error:  # torch.compile needs a C++ compiler
-            print(f"{program.name}: left out, {str(error).strip().splitlines()[0]}")
+        except RuntimeError as error:  # torch.compile needs a C++ compiler
+            print(f"{program.name}: left out, {(str(error).strip() or repr(error)).splitlines()[0]}")
             programs.remove(program)
+            continue
+        times[program.name] = []
     for _ in range(options.rounds):
         for program in programs:
             time.sleep(PAUSE)
             times[program.name] += program.times(2)[1:]  # the first finds the caches as another program has left them
+
+    programs[0].close()
 
     ours = statistics.median(times["mininn fp32"])
     rows = []

@@ -24,6 +24,9 @@ inline std::pair<int64_t, int64_t> valid_taps(int64_t o, int64_t in, int64_t k, 
 // The share of `threads` threads' time that n equal items keep busy.
 inline double balance(int64_t n, int64_t threads) { return double(n) / double(round_up(n, threads)); }
 
+// parallel_for()'s grain where an item takes so many multiply-accumulates: a million are worth a thread.
+inline int64_t macs_grain(int64_t per_item) { return 1 + 1000000 / std::max<int64_t>(1, per_item); }
+
 // The share of all (output pixel, tap) pairs that fall on padding.
 inline double padding_share(const Conv2dGeometry& g) {
   int64_t rows = 0, cols = 0;

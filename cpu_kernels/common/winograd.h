@@ -87,6 +87,10 @@ class WinogradTiles {
   int64_t rows_, cols_;  // tiles of an image
 };
 
+// How many tiles of `all` are worked on together, where `most` is what the cache likes: each block of them reads all
+// weights once. Blocks are equal, so that the last one is no remainder.
+inline int64_t winograd_together(int64_t all, int64_t most) { return ceil_div(all, ceil_div(all, most)); }
+
 // How tiles become calls of a product, which takes up to `most` of them: as few groups as possible, of nearly equal
 // size.
 class WinogradGroups {

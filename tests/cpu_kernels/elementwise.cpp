@@ -142,7 +142,7 @@ double worst_error(float (*got)(float), double (*exact)(double)) {
       const double expected = exact(double(x));
       const float y = got(x);
       if (expected >= 0x1.ffffffp127) {  // rounds to infinity
-        if (!std::isinf(y)) CHECK(y == expected);
+        if (!std::isinf(y)) CHECK(std::isinf(y));
         continue;
       }
       const float nearest = std::abs(float(expected));

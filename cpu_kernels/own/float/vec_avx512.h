@@ -21,7 +21,7 @@ struct Vec {
   static T load(const float* p, Mask m) { return _mm512_maskz_loadu_ps(m, p); }
   static void store(float* p, T v) { _mm512_storeu_ps(p, v); }
   static void store(float* p, T v, Mask m) { _mm512_mask_storeu_ps(p, m, v); }
-  // The first n lanes, whose mask this is; without it where all are meant: masked stores are slow (AVX2).
+  // The first n lanes, whose mask this is; see vec_avx2.h.
   static void store_first(int64_t n, float* p, T v, Mask m) { n >= lanes ? store(p, v) : store(p, v, m); }
   // The first n lanes; all or none of them if n is out of range.
   static Mask mask(int64_t n) { return n >= lanes ? Mask(0xffff) : n <= 0 ? Mask(0) : Mask((1u << n) - 1); }

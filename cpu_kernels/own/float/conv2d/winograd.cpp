@@ -74,10 +74,8 @@ struct Convolution {
   float* y = nullptr;
 };
 
-// How many tiles of `all` are worked on together: each block of them reads all weights once. Blocks are equal, so that
-// the last one is no remainder.
+// With 28 tiles, what they become and the weights of two panels of 64 channels stay in a cache of 1 MB.
 constexpr int64_t kMostTogether = 28;
-int64_t tiles_together(int64_t all) { return ceil_div(all, ceil_div(all, kMostTogether)); }
 
 // One thread's share of the tiles and of the panels.
 class Walk {
@@ -88,7 +86,7 @@ class Walk {
   }
 
   void run(int64_t tile0, int64_t tile1, int64_t panel0, int64_t panel1) {
-    const int64_t together = tiles_together(tile1 - tile0);
+    const int64_t together = winograd_together(tile1 - tile0, kMostTogether);
     const int64_t v_row = round_up(g_.ic, t_.lanes) + kApart, v_stride = together * v_row + kApart;
     Scratch<float> v(kPoints * v_stride), m(together * kPoints * t_.nr);
     Scratch<float> own(c_.u ? 0 : (panel1 - panel0) * u_panel(t_, g_.ic));
@@ -123,7 +121,7 @@ class Walk {
                 int64_t v_stride, float* m) const {
     const int64_t stride = u_stride(t_, g_.ic), ahead_step = ceil_div<int64_t>(t_.nr, groups.count());
     for (int64_t point = 0; point < kPoints; ++point, u += stride) {
-      const float* const next = u + stride;  // behind the last point: the next panel's
+      const float* const next = point + 1 < kPoints ? u + stride : u;
       for (int64_t i = 0; i < groups.count(); ++i) {
         const int64_t tile = groups.first(i);
         isa_.product[groups.size(i) - 1](v + point * v_stride + tile * v_row, v_row, u, n, add,
@@ -158,9 +156,10 @@ class Walk {
   Scratch<float> padding_;  // a pixel
 };
 
-// Cycles of one core, which starts the multiply-adds of a vector in each.
+// Cycles of one core, which starts a vector's multiply-adds in each. A vector of channels of a tile takes some 200 in
+// input() and output(), one of a filter's 400 in pack_panel() and filter().
 struct Estimate {
-  double products, input, output, weights, direct, weight_bytes;
+  double products, input, output, weights;
   Estimate(const WinogradF32& isa, const Conv2dGeometry& g) {
     const TilesF32& t = isa.tiles();
     const auto tiles = double(WinogradTiles(g).count());
@@ -169,8 +168,6 @@ struct Estimate {
     input = tiles * 200 * in;
     output = tiles * 200 * out;
     weights = 400 * double(g.ic) * out;
-    direct = double(g.macs()) / double(t.lanes) * (1 - padding_share(g));
-    weight_bytes = double(kPoints * g.ic * t.nr) * out / 2 * sizeof(float);
   }
 };
 
@@ -182,20 +179,24 @@ void convolve(const WinogradF32& isa, Convolution c) {
   // panels, where a thread would have too few tiles to hide how long the weights take, or they take longer to transform
   // than the input: then each reads (or transforms) its part of them only, and transforms all of the input.
   const Estimate e(isa, c.g);
-  const bool by_panels = panels >= threads && (tiles < isa.most_tiles * threads || (!c.u && e.input < e.weights));
-  // Weights that another core has just written come slowly: a few threads would rather transform all that they need.
+  const bool few_tiles = tiles < isa.most_tiles * threads || (!c.u && e.input < e.weights);
+  const bool by_panels = (panels >= threads && few_tiles) || std::min(panels, threads) > std::min(tiles, threads);
+  // Weights that another core has just written come slowly: a few threads would rather transform all that they need,
+  // and keep as much memory each.
   constexpr int64_t kFew = 4;
-  Scratch<float> shared(c.u || by_panels || threads <= kFew ? 0 : u_size(t, c.w.layout));
-  if (!c.u && !by_panels && threads > kFew) {
+  const bool share = !c.u && !by_panels && threads > kFew;
+  Scratch<float> shared(share ? u_size(t, c.w.layout) : 0);
+  if (share) {
     transform_weights(isa, c.w, shared.data());
     c.u = shared.data();
   }
   const int64_t macs = kPoints * c.g.ic * t.nr;
-  const auto grain = [&](int64_t per_item) { return 1 + 1000000 / std::max<int64_t>(1, macs * per_item); };
   if (by_panels)
-    parallel_for(panels, grain(tiles), [&](int64_t i, int64_t end) { Walk(isa, c).run(0, tiles, i, end); });
+    parallel_for(panels, macs_grain(macs * tiles),
+                 [&](int64_t begin, int64_t end) { Walk(isa, c).run(0, tiles, begin, end); });
   else
-    parallel_for(tiles, grain(panels), [&](int64_t i, int64_t end) { Walk(isa, c).run(i, end, 0, panels); });
+    parallel_for(tiles, macs_grain(macs * panels),
+                 [&](int64_t begin, int64_t end) { Walk(isa, c).run(begin, end, 0, panels); });
 }
 
 Tensor pack_weights(const WinogradF32& isa, const op::Conv2dFwd& a) {
@@ -237,11 +238,22 @@ class WeightGradient {
 
   int64_t units() const { return ceil_div<int64_t>(g_.oc, t_.nr) * strips_.count(); }
 
-  // Units are strips of input channels, panel by panel. What is not whole panels lies in one.
+  // Units are strips of input channels, panel by panel: whole panels together, and what is left of others apart.
   void run(int64_t begin, int64_t end) const {
-    const int64_t strips = strips_.count(), panel0 = begin / strips, panels = ceil_div(end, strips) - panel0;
-    const bool whole = panels > 1;
-    const int64_t strip0 = whole ? 0 : begin % strips, strip1 = whole ? strips : (end - 1) % strips + 1;
+    const int64_t strips = strips_.count();
+    while (begin < end) {
+      const int64_t panel = begin / strips, strip = begin % strips;
+      const int64_t whole = strip == 0 ? (end - begin) / strips : 0;
+      const int64_t next = whole > 0 ? begin + whole * strips : std::min(end, (panel + 1) * strips);
+      add_up(panel, std::max<int64_t>(whole, 1), strip, whole > 0 ? strips : next - panel * strips);
+      begin = next;
+    }
+  }
+
+ private:
+  static constexpr int64_t kBlock = 128;
+
+  void add_up(int64_t panel0, int64_t panels, int64_t strip0, int64_t strip1) const {
     const int64_t c0 = strips_.first(strip0), channels = strips_.first(strip1) - c0;
     const int64_t block = std::min(kBlock, tiles_.count());
     const int64_t v_row = round_up(channels, t_.lanes) + kApart, v_stride = block * v_row + kApart;
@@ -276,9 +288,6 @@ class WeightGradient {
     }
   }
 
- private:
-  static constexpr int64_t kBlock = 128;
-
   void store(int64_t panel, int64_t c0, int64_t channels, const float* s) const {
     const int64_t tap = channels * t_.nr, o = panel * t_.nr;
     Scratch<float> gw(9 * tap);
@@ -306,12 +315,18 @@ void backward_weights(const WinogradF32& isa, const op::Conv2dBwdWeights& a) {
   parallel_for(gradient.units(), 1, [&](int64_t begin, int64_t end) { gradient.run(begin, end); });
 }
 
-// Whether it is expected to beat the direct kernel. The weight gradient does the same work in another order.
+double direct_cycles(const WinogradF32& isa, const Conv2dGeometry& g) {
+  return double(g.macs()) / double(isa.tiles().lanes) * (1 - padding_share(g));
+}
+
+// Whether it is expected to beat the direct kernel. Weights come from beyond the cache while products are summed, 8
+// bytes a cycle. pack() would spare their transformation, but what pays decides is which kernel packs.
 bool pays(const WinogradF32& isa, const Conv2dGeometry& g) {
   const Estimate e(isa, g);
-  const double u = e.weight_bytes, blocks = double(ceil_div(WinogradTiles(g).count(), kMostTogether));
-  const double streamed = u > double(isa.cache) ? blocks * u / 8 : 0;
-  return std::max(e.products, streamed) + e.input + e.output + e.weights < e.direct;
+  const double bytes = double(u_size(isa.tiles(), {g.oc, g.ic})) * sizeof(float);
+  const double blocks = double(ceil_div(WinogradTiles(g).count(), kMostTogether));
+  const double streamed = bytes > double(isa.cache) ? blocks * bytes / 8 : 0;
+  return std::max(e.products, streamed) + e.input + e.output + e.weights < direct_cycles(isa, g);
 }
 
 // The same for a batch that is neither small nor large: were another kernel taken for each, an image's result would
@@ -319,6 +334,13 @@ bool pays(const WinogradF32& isa, const Conv2dGeometry& g) {
 bool forward_pays(const WinogradF32& isa, Conv2dGeometry g) {
   g.n = 16;
   return pays(isa, g);
+}
+
+// The weight gradient does the same work in another order, a fifth slower, and there is less of it to share out.
+bool weight_gradient_pays(const WinogradF32& isa, const op::Conv2dBwdWeights& a) {
+  const Estimate e(isa, a.g);
+  const double share = balance(WeightGradient(isa, a).units(), num_threads());
+  return (e.products + e.input + e.output + e.weights) * 1.25 < direct_cycles(isa, a.g) * share;
 }
 
 template <Isa kIsa, class Args>
@@ -359,7 +381,7 @@ struct Winograd {
             [](const op::Conv2dBwdWeights& a, const ExecContext&) { backward_weights(isa(), a); },
             nullptr,
             nullptr,
-            [](const op::Conv2dBwdWeights& a) { return pays(isa(), a.g); }};
+            [](const op::Conv2dBwdWeights& a) { return weight_gradient_pays(isa(), a); }};
   }
 };
 using Avx512 = Winograd<Isa::avx512, winograd_f32_avx512>;

@@ -186,14 +186,19 @@ void gradient(const float* const* gy, int64_t channels, float* d, int64_t point_
   }
 }
 
+// What lies so many floats behind p, which may be more than its array has.
+inline void prefetch_behind(const float* p, int64_t floats) {
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p) + uintptr_t(floats) * sizeof(float)));
+}
+
 template <int kRows>
 void correlation(const float* v, int64_t v_stride, const float* d, int64_t tiles, bool add, float* s) {
   V acc[kRows][2];
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) acc[r][0] = acc[r][1] = Vec::zero();
   for (int64_t t = 0; t < tiles; ++t, v += v_stride, d += kColumns) {
-    __builtin_prefetch(v + 12 * v_stride);
-    __builtin_prefetch(v + 12 * v_stride + kRows - 1);
+    prefetch_behind(v, 12 * v_stride);  // rows lie too far apart for the hardware to follow
+    prefetch_behind(v, 12 * v_stride + kRows - 1);
     const V d0 = Vec::load(d), d1 = Vec::load(d + kLanes);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {

@@ -341,14 +341,13 @@ void run_tiles(const op::QConv2d& a, const QDirectIsa& isa) {
   const double by_tiles = balance(tiles, threads), by_calls = balance(calls, threads);
   const bool few = tiles < 8 * threads && weights > (int64_t{256} << 10);
   const int64_t call_macs = kPixels * std::min<int64_t>(isa.blocks, pk.blocks) * isa.lanes * g.icg() * g.kh * g.kw;
-  const auto grain = [&](int64_t per_item) { return 1 + 1000000 / std::max<int64_t>(1, call_macs * per_item); };
   const auto run = [&](int64_t tile0, int64_t tile1, int64_t call0, int64_t call1) {
     Walk<kPixels>(a, isa, pk, order, padding.data()).run(tile0, tile1, call0, call1);
   };
   if (by_calls > by_tiles || (few && by_calls == by_tiles))
-    parallel_for(calls, grain(tiles), [&](int64_t b, int64_t e) { run(0, tiles, b, e); });
+    parallel_for(calls, macs_grain(call_macs * tiles), [&](int64_t b, int64_t e) { run(0, tiles, b, e); });
   else
-    parallel_for(tiles, grain(calls * groups), [&](int64_t b, int64_t e) { run(b, e, 0, calls); });
+    parallel_for(tiles, macs_grain(call_macs * calls * groups), [&](int64_t b, int64_t e) { run(b, e, 0, calls); });
 }
 
 }  // namespace

@@ -223,11 +223,12 @@ void run_strips(const op::QConv2d& a) {
   const double by_units = balance(units, threads), by_pairs = balance(pairs, threads);
   const bool heavy = pk.blocks * pk.w_block > g.n * g.ih * g.iw * a.x.strides[3];
   const int64_t unit_macs = input.strips_per_unit() * kStrip * 2 * kStripLanes * input.depth().size;
-  const auto grain = [&](int64_t per_item) { return 1 + 1000000 / std::max<int64_t>(1, unit_macs * per_item); };
   if (by_pairs > by_units || (heavy && by_pairs == by_units))
-    parallel_for(pairs, grain(units), [&](int64_t b, int64_t e) { Walk(a, input, pk).run(0, units, b, e); });
+    parallel_for(pairs, macs_grain(unit_macs * units),
+                 [&](int64_t b, int64_t e) { Walk(a, input, pk).run(0, units, b, e); });
   else
-    parallel_for(units, grain(pairs), [&](int64_t b, int64_t e) { Walk(a, input, pk).run(b, e, 0, pairs); });
+    parallel_for(units, macs_grain(unit_macs * pairs),
+                 [&](int64_t b, int64_t e) { Walk(a, input, pk).run(b, e, 0, pairs); });
 }
 
 }  // namespace mininn::cpu::own

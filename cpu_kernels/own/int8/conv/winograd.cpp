@@ -59,10 +59,8 @@ int64_t block_bytes(const Conv2dGeometry& g, int64_t width, WinogradWeights kind
   return steps_of(g) * width * 2 * (kind == WinogradWeights::stored ? kPoints * 2 : 9);
 }
 
-// How many tiles of `all` are worked on together: each block of them reads all weights once. Blocks are equal, so that
-// the last one is no remainder.
 constexpr int64_t kMostTogether = 42;
-int64_t tiles_together(int64_t all) { return ceil_div(all, ceil_div(all, kMostTogether)); }
+int64_t tiles_together(int64_t all) { return winograd_together(all, kMostTogether); }
 
 // One thread's share of the tiles and of the pairs of output vectors.
 class Walk {
@@ -138,9 +136,9 @@ class Walk {
     WinogradIsa::Product product;
   };
   void set_groups(int64_t count) {
-    const WinogradGroups of(count, isa.tiles);
-    n_groups = of.count();
-    for (int64_t i = 0; i < n_groups; ++i) groups[i] = {of.first(i), isa.product[of.size(i) - 1]};
+    const WinogradGroups sizes(count, isa.tiles);
+    n_groups = sizes.count();
+    for (int64_t i = 0; i < n_groups; ++i) groups[i] = {sizes.first(i), isa.product[sizes.size(i) - 1]};
     ahead_step = ceil_div<int64_t>(4 * isa.lanes, n_groups);
   }
 
@@ -247,13 +245,15 @@ void run_winograd(const op::QConv2d& a, const WinogradIsa& isa, WinogradWeights 
   // channels, where a thread would have one tile or, with weights from beyond the L2 cache, too few to hide how long
   // these take: then each reads (or transforms) its part of them only, and transforms all of the input.
   const bool large = transformed_bytes(g) > 2 * isa.cache;
-  const bool by_channels = blocks >= threads && tiles < (large ? isa.tiles : 2) * threads;
+  const bool by_channels = (blocks >= threads && tiles < (large ? isa.tiles : 2) * threads) ||
+                           std::min(blocks, threads) > std::min(tiles, threads);
   const int64_t macs = kPoints * g.ic * 2 * isa.lanes;
-  const auto grain = [&](int64_t per_item) { return 1 + 1000000 / std::max<int64_t>(1, macs * per_item); };
   if (by_channels)
-    parallel_for(blocks, grain(tiles), [&](int64_t b, int64_t e) { Walk(a, isa, weights).run(0, tiles, b, e); });
+    parallel_for(blocks, macs_grain(macs * tiles),
+                 [&](int64_t b, int64_t e) { Walk(a, isa, weights).run(0, tiles, b, e); });
   else
-    parallel_for(tiles, grain(blocks), [&](int64_t b, int64_t e) { Walk(a, isa, weights).run(b, e, 0, blocks); });
+    parallel_for(tiles, macs_grain(macs * blocks),
+                 [&](int64_t b, int64_t e) { Walk(a, isa, weights).run(b, e, 0, blocks); });
 }
 
 }  // namespace mininn::cpu::own
