@@ -27,7 +27,7 @@ std::string value_text(const Graph& g, int id) {
 // The first size of the inputs: that of the traced example and that of a run.
 struct Batch {
   int64_t traced = 1, now = 1;
-  std::string kept;  // for messages: an input whose first size is the traced one all the same
+  int kept = -1;  // for messages: an input whose first size is the traced one all the same
 };
 
 Batch batch_of(const Graph& g, std::span<const TensorInfo> inputs) {
@@ -43,7 +43,7 @@ Batch batch_of(const Graph& g, std::span<const TensorInfo> inputs) {
       throw ShapeError(message("run: input ", i, " (", v.name, ") must look like ", name(v.dtype), v.shape,
                                " with any first size, not ", name(t.dtype), t.shape));
     if (t.shape == v.shape) {
-      if (t.shape.rank() > 0) b.kept = message("; input ", i, " (", v.name, ") has ", t.shape[0], " rows, as then");
+      if (t.shape.rank() > 0) b.kept = int(i);
       continue;
     }
     if (b.now != b.traced && checked_mul("run", b.now, v.shape[0]) != checked_mul("run", b.traced, t.shape[0]))
@@ -83,9 +83,14 @@ void check_growth(const Graph& g, const Node& n, const Batch& b, const std::vect
       ++grown;
       like_batch = checked_mul("run", y[d], b.traced) == checked_mul("run", before[d], b.now);
     }
-  if (!like_batch || grown != 1)
-    throw ShapeError(message("run: ", n.op->name, " at ", n.name, " gives ", y, " for ", b.now, " rows and ", before,
-                             " for the ", b.traced, " it was traced with: it does not grow with the batch", b.kept));
+  if (like_batch && grown == 1) return;
+  std::string kept;
+  if (b.kept >= 0) {
+    const Value& v = g.values[size_t(g.inputs[size_t(b.kept)])];
+    kept = message("; input ", b.kept, " (", v.name, ") has ", v.shape[0], " rows, as then");
+  }
+  throw ShapeError(message("run: ", n.op->name, " at ", n.name, " gives ", y, " for ", b.now, " rows and ", before,
+                           " for the ", b.traced, " it was traced with: it does not grow with the batch", kept));
 }
 
 // "%3 f32[1,8]", also of a graph that breaks the rules: this is how one looks at it.

@@ -205,6 +205,14 @@ TEST_CASE("a program allocates nothing but its results, and with memory for thes
   }
 }
 
+TEST_CASE("the input that alone keeps the traced batch is named") {
+  const auto sum = [](std::span<const Tensor> in) { return Tensors{in[0] * 2.0 + in[1]}; };
+  const Tensors traced{Layers(1).input({2, 3}), Layers(2).input({2, 3})};
+  const Program program(nn::trace(sum, traced));
+  CHECK_THROWS_WITH(program.run(Tensors{traced[0], Layers(3).input({1, 3})}),
+                    Catch::Contains("input 0") && Catch::Contains("has 2 rows, as then"));
+}
+
 TEST_CASE("a program's intermediate values share memory") {
   const Tensor x = Tensor::full({1, 1000}, 1);
   const Program chain(nn::trace(

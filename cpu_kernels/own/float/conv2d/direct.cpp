@@ -7,6 +7,7 @@
 #include "core/parallel.h"
 #include "cpu_kernels/common/cpu_features.h"
 #include "cpu_kernels/common/scratch.h"
+#include "cpu_kernels/own/float/conv2d/layout.h"
 #include "cpu_kernels/own/float/gather.h"
 #include "cpu_kernels/own/float/pack.h"
 
@@ -142,12 +143,6 @@ void gather_conv(const TilesF32& t, GatherGemm p, const MatrixLayout& layout, co
     run(h, w);
 }
 
-// The weights of one group as B[tap][ic][oc].
-MatrixLayout weight_layout(const Conv2dGeometry& g) {
-  const int64_t taps = g.kh * g.kw, icg = g.icg();
-  return {g.ocg(), icg, taps, icg * taps, taps, 1};
-}
-
 // All groups, one after the other.
 Tensor pack_weights(const TilesF32& t, const op::Conv2dFwd& a) {
   const MatrixLayout layout = weight_layout(a.g);
@@ -186,7 +181,7 @@ void forward(const TilesF32& t, const op::Conv2dFwd& a) {
 void backward_data(const TilesF32& t, const op::Conv2dBwdData& a) {
   const Conv2dGeometry& g = a.g;
   const int64_t taps = g.kh * g.kw, icg = g.icg(), ocg = g.ocg();
-  const MatrixLayout layout{icg, ocg, taps, taps, icg * taps, 1};  // B[tap][oc][ic]
+  const MatrixLayout layout = transposed_weight_layout(g);
   for (int64_t group = 0; group < g.groups; ++group) {
     GatherGemm p;
     p.in = a.gy.as<float>() + group * ocg;

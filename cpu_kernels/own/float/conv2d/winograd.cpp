@@ -6,6 +6,7 @@
 #include "cpu_kernels/common/cpu_features.h"
 #include "cpu_kernels/common/scratch.h"
 #include "cpu_kernels/common/taps.h"
+#include "cpu_kernels/own/float/conv2d/layout.h"
 #include "cpu_kernels/own/float/pack.h"
 
 namespace mininn::cpu::own {
@@ -24,13 +25,6 @@ struct Weights {
   const float* w;
   bool turned;  // by 180 degrees: the input gradient's
 };
-
-Weights forward_weights(const Conv2dGeometry& g, const CView& w) {
-  return {{g.oc, g.ic, 9, g.ic * 9, 9, 1}, w.as<float>(), false};
-}
-Weights gradient_weights(const Conv2dGeometry& g, const CView& w) {
-  return {{g.ic, g.oc, 9, 9, g.ic * 9, 1}, w.as<float>(), true};
-}
 
 // Transformed ones: [panel][36][input channel][nr], points u_stride apart.
 int64_t u_stride(const TilesF32& t, int64_t ic) { return ic * t.nr + kApart; }
@@ -199,8 +193,10 @@ void convolve(const WinogradF32& isa, Convolution c) {
                  [&](int64_t begin, int64_t end) { Walk(isa, c).run(begin, end, 0, panels); });
 }
 
+Weights forward_weights(const op::Conv2dFwd& a) { return {weight_layout(a.g), a.w.as<float>(), false}; }
+
 Tensor pack_weights(const WinogradF32& isa, const op::Conv2dFwd& a) {
-  const Weights w = forward_weights(a.g, a.w);
+  const Weights w = forward_weights(a);
   Tensor packed =
       Tensor::empty({checked_mul("Winograd's weights", u_size(isa.tiles(), w.layout), sizeof(float))}, DType::u8);
   transform_weights(isa, w, reinterpret_cast<float*>(packed.mutable_view().data));
@@ -208,7 +204,7 @@ Tensor pack_weights(const WinogradF32& isa, const op::Conv2dFwd& a) {
 }
 
 void forward(const WinogradF32& isa, const op::Conv2dFwd& a) {
-  convolve(isa, {a.g, a.x.as<float>(), forward_weights(a.g, a.w), reinterpret_cast<const float*>(a.packed),
+  convolve(isa, {a.g, a.x.as<float>(), forward_weights(a), reinterpret_cast<const float*>(a.packed),
                  a.bias ? a.bias.as<float>() : nullptr, a.residual ? a.residual.as<float>() : nullptr, a.relu,
                  a.y.as<float>()});
 }
@@ -224,8 +220,10 @@ Conv2dGeometry data_gradient(Conv2dGeometry g) {
 }
 
 void backward_data(const WinogradF32& isa, const op::Conv2dBwdData& a) {
-  convolve(isa,
-           {.g = data_gradient(a.g), .x = a.gy.as<float>(), .w = gradient_weights(a.g, a.w), .y = a.gx.as<float>()});
+  convolve(isa, {.g = data_gradient(a.g),
+                 .x = a.gy.as<float>(),
+                 .w = {transposed_weight_layout(a.g), a.w.as<float>(), true},
+                 .y = a.gx.as<float>()});
 }
 
 // One thread's part of the weight gradient: of some panels of output channels and some input channels. It transforms
@@ -292,7 +290,7 @@ class WeightGradient {
     const int64_t tap = channels * t_.nr, o = panel * t_.nr;
     Scratch<float> gw(9 * tap);
     isa_.filter_gradient(s, u_stride(t_, channels), channels, gw.data(), tap);
-    MatrixLayout part = forward_weights(g_, a_.gw).layout;
+    MatrixLayout part = weight_layout(g_);
     part.columns = std::min<int64_t>(t_.nr, g_.oc - o);
     part.k = channels;
     unpack(t_, part, gw.data(), a_.gw.as<float>() + o * part.column_stride + c0 * part.k_stride);

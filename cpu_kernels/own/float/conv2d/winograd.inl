@@ -1,6 +1,7 @@
 // The vector code of the fp32 Winograd convolution (winograd.h). Included once per instruction set inside its target
 // region and an anonymous namespace, after struct Vec and
 //   constexpr int kMostTiles;  // kMostTiles x 2 accumulators, 2 vectors of weights and 1 broadcast fit the registers
+//   constexpr int64_t kCache;  // and kTiles: WinogradF32's cache and tiles
 
 using V = Vec::T;
 constexpr int kLanes = Vec::lanes, kColumns = 2 * kLanes;
@@ -257,3 +258,14 @@ constexpr auto correlations(std::integer_sequence<int, kCount...>) {
 }
 constexpr auto kProducts = products(std::make_integer_sequence<int, kMostTiles>());
 constexpr auto kCorrelations = correlations(std::make_integer_sequence<int, kMostTiles>());
+
+constexpr WinogradF32 kWinograd{.tiles = kTiles,
+                                .most_tiles = kMostTiles,
+                                .cache = kCache,
+                                .input = input,
+                                .filter = filter,
+                                .product = kProducts.data(),
+                                .output = output,
+                                .gradient = gradient,
+                                .correlation = kCorrelations.data(),
+                                .filter_gradient = filter_gradient};

@@ -11,19 +11,10 @@ namespace mininn::cpu::own {
 namespace {
 
 constexpr int kMostTiles = 6;
+constexpr int64_t kCache = int64_t{1} << 19;
+constexpr auto kTiles = tiles_f32_avx2;
 
 #include "cpu_kernels/own/float/conv2d/winograd.inl"
-
-constexpr WinogradF32 kWinograd{.tiles = tiles_f32_avx2,
-                                .most_tiles = kMostTiles,
-                                .cache = int64_t{1} << 19,
-                                .input = input,
-                                .filter = filter,
-                                .product = kProducts.data(),
-                                .output = output,
-                                .gradient = gradient,
-                                .correlation = kCorrelations.data(),
-                                .filter_gradient = filter_gradient};
 
 }  // namespace
 
