@@ -48,7 +48,28 @@ void record(const char* op, std::span<const Tensor> inputs, const Attrs& attrs, 
   if (tracer) tracer->record(op, inputs, attrs, y);
 }
 
-const Tensor& Saved::get() const {
+Tensor Recipe::get() {
+  if (const Tensor t = AutogradAccess::result(*this)) return t;
+  const std::lock_guard lock(mutex_);
+  if (!made_) {
+    const NoGradGuard no_grad;
+    made_ = make();
+  }
+  return made_;
+}
+
+void set_recipe(Tensor& y, std::shared_ptr<Recipe> recipe) { AutogradAccess::set_recipe(y, std::move(recipe)); }
+
+Saved::Saved(const Tensor& t) {
+  if (!t) return;
+  recipe_ = AutogradAccess::recipe(t);
+  if (recipe_) return;
+  tensor_ = t.detach();
+  version_ = t.storage()->version();
+}
+
+Tensor Saved::get() const {
+  if (recipe_) return recipe_->get();
   if (tensor_ && tensor_.storage()->version() != version_)
     throw AutogradError(message("a tensor ", tensor_.shape(),
                                 " needed for backward() was overwritten after it was saved (write ", version_,

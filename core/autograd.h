@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <vector>
@@ -39,17 +40,39 @@ class Wants {
   uint64_t mask_;
 };
 
+// How to make the result of an op again from what its node keeps anyway. Whoever saves the result for backward keeps
+// the recipe instead of the elements (Chen et al. 2016, "Training deep nets with sublinear memory cost").
+class Recipe {
+ public:
+  virtual ~Recipe() = default;
+  // The result itself while somebody holds it; else one that the first call makes and that stays until the recipe goes.
+  Tensor get();
+
+ private:
+  friend struct AutogradAccess;
+  virtual Tensor make() const = 0;  // to the same bits
+
+  std::weak_ptr<void> result_;
+  uint64_t version_ = 0;  // of its storage, when the op had made it
+  std::mutex mutex_;
+  Tensor made_;
+};
+
+// Gives `y`, which an op has just made, its recipe. Once `y` is written to, it is saved as other tensors are.
+void set_recipe(Tensor& y, std::shared_ptr<Recipe> recipe);
+
 // A tensor kept for backward. Reading it throws AutogradError if its storage was written in between.
 class Saved {
  public:
   Saved() = default;
-  Saved(const Tensor& t) : tensor_(t ? t.detach() : Tensor()), version_(t ? t.storage()->version() : 0) {}
-  const Tensor& get() const;
-  explicit operator bool() const { return bool(tensor_); }
+  Saved(const Tensor& t);
+  Tensor get() const;
+  explicit operator bool() const { return tensor_ || recipe_; }
 
  private:
   Tensor tensor_;
   uint64_t version_ = 0;
+  std::shared_ptr<Recipe> recipe_;  // in place of them
 };
 
 // Where a gradient flows on to: the node that made the input, or the leaf itself; neither if none is wanted.

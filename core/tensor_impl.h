@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "core/autograd.h"
 #include "core/tensor.h"
 
 namespace mininn {
@@ -16,7 +17,8 @@ struct Tensor::Autograd {
   std::atomic<bool> requires_grad = false;  // leaves only
   std::mutex grad_mutex;                    // backward() of several threads may end in one leaf
   Tensor grad;
-  std::shared_ptr<Node> node;  // the op call that made this tensor; null for leaves
+  std::shared_ptr<Node> node;      // the op call that made this tensor; null for leaves
+  std::shared_ptr<Recipe> recipe;  // by which it can be made again; usually null
   std::string name;
 };
 
@@ -44,6 +46,21 @@ struct AutogradAccess {
                                                                                                     : *other;
   }
   static Tensor::Autograd* find(const Tensor& t) { return t.impl().autograd.load(std::memory_order_acquire); }
+  // Null if it has none, or was written to since.
+  static std::shared_ptr<Recipe> recipe(const Tensor& t) {
+    const Tensor::Autograd* const meta = find(t);
+    return meta && meta->recipe && meta->recipe->version_ == t.storage()->version() ? meta->recipe : nullptr;
+  }
+  static void set_recipe(Tensor& t, std::shared_ptr<Recipe> recipe) {
+    recipe->result_ = t.impl_;
+    recipe->version_ = t.storage()->version();
+    meta(t).recipe = std::move(recipe);
+  }
+  // What a recipe is for; undefined if nobody holds it, or it was written to.
+  static Tensor result(const Recipe& r) {
+    const Tensor t(std::static_pointer_cast<Tensor::Impl>(r.result_.lock()));
+    return t && t.storage()->version() == r.version_ ? t.detach() : Tensor();
+  }
   static bool unique(const Tensor& t) { return t.impl_.use_count() == 1 && t.storage().use_count() == 1; }
 };
 

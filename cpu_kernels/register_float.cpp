@@ -87,10 +87,11 @@ void register_layers() {
       kCpu, {own::avg_pool2d_fwd_avx512, own::avg_pool2d_fwd_avx2, ONEDNN_KERNEL(avg_pool2d_fwd) ref::avg_pool2d_fwd});
   kernels<op::AvgPool2dBwd>().set(
       kCpu, {own::avg_pool2d_bwd_avx512, own::avg_pool2d_bwd_avx2, ONEDNN_KERNEL(avg_pool2d_bwd) ref::avg_pool2d_bwd});
-  kernels<op::BatchNormFwdTrain>().set(
-      kCpu, {own::batch_norm_train_avx512, own::batch_norm_train_avx2, ref::batch_norm_fwd_train});
-  kernels<op::BatchNormFwdEval>().set(kCpu, {own::batch_norm_eval_avx512, own::batch_norm_eval_avx2,
-                                             ONEDNN_KERNEL(batch_norm_fwd_eval) ref::batch_norm_fwd_eval});
+  kernels<op::BatchNormMoments>().set(
+      kCpu, {own::batch_norm_moments_avx512, own::batch_norm_moments_avx2, ref::batch_norm_moments});
+  kernels<op::BatchNormRstd>().set(kCpu, {ref::batch_norm_rstd});
+  kernels<op::BatchNormApply>().set(kCpu, {own::batch_norm_apply_avx512, own::batch_norm_apply_avx2,
+                                           ONEDNN_KERNEL(batch_norm_apply) ref::batch_norm_apply});
   kernels<op::BatchNormBwd>().set(
       kCpu, {own::batch_norm_bwd_avx512, own::batch_norm_bwd_avx2, ONEDNN_KERNEL(batch_norm_bwd) ref::batch_norm_bwd});
   kernels<op::SoftmaxFwd>().set(kCpu, {ref::softmax_fwd});

@@ -5,7 +5,6 @@
 
 #include "core/error.h"
 #include "nn/init.h"
-#include "ops/batch_norm.h"
 
 namespace mininn::nn {
 
@@ -24,13 +23,25 @@ BatchNorm2d::BatchNorm2d(const Scope& scope, int64_t channels, const BatchNorm2d
 }
 
 Tensor BatchNorm2d::forward(const Tensor& x) {
-  const Tensor y = batch_norm(x, weight_, bias_, running_mean_, running_var_,
-                              {.training = *mode_, .momentum = options_.momentum, .eps = options_.eps});
-  if (*mode_) {
-    int64_t& batches = num_batches_tracked_.mutable_data<int64_t>()[0];
-    if (batches < std::numeric_limits<int64_t>::max()) ++batches;  // a file may have said anything
-  }
+  const Tensor y = batch_norm(x, weight_, bias_, running_mean_, running_var_, call_options());
+  count_batch();
   return y;
+}
+
+Tensor BatchNorm2d::forward_relu(const Tensor& x, const Tensor& residual) {
+  const Tensor y = batch_norm_relu(x, weight_, bias_, running_mean_, running_var_, residual, call_options());
+  count_batch();
+  return y;
+}
+
+BatchNormOptions BatchNorm2d::call_options() const {
+  return {.training = *mode_, .momentum = options_.momentum, .eps = options_.eps};
+}
+
+void BatchNorm2d::count_batch() {
+  if (!*mode_) return;
+  int64_t& batches = num_batches_tracked_.mutable_data<int64_t>()[0];
+  if (batches < std::numeric_limits<int64_t>::max()) ++batches;  // a file may have said anything
 }
 
 }  // namespace mininn::nn

@@ -3,6 +3,7 @@
 
 #include "nn/module.h"
 #include "nn/scope.h"
+#include "ops/batch_norm.h"
 
 namespace mininn::nn {
 
@@ -20,8 +21,14 @@ class BatchNorm2d final : public Module {
   // parameters' dtype has them.
   BatchNorm2d(const Scope& scope, int64_t channels, const BatchNorm2dOptions& o = {});
   Tensor forward(const Tensor& x) override;
+  // relu(forward(x) + residual), in training as one op that saves time and memory (ops/batch_norm.h). `residual` may be
+  // undefined.
+  Tensor forward_relu(const Tensor& x, const Tensor& residual = {});
 
  private:
+  BatchNormOptions call_options() const;
+  void count_batch();
+
   BatchNorm2dOptions options_;
   Mode mode_;
   Tensor weight_, bias_, running_mean_, running_var_, num_batches_tracked_;

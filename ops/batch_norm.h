@@ -21,31 +21,39 @@ void each_field(BatchNormOptions& o, const F& field) {
 
 namespace op {
 
-// What kernels get. x, y, gy and gx are [rows, c] matrices without gaps: an [N,C] tensor, or a channels-last image with
-// rows = N*H*W. They share one floating dtype; everything else is [c] contiguous, f64 if x is f64 and f32 otherwise.
-struct BatchNormFwdTrain {
-  static constexpr std::string_view op = "batch_norm_fwd_train";
+// What kernels get. x, y, residual and their gradients are [rows, c] matrices without gaps: an [N,C] tensor, or a
+// channels-last image with rows = N*H*W. They share one floating dtype; everything else is [c] contiguous, f64 if x is
+// f64 and f32 otherwise.
+struct BatchNormMoments {
+  static constexpr std::string_view op = "batch_norm_moments";
   int64_t rows = 0, c = 0;  // rows >= 2
-  CView x, gamma, beta;
+  CView x;
   double momentum = 0.1, eps = 1e-5;
-  View y;                          // (x - mean) * rstd * gamma + beta
   View mean, rstd;                 // of the batch; rstd = 1 / sqrt(biased variance + eps)
   View running_mean, running_var;  // updated in place: r += momentum * (new - r), new variance unbiased
 };
-struct BatchNormFwdEval {
-  static constexpr std::string_view op = "batch_norm_fwd_eval";
-  int64_t rows = 0, c = 0;
-  CView x, gamma, beta, mean, var;
+struct BatchNormRstd {
+  static constexpr std::string_view op = "batch_norm_rstd";
+  CView var;
   double eps = 1e-5;
-  View y;
-  View rstd;  // 1 / sqrt(var + eps), for backward
+  View rstd;  // 1 / sqrt(var + eps)
+};
+struct BatchNormApply {
+  static constexpr std::string_view op = "batch_norm_apply";
+  int64_t rows = 0, c = 0;
+  CView x, mean, rstd, gamma, beta;
+  CView residual;  // absent: 0
+  bool relu = false;
+  View y;  // act((x - mean) * rstd * gamma + beta + residual); the same bits for the same operands
 };
 struct BatchNormBwd {
   static constexpr std::string_view op = "batch_norm_bwd";
   int64_t rows = 0, c = 0;
   CView x, gy, gamma, mean, rstd;
+  CView y;               // absent if no ReLU followed: then gy stands as it is, and otherwise where y > 0
   bool training = true;  // false: mean and rstd are constants
   View gx;               // absent if not wanted
+  View gresidual;        // absent if there was none, or it is not wanted
   View ggamma, gbeta;
 };
 
@@ -59,6 +67,13 @@ struct BatchNormBwd {
 // DeviceError, ValueError (a momentum outside [0, 1], a negative or infinite eps, shared memory).
 Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tensor& running_mean, Tensor& running_var,
                   const BatchNormOptions& o);
+
+// relu(batch_norm(x, ..) + residual), where `residual` is undefined or like x. While training it is one op, to the same
+// bits but for bf16, where the sum is not rounded before it is added to: it makes fewer passes over memory, and its
+// result is kept for nobody's backward. Who needs it there makes it again from x (Recipe in core/autograd.h), as
+// in-place activated batch norm does (Rota Bulo, Porzi and Kontschieder 2018). Throws what batch_norm throws.
+Tensor batch_norm_relu(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tensor& running_mean,
+                       Tensor& running_var, const Tensor& residual, const BatchNormOptions& o);
 
 // As an op of a graph it does not train.
 namespace opdef {

@@ -1,8 +1,7 @@
 // Batch normalisation by oneDNN, but for a batch's own statistics: it adds up the rows in long chains of f32, and loses
 // the variance of channels whose mean is large. [rows, c] goes in as channels-last images of one pixel. oneDNN speaks
 // of variances where ours are reciprocal standard deviations; c numbers are converted before or after.
-#include <bit>
-#include <cmath>
+#include <vector>
 
 #include "core/parallel.h"
 #include "cpu_kernels/onednn/engine.h"
@@ -17,7 +16,6 @@ using Tag = memory::format_tag;
 
 struct Key {
   int64_t rows, c, dtype, batch_statistics, threads;
-  uint64_t eps_bits;  // keys are compared by their bytes
 };
 
 memory::desc image(const Key& k) { return dense({1, k.c, k.rows, 1}, DType(k.dtype), Tag::nhwc); }
@@ -28,11 +26,11 @@ normalization_flags flags(const Key& k) {
   return k.batch_statistics ? affine : affine | normalization_flags::use_global_stats;
 }
 
+// oneDNN adds eps to the variance it is given. Ours comes from rstd, so eps is in it already: 0 here and below.
 Program make_fwd(const Key& k) {
   const dnnl::batch_normalization_forward::primitive_desc desc(engine(), dnnl::prop_kind::forward_inference, image(k),
-                                                               image(k), float(std::bit_cast<double>(k.eps_bits)),
-                                                               flags(k), attributes());
-  return {"batch_norm_fwd",
+                                                               image(k), 0.0f, flags(k), attributes());
+  return {"batch_norm_apply",
           desc,
           dnnl::batch_normalization_forward(desc),
           {{DNNL_ARG_SRC, image(k)},
@@ -43,7 +41,6 @@ Program make_fwd(const Key& k) {
            {DNNL_ARG_DST, image(k), true}}};
 }
 
-// oneDNN adds eps to the variance it is given. Ours comes from rstd, so eps is in it already: 0 here.
 Program make_bwd(const Key& k) {
   const dnnl::batch_normalization_forward::primitive_desc hint(engine(), dnnl::prop_kind::forward_training, image(k),
                                                                image(k), 0.0f, flags(k), attributes());
@@ -62,15 +59,15 @@ Program make_bwd(const Key& k) {
            {DNNL_ARG_DIFF_SHIFT, channels(k), true}}};
 }
 
-Program& fwd_program(const op::BatchNormFwdEval& a) {
+Program& fwd_program(const op::BatchNormApply& a) {
   thread_local PlanCache<Key, Program> cache;
-  const Key key{a.rows, a.c, int64_t(a.x.dtype), false, num_threads(), std::bit_cast<uint64_t>(a.eps)};
+  const Key key{a.rows, a.c, int64_t(a.x.dtype), false, num_threads()};
   return cache.get(key,
-                   [&] { return program_or_refusal("batch_norm_fwd", key.threads, [&] { return make_fwd(key); }); });
+                   [&] { return program_or_refusal("batch_norm_apply", key.threads, [&] { return make_fwd(key); }); });
 }
 Program& bwd_program(const op::BatchNormBwd& a) {
   thread_local PlanCache<Key, Program> cache;
-  const Key key{a.rows, a.c, int64_t(a.x.dtype), a.training, num_threads(), 0};
+  const Key key{a.rows, a.c, int64_t(a.x.dtype), a.training, num_threads()};
   return cache.get(key,
                    [&] { return program_or_refusal("batch_norm_bwd", key.threads, [&] { return make_bwd(key); }); });
 }
@@ -81,36 +78,44 @@ Refusal refuse(int64_t rows, int64_t c, DType t) {
   return {};
 }
 
-Refusal check_eval(const op::BatchNormFwdEval& a) { return refuse(a.rows, a.c, a.x.dtype); }
+Refusal check_apply(const op::BatchNormApply& a) {
+  if (a.residual || a.relu) return {"adds no residual and takes no ReLU"};
+  return refuse(a.rows, a.c, a.x.dtype);
+}
 Refusal check_bwd(const op::BatchNormBwd& a) {
   if (const Refusal r = refuse(a.rows, a.c, a.x.dtype)) return r;
   if (a.rows > kLongestSum) return {kSumTooLong};
+  if (a.y || a.gresidual) return {"takes no ReLU and no residual"};
   if (!a.gx) return {"always makes the gradient of x, which is not wanted here"};
   return {};
 }
-Refusal admits_eval(const op::BatchNormFwdEval& a) { return fwd_program(a).refusal(); }
+Refusal admits_apply(const op::BatchNormApply& a) { return fwd_program(a).refusal(); }
 Refusal admits_bwd(const op::BatchNormBwd& a) { return bwd_program(a).refusal(); }
 
-void run_eval(const op::BatchNormFwdEval& a, const ExecContext&) {
-  fwd_program(a).run({a.x.data, a.gamma.data, a.beta.data, a.mean.data, a.var.data, a.y.data});
-  for (int64_t i = 0; i < a.c; ++i) a.rstd.as<float>()[i] = float(1 / std::sqrt(double(a.var.as<float>()[i]) + a.eps));
+// For this thread, until the next call.
+const float* variances(const CView& rstd) {
+  thread_local std::vector<float> var;
+  var.resize(size_t(rstd.size()));
+  for (size_t i = 0; i < var.size(); ++i) {
+    const double r = rstd.as<float>()[i];
+    var[i] = float(1 / (r * r));
+  }
+  return var.data();
+}
+
+void run_apply(const op::BatchNormApply& a, const ExecContext&) {
+  fwd_program(a).run({a.x.data, a.gamma.data, a.beta.data, a.mean.data, variances(a.rstd), a.y.data});
 }
 
 void run_bwd(const op::BatchNormBwd& a, const ExecContext&) {
-  thread_local std::vector<float> var;
-  var.resize(size_t(a.c));
-  for (size_t i = 0; i < var.size(); ++i) {
-    const double r = a.rstd.as<float>()[i];
-    var[i] = float(1 / (r * r));
-  }
   bwd_program(a).run(
-      {a.x.data, a.gy.data, a.gamma.data, a.mean.data, var.data(), a.gx.data, a.ggamma.data, a.gbeta.data});
+      {a.x.data, a.gy.data, a.gamma.data, a.mean.data, variances(a.rstd), a.gx.data, a.ggamma.data, a.gbeta.data});
 }
 
 }  // namespace
 
-const Kernel<op::BatchNormFwdEval> batch_norm_fwd_eval{"onednn.auto", kOneDnn, check_eval,
-                                                       run_eval,      nullptr, admits_eval};
+const Kernel<op::BatchNormApply> batch_norm_apply{"onednn.auto", kOneDnn, check_apply,
+                                                  run_apply,     nullptr, admits_apply};
 const Kernel<op::BatchNormBwd> batch_norm_bwd{"onednn.auto", kOneDnn, check_bwd, run_bwd, nullptr, admits_bwd};
 
 }  // namespace mininn::cpu::onednn

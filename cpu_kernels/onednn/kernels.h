@@ -13,7 +13,7 @@ extern const Kernel<op::Conv2dFwd> conv2d_fwd;                  // f32, bf16
 extern const Kernel<op::Conv2dBwdData> conv2d_bwd_data;         // f32, bf16
 extern const Kernel<op::Conv2dBwdWeights> conv2d_bwd_weights;   // f32, bf16
 extern const Kernel<op::Matmul> matmul;                         // f32, bf16
-extern const Kernel<op::BatchNormFwdEval> batch_norm_fwd_eval;  // f32, bf16
+extern const Kernel<op::BatchNormApply> batch_norm_apply;        // f32, bf16
 extern const Kernel<op::BatchNormBwd> batch_norm_bwd;           // f32, bf16
 extern const Kernel<op::AvgPool2dFwd> avg_pool2d_fwd;           // f32, bf16
 extern const Kernel<op::AvgPool2dBwd> avg_pool2d_bwd;           // f32, bf16

@@ -7,16 +7,8 @@
 namespace mininn::cpu::ref {
 namespace {
 
-// y = (x - mean) * rstd * gamma + beta for channel i.
 template <class T>
-void normalize(const CView& x, const View& y, int64_t rows, int64_t c, int64_t i, double mean, double rstd,
-               double gamma, double beta) {
-  for (int64_t r = 0; r < rows; ++r)
-    y.as<T>()[r * c + i] = from_double<T>((to_double(x.as<T>()[r * c + i]) - mean) * rstd * gamma + beta);
-}
-
-template <class T>
-void fwd_train(const op::BatchNormFwdTrain& a) {
+void moments(const op::BatchNormMoments& a) {
   parallel_for(a.c, 1, [&](int64_t begin, int64_t end) {
     const T* x = a.x.as<T>();
     const double rows = double(a.rows);
@@ -29,10 +21,8 @@ void fwd_train(const op::BatchNormFwdTrain& a) {
         var += d * d;
       }
       var /= rows;
-      const double rstd = 1 / std::sqrt(var + a.eps);
-      normalize<T>(a.x, a.y, a.rows, a.c, i, mean, rstd, load(a.gamma, i), load(a.beta, i));
       store(a.mean, i, mean);
-      store(a.rstd, i, rstd);
+      store(a.rstd, i, 1 / std::sqrt(var + a.eps));
       const auto blend = [&](const View& running, double now) {
         const double old = load(running, i);
         store(running, i, old + a.momentum * (now - old));
@@ -44,12 +34,15 @@ void fwd_train(const op::BatchNormFwdTrain& a) {
 }
 
 template <class T>
-void fwd_eval(const op::BatchNormFwdEval& a) {
+void apply(const op::BatchNormApply& a) {
   parallel_for(a.c, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const double rstd = 1 / std::sqrt(load(a.var, i) + a.eps);
-      normalize<T>(a.x, a.y, a.rows, a.c, i, load(a.mean, i), rstd, load(a.gamma, i), load(a.beta, i));
-      store(a.rstd, i, rstd);
+      const double mean = load(a.mean, i), scale = load(a.rstd, i) * load(a.gamma, i), beta = load(a.beta, i);
+      for (int64_t at = i; at < a.rows * a.c; at += a.c) {
+        double y = (to_double(a.x.as<T>()[at]) - mean) * scale + beta;
+        if (a.residual) y += to_double(a.residual.as<T>()[at]);
+        a.y.as<T>()[at] = from_double<T>(a.relu && y <= 0 ? 0 : y);
+      }
     }
   });
 }
@@ -58,36 +51,43 @@ template <class T>
 void bwd(const op::BatchNormBwd& a) {
   parallel_for(a.c, 1, [&](int64_t begin, int64_t end) {
     const T* x = a.x.as<T>();
-    const T* gy = a.gy.as<T>();
     for (int64_t i = begin; i < end; ++i) {
       const double mean = load(a.mean, i), rstd = load(a.rstd, i), gamma = load(a.gamma, i);
-      const auto normalized = [&](int64_t r) { return (to_double(x[r * a.c + i]) - mean) * rstd; };
+      const auto normalized = [&](int64_t at) { return (to_double(x[at]) - mean) * rstd; };
+      const auto gradient = [&](int64_t at) {  // behind the ReLU
+        return a.y && to_double(a.y.as<T>()[at]) <= 0 ? 0 : to_double(a.gy.as<T>()[at]);
+      };
       double ggamma = 0, gbeta = 0;
-      for (int64_t r = 0; r < a.rows; ++r) {
-        ggamma += to_double(gy[r * a.c + i]) * normalized(r);
-        gbeta += to_double(gy[r * a.c + i]);
+      for (int64_t at = i; at < a.rows * a.c; at += a.c) {
+        ggamma += gradient(at) * normalized(at);
+        gbeta += gradient(at);
       }
       store(a.ggamma, i, ggamma);
       store(a.gbeta, i, gbeta);
-      if (!a.gx) continue;
-      for (int64_t r = 0; r < a.rows; ++r) {
-        double g = to_double(gy[r * a.c + i]);
-        if (a.training) g -= (gbeta + normalized(r) * ggamma) / double(a.rows);
-        a.gx.as<T>()[r * a.c + i] = from_double<T>(g * gamma * rstd);
+      for (int64_t at = i; at < a.rows * a.c; at += a.c) {
+        double g = gradient(at);
+        if (a.gresidual) a.gresidual.as<T>()[at] = from_double<T>(g);
+        if (a.training) g -= (gbeta + normalized(at) * ggamma) / double(a.rows);
+        if (a.gx) a.gx.as<T>()[at] = from_double<T>(g * gamma * rstd);
       }
     }
   });
 }
 
-Refusal check_train(const op::BatchNormFwdTrain& a) { return check_floating(a.x.dtype); }
-Refusal check_eval(const op::BatchNormFwdEval& a) { return check_floating(a.x.dtype); }
-Refusal check_bwd(const op::BatchNormBwd& a) { return check_floating(a.x.dtype); }
-
-void run_train(const op::BatchNormFwdTrain& a, const ExecContext&) {
-  with_floating(a.x.dtype, [&]<class T>() { fwd_train<T>(a); });
+void run_rstd(const op::BatchNormRstd& a, const ExecContext&) {
+  for (int64_t i = 0; i < a.var.size(); ++i) store(a.rstd, i, 1 / std::sqrt(load(a.var, i) + a.eps));
 }
-void run_eval(const op::BatchNormFwdEval& a, const ExecContext&) {
-  with_floating(a.x.dtype, [&]<class T>() { fwd_eval<T>(a); });
+
+template <class Args>
+Refusal check(const Args& a) {
+  return check_floating(a.x.dtype);
+}
+
+void run_moments(const op::BatchNormMoments& a, const ExecContext&) {
+  with_floating(a.x.dtype, [&]<class T>() { moments<T>(a); });
+}
+void run_apply(const op::BatchNormApply& a, const ExecContext&) {
+  with_floating(a.x.dtype, [&]<class T>() { apply<T>(a); });
 }
 void run_bwd(const op::BatchNormBwd& a, const ExecContext&) {
   with_floating(a.x.dtype, [&]<class T>() { bwd<T>(a); });
@@ -95,8 +95,10 @@ void run_bwd(const op::BatchNormBwd& a, const ExecContext&) {
 
 }  // namespace
 
-constinit const Kernel<op::BatchNormFwdTrain> batch_norm_fwd_train{"ref", kReference, check_train, run_train};
-constinit const Kernel<op::BatchNormFwdEval> batch_norm_fwd_eval{"ref", kReference, check_eval, run_eval};
-constinit const Kernel<op::BatchNormBwd> batch_norm_bwd{"ref", kReference, check_bwd, run_bwd};
+constinit const Kernel<op::BatchNormMoments> batch_norm_moments{"ref", kReference, check, run_moments};
+constinit const Kernel<op::BatchNormRstd> batch_norm_rstd{
+    "ref", kReference, [](const op::BatchNormRstd& a) { return check_floating(a.var.dtype); }, run_rstd};
+constinit const Kernel<op::BatchNormApply> batch_norm_apply{"ref", kReference, check, run_apply};
+constinit const Kernel<op::BatchNormBwd> batch_norm_bwd{"ref", kReference, check, run_bwd};
 
 }  // namespace mininn::cpu::ref

@@ -39,7 +39,7 @@ BasicBlock::BasicBlock(const nn::Scope& s, int64_t in, int64_t out, int64_t stri
 
 Tensor BasicBlock::forward(const Tensor& x) {
   const Tensor shortcut = down_ ? (*down_bn_)((*down_)(x)) : x;
-  return relu(bn2_(conv2_(relu(bn1_(conv1_(x))))) + shortcut);
+  return bn2_.forward_relu(conv2_(bn1_.forward_relu(conv1_(x))), shortcut);
 }
 
 ResNet18::ResNet18(const nn::Scope& s, const ResNet18Options& o)
@@ -56,7 +56,7 @@ ResNet18::ResNet18(const nn::Scope& s, const ResNet18Options& o)
   }
 }
 
-Tensor ResNet18::stem(const Tensor& x) { return relu(bn1_(conv1_(x))); }
+Tensor ResNet18::stem(const Tensor& x) { return bn1_.forward_relu(conv1_(x)); }
 
 Tensor ResNet18::forward(const Tensor& x) {
   Tensor y = stem(x);

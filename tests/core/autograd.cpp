@@ -36,6 +36,61 @@ TEST_CASE("a saved tensor that was overwritten is refused") {
   CHECK_THROWS_WITH(y.backward(), Catch::Contains("overwritten"));
 }
 
+namespace {
+
+struct Doubled final : Recipe {
+  explicit Doubled(const Tensor& x_, int& made_) : x(x_), made(made_) {}
+  Tensor make() const override {
+    ++made;
+    return Tensor::full({}, 2 * x.get().item());
+  }
+  Saved x;
+  int& made;
+};
+
+}  // namespace
+
+TEST_CASE("a result with a recipe is saved as that, and made again once, by the first who reads it") {
+  int made = 0;
+  const Tensor x = scalar(3);
+  Tensor y = scalar(6);
+  set_recipe(y, std::make_shared<Doubled>(x, made));
+  const Saved first(y), second(y);
+  CHECK(first.get().item() == 6);
+  CHECK(made == 0);  // y is still there
+  const std::weak_ptr storage = y.storage();
+  y = {};
+  CHECK(storage.expired());
+  CHECK(first.get().item() == 6);
+  CHECK(second.get().item() == 6);
+  CHECK(bool(second));
+  CHECK(made == 1);
+}
+
+TEST_CASE("who writes to a result that has a recipe changes what is saved afterwards, not what was before") {
+  int made = 0;
+  const Tensor x = scalar(3);
+  Tensor y = scalar(6);
+  set_recipe(y, std::make_shared<Doubled>(x, made));
+  const Saved before(y);
+  y.fill(7);
+  const Saved after(y);
+  CHECK(before.get().item() == 6);
+  CHECK(after.get().item() == 7);
+  y.fill(8);
+  CHECK_THROWS_AS(after.get(), AutogradError);
+}
+
+TEST_CASE("a recipe whose operand was overwritten is refused") {
+  int made = 0;
+  Tensor x = scalar(3), y = scalar(6);
+  set_recipe(y, std::make_shared<Doubled>(x, made));
+  const Saved saved(y);
+  y = {};
+  x.fill(4);
+  CHECK_THROWS_WITH(saved.get(), Catch::Contains("overwritten"));
+}
+
 TEST_CASE("a tracer sees each op with inputs, attributes and output") {
   struct Recorder final : Tracer {
     std::vector<std::string> ops;

@@ -104,8 +104,19 @@ TEST_CASE("oneDNN kernels say why they refuse") {
   CHECK(product(dense, Tensor::zeros({1, 4, 4})) == "");
 
   Tensor v = Tensor::zeros({4});
-  CHECK(why(onednn::batch_norm_bwd.refusal(
-            {2, 4, m.view(), m.view(), v.view(), v.view(), v.view(), true, {}, v.mutable_view(), v.mutable_view()})) ==
+  CHECK(why(onednn::batch_norm_bwd.refusal({2,
+                                            4,
+                                            m.view(),
+                                            m.view(),
+                                            v.view(),
+                                            v.view(),
+                                            v.view(),
+                                            {},
+                                            true,
+                                            {},
+                                            {},
+                                            v.mutable_view(),
+                                            v.mutable_view()})) ==
         "always makes the gradient of x, which is not wanted here");
 }
 

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "core/error.h"
+#include "ops/elementwise.h"
 #include "tests/support/catch.h"
 
 using namespace mininn;
@@ -25,6 +26,19 @@ TEST_CASE("BatchNorm2d uses the batch's statistics in training and the running o
   for (size_t i = 0; i < 4; ++i) CHECK(z[i] == Approx((x.to_vector()[i] - mean) / std::sqrt(var + 1e-3)));
   CHECK(params.find("bn.running_mean").item() == mean);
   CHECK(params.find("bn.num_batches_tracked").item() == 1);
+}
+
+TEST_CASE("BatchNorm2d::forward_relu is relu of the sum, and counts its batches") {
+  nn::ParamStore params;
+  nn::BatchNorm2d bn(params.root() / "bn", 1);
+  const Tensor x = Tensor::from<float>({1, 2, 3, 6}, {4, 1}), residual = Tensor::from<float>({2, -9, 1, -9}, {4, 1});
+  for (const bool training : {true, false}) {
+    params.train(training);
+    const auto plain = (bn(x) + residual).to_vector(), fused = bn.forward_relu(x, residual).to_vector();
+    for (size_t i = 0; training && i < 4; ++i) CHECK(fused[i] == Approx(std::max(plain[i], 0.0)));
+    CHECK(bn.forward_relu(x).to_vector().size() == 4);
+  }
+  CHECK(params.find("bn.num_batches_tracked").item() == 3);
 }
 
 TEST_CASE("BatchNorm2d takes [N,C] and an initial scale") {

@@ -3,7 +3,9 @@
 #include <limits>
 
 #include "core/autograd.h"
+#include "ops/cast.h"
 #include "ops/conv2d.h"
+#include "ops/elementwise.h"
 #include "ops/layout.h"
 #include "ops/reduce.h"
 #include "tests/support/kernel_operands.h"
@@ -130,4 +132,96 @@ TEST_CASE("batch_norm refuses absurd options, and running tensors that share mem
   p.var = p.mean;
   CHECK_THROWS_AS(p(x, {.training = true}), ValueError);
   CHECK_NOTHROW(p(x, {.training = false}));
+}
+
+namespace {
+
+// What relu(batch_norm(x) + residual) leaves: the result, gradients of all operands, running statistics.
+std::vector<std::vector<double>> results(bool fused, const Tensor& x, const Tensor& residual, const Tensor& gy) {
+  const int64_t c = x.size(1);
+  const DType statistics = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  Parameters p(c, statistics);
+  RandomTensors random(7);
+  p.gamma = random.away_from_zero({c}, 0.5, 2).clone();
+  p.beta = random.away_from_zero({c}, 0.1, 1).clone();
+  if (p.gamma.dtype() != statistics) p = Parameters(c, statistics);
+  std::vector<Tensor> leaves{x.clone(), p.gamma, p.beta};
+  if (residual) leaves.push_back(residual.clone());
+  for (Tensor& t : leaves) t.set_requires_grad(true);
+  const Tensor added = residual ? leaves[3] : Tensor();
+  const BatchNormOptions o{.training = true};
+  const auto plain = [&] {
+    const Tensor y = batch_norm(leaves[0], p.gamma, p.beta, p.mean, p.var, o);
+    return relu(residual ? y + added : y);
+  };
+  const Tensor y = fused ? batch_norm_relu(leaves[0], p.gamma, p.beta, p.mean, p.var, added, o) : plain();
+  y.backward(gy);
+  std::vector<std::vector<double>> all{y.to_vector(), p.mean.to_vector(), p.var.to_vector()};
+  for (const Tensor& t : leaves) all.push_back(t.grad().to_vector());
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("batch_norm_relu is batch_norm, addition and relu, and so are its gradients") {
+  Generator random(test_seed());
+  for (const DType dtype : {DType::f32, DType::f64, DType::bf16})
+    for (const Shape& shape : {Shape{4, 19, 5, 3}, Shape{40, 7}})
+      for (const bool adds : {false, true}) {
+        const Tensor x = random_tensor(shape, random, dtype), gy = random_tensor(shape, random, dtype);
+        const Tensor residual = adds ? random_tensor(shape, random, dtype) : Tensor();
+        const auto fused = results(true, x, residual, gy), plain = results(false, x, residual, gy);
+        INFO(name(dtype) << ' ' << shape << (adds ? " with residual" : ""));
+        REQUIRE(fused.size() == plain.size());
+        // On average: where bf16 rounds the sum to one side of 0 or the other, a gradient is there or not.
+        const double digits = dtype == DType::bf16 ? 0.02 : dtype == DType::f32 ? 1e-6 : 1e-14;
+        for (size_t i = 0; i < fused.size(); ++i) {
+          double scale = 0, error = 0;
+          for (size_t j = 0; j < plain[i].size(); ++j) {
+            scale += std::abs(plain[i][j]);
+            error += std::abs(fused[i][j] - plain[i][j]);
+          }
+          CHECK(error <= digits * scale);
+        }
+      }
+}
+
+TEST_CASE("in training the result of batch_norm_relu is not kept, but made again to the same bits") {
+  Generator random(test_seed());
+  Parameters p(8);
+  const Tensor x = random_tensor({2, 8, 4, 4}, random).set_requires_grad(true);
+  Tensor w = random_tensor({3, 8, 3, 3}, random).set_requires_grad(true);
+  const auto network = [&](bool fused) {
+    const Tensor a = batch_norm(x, p.gamma, p.beta, p.mean, p.var, {.training = true});
+    const Tensor y = fused ? batch_norm_relu(x, p.gamma, p.beta, p.mean, p.var, x, {.training = true}) : relu(a + x);
+    return std::pair(conv2d(y, w, {}, {.padding = 1}), std::weak_ptr(y.storage()));
+  };
+  const auto [fused, fused_input] = network(true);
+  const auto [plain, plain_input] = network(false);
+  CHECK(fused_input.expired());
+  CHECK_FALSE(plain_input.expired());
+  const Tensor gy = random_tensor(fused.shape(), random);
+  fused.backward(gy);
+  const auto from_recipe = w.grad().to_vector();
+  w.set_grad({});
+  plain.backward(gy);
+  CHECK(w.grad().to_vector() == from_recipe);
+}
+
+TEST_CASE("in evaluation batch_norm_relu is the plain ops, and refuses what batch_norm refuses") {
+  Generator random(test_seed());
+  Parameters p(3);
+  const Tensor x = random_tensor({2, 3, 4, 4}, random);
+  const auto plain = relu(p(x, {}) + x).to_vector();
+  CHECK(batch_norm_relu(x, p.gamma, p.beta, p.mean, p.var, x, {}).to_vector() == plain);
+  for (const bool training : {false, true}) {
+    const BatchNormOptions o{.training = training};
+    CHECK_THROWS_AS(batch_norm_relu(x, p.gamma, p.beta, p.mean, p.var, Tensor::zeros({2, 3, 4, 5}), o), ShapeError);
+    CHECK_THROWS_AS(batch_norm_relu(x, p.gamma, p.beta, p.mean, p.var, cast(x, DType::f64), o), DTypeError);
+    CHECK_THROWS_AS(batch_norm_relu(x, Tensor::zeros({5}), p.beta, p.mean, p.var, x, o), ShapeError);
+  }
+  const Tensor flat = Tensor::zeros({3, 3});
+  Tensor row = flat.as_strided({3}, {1});
+  CHECK_THROWS_AS(batch_norm_relu(Tensor::zeros({3, 3}), p.gamma, p.beta, row, p.var, flat, {.training = true}),
+                  ValueError);
 }

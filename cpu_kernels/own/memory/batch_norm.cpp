@@ -1,4 +1,4 @@
-// Layout: [rows, c] f32 without gaps; any c, any alignment. A vector holds neighbouring channels; channels behind the
+// Layout: [rows, c] f32 or bf16 without gaps; any c, any alignment. A vector holds neighbouring channels; channels behind the
 // last full vector go one by one.
 //
 // The rows are cut into blocks of about 64 KiB, whose number depends on the sizes alone, and the blocks are shared out
@@ -20,15 +20,18 @@
 namespace mininn::cpu::own {
 namespace {
 
-// One instruction set's loops over a block of rows; what they compute is said in batch_norm_rows.inl.
+// Of each channel: gx = g * scale - shift - (x - mean) * slope.
+struct GradientFactors {
+  const float *scale, *shift, *slope;
+};
+
+// The loops of one instruction set and element type over `rows` rows, whose first element is `at`; what they compute is
+// said in batch_norm_rows.inl.
 struct Passes {
-  void (*moments)(const float* x, int64_t rows, int64_t c, double* mean, double* m2);
-  void (*normalize)(const float* x, int64_t rows, int64_t c, const float* mean, const float* scale, const float* shift,
-                    float* y);
-  void (*gradient_sums)(const float* x, const float* gy, int64_t rows, int64_t c, const float* mean, double* sum,
-                        double* product);
-  void (*input_gradient)(const float* x, const float* gy, int64_t rows, int64_t c, const float* mean,
-                         const float* scale, const float* shift, const float* slope, float* gx);
+  void (*moments)(const op::BatchNormMoments& a, int64_t at, int64_t rows, double* mean, double* m2);
+  void (*apply)(const op::BatchNormApply& a, const float* scale, int64_t at, int64_t rows);
+  void (*gradient_sums)(const op::BatchNormBwd& a, int64_t at, int64_t rows, double* sum, double* product);
+  void (*input_gradient)(const op::BatchNormBwd& a, const GradientFactors& f, int64_t at, int64_t rows);
 };
 
 }  // namespace
@@ -84,18 +87,17 @@ struct Blocks {
   }
 };
 
-template <const Passes& isa>
-void train(const op::BatchNormFwdTrain& a, const ExecContext&) {
+using PassesFor = const Passes& (*)(DType);
+
+template <PassesFor passes>
+void moments(const op::BatchNormMoments& a, const ExecContext&) {
+  const Passes& isa = passes(a.x.dtype);
   const Blocks blocks(a.rows, a.c);
   const int64_t c = a.c;
-  const float* x = a.x.as<float>();
-  Scratch<float> floats(c);
   Scratch<double> doubles(2 * (blocks.count + 1) * c);
-  float* scale = floats.data();
   double* means = doubles.data();
   double* m2s = means + blocks.count * c;
-  blocks.for_each(
-      [&](int64_t b, int64_t at, int64_t rows) { isa.moments(x + at, rows, c, means + b * c, m2s + b * c); });
+  blocks.for_each([&](int64_t b, int64_t at, int64_t rows) { isa.moments(a, at, rows, means + b * c, m2s + b * c); });
 
   // Chan's combination of all blocks at once: M2 = sum(M2_b + n_b (mean_b - mean)^2).
   double* mean = m2s + blocks.count * c;
@@ -114,39 +116,26 @@ void train(const op::BatchNormFwdTrain& a, const ExecContext&) {
     r = float(double(r) + a.momentum * (now - double(r)));
   };
   for (int64_t i = 0; i < c; ++i) {
-    const double rstd = 1 / std::sqrt(m2[i] / double(a.rows) + a.eps);
     a.mean.as<float>()[i] = float(mean[i]);
-    a.rstd.as<float>()[i] = float(rstd);
-    scale[i] = float(rstd * double(a.gamma.as<float>()[i]));
+    a.rstd.as<float>()[i] = float(1 / std::sqrt(m2[i] / double(a.rows) + a.eps));
     blend(a.running_mean, i, mean[i]);
     blend(a.running_var, i, m2[i] / double(a.rows - 1));
   }
-  blocks.for_each([&](int64_t, int64_t at, int64_t rows) {
-    isa.normalize(x + at, rows, c, a.mean.as<float>(), scale, a.beta.as<float>(), a.y.as<float>() + at);
-  });
 }
 
-template <const Passes& isa>
-void eval(const op::BatchNormFwdEval& a, const ExecContext&) {
-  Scratch<float> floats(a.c);
-  float* scale = floats.data();
-  for (int64_t i = 0; i < a.c; ++i) {
-    const double rstd = 1 / std::sqrt(double(a.var.as<float>()[i]) + a.eps);
-    a.rstd.as<float>()[i] = float(rstd);
-    scale[i] = float(rstd * double(a.gamma.as<float>()[i]));
-  }
-  Blocks(a.rows, a.c).for_each([&](int64_t, int64_t at, int64_t rows) {
-    isa.normalize(a.x.as<float>() + at, rows, a.c, a.mean.as<float>(), scale, a.beta.as<float>(), a.y.as<float>() + at);
-  });
+template <PassesFor passes>
+void apply(const op::BatchNormApply& a, const ExecContext&) {
+  const Passes& isa = passes(a.x.dtype);
+  Scratch<float> scale(a.c);
+  for (int64_t i = 0; i < a.c; ++i) scale[i] = float(double(a.rstd.as<float>()[i]) * double(a.gamma.as<float>()[i]));
+  Blocks(a.rows, a.c).for_each([&](int64_t, int64_t at, int64_t rows) { isa.apply(a, scale.data(), at, rows); });
 }
 
-template <const Passes& isa>
+template <PassesFor passes>
 void bwd(const op::BatchNormBwd& a, const ExecContext&) {
+  const Passes& isa = passes(a.x.dtype);
   const Blocks blocks(a.rows, a.c);
   const int64_t c = a.c;
-  const float* x = a.x.as<float>();
-  const float* gy = a.gy.as<float>();
-  const float* mean = a.mean.as<float>();
   Scratch<float> floats(3 * c);
   Scratch<double> doubles(2 * (blocks.count + 1) * c);
   double* sums = doubles.data();
@@ -154,9 +143,8 @@ void bwd(const op::BatchNormBwd& a, const ExecContext&) {
   float* scale = floats.data();
   float* shift = scale + c;
   float* slope = shift + c;
-  blocks.for_each([&](int64_t b, int64_t at, int64_t rows) {
-    isa.gradient_sums(x + at, gy + at, rows, c, mean, sums + b * c, products + b * c);
-  });
+  blocks.for_each(
+      [&](int64_t b, int64_t at, int64_t rows) { isa.gradient_sums(a, at, rows, sums + b * c, products + b * c); });
 
   double* sum = products + blocks.count * c;
   double* product = sum + c;
@@ -166,7 +154,7 @@ void bwd(const op::BatchNormBwd& a, const ExecContext&) {
       sum[i] += sums[b * c + i];
       product[i] += products[b * c + i];
     }
-  // With h = (x - mean) * rstd:  gx = gamma * rstd * (gy - mean(gy) - h * mean(gy * h))  while training.
+  // With h = (x - mean) * rstd:  gx = gamma * rstd * (g - mean(g) - h * mean(g * h))  while training.
   const double per_row = a.training ? 1 / double(a.rows) : 0;
   for (int64_t i = 0; i < c; ++i) {
     const double rstd = double(a.rstd.as<float>()[i]), ggamma = product[i] * rstd;
@@ -177,31 +165,28 @@ void bwd(const op::BatchNormBwd& a, const ExecContext&) {
     shift[i] = float(s * sum[i] * per_row);
     slope[i] = float(s * rstd * ggamma * per_row);
   }
-  if (!a.gx) return;
-  blocks.for_each([&](int64_t, int64_t at, int64_t rows) {
-    isa.input_gradient(x + at, gy + at, rows, c, mean, scale, shift, slope, a.gx.as<float>() + at);
-  });
+  if (!a.gx && !a.gresidual) return;
+  blocks.for_each([&](int64_t, int64_t at, int64_t rows) { isa.input_gradient(a, {scale, shift, slope}, at, rows); });
 }
 
 template <Isa kIsa, class Args>
 Refusal check(const Args& a) {
-  if (a.x.dtype != DType::f32) return {"the dtype is not f32"};
+  if (a.x.dtype != DType::f32 && a.x.dtype != DType::bf16) return {"the dtype is neither f32 nor bf16"};
   return needs(kIsa);
+}
+
+template <Isa kIsa, class Args>
+constexpr Kernel<Args> kernel(void (*run)(const Args&, const ExecContext&)) {
+  return {kIsa == Isa::avx512 ? "own.rows.avx512" : "own.rows.avx2", kOwn, check<kIsa, Args>, run};
 }
 
 }  // namespace
 
-constinit const Kernel<op::BatchNormFwdTrain> batch_norm_train_avx2{
-    "own.rows.avx2", kOwn, check<Isa::avx2, op::BatchNormFwdTrain>, train<avx2::kPasses>};
-constinit const Kernel<op::BatchNormFwdEval> batch_norm_eval_avx2{
-    "own.rows.avx2", kOwn, check<Isa::avx2, op::BatchNormFwdEval>, eval<avx2::kPasses>};
-constinit const Kernel<op::BatchNormBwd> batch_norm_bwd_avx2{"own.rows.avx2", kOwn, check<Isa::avx2, op::BatchNormBwd>,
-                                                             bwd<avx2::kPasses>};
-constinit const Kernel<op::BatchNormFwdTrain> batch_norm_train_avx512{
-    "own.rows.avx512", kOwn, check<Isa::avx512, op::BatchNormFwdTrain>, train<avx512::kPasses>};
-constinit const Kernel<op::BatchNormFwdEval> batch_norm_eval_avx512{
-    "own.rows.avx512", kOwn, check<Isa::avx512, op::BatchNormFwdEval>, eval<avx512::kPasses>};
-constinit const Kernel<op::BatchNormBwd> batch_norm_bwd_avx512{
-    "own.rows.avx512", kOwn, check<Isa::avx512, op::BatchNormBwd>, bwd<avx512::kPasses>};
+constinit const Kernel<op::BatchNormMoments> batch_norm_moments_avx2 = kernel<Isa::avx2>(moments<avx2::passes>);
+constinit const Kernel<op::BatchNormMoments> batch_norm_moments_avx512 = kernel<Isa::avx512>(moments<avx512::passes>);
+constinit const Kernel<op::BatchNormApply> batch_norm_apply_avx2 = kernel<Isa::avx2>(apply<avx2::passes>);
+constinit const Kernel<op::BatchNormApply> batch_norm_apply_avx512 = kernel<Isa::avx512>(apply<avx512::passes>);
+constinit const Kernel<op::BatchNormBwd> batch_norm_bwd_avx2 = kernel<Isa::avx2>(bwd<avx2::passes>);
+constinit const Kernel<op::BatchNormBwd> batch_norm_bwd_avx512 = kernel<Isa::avx512>(bwd<avx512::passes>);
 
 }  // namespace mininn::cpu::own

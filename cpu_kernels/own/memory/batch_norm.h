@@ -6,8 +6,8 @@
 
 namespace mininn::cpu::own {
 
-extern const Kernel<op::BatchNormFwdTrain> batch_norm_train_avx2, batch_norm_train_avx512;
-extern const Kernel<op::BatchNormFwdEval> batch_norm_eval_avx2, batch_norm_eval_avx512;
+extern const Kernel<op::BatchNormMoments> batch_norm_moments_avx2, batch_norm_moments_avx512;
+extern const Kernel<op::BatchNormApply> batch_norm_apply_avx2, batch_norm_apply_avx512;
 extern const Kernel<op::BatchNormBwd> batch_norm_bwd_avx2, batch_norm_bwd_avx512;
 
 }  // namespace mininn::cpu::own

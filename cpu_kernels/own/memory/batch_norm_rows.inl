@@ -2,8 +2,9 @@
 
 // mean[i] and m2[i] = sum((x - mean)^2) of each channel. The second pass finds the block in cache; it also takes the
 // rounding of the first one's mean out again (Chan, Golub and LeVeque 1983, "corrected two-pass").
+template <class T>
 struct Moments {
-  const float* x;
+  const T* x;
   int64_t rows, c;
   double *mean, *m2;
 
@@ -41,16 +42,20 @@ struct Moments {
   }
 };
 
-// y = (x - mean) * scale + shift
+// y = (x - mean) * scale + shift (+ residual), or 0 where that is negative and `relu` is true.
+template <class T, bool kResidual>
 struct Normalize {
-  const float* x;
+  const T* x;
+  const T* residual;
   int64_t rows, c;
   const float *mean, *scale, *shift;
-  float* y;
+  bool relu;
+  T* y;
 
   template <class V, class, int K>
   void strip(int64_t i) const {
     constexpr int64_t lanes = sizeof(V) / sizeof(float);
+    const V floor = V{} + (relu ? 0.0f : -INFINITY);
     V m[K], s[K], b[K];
     for (int k = 0; k < K; ++k) {
       m[k] = load<V>(mean + i + k * lanes);
@@ -60,14 +65,27 @@ struct Normalize {
     for (int64_t r = 0; r < rows; ++r)
       for (int k = 0; k < K; ++k) {
         const int64_t at = r * c + i + k * lanes;
-        store(y + at, (load<V>(x + at) - m[k]) * s[k] + b[k]);
+        V v = (load<V>(x + at) - m[k]) * s[k] + b[k];
+        if constexpr (kResidual) v += load<V>(residual + at);
+        store(y + at, v <= floor ? floor : v);
       }
   }
 };
 
-// sum(gy) and sum(gy * (x - mean))
+// The gradient behind the ReLU whose result is y, or gy itself: `kRelu` says whether there was one.
+template <bool kRelu, class V, class T>
+V behind_relu(const T* gy, const T* y, int64_t at) {
+  const V g = load<V>(gy + at);
+  if constexpr (kRelu)
+    return load<V>(y + at) <= V{} ? V{} : g;
+  else
+    return g;
+}
+
+// With g the gradient behind the ReLU: sum(g) and sum(g * (x - mean)).
+template <class T, bool kRelu>
 struct GradientSums {
-  const float *x, *gy;
+  const T *x, *gy, *y;
   int64_t rows, c;
   const float* mean;
   double *sum, *product;
@@ -84,7 +102,7 @@ struct GradientSums {
       for (int64_t r = first; r < last; ++r)
         for (int k = 0; k < K; ++k) {
           const int64_t at = r * c + i + k * lanes;
-          const V g = load<V>(gy + at);
+          const V g = behind_relu<kRelu, V>(gy, y, at);
           s[k] += g;
           p[k] += g * (load<V>(x + at) - m[k]);
         }
@@ -97,12 +115,13 @@ struct GradientSums {
   }
 };
 
-// gx = gy * scale - shift - (x - mean) * slope
+// gx = g * scale - shift - (x - mean) * slope, and gresidual = g, where they are wanted
+template <class T, bool kRelu>
 struct InputGradient {
-  const float *x, *gy;
+  const T *x, *gy, *y;
   int64_t rows, c;
   const float *mean, *scale, *shift, *slope;
-  float* gx;
+  T *gx, *gresidual;
 
   template <class V, class, int K>
   void strip(int64_t i) const {
@@ -110,26 +129,48 @@ struct InputGradient {
     for (int64_t r = 0; r < rows; ++r)
       for (int k = 0; k < K; ++k) {
         const int64_t j = i + k * lanes, at = r * c + j;
-        const V d = load<V>(x + at) - load<V>(mean + j);
-        store(gx + at, load<V>(gy + at) * load<V>(scale + j) - load<V>(shift + j) - d * load<V>(slope + j));
+        const V g = behind_relu<kRelu, V>(gy, y, at), d = load<V>(x + at) - load<V>(mean + j);
+        if (gx) store(gx + at, g * load<V>(scale + j) - load<V>(shift + j) - d * load<V>(slope + j));
+        if (gresidual) store(gresidual + at, g);
       }
   }
 };
 
-void moments(const float* x, int64_t rows, int64_t c, double* mean, double* m2) {
-  for_strips(c, Moments{x, rows, c, mean, m2});
-}
-void normalize(const float* x, int64_t rows, int64_t c, const float* mean, const float* scale, const float* shift,
-               float* y) {
-  for_strips(c, Normalize{x, rows, c, mean, scale, shift, y});
-}
-void gradient_sums(const float* x, const float* gy, int64_t rows, int64_t c, const float* mean, double* sum,
-                   double* product) {
-  for_strips(c, GradientSums{x, gy, rows, c, mean, sum, product});
-}
-void input_gradient(const float* x, const float* gy, int64_t rows, int64_t c, const float* mean, const float* scale,
-                    const float* shift, const float* slope, float* gx) {
-  for_strips(c, InputGradient{x, gy, rows, c, mean, scale, shift, slope, gx});
+// The same rows of all arrays.
+template <class T>
+T* shifted(T* p, int64_t at) {
+  return p ? p + at : nullptr;
 }
 
-constexpr Passes kPasses{moments, normalize, gradient_sums, input_gradient};
+template <class T>
+struct PassesOf {
+  static void moments(const op::BatchNormMoments& a, int64_t at, int64_t rows, double* mean, double* m2) {
+    for_strips(a.c, Moments<T>{a.x.as<T>() + at, rows, a.c, mean, m2});
+  }
+  static void apply(const op::BatchNormApply& a, const float* scale, int64_t at, int64_t rows) {
+    const auto pass = [&]<bool kResidual>() {
+      for_strips(a.c, Normalize<T, kResidual>{a.x.as<T>() + at, shifted(a.residual.as<T>(), at), rows, a.c,
+                                              a.mean.as<float>(), scale, a.beta.as<float>(), a.relu,
+                                              a.y.as<T>() + at});
+    };
+    a.residual ? pass.template operator()<true>() : pass.template operator()<false>();
+  }
+  static void gradient_sums(const op::BatchNormBwd& a, int64_t at, int64_t rows, double* sum, double* product) {
+    const auto pass = [&]<bool kRelu>() {
+      for_strips(a.c, GradientSums<T, kRelu>{a.x.as<T>() + at, a.gy.as<T>() + at, shifted(a.y.as<T>(), at), rows, a.c,
+                                             a.mean.as<float>(), sum, product});
+    };
+    a.y ? pass.template operator()<true>() : pass.template operator()<false>();
+  }
+  static void input_gradient(const op::BatchNormBwd& a, const GradientFactors& f, int64_t at, int64_t rows) {
+    const auto pass = [&]<bool kRelu>() {
+      for_strips(a.c, InputGradient<T, kRelu>{a.x.as<T>() + at, a.gy.as<T>() + at, shifted(a.y.as<T>(), at), rows, a.c,
+                                              a.mean.as<float>(), f.scale, f.shift, f.slope,
+                                              shifted(a.gx.as<T>(), at), shifted(a.gresidual.as<T>(), at)});
+    };
+    a.y ? pass.template operator()<true>() : pass.template operator()<false>();
+  }
+  static constexpr Passes table{moments, apply, gradient_sums, input_gradient};
+};
+
+const Passes& passes(DType t) { return t == DType::bf16 ? PassesOf<bf16>::table : PassesOf<float>::table; }

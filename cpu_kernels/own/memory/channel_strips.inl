@@ -1,8 +1,10 @@
-// Loops over channels in vectors of kLanes floats, by the compiler's portable vector types. Included inside a target
-// region (isa.h), once per instruction set, so it has no include guard.
+// Loops over channels in vectors of kLanes floats, by the compiler's portable vector types; bf16 in memory is float in
+// them. Included inside a target region (isa.h), once per instruction set, so it has no include guard.
 
 typedef float Floats __attribute__((vector_size(4 * kLanes)));
 typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
+typedef uint32_t Bits __attribute__((vector_size(4 * kLanes)));
+typedef uint16_t Halves __attribute__((vector_size(2 * kLanes)));
 
 template <class V, class T>
 V load(const T* p) {
@@ -14,6 +16,24 @@ template <class V, class T>
 void store(T* p, const V& v) {
   __builtin_memcpy(p, &v, sizeof v);
 }
+
+template <class V>
+V load(const bf16* p) {
+  if constexpr (std::is_same_v<V, float>) {
+    return float(*p);
+  } else {
+    Halves h;
+    __builtin_memcpy(&h, p, sizeof h);
+    return V(__builtin_convertvector(h, Bits) << 16);
+  }
+}
+// Rounds as bf16(float) does.
+void store(bf16* p, const Floats& v) {
+  const Bits u = Bits(v), nan = (u >> 16) | 0x40, rounded = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
+  const Halves h = __builtin_convertvector(v != v ? nan : rounded, Halves);
+  __builtin_memcpy(p, &h, sizeof h);
+}
+void store(bf16* p, float v) { *p = bf16(v); }
 
 // Sums keep their digits where at most kChain numbers are added up in f32, and these sums in double.
 constexpr int64_t kChain = 64;
