@@ -28,7 +28,7 @@ Tensor random_tensor(const Shape& shape, DType dtype, MemoryFormat format) {
   return dtype == DType::f32 ? t : cast(t, dtype);
 }
 Tensor random_image(const Shape& s, DType t) { return random_tensor(s, t, MemoryFormat::channels_last); }
-Tensor random_weights(const Shape& s, DType t) { return random_tensor(s, t, MemoryFormat::contiguous); }
+Tensor random_weights(const Shape& s) { return random_tensor(s, DType::f32, MemoryFormat::contiguous); }
 
 // Weights as a quantizer leaves trained ones: bell-shaped, the largest of each output channel 127. Uniform codes would
 // be twice as large on average, and a kernel that is exact only for bounded sums of |w| would refuse layers here that
@@ -76,20 +76,20 @@ std::vector<Layer> read_shapes(const std::string& path, int64_t batch) {
 }
 
 Problem<op::Conv2dFwd> make_problem(const KernelTable<op::Conv2dFwd>&, const Conv2dGeometry& g, DType t) {
-  const Tensor x = random_image(x_shape(g), t), w = random_weights(w_shape(g), t);
+  const Tensor x = random_image(x_shape(g), t), w = random_weights(w_shape(g));
   Tensor y = random_image(y_shape(g), t);
   return {{.g = g, .x = x.view(), .w = w.view(), .bias = {}, .residual = {}, .relu = false, .y = y.mutable_view()},
           y,
           {x, w}};
 }
 Problem<op::Conv2dBwdData> make_problem(const KernelTable<op::Conv2dBwdData>&, const Conv2dGeometry& g, DType t) {
-  const Tensor gy = random_image(y_shape(g), t), w = random_weights(w_shape(g), t);
+  const Tensor gy = random_image(y_shape(g), t), w = random_weights(w_shape(g));
   Tensor gx = random_image(x_shape(g), t);
   return {{g, gy.view(), w.view(), gx.mutable_view()}, gx, {gy, w}};
 }
 Problem<op::Conv2dBwdWeights> make_problem(const KernelTable<op::Conv2dBwdWeights>&, const Conv2dGeometry& g, DType t) {
   const Tensor x = random_image(x_shape(g), t), gy = random_image(y_shape(g), t);
-  Tensor gw = random_weights(w_shape(g), t);
+  Tensor gw = random_weights(w_shape(g));
   return {{g, x.view(), gy.view(), gw.mutable_view()}, gw, {x, gy}};
 }
 

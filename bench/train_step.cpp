@@ -23,6 +23,7 @@
 #include "examples/cifar_resnet/network.h"
 #include "examples/cifar_resnet/outputs.h"
 #include "nn/optim/sgd.h"
+#include "ops/cast.h"
 #include "ops/create.h"
 #include "ops/cross_entropy.h"
 #include "ops/layout.h"
@@ -39,6 +40,7 @@ struct Options {
   std::vector<int> threads{1, 2};
   double seconds = 10;
   int64_t base_channels = 64;
+  bool amp = false;
   std::string json_path;
   bool serve = false;
 };
@@ -46,9 +48,10 @@ struct Options {
 // A network in training, with a batch that it sees again and again.
 class Training {
  public:
-  Training(int64_t batch, int64_t base_channels) : net_(Device::cpu(), 1, base_channels) {
+  Training(int64_t batch, const Options& o) : net_(Device::cpu(), 1, o.base_channels) {
     Generator random(1);
     images_ = contiguous(randn({batch, 3, 32, 32}, random), MemoryFormat::channels_last);
+    if (o.amp) images_ = cast(images_, DType::bf16);
     std::vector<int64_t> classes;
     for (int64_t i = 0; i < batch; ++i) classes.push_back(i % 10);
     labels_ = Tensor::from(classes, {batch});
@@ -75,7 +78,7 @@ class Training {
 
 void bench_row(int64_t batch, int threads, const Options& o, json& rows) {
   set_num_threads(threads);
-  Training training(batch, o.base_channels);
+  Training training(batch, o);
   const double before = peak_fma_gflops();
   const Timing t = interleave({[&] { training.step(); }}, o.seconds)[0];
   const double peak = std::max(before, peak_fma_gflops());
@@ -85,6 +88,7 @@ void bench_row(int64_t batch, int threads, const Options& o, json& rows) {
   std::fflush(stdout);
   rows.push_back({{"batch", batch},
                   {"threads", threads},
+                  {"amp", o.amp},
                   {"ms", t.median * 1e3},
                   {"ms_min", t.least * 1e3},
                   {"ms_p90", t.p90 * 1e3},
@@ -97,7 +101,7 @@ void bench_row(int64_t batch, int threads, const Options& o, json& rows) {
 
 // For a script that lets other programs take turns with this one:
 // time BATCH REPEATS   -> milliseconds of each step; the first request for a batch makes two more before them
-std::string answer(const std::string& request, std::map<int64_t, Training>& trainings, int64_t base_channels) {
+std::string answer(const std::string& request, std::map<int64_t, Training>& trainings, const Options& o) {
   std::istringstream in(request);
   std::ostringstream out;
   std::string what;
@@ -105,7 +109,7 @@ std::string answer(const std::string& request, std::map<int64_t, Training>& trai
   if (!(in >> what >> batch >> repeats) || what != "time" || batch < 1 || batch > cifar_resnet::kMostBatch ||
       repeats < 1)
     throw ValueError("a request is: time BATCH REPEATS");
-  const auto [at, fresh] = trainings.try_emplace(batch, batch, base_channels);
+  const auto [at, fresh] = trainings.try_emplace(batch, batch, o);
   for (int i = 0; fresh && i < 2; ++i) at->second.step();
   for (int64_t i = 0; i < repeats; ++i) {
     const Stopwatch call;
@@ -118,12 +122,12 @@ std::string answer(const std::string& request, std::map<int64_t, Training>& trai
 void serve(const Options& o) {
   set_num_threads(o.threads[0]);
   std::map<int64_t, Training> trainings;
-  serve_requests([&](const std::string& request) { return answer(request, trainings, o.base_channels); });
+  serve_requests([&](const std::string& request) { return answer(request, trainings, o); });
 }
 
 int run(int argc, char** argv) {
   Options o;
-  CLI::App app("Times a training step of ResNet-18 for 32x32 images, fp32.");
+  CLI::App app("Times a training step of ResNet-18 for 32x32 images.");
   using cifar_resnet::add_list, cifar_resnet::whole;
   add_list(app, "--batch", o.batches, "batch sizes", whole(1, cifar_resnet::kMostBatch));
   add_list(app, "--threads", o.threads, "numbers of threads", whole(1, cifar_resnet::kMostThreads));
@@ -133,6 +137,7 @@ int run(int argc, char** argv) {
   app.add_option("--channels", o.base_channels, "of the first stage")
       ->check(cifar_resnet::whole(1, 1024))
       ->capture_default_str();
+  app.add_flag("--amp", o.amp, "mixed precision: activations and their gradients are bf16, all else fp32");
   app.add_option("--json", o.json_path, "also write the rows to this file")->check(cifar_resnet::path());
   app.add_flag("--serve", o.serve, "answer requests from standard input, on the first number of threads")
       ->excludes("--json");

@@ -11,31 +11,20 @@
 
 #include "core/backend.h"
 #include "core/error.h"
-#ifdef __SANITIZE_ADDRESS__
-#include <sanitizer/asan_interface.h>
-#endif
+#include "core/sanitizer.h"
+#include "core/segments.h"
 
 namespace mininn {
 namespace {
 
-// AddressSanitizer sees only what malloc() handed out: it is told which bytes of it belong to a tensor now.
-void show_to_sanitizer([[maybe_unused]] void* p, [[maybe_unused]] size_t bytes) {
-#ifdef __SANITIZE_ADDRESS__
-  ASAN_UNPOISON_MEMORY_REGION(p, bytes);
-#endif
-}
-void hide_from_sanitizer([[maybe_unused]] void* p, [[maybe_unused]] size_t bytes) {
-#ifdef __SANITIZE_ADDRESS__
-  ASAN_POISON_MEMORY_REGION(p, bytes);
-#endif
-}
-
 constexpr size_t kAlignment = 64;
-constexpr size_t kAlwaysCached = size_t{256} << 20;
+constexpr size_t kMostCached = size_t{256} << 20;  // of small blocks
 
-// Blocks come in sizes of four steps per power of two, so a freed one fits the next tensor of about its size at a waste
-// of at most 25%: class 0 has 256 bytes, 1 to 4 have 320, 384, 448 and 512, and so on.
-constexpr size_t kSmallest = 256, kClasses = 4 * (64 - std::bit_width(kSmallest)) + 1;
+// Small blocks come in sizes of four steps per power of two, so a freed one fits the next tensor of about its size at a
+// waste of at most 25%: class 0 has 256 bytes, 1 to 4 have 320, 384, 448 and 512, and so on. Larger ones are cut from
+// segments (core/segments.h).
+constexpr size_t kSmallest = 256, kLargestSmall = size_t{1} << 20;
+constexpr size_t kClasses = 4 * (std::bit_width(kLargestSmall) - std::bit_width(kSmallest)) + 1;
 constexpr size_t size_class(size_t bytes) {
   if (bytes <= kSmallest) return 0;
   const auto octave = size_t(std::bit_width(bytes - 1) - std::bit_width(kSmallest));
@@ -45,7 +34,7 @@ constexpr size_t block_bytes(size_t index) {  // of a class
   return index == 0 ? kSmallest : (5 + (index - 1) % 4) * (kSmallest / 4) << (index - 1) / 4;
 }
 static_assert(block_bytes(size_class(257)) == 320 && block_bytes(size_class(512)) == 512);
-static_assert(size_class(size_t(PTRDIFF_MAX)) == kClasses - 1);
+static_assert(size_class(kLargestSmall) == kClasses - 1 && block_bytes(kClasses - 1) == kLargestSmall);
 
 class CachingAllocator final : public Allocator {
  public:
@@ -58,39 +47,34 @@ class CachingAllocator final : public Allocator {
 
   void* allocate(size_t bytes, const Stream&) override {
     if (bytes > size_t(PTRDIFF_MAX)) throw ShapeError(message("no memory has ", bytes, " bytes"));
-    const size_t index = size_class(bytes), size = block_bytes(index);
     const std::lock_guard lock(mutex_);
-    auto& blocks = free_[index];
-    void* p = nullptr;
-    if (!blocks.empty()) {
-      p = blocks.back();
-      blocks.pop_back();
-      stats_.cached_bytes -= size;
-    } else {
-      p = std::aligned_alloc(kAlignment, size);
-      if (!p) {
-        release();
-        p = std::aligned_alloc(kAlignment, size);
-      }
-      if (!p) throw Error(message("out of memory: ", bytes, " bytes wanted, ", stats_.live_bytes, " in use"));
+    void* p = find(bytes);
+    if (!p) {
+      release();
+      p = find(bytes);
     }
+    if (!p) throw Error(message("out of memory: ", bytes, " bytes wanted, ", live_, " in use"));
+    const size_t size = size_of_block(p, bytes);
     hide_from_sanitizer(p, size);
     show_to_sanitizer(p, bytes);
-    stats_.live_bytes += size;
-    stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.live_bytes);
+    live_ += size;
+    peak_ = std::max(peak_, live_);
     return p;
   }
 
   void deallocate(void* p, size_t bytes, const Stream&) noexcept override {
-    const size_t index = size_class(bytes), size = block_bytes(index);
-    hide_from_sanitizer(p, size);
     const std::lock_guard lock(mutex_);
-    stats_.live_bytes -= size;
-    // A program whose shapes keep changing must not hoard: never cache more than was once in use.
-    if (stats_.cached_bytes + size > std::max(kAlwaysCached, stats_.peak_bytes)) release();
+    const size_t size = size_of_block(p, bytes);
+    hide_from_sanitizer(p, size);
+    live_ -= size;
+    if (bytes > kLargestSmall) {
+      large_live_ -= size;
+      return large_.give_back(p);
+    }
+    if (small_cached_ + size > kMostCached) release_small();
     try {
-      free_[index].push_back(p);
-      stats_.cached_bytes += size;
+      free_[size_class(bytes)].push_back(p);
+      small_cached_ += size;
     } catch (...) {
       free_block(p, size);
     }
@@ -98,7 +82,7 @@ class CachingAllocator final : public Allocator {
 
   MemoryStats stats() const override {
     const std::lock_guard lock(mutex_);
-    return stats_;
+    return {.live_bytes = live_, .cached_bytes = small_cached_ + large_.bytes() - large_live_, .peak_bytes = peak_};
   }
 
   void release_cached() override {
@@ -107,22 +91,48 @@ class CachingAllocator final : public Allocator {
   }
 
  private:
+  // Null: there is none left.
+  void* find(size_t bytes) {
+    if (bytes > kLargestSmall) {
+      void* const p = large_.take(bytes);
+      if (p) large_live_ += Segments::block_bytes(p);
+      return p;
+    }
+    const size_t index = size_class(bytes), size = block_bytes(index);
+    auto& blocks = free_[index];
+    if (blocks.empty()) return std::aligned_alloc(kAlignment, size);
+    void* const p = blocks.back();
+    blocks.pop_back();
+    small_cached_ -= size;
+    return p;
+  }
+
+  static size_t size_of_block(const void* p, size_t bytes) {
+    return bytes > kLargestSmall ? Segments::block_bytes(p) : block_bytes(size_class(bytes));
+  }
+
   static void free_block(void* p, size_t size) noexcept {
     show_to_sanitizer(p, size);
     std::free(p);
   }
 
-  void release() noexcept {
+  void release_small() noexcept {
     for (size_t index = 0; index < kClasses; ++index) {
       for (void* p : free_[index]) free_block(p, block_bytes(index));
-      stats_.cached_bytes -= block_bytes(index) * free_[index].size();
       free_[index].clear();
     }
+    small_cached_ = 0;
+  }
+
+  void release() noexcept {
+    release_small();
+    large_.release();
   }
 
   mutable std::mutex mutex_;
-  std::vector<void*> free_[kClasses];  // by size class
-  MemoryStats stats_;
+  std::vector<void*> free_[kClasses];  // small blocks, by size class
+  Segments large_;
+  size_t live_ = 0, peak_ = 0, small_cached_ = 0, large_live_ = 0;  // bytes
 };
 
 }  // namespace

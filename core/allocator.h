@@ -27,7 +27,7 @@ class Allocator {
   virtual void release_cached() = 0;
 };
 
-// The memory of a device; the CPU's keeps freed blocks by size class. Throws DeviceError.
+// The memory of a device; the CPU's keeps freed blocks for the next call. Throws DeviceError.
 Allocator& allocator(Device d);
 // The CPU's own, which needs no backend.
 Allocator& cpu_allocator();

@@ -1,6 +1,7 @@
 // The CPU's tables of floating kernels, and of what adds up gradients: for each op the candidates in the order in which
 // they are asked; the reference comes last.
 #include "cpu_kernels/own/float/conv2d/direct.h"
+#include "cpu_kernels/own/float/conv2d/widened.h"
 #include "cpu_kernels/own/float/conv2d/winograd.h"
 #include "cpu_kernels/own/float/gemm.h"
 #include "cpu_kernels/own/memory/batch_norm.h"
@@ -69,16 +70,19 @@ void register_reductions_and_dropout() {
 }
 
 void register_layers() {
-  kernels<op::Conv2dFwd>().set(kCpu,
-                               {own::conv2d_fwd_winograd_avx512, own::conv2d_fwd_winograd_avx2, own::conv2d_fwd_avx512,
-                                own::conv2d_fwd_avx2, ONEDNN_KERNEL(conv2d_fwd) ref::conv2d_fwd});
+  kernels<op::Conv2dFwd>().set(
+      kCpu,
+      {own::conv2d_fwd_winograd_avx512, own::conv2d_fwd_winograd_avx2, own::conv2d_fwd_avx512, own::conv2d_fwd_avx2,
+       ONEDNN_KERNEL(conv2d_fwd) own::conv2d_fwd_widened_avx512, own::conv2d_fwd_widened_avx2, ref::conv2d_fwd});
   kernels<op::Conv2dBwdData>().set(
       kCpu, {own::conv2d_bwd_data_winograd_avx512, own::conv2d_bwd_data_winograd_avx2, own::conv2d_bwd_data_avx512,
-             own::conv2d_bwd_data_avx2, ONEDNN_KERNEL(conv2d_bwd_data) ref::conv2d_bwd_data});
+             own::conv2d_bwd_data_avx2, ONEDNN_KERNEL(conv2d_bwd_data) own::conv2d_bwd_data_widened_avx512,
+             own::conv2d_bwd_data_widened_avx2, ref::conv2d_bwd_data});
   kernels<op::Conv2dBwdWeights>().set(
       kCpu,
       {own::conv2d_bwd_weights_winograd_avx512, own::conv2d_bwd_weights_winograd_avx2, own::conv2d_bwd_weights_avx512,
-       own::conv2d_bwd_weights_avx2, ONEDNN_KERNEL(conv2d_bwd_weights) ref::conv2d_bwd_weights});
+       own::conv2d_bwd_weights_avx2, ONEDNN_KERNEL(conv2d_bwd_weights) own::conv2d_bwd_weights_widened_avx512,
+       own::conv2d_bwd_weights_widened_avx2, ref::conv2d_bwd_weights});
   kernels<op::Matmul>().set(
       kCpu, {ONEDNN_KERNEL(matmul) own::matmul_avx512, own::matmul_avx2, EIGEN_KERNEL(matmul) ref::matmul});
   kernels<op::MaxPool2dFwd>().set(kCpu, {own::max_pool2d_fwd_avx512, own::max_pool2d_fwd_avx2, ref::max_pool2d_fwd});
@@ -109,7 +113,8 @@ void register_optimizers() {
 }  // namespace cpu
 
 void register_cpu_float_kernels() {
-  kernels<op::Accumulate>().set(DeviceType::cpu, {cpu::ref::accumulate});
+  kernels<op::Accumulate>().set(DeviceType::cpu,
+                                {cpu::own::accumulate_avx512, cpu::own::accumulate_avx2, cpu::ref::accumulate});
   cpu::register_elementwise();
   cpu::register_reductions_and_dropout();
   cpu::register_layers();

@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "nn/init.h"
+#include "ops/cast.h"
 #include "ops/matmul.h"
 
 namespace mininn::nn {
@@ -14,6 +15,9 @@ Linear::Linear(const Scope& scope, const LinearOptions& o) {
   if (o.bias) bias_ = scope.parameter("bias", {o.out}, standard);
 }
 
-Tensor Linear::forward(const Tensor& x) { return linear(x, weight_, bias_); }
+Tensor Linear::forward(const Tensor& x) {
+  const bool mixed = x && x.dtype() == DType::bf16 && weight_.dtype() == DType::f32;
+  return linear(mixed ? cast(x, DType::f32) : x, weight_, bias_);
+}
 
 }  // namespace mininn::nn

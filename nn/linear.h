@@ -12,8 +12,9 @@ struct LinearOptions {
   Init weight_init = {};  // empty: PyTorch's default
 };
 
-// y = x W^T + b: [N,in] -> [N,out]. Parameters "weight" [out,in] and "bias" [out]. Throws ValueError unless both sizes
-// are positive.
+// y = x W^T + b: [N,in] -> [N,out]. Where parameters are f32 and x is bf16 (mixed precision), it becomes f32 first, and
+// so is y: the logits of a network, for one, are not rounded. Parameters "weight" [out,in] and "bias" [out]. Throws
+// ValueError unless both sizes are positive.
 class Linear final : public Module {
  public:
   using Options = LinearOptions;

@@ -2,6 +2,7 @@
 
 #include "core/autograd.h"
 #include "core/tuner.h"
+#include "ops/cast.h"
 #include "ops/create.h"
 #include "ops/operand.h"
 #include "ops/reduce.h"
@@ -33,10 +34,10 @@ struct Conv2dBackward {
       kernels<op::Conv2dBwdData>().run({g, gy_dense.view(), w.get().view(), grads[0].mutable_view()}, device);
     }
     if (wants[1]) {
-      grads[1] = Tensor::empty(w_shape(g), gy.dtype(), device);
+      grads[1] = Tensor::empty(w_shape(g), w.get().dtype(), device);
       kernels<op::Conv2dBwdWeights>().run({g, x.get().view(), gy_dense.view(), grads[1].mutable_view()}, device);
     }
-    if (wants[2]) grads[2] = sum(gy_dense, {0, 2, 3});
+    if (wants[2]) grads[2] = sum(cast(gy_dense, w.get().dtype()), {0, 2, 3});
     return grads;
   }
 };
@@ -47,11 +48,11 @@ struct Operands {
   Tensor x, w, bias;
 
   Operands(const char* op, const Tensor& x_, const Tensor& w_, const Tensor& bias_, const Conv2dParams& o) {
-    const Operand in = Operand(op, "x", x_).floating(), weights = Operand(op, "w", w_).like(in);
+    const Operand in = Operand(op, "x", x_).floating(), weights = Operand(op, "w", w_).parameter_of(in);
     g = Conv2dGeometry::make(op, x_.shape(), w_.shape(), o);
     x = in.dense(kChannelsLast);
     w = weights.dense();
-    if (bias_) bias = Operand(op, "bias", bias_).like(in).shape({g.oc}).dense();
+    if (bias_) bias = Operand(op, "bias", bias_).beside(in).like(weights).shape({g.oc}).dense();
   }
 
   // By `chosen`, with what it has packed (undefined: nothing), if it takes the call and no other is forced; else as the
@@ -85,8 +86,9 @@ void refuse_gradients(std::initializer_list<Tensor> operands) {
 TensorInfo infer(const char* op, std::span<const TensorInfo> in, const Conv2dParams& o) {
   const Conv2dGeometry g = Conv2dGeometry::make(op, in[0].shape, in[1].shape, o);
   const TensorInfo y{y_shape(g), in[0].dtype};
-  detail::check_info(op, "w", in[1], {w_shape(g), y.dtype});
-  detail::check_info(op, "bias", in[2], {{g.oc}, y.dtype});
+  const DType weights = y.dtype == DType::bf16 && in[1].dtype == DType::f32 ? DType::f32 : y.dtype;
+  detail::check_info(op, "w", in[1], {w_shape(g), weights});
+  detail::check_info(op, "bias", in[2], {{g.oc}, weights});
   if (in.size() > 3) detail::check_info(op, "residual", in[3], y);
   return y;
 }
@@ -141,8 +143,8 @@ namespace op {
 
 std::string Conv2dFwd::key() const {
   if (g.n == 0) return "";
-  return message(g.to_string(), ' ', name(x.dtype), bias ? " bias" : "", residual ? " residual" : "",
-                 relu ? " relu" : "");
+  return message(g.to_string(), ' ', name(x.dtype), w.dtype == x.dtype ? "" : message('*', name(w.dtype)),
+                 bias ? " bias" : "", residual ? " residual" : "", relu ? " relu" : "");
 }
 
 Rehearsal<Conv2dFwd> Conv2dFwd::rehearse() const {
@@ -180,10 +182,10 @@ namespace {
 // use(args): a call with such operands, whose kernel is chosen and weights are packed by shapes alone: no activation is
 // read.
 template <class Use>
-void with_sample(const Shape& x, const Tensor& w, const Tensor& bias, bool residual, bool relu, const Conv2dParams& o,
-                 const Use& use) {
-  const auto unread = [&](const Shape& s) { return Tensor::empty(s, w.dtype(), w.device(), kChannelsLast); };
-  const Operands in("conv2d_fused", unread(x), w, bias, o);
+void with_sample(const TensorInfo& x, const Tensor& w, const Tensor& bias, bool residual, bool relu,
+                 const Conv2dParams& o, const Use& use) {
+  const auto unread = [&](const Shape& s) { return Tensor::empty(s, x.dtype, w.device(), kChannelsLast); };
+  const Operands in("conv2d_fused", unread(x.shape), w, bias, o);
   Tensor y = unread(y_shape(in.g));
   use(op::Conv2dFwd{in.g, in.x.view(), in.w.view(), optional_view(in.bias), residual ? y.view() : CView(), relu,
                     y.mutable_view()});
@@ -192,13 +194,13 @@ void with_sample(const Shape& x, const Tensor& w, const Tensor& bias, bool resid
 std::shared_ptr<const PreparedOp> prepare(const Preparation& p, const Conv2dFusedOptions& o) {
   const auto is_constant = [&](size_t i) { return bool(p.constants[i]); };
   if (!is_constant(1) || (p.is_given(2) && !is_constant(2))) return nullptr;
-  return std::make_shared<PackedConv2d>(p.in[0].shape, p.constants[1], p.constants[2], p.is_given(3), o.relu, o.conv,
+  return std::make_shared<PackedConv2d>(p.in[0], p.constants[1], p.constants[2], p.is_given(3), o.relu, o.conv,
                                         p.between);
 }
 
 }  // namespace
 
-PackedConv2d::PackedConv2d(const Shape& x, const Tensor& w, const Tensor& bias, bool residual, bool relu,
+PackedConv2d::PackedConv2d(const TensorInfo& x, const Tensor& w, const Tensor& bias, bool residual, bool relu,
                            const Conv2dParams& o, int64_t between)
     : x_(x), residual_(residual), relu_(relu), options_(o) {
   w_ = Operand("conv2d_fused", "w", w).dense();

@@ -66,7 +66,8 @@ struct Conv2dGeometry {
 namespace op {
 
 // What kernels get. The ops pass x, y, gx, gy and residual channels-last without gaps, and w and gw contiguous OIHW;
-// bias is [oc] contiguous or absent. One floating dtype throughout.
+// bias is [oc] contiguous or absent. One floating dtype throughout, or bf16 with w, gw and bias f32 (mixed precision):
+// products are then added up in f32 at least, and w may be rounded to bf16 before.
 //
 // y = act(conv(x, w) + bias + residual); residual is absent, or shaped like y, and act is ReLU or nothing.
 struct Conv2dFwd {
@@ -100,7 +101,9 @@ struct Conv2dBwdWeights {  // gw = d(sum(gy * y)) / dw
 
 // [N,C,H,W] x [O,C/groups,kh,kw] (+ [O]) -> [N,O,oh,ow], channels-last.
 //   oh = (H + 2 pad - dil (kh - 1) - 1) / stride + 1
-// `bias` may be undefined. f32, f64, bf16. Differentiable in x, w and bias. Throws ShapeError, DTypeError, DeviceError.
+// `bias` may be undefined. f32, f64, bf16; beside an x of bf16 w and bias may be f32, as mixed precision has them
+// (Micikevicius et al. 2018), and so are their gradients then. Differentiable in x, w and bias. Throws ShapeError,
+// DTypeError, DeviceError.
 Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv2dParams& o = {});
 
 // The inference form: act(conv2d(x, w, bias) + residual) in one pass. Not differentiable (throws AutogradError if a
@@ -126,11 +129,11 @@ extern const OpDef conv2d, conv2d_fused;
 // change while it lives. Any number of threads may call it at once.
 class PackedConv2d final : public PreparedOp {
  public:
-  // Chooses for an x of this shape at this moment, by the process's tuner (core/tuner.h), where `between` is the bytes
+  // Chooses for such an x at this moment, by the process's tuner (core/tuner.h), where `between` is the bytes
   // that the rest of the network reads between two calls; without tuning as conv2d_fused would. `residual`: calls will
   // bring one. Throws what conv2d_fused throws for such operands, except AutogradError, and ValueError if MININN_TUNE
   // is neither on nor off.
-  PackedConv2d(const Shape& x, const Tensor& w, const Tensor& bias, bool residual, bool relu,
+  PackedConv2d(const TensorInfo& x, const Tensor& w, const Tensor& bias, bool residual, bool relu,
                const Conv2dParams& o = {}, int64_t between = 0);
 
   // The bits of conv2d_fused(x, w, bias, residual, relu, o) by the chosen kernel. A call that it does not take, or for
@@ -145,7 +148,7 @@ class PackedConv2d final : public PreparedOp {
  private:
   void take(const Kernel<op::Conv2dFwd>& kernel);
 
-  Shape x_;  // of the sample
+  TensorInfo x_;  // the sample
   Tensor w_, bias_;
   bool residual_, relu_;
   Conv2dParams options_;

@@ -42,6 +42,11 @@ class Operand {
     if (t_->dtype() != other.t_->dtype()) refuse_dtype(other);
     return beside(other);
   }
+  // Of parameters: the same, but f32 may stand beside bf16 (mixed precision).
+  Operand parameter_of(const Operand& other) const {
+    const bool mixed = t_->dtype() == DType::f32 && other.t_->dtype() == DType::bf16;
+    return mixed ? beside(other) : like(other);
+  }
   // Throws ShapeError unless it has this shape.
   Operand shape(const Shape& wanted) const {
     if (t_->shape() != wanted) refuse_shape(wanted);

@@ -5,8 +5,9 @@
     .venv/bin/python bench/peers/compare_training.py --batch 128 --threads 2
 
 PyTorch trains channels-last, which is its faster layout on processors, eagerly and compiled (torch.compile), in fp32 and,
-where the processor multiplies bf16, with bf16 autocast. A step is forward, loss, backward and SGD with momentum and weight
-decay, on images and labels that stay the same.
+where the processor multiplies bf16, with bf16 autocast beside our mixed precision. A step is forward, loss, backward and SGD
+with momentum and weight decay, on images and labels that stay the same. Afterwards each program does three steps in a process
+of its own, which says how much memory it had at most.
 """
 
 import argparse
@@ -78,12 +79,12 @@ class PyTorch:
 
 
 class Mininn:
-    name = "mininn fp32"
-
-    def __init__(self, program, batch, threads):
+    def __init__(self, program, batch, threads, bf16):
+        self.name = f"mininn {'bf16' if bf16 else 'fp32'}"
         self.batch = batch
-        self.process = subprocess.Popen([program, "--serve", "--threads", str(threads)], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
+        self.bf16 = bf16
+        command = [program, "--serve", "--threads", str(threads)] + ["--amp"] * bf16
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def times(self, repeats):
         self.process.stdin.write(f"time {self.batch} {repeats}\n")
@@ -93,9 +94,34 @@ class Mininn:
             sys.exit(f"compare_training.py: {answer.strip() or 'bench_train_step ended'}")
         return [float(ms) for ms in answer.split()]
 
+    def peak_mib(self):
+        return peak_mib(self.process.pid)
+
     def close(self):
         self.process.stdin.close()
         self.process.wait()
+
+
+def peak_mib(pid="self"):
+    """The most memory that a process had so far."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def alone(batch, threads, compiled, bf16):
+    """What PyTorch needs by itself: its modules, and three steps."""
+    torch.set_num_threads(threads)
+    PyTorch("", batch, compiled, bf16).times(3)
+    print(peak_mib())
+
+
+def peak_of(program, options):
+    if isinstance(program, Mininn):
+        return program.peak_mib()
+    code = (f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import compare_training; "
+            f"compare_training.alone({options.batch}, {options.threads}, {program.model is not program.net}, {program.bf16})")
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(run.stdout.split()[-1])
 
 
 def main():
@@ -109,8 +135,9 @@ def main():
 
     torch.set_num_threads(options.threads)
     has_bf16 = any(flag in Path("/proc/cpuinfo").read_text().split() for flag in ("avx512_bf16", "amx_bf16"))
-    programs = [Mininn(options.program, options.batch, options.threads)]
+    programs = []
     for bf16 in (False, True) if has_bf16 else (False,):
+        programs.append(Mininn(options.program, options.batch, options.threads, bf16))
         for compiled in (False, True):
             name = f"PyTorch {torch.__version__} {'bf16' if bf16 else 'fp32'} {'compiled' if compiled else 'eager'}"
             programs.append(PyTorch(name, options.batch, compiled, bf16))
@@ -129,17 +156,20 @@ def main():
             time.sleep(PAUSE)
             times[program.name] += program.times(2)[1:]  # the first finds the caches as another program has left them
 
-    programs[0].close()
-
-    ours = statistics.median(times["mininn fp32"])
     rows = []
-    print(f"batch {options.batch}, {options.threads} threads\n{'':44s} {'ms/step':>9s} {'least':>9s} {'images/s':>9s}"
-          f" {'peer/mininn':>12s}")
-    for name, ms in times.items():
-        median = statistics.median(ms)
-        rows.append({"program": name, "batch": options.batch, "threads": options.threads, "ms": median,
-                     "ms_min": min(ms), "images_per_s": options.batch / median * 1e3, "times_mininn": median / ours})
-        print(f"{name:44s} {median:9.1f} {min(ms):9.1f} {options.batch / median * 1e3:9.1f} {median / ours:11.2f}x")
+    print(f"batch {options.batch}, {options.threads} threads; peers beside mininn in the same precision\n"
+          f"{'':44s} {'ms/step':>9s} {'least':>9s} {'images/s':>9s} {'peer/mininn':>12s} {'peak MiB':>9s}")
+    for program in programs:
+        ms = times[program.name]
+        median, peak = statistics.median(ms), peak_of(program, options)
+        if isinstance(program, Mininn):
+            ours = median
+            program.close()
+        rows.append({"program": program.name, "batch": options.batch, "threads": options.threads, "ms": median,
+                     "ms_min": min(ms), "images_per_s": options.batch / median * 1e3, "times_mininn": median / ours,
+                     "peak_mib": peak})
+        print(f"{program.name:44s} {median:9.1f} {min(ms):9.1f} {options.batch / median * 1e3:9.1f} {median / ours:11.2f}x"
+              f" {peak:9.0f}")
     if options.json:
         options.json.write_text(json.dumps({"rows": rows}, indent=2) + "\n")
 

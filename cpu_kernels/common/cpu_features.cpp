@@ -40,7 +40,7 @@ Found detect() {
       f[Isa::avx2] && os_avx512 && bit(l7.ebx, 16) && bit(l7.ebx, 30) && bit(l7.ebx, 31) && bit(l7.ebx, 17);
   f[Isa::avx512vnni] = f[Isa::avx512] && bit(l7.ecx, 11);
   f[Isa::avx512bf16] = f[Isa::avx512] && bit(l71.eax, 5);
-  f[Isa::amx] = f[Isa::avx512] && os_amx && bit(l7.edx, 24) && bit(l7.edx, 25);
+  f[Isa::amx] = f[Isa::avx512] && os_amx && bit(l7.edx, 22) && bit(l7.edx, 24) && bit(l7.edx, 25);
   return f;
 }
 

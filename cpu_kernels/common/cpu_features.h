@@ -13,7 +13,7 @@ enum class Isa {
   avx512,  // F, BW, VL and DQ
   avx512vnni,
   avx512bf16,
-  amx,  // int8; a process must also ask Linux for the tile registers (arch_prctl) before it uses them
+  amx,  // int8 and bf16; a process must also ask Linux for the tile registers (arch_prctl) before it uses them
 };
 
 // Found out once per process, by cpuid and xgetbv.

@@ -8,6 +8,7 @@
 
 #include "core/integers.h"
 #include "core/parallel.h"
+#include "cpu_kernels/common/cpu_features.h"
 #include "cpu_kernels/onednn/engine.h"
 #include "cpu_kernels/onednn/kernels.h"
 #include "ops/elementwise.h"
@@ -22,19 +23,21 @@ using Tag = memory::format_tag;
 // belongs to it.
 struct Key {
   Conv2dGeometry g;
-  int64_t dtype, bias, residual, threads;
+  int64_t dtype, w_dtype, bias, residual, threads;
   int64_t packed;  // the weights come in oneDNN's layout
 };
 constexpr size_t kHeaderBytes = round_up(sizeof(Key), 64);
 
 // The shapes of one convolution as oneDNN wants them said.
 struct Descs {
-  Descs(const Conv2dGeometry& g, DType t)
+  // `w`: of weights and bias as they are given; of bf16 convolutions oneDNN wants them in bf16, but makes their
+  // gradient of either type.
+  Descs(const Conv2dGeometry& g, DType t, DType w, DType any_w)
       : src(dense({g.n, g.ic, g.ih, g.iw}, t, Tag::nhwc)),
         dst(dense({g.n, g.oc, g.oh, g.ow}, t, Tag::nhwc)),
-        bias(dense({g.oc}, t, Tag::a)),
-        weights(dense(weight_sizes(g), t, g.groups > 1 ? Tag::goihw : Tag::oihw)),
-        any_weights(dense(weight_sizes(g), t, Tag::any)),
+        bias(dense({g.oc}, w, Tag::a)),
+        weights(dense(weight_sizes(g), w, g.groups > 1 ? Tag::goihw : Tag::oihw)),
+        any_weights(dense(weight_sizes(g), any_w, Tag::any)),
         strides{g.stride_h, g.stride_w},
         dilations{g.dil_h - 1, g.dil_w - 1},  // 0 is dense
         padding{g.pad_h, g.pad_w} {}
@@ -64,8 +67,10 @@ dnnl::convolution_forward::primitive_desc inference_desc(const Key& k, const Des
   return forward_desc(d, dnnl::prop_kind::forward_inference, k.bias ? d.bias : memory::desc(), attr);
 }
 
+Descs descs(const Key& k) { return {k.g, DType(k.dtype), DType(k.w_dtype), DType(k.dtype)}; }
+
 Program make_fwd(const Key& k) {
-  const Descs d(k.g, DType(k.dtype));
+  const Descs d = descs(k);
   const auto desc = inference_desc(k, d);
   std::vector<Operand> operands{{DNNL_ARG_SRC, d.src},
                                 {DNNL_ARG_WEIGHTS, k.packed ? desc.weights_desc() : d.weights},
@@ -76,7 +81,7 @@ Program make_fwd(const Key& k) {
 }
 
 Program make_bwd_data(const Key& k) {
-  const Descs d(k.g, DType(k.dtype));
+  const Descs d = descs(k);
   const auto hint = forward_desc(d, dnnl::prop_kind::forward_training, memory::desc(), attributes());
   const dnnl::convolution_backward_data::primitive_desc desc(engine(), dnnl::algorithm::convolution_direct, d.src,
                                                              d.any_weights, d.dst, d.strides, d.dilations, d.padding,
@@ -88,8 +93,8 @@ Program make_bwd_data(const Key& k) {
 }
 
 Program make_bwd_weights(const Key& k) {
-  const Descs d(k.g, DType(k.dtype));
-  const auto hint = forward_desc(d, dnnl::prop_kind::forward_training, memory::desc(), attributes());
+  const auto hint = forward_desc(descs(k), dnnl::prop_kind::forward_training, memory::desc(), attributes());
+  const Descs d(k.g, DType(k.dtype), DType(k.w_dtype), DType(k.w_dtype));
   const dnnl::convolution_backward_weights::primitive_desc desc(engine(), dnnl::algorithm::convolution_direct, d.src,
                                                                 d.any_weights, d.dst, d.strides, d.dilations, d.padding,
                                                                 d.padding, hint, attributes());
@@ -100,7 +105,7 @@ Program make_bwd_weights(const Key& k) {
 }
 
 Key fwd_key(const op::Conv2dFwd& a, bool packed) {
-  return {a.g, int64_t(a.x.dtype), bool(a.bias), bool(a.residual), num_threads(), packed};
+  return {a.g, int64_t(a.x.dtype), int64_t(a.w.dtype), bool(a.bias), bool(a.residual), num_threads(), packed};
 }
 
 Program& fwd_program(const Key& key) {
@@ -109,26 +114,27 @@ Program& fwd_program(const Key& key) {
 }
 Program& bwd_data_program(const op::Conv2dBwdData& a) {
   thread_local PlanCache<Key, Program> cache;
-  const Key key{a.g, int64_t(a.gx.dtype), 0, 0, num_threads(), 0};
+  const Key key{a.g, int64_t(a.gx.dtype), int64_t(a.w.dtype), 0, 0, num_threads(), 0};
   return cache.get(
       key, [&] { return program_or_refusal("conv2d_bwd_data", key.threads, [&] { return make_bwd_data(key); }); });
 }
 Program& bwd_weights_program(const op::Conv2dBwdWeights& a) {
   thread_local PlanCache<Key, Program> cache;
-  const Key key{a.g, int64_t(a.gw.dtype), 0, 0, num_threads(), 0};
+  const Key key{a.g, int64_t(a.x.dtype), int64_t(a.gw.dtype), 0, 0, num_threads(), 0};
   return cache.get(key, [&] {
     return program_or_refusal("conv2d_bwd_weights", key.threads, [&] { return make_bwd_weights(key); });
   });
 }
 
-Refusal refuse(const Conv2dGeometry& g, DType t) {
+Refusal refuse(const Conv2dGeometry& g, DType t, DType w) {
   if (t != DType::f32 && t != DType::bf16) return {"takes f32 and bf16 only"};
+  if (w != t && w != DType::f32) return {"takes weights of the same dtype or f32 only"};
   if (g.n * g.ic * g.ih * g.iw * g.oc * g.oh * g.ow == 0) return {"takes no empty tensors"};
   return {};
 }
 
-Refusal check_fwd(const op::Conv2dFwd& a) { return refuse(a.g, a.x.dtype); }
-Refusal check_bwd_data(const op::Conv2dBwdData& a) { return refuse(a.g, a.gx.dtype); }
+Refusal check_fwd(const op::Conv2dFwd& a) { return refuse(a.g, a.x.dtype, a.w.dtype); }
+Refusal check_bwd_data(const op::Conv2dBwdData& a) { return refuse(a.g, a.gx.dtype, a.w.dtype); }
 
 // Whether some position of a kernel along one axis falls on padding in every window.
 bool has_idle_tap(int64_t taps, int64_t dilation, int64_t stride, int64_t pad, int64_t in, int64_t out) {
@@ -144,11 +150,11 @@ bool has_idle_tap(int64_t taps, int64_t dilation, int64_t stride, int64_t pad, i
 }
 
 Refusal check_bwd_weights(const op::Conv2dBwdWeights& a) {
-  if (const Refusal r = refuse(a.g, a.gw.dtype)) return r;
+  if (const Refusal r = refuse(a.g, a.x.dtype, a.gw.dtype)) return r;
   const Conv2dGeometry& g = a.g;
   // oneDNN 3.2 reads memory there that nothing has written: the gradient of such a weight is 0.
-  if (a.gw.dtype == DType::bf16 && (has_idle_tap(g.kh, g.dil_h, g.stride_h, g.pad_h, g.ih, g.oh) ||
-                                    has_idle_tap(g.kw, g.dil_w, g.stride_w, g.pad_w, g.iw, g.ow)))
+  if (a.x.dtype == DType::bf16 && (has_idle_tap(g.kh, g.dil_h, g.stride_h, g.pad_h, g.ih, g.oh) ||
+                                   has_idle_tap(g.kw, g.dil_w, g.stride_w, g.pad_w, g.iw, g.ow)))
     return {"in bf16 some weights meet padding only"};
   return {a.g.n * a.g.oh * a.g.ow > 2 * kLongestSum ? kSumTooLong : nullptr};  // several threads share it
 }
@@ -156,11 +162,14 @@ Refusal admits_fwd(const op::Conv2dFwd& a) { return fwd_program(fwd_key(a, false
 Refusal admits_bwd_data(const op::Conv2dBwdData& a) { return bwd_data_program(a).refusal(); }
 Refusal admits_bwd_weights(const op::Conv2dBwdWeights& a) { return bwd_weights_program(a).refusal(); }
 
+// Mixed precision, where the processor does not multiply bf16, goes faster in f32.
+bool pays(DType activations, DType weights) { return activations == weights || has(Isa::avx512bf16); }
+
 Tensor pack_fwd(const op::Conv2dFwd& a) {
   const Key key = fwd_key(a, true);
   const OpenMpThreads pool{int(key.threads)};
   return checked("conv2d_fwd pack", [&] {
-    const Descs d(key.g, DType(key.dtype));
+    const Descs d = descs(key);
     const memory::desc wanted = inference_desc(key, d).weights_desc();
     Tensor packed = Tensor::empty({int64_t(kHeaderBytes + wanted.get_size())}, DType::u8);
     std::byte* const to = packed.mutable_view().data;
@@ -196,10 +205,21 @@ void run_bwd_weights(const op::Conv2dBwdWeights& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::Conv2dFwd> conv2d_fwd{"onednn.auto", kOneDnn, check_fwd, run_fwd, pack_fwd, admits_fwd};
-const Kernel<op::Conv2dBwdData> conv2d_bwd_data{"onednn.auto", kOneDnn, check_bwd_data,
-                                                run_bwd_data,  nullptr, admits_bwd_data};
-const Kernel<op::Conv2dBwdWeights> conv2d_bwd_weights{"onednn.auto",   kOneDnn, check_bwd_weights,
-                                                      run_bwd_weights, nullptr, admits_bwd_weights};
+const Kernel<op::Conv2dFwd> conv2d_fwd{
+    "onednn.auto", kOneDnn, check_fwd, run_fwd, pack_fwd, admits_fwd, [](const op::Conv2dFwd& a) {
+      return pays(a.x.dtype, a.w.dtype);
+    }};
+const Kernel<op::Conv2dBwdData> conv2d_bwd_data{
+    "onednn.auto", kOneDnn, check_bwd_data, run_bwd_data, nullptr, admits_bwd_data, [](const op::Conv2dBwdData& a) {
+      return pays(a.gy.dtype, a.w.dtype);
+    }};
+const Kernel<op::Conv2dBwdWeights> conv2d_bwd_weights{
+    "onednn.auto",
+    kOneDnn,
+    check_bwd_weights,
+    run_bwd_weights,
+    nullptr,
+    admits_bwd_weights,
+    [](const op::Conv2dBwdWeights& a) { return pays(a.x.dtype, a.gw.dtype); }};
 
 }  // namespace mininn::cpu::onednn

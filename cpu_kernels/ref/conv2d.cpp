@@ -9,18 +9,19 @@ int64_t at(const Strides& s, int64_t a, int64_t b, int64_t c, int64_t d) {
   return a * s[0] + b * s[1] + c * s[2] + d * s[3];
 }
 
-template <class T>
+// W is the type of weights, T that of everything else.
+template <class T, class W>
 void fwd(const op::Conv2dFwd& a) {
   const Conv2dGeometry& g = a.g;
   const T* x = a.x.as<T>();
-  const T* w = a.w.as<T>();
+  const W* w = a.w.as<W>();
   parallel_for(g.n * g.oh, 1, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const int64_t n = row / g.oh, oh = row % g.oh;
       for (int64_t ow = 0; ow < g.ow; ++ow)
         for (int64_t oc = 0; oc < g.oc; ++oc) {
           const int64_t c0 = oc / g.ocg() * g.icg();
-          double acc = a.bias ? to_double(a.bias.as<T>()[oc]) : 0;
+          double acc = a.bias ? to_double(a.bias.as<W>()[oc]) : 0;
           for (int64_t kh = 0; kh < g.kh; ++kh) {
             const int64_t ih = oh * g.stride_h - g.pad_h + kh * g.dil_h;
             if (ih < 0 || ih >= g.ih) continue;
@@ -28,7 +29,7 @@ void fwd(const op::Conv2dFwd& a) {
               const int64_t iw = ow * g.stride_w - g.pad_w + kw * g.dil_w;
               if (iw < 0 || iw >= g.iw) continue;
               const T* px = x + at(a.x.strides, n, c0, ih, iw);
-              const T* pw = w + at(a.w.strides, oc, 0, kh, kw);
+              const W* pw = w + at(a.w.strides, oc, 0, kh, kw);
               for (int64_t c = 0; c < g.icg(); ++c)
                 acc += to_double(px[c * a.x.strides[1]]) * to_double(pw[c * a.w.strides[1]]);
             }
@@ -47,11 +48,11 @@ int64_t output_of(int64_t i, int64_t k, int64_t pad, int64_t dil, int64_t stride
   return o >= 0 && o % stride == 0 && o / stride < outputs ? o / stride : -1;
 }
 
-template <class T>
+template <class T, class W>
 void bwd_data(const op::Conv2dBwdData& a) {
   const Conv2dGeometry& g = a.g;
   const T* gy = a.gy.as<T>();
-  const T* w = a.w.as<T>();
+  const W* w = a.w.as<W>();
   parallel_for(g.n * g.ih, 1, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const int64_t n = row / g.ih, ih = row % g.ih;
@@ -66,7 +67,7 @@ void bwd_data(const op::Conv2dBwdData& a) {
               const int64_t ow = output_of(iw, kw, g.pad_w, g.dil_w, g.stride_w, g.ow);
               if (ow < 0) continue;
               const T* pg = gy + at(a.gy.strides, n, o0, oh, ow);
-              const T* pw = w + at(a.w.strides, o0, c, kh, kw);
+              const W* pw = w + at(a.w.strides, o0, c, kh, kw);
               for (int64_t o = 0; o < g.ocg(); ++o)
                 acc += to_double(pg[o * a.gy.strides[1]]) * to_double(pw[o * a.w.strides[0]]);
             }
@@ -77,7 +78,7 @@ void bwd_data(const op::Conv2dBwdData& a) {
   });
 }
 
-template <class T>
+template <class T, class W>
 void bwd_weights(const op::Conv2dBwdWeights& a) {
   const Conv2dGeometry& g = a.g;
   const T* gy = a.gy.as<T>();
@@ -98,24 +99,36 @@ void bwd_weights(const op::Conv2dBwdWeights& a) {
                 acc += to_double(x[at(a.x.strides, n, ic, ih, iw)]) * to_double(gy[at(a.gy.strides, n, oc, oh, ow)]);
               }
             }
-          a.gw.as<T>()[at(a.gw.strides, oc, c, kh, kw)] = from_double<T>(acc);
+          a.gw.as<W>()[at(a.gw.strides, oc, c, kh, kw)] = from_double<W>(acc);
         }
     }
   });
 }
 
-Refusal check_fwd(const op::Conv2dFwd& a) { return check_floating(a.x.dtype); }
-Refusal check_bwd_data(const op::Conv2dBwdData& a) { return check_floating(a.gy.dtype); }
-Refusal check_bwd_weights(const op::Conv2dBwdWeights& a) { return check_floating(a.x.dtype); }
+// Calls fn.template operator()<T, W>().
+template <class Fn>
+void with_types(DType t, DType w, const Fn& fn) {
+  if (t != w) return fn.template operator()<bf16, float>();
+  with_floating(t, [&]<class T>() { fn.template operator()<T, T>(); });
+}
+
+Refusal check_types(DType t, DType w) {
+  if (t == w) return check_floating(t);
+  return {t == DType::bf16 && w == DType::f32 ? nullptr : "the dtypes differ, and are not bf16 with weights of f32"};
+}
+
+Refusal check_fwd(const op::Conv2dFwd& a) { return check_types(a.x.dtype, a.w.dtype); }
+Refusal check_bwd_data(const op::Conv2dBwdData& a) { return check_types(a.gy.dtype, a.w.dtype); }
+Refusal check_bwd_weights(const op::Conv2dBwdWeights& a) { return check_types(a.x.dtype, a.gw.dtype); }
 
 void run_fwd(const op::Conv2dFwd& a, const ExecContext&) {
-  with_floating(a.x.dtype, [&]<class T>() { fwd<T>(a); });
+  with_types(a.x.dtype, a.w.dtype, [&]<class T, class W>() { fwd<T, W>(a); });
 }
 void run_bwd_data(const op::Conv2dBwdData& a, const ExecContext&) {
-  with_floating(a.gy.dtype, [&]<class T>() { bwd_data<T>(a); });
+  with_types(a.gy.dtype, a.w.dtype, [&]<class T, class W>() { bwd_data<T, W>(a); });
 }
 void run_bwd_weights(const op::Conv2dBwdWeights& a, const ExecContext&) {
-  with_floating(a.x.dtype, [&]<class T>() { bwd_weights<T>(a); });
+  with_types(a.x.dtype, a.gw.dtype, [&]<class T, class W>() { bwd_weights<T, W>(a); });
 }
 
 }  // namespace

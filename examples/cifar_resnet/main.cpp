@@ -51,6 +51,7 @@ void add_train(CLI::App& app, TrainOptions& o) {
   app.add_option("--width", o.width, "factor on the number of channels")
       ->check(between(0.015625, 16))
       ->capture_default_str();
+  app.add_flag("--amp", o.amp, "mixed precision: activations and their gradients are bf16, all else fp32");
   app.add_option("--early-stop", o.early_stop, "stop after N epochs without a better validation loss; 0: never")
       ->check(whole(0, kMostEpochs))
       ->capture_default_str();

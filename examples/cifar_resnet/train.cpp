@@ -22,6 +22,7 @@
 #include "nn/optim/schedule.h"
 #include "nn/optim/sgd.h"
 #include "nn/serialize.h"
+#include "ops/cast.h"
 #include "ops/cross_entropy.h"
 #include "ops/reduce.h"
 
@@ -78,6 +79,7 @@ json fingerprint(const TrainOptions& o, Device device, const data::Dataset& set)
           {"warmup", o.warmup.value_or(default_warmup(o.epochs))},
           {"recipe", o.recipe},
           {"width", o.width},
+          {"amp", o.amp},
           {"seed", o.seed},
           {"val-split", o.val_split},
           {"early-stop", o.early_stop},
@@ -188,9 +190,9 @@ class Trainer {
                                                              .nesterov = recipe_.nesterov && o_.momentum > 0});
     if (checkpoint) resume(*checkpoint);
     if (checkpoint) metrics_.keep_until(steps_done(), state_.history);
-    std::printf("ResNet-18, %lld parameters, on %s with %d threads (%s kernels); %lld training images from %s\n",
+    std::printf("ResNet-18, %lld parameters, on %s with %d threads (%s kernels%s); %lld training images from %s\n",
                 (long long)net_->params.count(), to_string(device_).c_str(), num_threads(), o_.backend.c_str(),
-                (long long)train_set_.size(), train_set_.source.c_str());
+                o_.amp ? ", mixed precision" : "", (long long)train_set_.size(), train_set_.source.c_str());
     std::fflush(stdout);
   }
 
@@ -250,7 +252,8 @@ class Trainer {
     for (const auto& [x, labels] : loader_->epoch(epoch, batch)) {
       const int64_t step = steps_done();
       const double lr = learning_rate(recipe_, o_, step, total_steps_);
-      const Tensor logits = net_->model(x.to(device_));
+      const Tensor images = x.to(device_);
+      const Tensor logits = net_->model(o_.amp ? cast(images, DType::bf16) : images);
       const Tensor loss = cross_entropy(logits, labels.to(device_), {.label_smoothing = recipe_.label_smoothing});
       const double loss_value = loss.item();
       if (!std::isfinite(loss_value))

@@ -37,11 +37,12 @@ Case make(const Shape& x, const Shape& w, const Conv2dParams& o = {}) {
 
 // All operands of the three operations for one case.
 struct Operands {
-  Operands(const Case& c, DType dtype, Generator& r)
+  Operands(const Case& c, DType dtype, Generator& r) : Operands(c, dtype, dtype, r) {}
+  Operands(const Case& c, DType dtype, DType weights, Generator& r)
       : x(random_tensor({c.g.n, c.g.ic, c.g.ih, c.g.iw}, r, dtype, kChannelsLast)),
-        w(random_tensor({c.g.oc, c.g.icg(), c.g.kh, c.g.kw}, r, dtype)),
+        w(random_tensor({c.g.oc, c.g.icg(), c.g.kh, c.g.kw}, r, weights)),
         gy(random_tensor({c.g.n, c.g.oc, c.g.oh, c.g.ow}, r, dtype, kChannelsLast)),
-        bias(c.bias ? random_tensor({c.g.oc}, r, dtype) : Tensor()),
+        bias(c.bias ? random_tensor({c.g.oc}, r, weights) : Tensor()),
         residual(c.residual ? random_tensor(gy.shape(), r, dtype, kChannelsLast) : Tensor()) {}
   Tensor x, w, gy, bias, residual;
 };
@@ -96,20 +97,26 @@ void check_packed(Device device, const Kernel<op::Conv2dFwd>& kernel, const Case
   set_num_threads(before);
 }
 
-// Like testing::check_close(). Winograd's kernels add up transformed numbers, which are larger and lose more digits.
-void check_close(const reference::Values& got, const reference::Sums& expected, DType dtype, std::string_view kernel) {
-  const bool winograd = kernel.find("winograd") != kernel.npos;
-  testing::check_close(got, expected, dtype,
-                       testing::unit_roundoff(dtype == DType::bf16 ? DType::f32 : dtype) * (winograd ? 32 : 1));
+// Like testing::check_close(), for a result of type `dtype`. Winograd's kernels add up transformed numbers, which are
+// larger and lose more digits; others than our own may round f32 weights to bf16 before they multiply (`mixed`).
+template <class Args>
+void check_close(const reference::Values& got, const reference::Sums& expected, DType dtype, const Kernel<Args>& kernel,
+                 bool mixed) {
+  const bool winograd = kernel.name.find("winograd") != kernel.name.npos;
+  const DType sums = mixed && kernel.traits.family == Family::vendor ? DType::bf16
+                     : dtype == DType::bf16                          ? DType::f32
+                                                                     : dtype;
+  testing::check_close(got, expected, dtype, testing::unit_roundoff(sums) * (winograd ? 32 : 1));
 }
 
 struct Ran {
   testing::Takers fwd, bwd_data, bwd_weights;
 };
 
-Ran check(const Case& c, DType dtype, Generator& r) {
+Ran check(const Case& c, DType dtype, DType weights, Generator& r) {
   Ran ran;
-  const Operands o(c, dtype, r);
+  const bool mixed = dtype != weights;
+  const Operands o(c, dtype, weights, r);
   const reference::Values x = o.x.to_vector(), w = o.w.to_vector(), gy = o.gy.to_vector();
 
   auto y = reference::conv2d(c.g, x, w, optional_values(o.bias), optional_values(o.residual));
@@ -117,39 +124,45 @@ Ran check(const Case& c, DType dtype, Generator& r) {
     for (auto& s : y) s.value = std::max(s.value, 0.0);
   for_each_kernel<op::Conv2dFwd>([&](Device device, const auto& kernel) {
     int& taken = ran.fwd[device.type];
-    INFO("conv2d_fwd " << to_string(device) << ' ' << kernel.name << ' ' << name(dtype) << ": " << c);
+    INFO("conv2d_fwd " << to_string(device) << ' ' << kernel.name << ' ' << name(dtype) << '*' << name(weights) << ": "
+                       << c);
     const auto got = run_guarded(device, kernel, o.gy, kChannelsLast, [&](View v) { return forward(c, o, v); });
     if (!got) return;
-    check_close(*got, y, dtype, kernel.name);
+    check_close(*got, y, dtype, kernel, mixed);
     if (kernel.pack) check_packed(device, kernel, c, o);
     ++taken;
   });
   const auto gx = reference::conv2d_input_gradient(c.g, gy, w);
   for_each_kernel<op::Conv2dBwdData>([&](Device device, const auto& kernel) {
     int& taken = ran.bwd_data[device.type];
-    INFO("conv2d_bwd_data " << to_string(device) << ' ' << kernel.name << ' ' << name(dtype) << ": " << c);
+    INFO("conv2d_bwd_data " << to_string(device) << ' ' << kernel.name << ' ' << name(dtype) << '*' << name(weights)
+                            << ": " << c);
     const auto args = [&](View v) { return op::Conv2dBwdData{c.g, o.gy.view(), o.w.view(), v}; };
     const auto got = run_guarded(device, kernel, o.x, kChannelsLast, args);
     if (!got) return;
-    check_close(*got, gx, dtype, kernel.name);
+    check_close(*got, gx, dtype, kernel, mixed);
     ++taken;
   });
   const auto gw = reference::conv2d_weight_gradient(c.g, x, gy);
   for_each_kernel<op::Conv2dBwdWeights>([&](Device device, const auto& kernel) {
     int& taken = ran.bwd_weights[device.type];
-    INFO("conv2d_bwd_weights " << to_string(device) << ' ' << kernel.name << ' ' << name(dtype) << ": " << c);
+    INFO("conv2d_bwd_weights " << to_string(device) << ' ' << kernel.name << ' ' << name(dtype) << '*' << name(weights)
+                               << ": " << c);
     const auto args = [&](View v) { return op::Conv2dBwdWeights{c.g, o.x.view(), o.gy.view(), v}; };
     const auto got = run_guarded(device, kernel, o.w, MemoryFormat::contiguous, args);
     if (!got) return;
-    check_close(*got, gw, dtype, kernel.name);
+    check_close(*got, gw, weights, kernel, mixed);
     ++taken;
   });
   return ran;
 }
 
+Ran check(const Case& c, DType dtype, Generator& r) { return check(c, dtype, dtype, r); }
+
 void check_all(const Case& c, Generator& r) {
-  for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) {
-    const Ran ran = check(c, dtype, r);
+  using enum DType;
+  for (const auto& [dtype, weights] : {std::pair(f32, f32), {f64, f64}, {bf16, bf16}, {bf16, f32}}) {
+    const Ran ran = check(c, dtype, weights, r);
     CHECK(testing::fewest(ran.fwd) >= 1);
     CHECK(testing::fewest(ran.bwd_data) >= 1);
     CHECK(testing::fewest(ran.bwd_weights) >= 1);
@@ -197,7 +210,15 @@ TEST_CASE("conv2d kernels handle the layers of a ResNet for small images") {
     check(make({n, 40, 8, 8}, {48, 40, 3, 3}, {.stride = 2, .padding = 1}), DType::f32, r);
     check(make({n, 40, 8, 8}, {48, 40, 1, 1}, {.stride = 2}), DType::f32, r);
     check(make({n, 64, 4, 4}, {64, 64, 3, 3}, {.padding = 1}), DType::f32, r);
+    check(make({n, 3, 8, 8}, {64, 3, 3, 3}, {.padding = 1}), DType::bf16, DType::f32, r);
+    check(make({n, 64, 8, 8}, {64, 64, 3, 3}, {.padding = 1}), DType::bf16, DType::f32, r);
+    check(make({n, 40, 8, 8}, {48, 40, 3, 3}, {.stride = 2, .padding = 1}), DType::bf16, DType::f32, r);
   }
+}
+
+TEST_CASE("bf16 conv2d kernels cut a batch that does not stay in the cache") {
+  Generator r(testing::test_seed());
+  check(make({9, 40, 40, 40}, {24, 40, 1, 1}, {.stride = 2}), DType::bf16, DType::f32, r);
 }
 
 TEST_CASE("conv2d kernels handle more input channels and more tiles than one sum adds up") {

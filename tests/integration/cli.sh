@@ -49,6 +49,15 @@ wait $pid || grep -q -- --resume stopped.err || fail "Ctrl-C gave no clear sente
 "$exe" train "${tiny[@]}" --out stopped --resume > stopped.log
 cmp whole/resnet18.safetensors stopped/resnet18.safetensors || fail "the run resumed after Ctrl-C ended with other weights"
 
+say "mixed precision: another network that learns as well, and no resuming in the other precision"
+"$exe" train "${tiny[@]}" --amp --out mixed > mixed.log
+grep -q "mixed precision" mixed.log || fail "train does not say that it uses mixed precision"
+cmp -s whole/resnet18.safetensors mixed/resnet18.safetensors && fail "--amp changes nothing"
+accuracy() { sed -n 's/^test accuracy \([0-9]*\).*/\1/p' "$1"; }
+[ "$(accuracy mixed.log)" -ge $(($(accuracy whole.log) - 25)) ] || fail "--amp learns nothing: $(tail -1 mixed.log)"
+"$exe" train "${tiny[@]}" --out mixed --resume > mixed.log 2>&1 && fail "a run was resumed in another precision"
+grep -q "made with amp true, this run has false" mixed.log || fail "no clear sentence: $(tail -1 mixed.log)"
+
 say "asked to end by the system: the same, with the signal in the exit status; an ignored signal stays ignored"
 for signal in HUP TERM; do
   rm -rf asked asked.log

@@ -126,6 +126,19 @@ TEST_CASE("two runs with one seed are equal bit for bit, another seed is not") {
   CHECK_FALSE(same_bits(a.params, c.params));
 }
 
+TEST_CASE("with own kernels the number of threads decides no bit of a run") {
+  const PreferenceGuard own(Preference::own);
+  const auto loader = small_loader();
+  const int before = num_threads();
+  Run one, two;
+  set_num_threads(1);
+  one.epochs(loader, 0, 2);
+  set_num_threads(2);
+  two.epochs(loader, 0, 2);
+  set_num_threads(before);
+  CHECK(same_bits(one.params, two.params));
+}
+
 TEST_CASE("a run resumed from files ends with the bits of one that went through") {
   const auto loader = small_loader();
   Run whole;

@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "nn/init.h"
+#include "ops/cast.h"
 #include "tests/support/catch.h"
 
 using namespace mininn;
@@ -29,4 +30,17 @@ TEST_CASE("layers whose weights overflow are refused before they are made") {
   CHECK_THROWS_AS(nn::Linear(params.root() / "b", {.in = huge, .out = huge}), ShapeError);
   CHECK_THROWS_AS(nn::Linear(params.root() / "c", {.in = huge / 16, .out = 1}), Error);
   CHECK(params.all().empty());
+}
+
+TEST_CASE("in mixed precision a linear layer answers in f32") {
+  nn::ParamStore params;
+  nn::Linear fc(params.root() / "fc", {.in = 3, .out = 2});
+  Tensor x = cast(Tensor::from<float>({1, 2, 3}, {1, 3}), DType::bf16);
+  x.set_requires_grad(true);
+  const Tensor y = fc(x);
+  CHECK(y.dtype() == DType::f32);
+  CHECK(y.to_vector() == fc(cast(x, DType::f32).detach()).to_vector());
+  y.backward(Tensor::full({1, 2}, 1));
+  CHECK(x.grad().dtype() == DType::bf16);
+  CHECK(params.find("fc.weight").grad().dtype() == DType::f32);
 }

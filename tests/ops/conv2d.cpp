@@ -1,12 +1,15 @@
 #include "ops/conv2d.h"
 
+#include <array>
 #include <limits>
 
 #include "core/autograd.h"
 #include "core/tuner.h"
+#include "ops/cast.h"
 #include "ops/elementwise.h"
 #include "ops/layout.h"
 #include "ops/matmul.h"
+#include "ops/reduce.h"
 #include "tests/support/kernel_operands.h"
 
 using namespace mininn;
@@ -102,15 +105,17 @@ TEST_CASE("PackedConv2d gives the bits of conv2d_fused, whatever the kernel and 
   RandomTensors random(test_seed());
   const NoGradGuard no_grad;
   for (int i = 0; i < 60; ++i) {
-    const DType dtype = i % 3 == 0 ? DType::f64 : i % 3 == 1 ? DType::f32 : DType::bf16;
+    const DType dtype = std::array{DType::f64, DType::f32, DType::bf16, DType::bf16}[size_t(i) % 4];
+    const DType weights = i % 4 == 3 ? DType::f32 : dtype;
     const Conv2dParams o{
         .stride = random.between(1, 2), .padding = random.between(0, 1), .groups = random.between(1, 2)};
     const Shape sw{o.groups * random.between(1, 20), random.between(1, 9), 3, 3};
     const Shape sx{random.between(1, 3), o.groups * sw[1], random.between(5, 9), random.between(5, 9)};
-    const Tensor w = random.tensor(sw, dtype), bias = random.chance(0.5) ? random.tensor({sw[0]}, dtype) : Tensor();
+    const Tensor w = random.tensor(sw, weights);
+    const Tensor bias = random.chance(0.5) ? random.tensor({sw[0]}, weights) : Tensor();
     const bool with_residual = random.chance(0.5), with_relu = random.chance(0.5);
     INFO("x " << sx << ", w " << sw << ", groups " << o.groups << ", dtype " << name(dtype));
-    const PackedConv2d packed(sx, w, bias, with_residual, with_relu, o);
+    const PackedConv2d packed({sx, dtype}, w, bias, with_residual, with_relu, o);
     for (const int64_t n : {sx[0], int64_t{0}, int64_t{5}}) {
       const Tensor x = random.tensor({n, sx[1], sx[2], sx[3]}, dtype);
       const Shape sy = conv2d(x, w, bias, o).shape();
@@ -129,7 +134,7 @@ TEST_CASE("PackedConv2d packs once") {
   const NoGradGuard no_grad;
   const Tensor x = Tensor::full({1, 4, 5, 5}, 1.0);
   Tensor w = Tensor::full({8, 4, 3, 3}, 1.0);
-  const PackedConv2d packed(x.shape(), w, {}, false, false);
+  const PackedConv2d packed({x.shape()}, w, {}, false, false);
   const auto before = packed(x).to_vector();
   const Tensor y = Tensor::empty({1, 8, 3, 3}, DType::f32, Device::cpu(), MemoryFormat::channels_last);
   const auto g = Conv2dGeometry::make("test", x.shape(), w.shape(), {});
@@ -143,10 +148,10 @@ TEST_CASE("PackedConv2d packs once") {
 TEST_CASE("PackedConv2d refuses what conv2d_fused refuses") {
   Tensor w = Tensor::zeros({6, 4, 3, 3});
   const Shape x{2, 4, 5, 5};
-  CHECK_THROWS_AS(PackedConv2d({2, 3, 5, 5}, w, {}, false, false), ShapeError);
-  CHECK_THROWS_AS(PackedConv2d(x, w, Tensor::zeros({5}), false, false), ShapeError);
-  CHECK_THROWS_AS(PackedConv2d(x, Tensor::zeros({6, 4, 3, 3}, DType::i32), {}, false, false), DTypeError);
-  const PackedConv2d packed(x, w, {}, true, false);
+  CHECK_THROWS_AS(PackedConv2d({{2, 3, 5, 5}}, w, {}, false, false), ShapeError);
+  CHECK_THROWS_AS(PackedConv2d({x}, w, Tensor::zeros({5}), false, false), ShapeError);
+  CHECK_THROWS_AS(PackedConv2d({x}, Tensor::zeros({6, 4, 3, 3}, DType::i32), {}, false, false), DTypeError);
+  const PackedConv2d packed({x}, w, {}, true, false);
   CHECK_THROWS_AS(packed(Tensor::zeros({2, 3, 5, 5})), ShapeError);
   CHECK_THROWS_AS(packed(Tensor::zeros(x, DType::f64)), DTypeError);
   CHECK_THROWS_AS(packed(Tensor::zeros(x), Tensor::zeros({2, 6, 5, 5})), ShapeError);
@@ -196,6 +201,28 @@ TEST_CASE("conv2d records its options, and no other op") {
   using List = std::vector<int64_t>;
   CHECK(recorder.calls[0].attrs ==
         Attrs{{"stride", List{2, 1}}, {"padding", List{1, 0}}, {"dilation", List{1, 2}}, {"groups", int64_t(2)}});
+}
+
+TEST_CASE("beside bf16 a convolution's parameters may be f32, and so are their gradients") {
+  Generator random(test_seed());
+  Tensor x = random_tensor({2, 5, 6, 6}, random, DType::bf16).set_requires_grad(true);
+  Tensor w = random_tensor({4, 5, 3, 3}, random).set_requires_grad(true);
+  Tensor bias = random_tensor({4}, random).set_requires_grad(true);
+  const Tensor y = conv2d(x, w, bias, {.padding = 1});
+  CHECK(y.dtype() == DType::bf16);
+  const Tensor gy = random_tensor(y.shape(), random, DType::bf16);
+  y.backward(gy);
+  const auto exactly = [](const Tensor& t) { return cast(t.detach(), DType::f64); };
+  const auto got = y.to_vector(), wanted = conv2d(exactly(x), exactly(w), exactly(bias), {.padding = 1}).to_vector();
+  for (size_t i = 0; i < got.size(); ++i) CHECK(std::abs(got[i] - wanted[i]) < 0.1);
+  CHECK(x.grad().dtype() == DType::bf16);
+  CHECK(w.grad().dtype() == DType::f32);
+  CHECK(bias.grad().dtype() == DType::f32);
+  const auto sums = sum(exactly(gy), {0, 2, 3}).to_vector(), bias_grad = bias.grad().to_vector();
+  for (size_t i = 0; i < sums.size(); ++i) CHECK(bias_grad[i] == Approx(sums[i]).margin(1e-5));  // not of bf16
+
+  CHECK_THROWS_AS(conv2d(x, w, cast(bias, DType::bf16)), DTypeError);
+  CHECK_THROWS_AS(conv2d(cast(x, DType::f32), cast(w, DType::bf16), {}), DTypeError);
 }
 
 TEST_CASE("conv2d names what does not fit") {

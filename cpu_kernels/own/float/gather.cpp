@@ -14,14 +14,24 @@ int64_t images_per_block(int64_t image_floats, int64_t images) {
 
 namespace {
 
-// fn(first pixel, rows) for every tile of a region of n images.
+int64_t taps(const GatherRegion& r) {
+  int64_t n = 0;
+  for (int64_t i = 0; i < r.tap_count; ++i) n += r.taps[i].count;
+  return n;
+}
+
+// fn(first pixel, rows) for every tile of a region of n images. Where there is little to add up per pixel, tiles end
+// where rows do: it takes less to find their pixels.
 template <class Fn>
-void for_tiles(const TilesF32& t, const GatherRegion& r, int64_t n, const Fn& fn) {
-  const int64_t pixels = n * r.h * r.w, tiles = tile_count(t, pixels);
-  for (int64_t i = 0; i < tiles; ++i) {
-    const int64_t first = pixels * i / tiles;
-    fn(first, int(pixels * (i + 1) / tiles - first));
-  }
+void for_tiles(const TilesF32& t, const GatherRegion& r, int64_t k, int64_t n, const Fn& fn) {
+  constexpr int64_t kShortSum = 128, kShortRow = 7;
+  const bool by_rows = !r.padded && taps(r) * k <= kShortSum && r.w >= kShortRow;
+  const int64_t pixels = by_rows ? r.w : n * r.h * r.w, tiles = tile_count(t, pixels);
+  for (int64_t begin = 0; begin < n * r.h * r.w; begin += pixels)
+    for (int64_t i = 0; i < tiles; ++i) {
+      const int64_t first = pixels * i / tiles;
+      fn(begin + first, int(pixels * (i + 1) / tiles - first));
+    }
 }
 
 // Few pixels: packing B is a good part of the work. A thread packs a panel, uses it while it is in its cache, and
@@ -40,7 +50,7 @@ void by_panels(const TilesF32& t, const GatherGemm& p, const MatrixLayout& layou
       if (q.bias) q.bias += c0;
       if (q.residual) q.residual += c0;
       for (const GatherRegion& r : regions)
-        for_tiles(t, r, images, [&](int64_t first, int rows) { t.gather(q, r, 0, first, rows, 0); });
+        for_tiles(t, r, layout.k, images, [&](int64_t first, int rows) { t.gather(q, r, 0, first, rows, 0); });
     }
   });
 }
@@ -55,7 +65,7 @@ void by_blocks(const TilesF32& t, GatherGemm p, const MatrixLayout& layout, cons
   }
   // Work is counted in rows x taps. A tile starts at some count of this total; the thread whose share of 0..total
   // contains that count computes it. So any number of threads gets equal work, whatever mix of regions there is.
-  const auto row_work = [](const GatherRegion& r) { return std::max<int64_t>(r.tap_count, 1); };
+  const auto row_work = [](const GatherRegion& r) { return std::max<int64_t>(taps(r), 1); };
   int64_t image_work = 0;
   for (const GatherRegion& r : regions) image_work += r.h * r.w * row_work(r);
   const int64_t panels = layout.panels(t);
@@ -68,7 +78,7 @@ void by_blocks(const TilesF32& t, GatherGemm p, const MatrixLayout& layout, cons
         int64_t work = (n0 * panels + n * panel) * image_work;
         if (work >= end || work + n * image_work <= begin) continue;
         for (const GatherRegion& r : regions) {
-          for_tiles(t, r, n, [&](int64_t first, int rows) {
+          for_tiles(t, r, layout.k, n, [&](int64_t first, int rows) {
             const int64_t at = work + first * row_work(r);
             if (at >= begin && at < end) t.gather(p, r, n0, first, rows, panel);
           });

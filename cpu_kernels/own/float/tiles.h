@@ -14,6 +14,7 @@ namespace mininn::cpu::own {
 struct Tap {
   int64_t dh = 0, dw = 0;  // from a row's origin to the input pixel it reads
   int64_t index = 0;       // where the tap's [k][nr] block lies in a panel
+  int64_t count = 1;       // of taps that lie one behind the other from here on, in the input and in the panel
 };
 
 // out[n,i,j,c] = act(sum over taps t and k of in[n, step_h i + dh_t, step_w j + dw_t, k] * B[t][k][c] + bias +

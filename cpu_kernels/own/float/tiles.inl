@@ -8,21 +8,50 @@ constexpr int kLanes = Vec::lanes, kColumns = 2 * Vec::lanes;
 // the pieces are added up in memory.
 constexpr int64_t kChain = 8192;
 
-template <int Rows, int Vectors>
-void gather_tile(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t first, int64_t panel) {
+// Where the pixels of a tile read and write.
+template <int Rows>
+struct TilePixels {
   const float* in[Rows];
-  int64_t ih[Rows], iw[Rows], out[Rows];
-  int64_t j = first % r.w, i = first / r.w % r.h, n = n0 + first / (r.w * r.h);
-  for (int m = 0; m < Rows; ++m) {
-    ih[m] = r.in_h0 + i * p.step_h;
-    iw[m] = r.in_w0 + j * p.step_w;
-    in[m] = p.in + ((n * p.in_h + ih[m]) * p.in_w + iw[m]) * p.in_pixel;
-    out[m] = r.out0 + n * p.out_n + i * p.out_h + j * p.out_w;
-    if (++j == r.w) {
-      j = 0;
-      if (++i == r.h) i = 0, ++n;
+  int64_t ih[Rows], iw[Rows];  // of `in`
+  int64_t out[Rows];
+
+  TilePixels(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t first) {
+    int64_t j = first % r.w, i = first / r.w % r.h, n = n0 + first / (r.w * r.h);
+    for (int m = 0; m < Rows; ++m) {
+      ih[m] = r.in_h0 + i * p.step_h;
+      iw[m] = r.in_w0 + j * p.step_w;
+      in[m] = p.in + ((n * p.in_h + ih[m]) * p.in_w + iw[m]) * p.in_pixel;
+      out[m] = r.out0 + n * p.out_n + i * p.out_h + j * p.out_w;
+      if (++j == r.w) {
+        j = 0;
+        if (++i == r.h) i = 0, ++n;
+      }
     }
   }
+};
+
+// The same where they are neighbours in a row of the region, and no tap falls on padding.
+template <int Rows>
+struct RowPixels {
+  const float* in[Rows];
+  int64_t out[Rows];
+
+  RowPixels(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t first) {
+    const int64_t j = first % r.w, i = first / r.w % r.h, n = n0 + first / (r.w * r.h);
+    in[0] = p.in + ((n * p.in_h + r.in_h0 + i * p.step_h) * p.in_w + r.in_w0 + j * p.step_w) * p.in_pixel;
+    out[0] = r.out0 + n * p.out_n + i * p.out_h + j * p.out_w;
+    for (int m = 1; m < Rows; ++m) {
+      in[m] = in[m - 1] + p.step_w * p.in_pixel;
+      out[m] = out[m - 1] + p.out_w;
+    }
+  }
+};
+
+template <int Rows, int Vectors, bool kInRow>
+void gather_tile(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t first, int64_t panel) {
+  const std::conditional_t<kInRow, RowPixels<Rows>, TilePixels<Rows>> pixels(p, r, n0, first);
+  const auto& in = pixels.in;
+  const auto& out = pixels.out;
 
   if (p.residual)  // it is read last and all at once: too late to wait for memory
     for (int m = 0; m < Rows; ++m)
@@ -38,20 +67,21 @@ void gather_tile(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t
   for (const Tap* t = r.taps; t != r.taps + r.tap_count; ++t) {
     const int64_t shift = (t->dh * p.in_w + t->dw) * p.in_pixel;
     const float* a[Rows];
-    bool any = true;
-    if (!r.padded) {
+    if (kInRow || !r.padded) {
       for (int m = 0; m < Rows; ++m) a[m] = in[m] + shift;
-    } else {
-      any = false;
+    } else if constexpr (!kInRow) {
+      bool any = false;
       for (int m = 0; m < Rows; ++m) {
-        const bool inside = uint64_t(ih[m] + t->dh) < uint64_t(p.in_h) && uint64_t(iw[m] + t->dw) < uint64_t(p.in_w);
+        const bool inside =
+            uint64_t(pixels.ih[m] + t->dh) < uint64_t(p.in_h) && uint64_t(pixels.iw[m] + t->dw) < uint64_t(p.in_w);
         a[m] = inside ? in[m] + shift : p.zeros;
         any |= inside;
       }
+      if (!any) continue;
     }
-    if (!any) continue;
     const float* b = packed + (t->index * p.k + p.k_begin) * kColumns;
-    for (int64_t k = p.k_begin; k < p.k_end; ++k, b += kColumns) {
+    const int64_t k_end = p.k_end + (t->count - 1) * p.k;
+    for (int64_t k = p.k_begin; k < k_end; ++k, b += kColumns) {
       typename Vec::T bv[Vectors];
 #pragma GCC unroll 2
       for (int v = 0; v < Vectors; ++v) bv[v] = Vec::load(b + v * kLanes);
@@ -64,9 +94,15 @@ void gather_tile(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t
     }
   }
 
+  const bool plain = !p.bias && !p.residual && !p.relu;
 #pragma GCC unroll 2
   for (int v = 0; v < Vectors; ++v) {
     const int64_t c = panel * kColumns + v * kLanes;
+    if (plain && p.columns - c >= kLanes) {
+#pragma GCC unroll 16
+      for (int m = 0; m < Rows; ++m) Vec::store(p.out + out[m] + c, acc[m][v]);
+      continue;
+    }
     const typename Vec::Mask mask = Vec::mask(p.columns - c);
     const typename Vec::T bias = p.bias ? Vec::load(p.bias + c, mask) : Vec::zero();
 #pragma GCC unroll 16
@@ -121,9 +157,9 @@ void weight_gradient_tile(const WeightGradientTile& t) {
 using GatherTile = void (*)(const GatherGemm&, const GatherRegion&, int64_t, int64_t, int64_t);
 using WeightGradientTileFn = void (*)(const WeightGradientTile&);
 
-template <int Vectors, int... I>
+template <int Vectors, bool kInRow, int... I>
 constexpr std::array<GatherTile, kRows> gather_tiles(std::integer_sequence<int, I...>) {
-  return {gather_tile<I + 1, Vectors>...};
+  return {gather_tile<I + 1, Vectors, kInRow>...};
 }
 template <int Vectors, int... I>
 constexpr std::array<WeightGradientTileFn, kRows> weight_gradient_tiles(std::integer_sequence<int, I...>) {
@@ -131,10 +167,12 @@ constexpr std::array<WeightGradientTileFn, kRows> weight_gradient_tiles(std::int
 }
 
 void gather(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t first, int rows, int64_t panel) {
-  static constexpr auto one = gather_tiles<1>(std::make_integer_sequence<int, kRows>());
-  static constexpr auto two = gather_tiles<2>(std::make_integer_sequence<int, kRows>());
-  const bool wide = p.columns - panel * kColumns > kLanes;
-  const GatherTile tile = (wide ? two : one)[size_t(rows - 1)];
+  constexpr std::make_integer_sequence<int, kRows> heights;
+  static constexpr std::array<GatherTile, kRows> tables[2][2] = {
+      {gather_tiles<1, false>(heights), gather_tiles<1, true>(heights)},
+      {gather_tiles<2, false>(heights), gather_tiles<2, true>(heights)}};
+  const bool wide = p.columns - panel * kColumns > kLanes, in_row = !r.padded && first % r.w + rows <= r.w;
+  const GatherTile tile = tables[wide][in_row][size_t(rows - 1)];
   if (r.tap_count * p.k <= kChain) return tile(p, r, n0, first, panel);
   GatherGemm q = p;
   GatherRegion part = r;

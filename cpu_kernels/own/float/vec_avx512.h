@@ -1,9 +1,9 @@
-// A vector of 16 floats.
+// A vector of 16 floats, which in memory may be bf16.
 #pragma once
 
 #include <cstdint>
 
-#include "cpu_kernels/common/isa.h"
+#include "cpu_kernels/common/bf16_vectors.h"
 
 MININN_TARGET_AVX512
 namespace mininn::cpu::own {
@@ -21,8 +21,15 @@ struct Vec {
   static T load(const float* p, Mask m) { return _mm512_maskz_loadu_ps(m, p); }
   static void store(float* p, T v) { _mm512_storeu_ps(p, v); }
   static void store(float* p, T v, Mask m) { _mm512_mask_storeu_ps(p, m, v); }
+  static T load(const bf16* p) { return floats_of(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+  static T load(const bf16* p, Mask m) { return floats_of(_mm256_maskz_loadu_epi16(m, p)); }
+  static void store(bf16* p, T v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), bf16_of(v)); }
+  static void store(bf16* p, T v, Mask m) { _mm256_mask_storeu_epi16(p, m, bf16_of(v)); }
   // The first n lanes, whose mask this is; see vec_avx2.h.
-  static void store_first(int64_t n, float* p, T v, Mask m) { n >= lanes ? store(p, v) : store(p, v, m); }
+  template <class E>
+  static void store_first(int64_t n, E* p, T v, Mask m) {
+    n >= lanes ? store(p, v) : store(p, v, m);
+  }
   // The first n lanes; all or none of them if n is out of range.
   static Mask mask(int64_t n) { return n >= lanes ? Mask(0xffff) : n <= 0 ? Mask(0) : Mask((1u << n) - 1); }
   static T fma(T a, T b, T c) { return _mm512_fmadd_ps(a, b, c); }

@@ -1,9 +1,9 @@
-// Layout: [rows, c] f32 or bf16 without gaps; any c, any alignment. A vector holds neighbouring channels; channels behind the
-// last full vector go one by one.
+// Layout: [rows, c] f32 or bf16 without gaps; any c, any alignment. A vector holds neighbouring channels; channels
+// behind the last full vector go one by one.
 //
 // The rows are cut into blocks of about 64 KiB, whose number depends on the sizes alone, and the blocks are shared out
 // to the threads. Sums are taken in short chains of f32 within a block and otherwise in double, in order, so results do
-// not depend on the number of threads. Each of the two passes over a map reads it once from memory.
+// not depend on the number of threads. Each pass over a map reads it once from memory.
 #include "cpu_kernels/own/memory/batch_norm.h"
 
 #include <algorithm>

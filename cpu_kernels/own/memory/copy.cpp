@@ -1,4 +1,4 @@
-// Element-by-element copies over any strides, within one dtype.
+// Element-by-element copies over any strides within one dtype, and conversions between f32 and bf16.
 //
 // Where the run that y writes is a stride in x (NCHW to NHWC and back, any transposition), elements go through tiles of
 // kTile x kTile, so that a cache line of x is used up while it is there.
@@ -7,7 +7,35 @@
 #include <cstring>
 
 #include "core/integers.h"
+#include "cpu_kernels/common/bf16_vectors.h"
+#include "cpu_kernels/common/cpu_features.h"
 #include "cpu_kernels/common/strided.h"
+
+MININN_TARGET_AVX2
+namespace mininn::cpu::own {
+namespace {
+
+void convert_run(const bf16* x, float* y, int64_t n) {
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x + i));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + i), _mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+  }
+  for (; i < n; ++i) y[i] = float(x[i]);
+}
+
+void convert_run(const float* x, bf16* y, int64_t n) {
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const __m128i halves = bf16_of(_mm256_loadu_ps(x + i));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(y + i), halves);
+  }
+  for (; i < n; ++i) y[i] = bf16(x[i]);
+}
+
+}  // namespace
+}  // namespace mininn::cpu::own
+MININN_TARGET_END
 
 namespace mininn::cpu::own {
 namespace {
@@ -66,9 +94,24 @@ void copy_as(const op::Copy& a) {
   });
 }
 
-Refusal check(const op::Copy& a) { return a.x.dtype == a.y.dtype ? Refusal{} : Refusal{"it converts nothing"}; }
+template <class From, class To>
+void convert(const op::Copy& a) {
+  const StridedLoop<2> loop(a.y.shape, {a.y.strides, a.x.strides});
+  loop.run([&](const auto& at, int64_t n) { convert_run(a.x.as<From>() + at[1], a.y.as<To>() + at[0], n); });
+}
+
+bool is_float_or_bf16(DType t) { return t == DType::f32 || t == DType::bf16; }
+
+Refusal check(const op::Copy& a) {
+  if (a.x.dtype == a.y.dtype) return {};
+  if (!is_float_or_bf16(a.x.dtype) || !is_float_or_bf16(a.y.dtype)) return {"converts between f32 and bf16 only"};
+  const StridedLoop<2> loop(a.y.shape, {a.y.strides, a.x.strides});
+  if (loop.inner().stride != std::array<int64_t, 2>{1, 1}) return {"to convert, needs runs without gaps"};
+  return needs(Isa::avx2);
+}
 
 void run(const op::Copy& a, const ExecContext&) {
+  if (a.x.dtype != a.y.dtype) return a.x.dtype == DType::f32 ? convert<float, bf16>(a) : convert<bf16, float>(a);
   switch (size_of(a.x.dtype)) {
     case 1: return copy_as<uint8_t>(a);
     case 2: return copy_as<uint16_t>(a);

@@ -12,105 +12,114 @@ namespace {
 
 constexpr int64_t kGrain = 16384;
 
-// For each argument struct: its views, the result first, and what is done to elements [begin, end).
+// For each argument struct: its views, the result first, and what is done to elements [begin, end) of type T.
 
 template <class F>
 std::array<CView, 2> views(const op::UnaryFwd<F>& a) {
   return {a.y, a.x};
 }
-template <class F>
+template <class T, class F>
 MININN_FN void range(const op::UnaryFwd<F>& a, int64_t begin, int64_t end) {
-  const float* x = a.x.template as<float>();
-  float* y = a.y.template as<float>();
-  for (int64_t i = begin; i < end; ++i) y[i] = F::f(x[i]);
+  const T* x = a.x.template as<T>();
+  T* y = a.y.template as<T>();
+  for (int64_t i = begin; i < end; ++i) y[i] = T(F::f(float(x[i])));
 }
 
 template <class F>
 std::array<CView, 3> views(const op::UnaryBwd<F>& a) {
   return {a.gx, a.kept, a.gy};
 }
-template <class F>
+template <class T, class F>
 MININN_FN void range(const op::UnaryBwd<F>& a, int64_t begin, int64_t end) {
-  const float* kept = a.kept.template as<float>();
-  const float* gy = a.gy.template as<float>();
-  float* gx = a.gx.template as<float>();
-  for (int64_t i = begin; i < end; ++i) gx[i] = F::grad(kept[i], gy[i]);
+  const T* kept = a.kept.template as<T>();
+  const T* gy = a.gy.template as<T>();
+  T* gx = a.gx.template as<T>();
+  for (int64_t i = begin; i < end; ++i) gx[i] = T(F::grad(float(kept[i]), float(gy[i])));
 }
 
 template <class F>
 std::array<CView, 3> views(const op::BinaryFwd<F>& a) {
   return {a.y, a.a, a.b};
 }
-template <class F>
+template <class T, class F>
 MININN_FN void range(const op::BinaryFwd<F>& args, int64_t begin, int64_t end) {
-  const float* a = args.a.template as<float>();
-  const float* b = args.b.template as<float>();
-  float* y = args.y.template as<float>();
-  for (int64_t i = begin; i < end; ++i) y[i] = F::f(a[i], b[i]);
+  const T* a = args.a.template as<T>();
+  const T* b = args.b.template as<T>();
+  T* y = args.y.template as<T>();
+  for (int64_t i = begin; i < end; ++i) y[i] = T(F::f(float(a[i]), float(b[i])));
 }
 
 template <class F>
 std::array<CView, 4> views(const op::BinaryBwdA<F>& a) {
   return {a.g, a.a, a.b, a.gy};
 }
-template <class F>
+template <class T, class F>
 MININN_FN void range(const op::BinaryBwdA<F>& args, int64_t begin, int64_t end) {
-  const float* a = args.a.template as<float>();
-  const float* b = args.b.template as<float>();
-  const float* gy = args.gy.template as<float>();
-  float* g = args.g.template as<float>();
-  for (int64_t i = begin; i < end; ++i) g[i] = F::da(a[i], b[i], gy[i]);
+  const T* a = args.a.template as<T>();
+  const T* b = args.b.template as<T>();
+  const T* gy = args.gy.template as<T>();
+  T* g = args.g.template as<T>();
+  for (int64_t i = begin; i < end; ++i) g[i] = T(F::da(float(a[i]), float(b[i]), float(gy[i])));
 }
 
 template <class F>
 std::array<CView, 4> views(const op::BinaryBwdB<F>& a) {
   return {a.g, a.a, a.b, a.gy};
 }
-template <class F>
+template <class T, class F>
 MININN_FN void range(const op::BinaryBwdB<F>& args, int64_t begin, int64_t end) {
-  const float* a = args.a.template as<float>();
-  const float* b = args.b.template as<float>();
-  const float* gy = args.gy.template as<float>();
-  float* g = args.g.template as<float>();
-  for (int64_t i = begin; i < end; ++i) g[i] = F::db(a[i], b[i], gy[i]);
+  const T* a = args.a.template as<T>();
+  const T* b = args.b.template as<T>();
+  const T* gy = args.gy.template as<T>();
+  T* g = args.g.template as<T>();
+  for (int64_t i = begin; i < end; ++i) g[i] = T(F::db(float(a[i]), float(b[i]), float(gy[i])));
 }
 
 template <class F>
 std::array<CView, 2> views(const op::Scalar<F>& a) {
   return {a.y, a.x};
 }
-template <class F>
+template <class T, class F>
 MININN_FN void range(const op::Scalar<F>& a, int64_t begin, int64_t end) {
-  const float* x = a.x.template as<float>();
-  float* y = a.y.template as<float>();
+  const T* x = a.x.template as<T>();
+  T* y = a.y.template as<T>();
   const float s = float(a.s);
-  for (int64_t i = begin; i < end; ++i) y[i] = F::f(x[i], s);
+  for (int64_t i = begin; i < end; ++i) y[i] = T(F::f(float(x[i]), s));
 }
 
 template <class F>
 std::array<CView, 3> views(const op::ScalarBwd<F>& a) {
   return {a.gx, a.x, a.gy};
 }
-template <class F>
+template <class T, class F>
 MININN_FN void range(const op::ScalarBwd<F>& a, int64_t begin, int64_t end) {
-  const float* x = a.x.template as<float>();
-  const float* gy = a.gy.template as<float>();
-  float* gx = a.gx.template as<float>();
+  const T* x = a.x.template as<T>();
+  const T* gy = a.gy.template as<T>();
+  T* gx = a.gx.template as<T>();
   const float s = float(a.s);
-  for (int64_t i = begin; i < end; ++i) gx[i] = F::grad(x[i], s, gy[i]);
+  for (int64_t i = begin; i < end; ++i) gx[i] = T(F::grad(float(x[i]), s, float(gy[i])));
+}
+
+std::array<CView, 3> views(const op::Accumulate& a) { return {a.y, a.a, a.b}; }
+template <class T>
+MININN_FN void range(const op::Accumulate& args, int64_t begin, int64_t end) {
+  const T* a = args.a.as<T>();
+  const T* b = args.b.as<T>();
+  T* y = args.y.as<T>();
+  for (int64_t i = begin; i < end; ++i) y[i] = T(float(a[i]) + float(b[i]));
 }
 
 struct Avx512 {
   static constexpr const char* name = "own.flat.avx512";
   static constexpr Isa isa = Isa::avx512;
-  template <class Args>
+  template <class T, class Args>
   static void run(const Args& a, int64_t begin, int64_t end);
 };
 
 struct Avx2 {
   static constexpr const char* name = "own.flat.avx2";
   static constexpr Isa isa = Isa::avx2;
-  template <class Args>
+  template <class T, class Args>
   static void run(const Args& a, int64_t begin, int64_t end);
 };
 
@@ -119,8 +128,8 @@ Refusal check(const Args& a) {
   if (const Refusal r = needs(Region::isa)) return r;
   const auto all = views(a);
   if (!all[0].contiguous() && !all[0].channels_last()) return {"the result has gaps"};
+  if (all[0].dtype != DType::f32 && all[0].dtype != DType::bf16) return {"the dtype is neither f32 nor bf16"};
   for (const CView& v : all) {
-    if (v.dtype != DType::f32) return {"the dtype is not f32"};
     if (v.strides != all[0].strides) return {"an operand is broadcast or in another memory order"};
   }
   return {};
@@ -128,7 +137,10 @@ Refusal check(const Args& a) {
 
 template <class Region, class Args>
 void run(const Args& a, const ExecContext&) {
-  parallel_for(views(a)[0].size(), kGrain, [&](int64_t begin, int64_t end) { Region::run(a, begin, end); });
+  const bool halves = views(a)[0].dtype == DType::bf16;
+  parallel_for(views(a)[0].size(), kGrain, [&](int64_t begin, int64_t end) {
+    halves ? Region::template run<bf16>(a, begin, end) : Region::template run<float>(a, begin, end);
+  });
 }
 
 template <class Region, template <class> class Args, class... Fs>
@@ -142,9 +154,9 @@ constexpr PerFunctor<op::Functors<Fs...>, Args> list(op::Functors<Fs...>) {
 MININN_TARGET_AVX512
 namespace mininn::cpu::own {
 namespace {
-template <class Args>
+template <class T, class Args>
 void Avx512::run(const Args& a, int64_t begin, int64_t end) {
-  range(a, begin, end);
+  range<T>(a, begin, end);
 }
 }  // namespace
 }  // namespace mininn::cpu::own
@@ -153,9 +165,9 @@ MININN_TARGET_END
 MININN_TARGET_AVX2
 namespace mininn::cpu::own {
 namespace {
-template <class Args>
+template <class T, class Args>
 void Avx2::run(const Args& a, int64_t begin, int64_t end) {
-  range(a, begin, end);
+  range<T>(a, begin, end);
 }
 }  // namespace
 }  // namespace mininn::cpu::own
@@ -180,5 +192,8 @@ namespace mininn::cpu::own {
 MININN_DEFINE_LISTS(Avx512, avx512)
 MININN_DEFINE_LISTS(Avx2, avx2)
 #undef MININN_DEFINE_LISTS
+
+constinit const Kernel<op::Accumulate> accumulate_avx512{Avx512::name, kOwn, check<Avx512>, run<Avx512>};
+constinit const Kernel<op::Accumulate> accumulate_avx2{Avx2::name, kOwn, check<Avx2>, run<Avx2>};
 
 }  // namespace mininn::cpu::own

@@ -12,6 +12,7 @@
 #include "nn/graph/executor.h"
 #include "nn/graph/passes.h"
 #include "nn/graph/trace.h"
+#include "ops/cast.h"
 #include "ops/conv2d.h"
 #include "ops/cross_entropy.h"
 #include "ops/elementwise.h"
@@ -44,6 +45,22 @@ Tensors many(std::span<const Tensor> in) {
 }
 
 }  // namespace
+
+TEST_CASE("a network with f32 parameters answers bf16 in bf16, as a program and op by op") {
+  Layers layers(test_seed());
+  const auto conv = layers.conv("conv", 3, 16, 3, {.padding = 1}), down = layers.conv("down", 16, 20, 1, {.stride = 2});
+  const auto norm = layers.batch_norm("norm", 16);
+  const auto net = [&](const Tensor& x) { return down(relu(norm(conv(x)))); };
+  const Graph traced = nn::trace(net, Tensor::zeros({1, 3, 8, 8}, DType::bf16));
+  const Tensor x = cast(layers.input({4, 3, 8, 8}), DType::bf16);
+  const Tensor expected = net(cast(x, DType::f32));
+  for (const Graph& g : {traced, optimize(traced)}) {
+    const Tensor y = Program(g)(x);
+    CHECK(y.dtype() == DType::bf16);
+    CHECK(max_difference(y, run(g, x)) == 0);
+    CHECK(max_difference(y, expected) < 0.05);
+  }
+}
 
 TEST_CASE("a program gives the bits of run() for any batch") {
   const uint64_t seed = test_seed();

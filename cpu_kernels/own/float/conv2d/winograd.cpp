@@ -57,26 +57,28 @@ void transform_weights(const WinogradF32& isa, const Weights& w, float* u) {
 }
 
 // A convolution of stride 1.
+template <class T>
 struct Convolution {
   Conv2dGeometry g;
-  const float* x = nullptr;
+  const T* x = nullptr;
   Weights w;
   const float* u = nullptr;  // transformed; null: who needs them makes them
   const float* bias = nullptr;
-  const float* residual = nullptr;
+  const T* residual = nullptr;
   bool relu = false;
-  float* y = nullptr;
+  T* y = nullptr;
 };
 
 // With 28 tiles, what they become and the weights of two panels of 64 channels stay in a cache of 1 MB.
 constexpr int64_t kMostTogether = 28;
 
 // One thread's share of the tiles and of the panels.
+template <class T>
 class Walk {
  public:
-  Walk(const WinogradF32& isa, const Convolution& c)
-      : isa_(isa), t_(isa.tiles()), c_(c), g_(c.g), tiles_(c.g), padding_(c.g.ic) {
-    std::fill_n(padding_.data(), g_.ic, 0.0f);
+  Walk(const WinogradF32& isa, const Convolution<T>& c)
+      : isa_(isa), io_(isa.activations<T>()), t_(isa.tiles()), c_(c), g_(c.g), tiles_(c.g), padding_(c.g.ic) {
+    std::fill_n(padding_.data(), g_.ic, T(0.0f));
   }
 
   void run(int64_t tile0, int64_t tile1, int64_t panel0, int64_t panel1) {
@@ -104,9 +106,9 @@ class Walk {
   void transform_input(int64_t first, int64_t count, float* v, int64_t v_row, int64_t v_stride) {
     auto at = tiles_.position(first);
     for (int64_t i = 0; i < count; ++i, tiles_.advance(at)) {
-      const float* x[kPoints];
+      const T* x[kPoints];
       tiles_.patch(at, c_.x, g_.ic, padding_.data(), x);
-      isa_.input(x, g_.ic, v + i * v_row, v_stride);
+      io_.input(x, g_.ic, v + i * v_row, v_stride);
     }
   }
 
@@ -127,7 +129,7 @@ class Walk {
   void transform_output(int64_t first, int64_t count, int64_t panel, const float* m) const {
     const int64_t c = panel * t_.nr;
     auto at = tiles_.position(first);
-    WinogradOutputF32 o{.bias = c_.bias ? c_.bias + c : nullptr,
+    WinogradOutput<T> o{.bias = c_.bias ? c_.bias + c : nullptr,
                         .row = g_.ow * g_.oc,
                         .pixel = g_.oc,
                         .columns = std::min<int64_t>(t_.nr, g_.oc - c),
@@ -138,16 +140,17 @@ class Walk {
       o.residual = c_.residual ? c_.residual + to : nullptr;
       o.rows = tiles_.rows(at);
       o.cols = tiles_.cols(at);
-      isa_.output(o, m + i * kPoints * t_.nr);
+      io_.output(o, m + i * kPoints * t_.nr);
     }
   }
 
   const WinogradF32& isa_;
+  const WinogradActivations<T>& io_;
   const TilesF32& t_;
-  const Convolution& c_;
+  const Convolution<T>& c_;
   const Conv2dGeometry& g_;
   const WinogradTiles tiles_;
-  Scratch<float> padding_;  // a pixel
+  Scratch<T> padding_;  // a pixel
 };
 
 // Cycles of one core, which starts a vector's multiply-adds in each. A vector of channels of a tile takes some 200 in
@@ -165,7 +168,8 @@ struct Estimate {
   }
 };
 
-void convolve(const WinogradF32& isa, Convolution c) {
+template <class T>
+void convolve(const WinogradF32& isa, Convolution<T> c) {
   const TilesF32& t = isa.tiles();
   const int64_t tiles = WinogradTiles(c.g).count(), panels = c.w.layout.panels(t), threads = num_threads();
   if (tiles == 0) return;
@@ -187,10 +191,10 @@ void convolve(const WinogradF32& isa, Convolution c) {
   const int64_t macs = kPoints * c.g.ic * t.nr;
   if (by_panels)
     parallel_for(panels, macs_grain(macs * tiles),
-                 [&](int64_t begin, int64_t end) { Walk(isa, c).run(0, tiles, begin, end); });
+                 [&](int64_t begin, int64_t end) { Walk<T>(isa, c).run(0, tiles, begin, end); });
   else
     parallel_for(tiles, macs_grain(macs * panels),
-                 [&](int64_t begin, int64_t end) { Walk(isa, c).run(begin, end, 0, panels); });
+                 [&](int64_t begin, int64_t end) { Walk<T>(isa, c).run(begin, end, 0, panels); });
 }
 
 Weights forward_weights(const op::Conv2dFwd& a) { return {weight_layout(a.g), a.w.as<float>(), false}; }
@@ -203,10 +207,10 @@ Tensor pack_weights(const WinogradF32& isa, const op::Conv2dFwd& a) {
   return packed;
 }
 
+template <class T>
 void forward(const WinogradF32& isa, const op::Conv2dFwd& a) {
-  convolve(isa, {a.g, a.x.as<float>(), forward_weights(a), reinterpret_cast<const float*>(a.packed),
-                 a.bias ? a.bias.as<float>() : nullptr, a.residual ? a.residual.as<float>() : nullptr, a.relu,
-                 a.y.as<float>()});
+  convolve<T>(isa, {a.g, a.x.as<T>(), forward_weights(a), reinterpret_cast<const float*>(a.packed), a.bias.as<float>(),
+                    a.residual.as<T>(), a.relu, a.y.as<T>()});
 }
 
 // The convolution of gy that gives gx.
@@ -219,22 +223,31 @@ Conv2dGeometry data_gradient(Conv2dGeometry g) {
   return g;
 }
 
+template <class T>
 void backward_data(const WinogradF32& isa, const op::Conv2dBwdData& a) {
-  convolve(isa, {.g = data_gradient(a.g),
-                 .x = a.gy.as<float>(),
-                 .w = {transposed_weight_layout(a.g), a.w.as<float>(), true},
-                 .y = a.gx.as<float>()});
+  convolve<T>(isa, {.g = data_gradient(a.g),
+                    .x = a.gy.as<T>(),
+                    .w = {transposed_weight_layout(a.g), a.w.as<float>(), true},
+                    .y = a.gx.as<T>()});
 }
 
 // One thread's part of the weight gradient: of some panels of output channels and some input channels. It transforms
 // what it needs of x and gy itself: what another core has just written comes slowly. It walks over all tiles, in blocks
 // of a fixed size, so the number of threads decides no bit.
+template <class T>
 class WeightGradient {
  public:
   WeightGradient(const WinogradF32& isa, const op::Conv2dBwdWeights& a)
-      : isa_(isa), t_(isa.tiles()), a_(a), g_(a.g), tiles_(a.g), strips_(a.g.ic, isa.most_tiles) {}
-
-  int64_t units() const { return ceil_div<int64_t>(g_.oc, t_.nr) * strips_.count(); }
+      : isa_(isa),
+        io_(isa.activations<T>()),
+        t_(isa.tiles()),
+        a_(a),
+        g_(a.g),
+        tiles_(a.g),
+        strips_(a.g.ic, isa.most_tiles),
+        padding_(std::max(g_.ic, g_.oc)) {
+    std::fill_n(padding_.data(), std::max(g_.ic, g_.oc), T(0.0f));
+  }
 
   // Units are strips of input channels, panel by panel: whole panels together, and what is left of others apart.
   void run(int64_t begin, int64_t end) const {
@@ -259,19 +272,18 @@ class WeightGradient {
     // The sums of a panel that needs one block only become weights while they are in the cache.
     const bool one_block = tiles_.count() == block;
     Scratch<float> v(kPoints * v_stride), d(panels * kPoints * d_stride);
-    Scratch<float> s((one_block ? 1 : panels) * u_panel(t_, channels)), padding(std::max(g_.ic, g_.oc));
-    std::fill_n(padding.data(), std::max(g_.ic, g_.oc), 0.0f);
+    Scratch<float> s((one_block ? 1 : panels) * u_panel(t_, channels));
     const auto sums = [&](int64_t panel) { return s.data() + (one_block ? 0 : panel) * u_panel(t_, channels); };
     for (int64_t first = 0; first < tiles_.count(); first += block) {
       const int64_t count = std::min(block, tiles_.count() - first);
       auto at = tiles_.position(first);
       for (int64_t i = 0; i < count; ++i, tiles_.advance(at)) {
-        const float* pixels[kPoints];
-        tiles_.patch(at, a_.x.as<float>() + c0, g_.ic, padding.data(), pixels);
-        isa_.input(pixels, channels, v.data() + i * v_row, v_stride);
-        tiles_.outputs(at, a_.gy.as<float>() + panel0 * t_.nr, g_.oc, padding.data(), pixels);
-        isa_.gradient(pixels, std::min(panels * t_.nr, g_.oc - panel0 * t_.nr), d.data() + i * t_.nr, d_stride,
-                      kPoints * d_stride);
+        const T* pixels[kPoints];
+        tiles_.patch(at, a_.x.as<T>() + c0, g_.ic, padding_.data(), pixels);
+        io_.input(pixels, channels, v.data() + i * v_row, v_stride);
+        tiles_.outputs(at, a_.gy.as<T>() + panel0 * t_.nr, g_.oc, padding_.data(), pixels);
+        io_.gradient(pixels, std::min(panels * t_.nr, g_.oc - panel0 * t_.nr), d.data() + i * t_.nr, d_stride,
+                     kPoints * d_stride);
       }
       for (int64_t panel = 0; panel < panels; ++panel) {
         for (int64_t point = 0; point < kPoints; ++point)
@@ -297,29 +309,39 @@ class WeightGradient {
   }
 
   const WinogradF32& isa_;
+  const WinogradActivations<T>& io_;
   const TilesF32& t_;
   const op::Conv2dBwdWeights& a_;
   const Conv2dGeometry& g_;
   const WinogradTiles tiles_;
   const WinogradGroups strips_;  // of input channels
+  Scratch<T> padding_;           // a pixel
 };
 
+// How many of them there are.
+int64_t weight_gradient_units(const WinogradF32& isa, const Conv2dGeometry& g) {
+  return ceil_div<int64_t>(g.oc, isa.tiles().nr) * WinogradGroups(g.ic, isa.most_tiles).count();
+}
+
+template <class T>
 void backward_weights(const WinogradF32& isa, const op::Conv2dBwdWeights& a) {
   if (a.g.n == 0) {
     std::fill_n(a.gw.as<float>(), a.gw.size(), 0.0f);
     return;
   }
-  const WeightGradient gradient(isa, a);
-  parallel_for(gradient.units(), 1, [&](int64_t begin, int64_t end) { gradient.run(begin, end); });
+  parallel_for(weight_gradient_units(isa, a.g), 1,
+               [&](int64_t begin, int64_t end) { WeightGradient<T>(isa, a).run(begin, end); });
 }
 
 double direct_cycles(const WinogradF32& isa, const Conv2dGeometry& g) {
-  return double(g.macs()) / double(isa.tiles().lanes) * (1 - padding_share(g));
+  const int64_t vectors = ceil_div<int64_t>(g.oc, isa.tiles().lanes);
+  return double(g.macs() / std::max<int64_t>(g.oc, 1) * vectors) * (1 - padding_share(g));
 }
 
 // Whether it is expected to beat the direct kernel. Weights come from beyond the cache while products are summed, 8
 // bytes a cycle. pack() would spare their transformation, but what pays decides is which kernel packs.
 bool pays(const WinogradF32& isa, const Conv2dGeometry& g) {
+  if (g.ic < isa.tiles().lanes) return false;  // a stem: half of a vector and more is empty
   const Estimate e(isa, g);
   const double bytes = double(u_size(isa.tiles(), {g.oc, g.ic})) * sizeof(float);
   const double blocks = double(ceil_div(WinogradTiles(g).count(), kMostTogether));
@@ -337,49 +359,65 @@ bool forward_pays(const WinogradF32& isa, Conv2dGeometry g) {
 // The weight gradient does the same work in another order, a fifth slower, and there is less of it to share out.
 bool weight_gradient_pays(const WinogradF32& isa, const op::Conv2dBwdWeights& a) {
   const Estimate e(isa, a.g);
-  const double share = balance(WeightGradient(isa, a).units(), num_threads());
+  const double share = balance(weight_gradient_units(isa, a.g), num_threads());
   return (e.products + e.input + e.output + e.weights) * 1.25 < direct_cycles(isa, a.g) * share;
 }
 
-template <Isa kIsa, class Args>
-Refusal check(const Args& a, const CView& operand) {
-  if (operand.dtype != DType::f32) return {"takes f32 only"};
-  if (const Refusal r = needs(kIsa)) return r;
-  return winograd_shape(a.g);
+// Calls fn.template operator()<T>() with the C++ type of f32 or bf16.
+template <class Fn>
+void with_activations(DType t, const Fn& fn) {
+  t == DType::bf16 ? fn.template operator()<bf16>() : fn.template operator()<float>();
 }
+
+template <Isa kIsa>
+Refusal check(const Conv2dGeometry& g, DType activations, DType weights) {
+  if (weights != DType::f32 || (activations != DType::f32 && activations != DType::bf16))
+    return {"takes f32 or bf16 with f32 weights only"};
+  if (const Refusal r = needs(kIsa)) return r;
+  return winograd_shape(g);
+}
+
+// Tiles of bf16 products are faster still, where the processor has them.
+bool leaves_to_amx(DType activations) { return activations == DType::bf16 && has(Isa::amx); }
 
 template <Isa kIsa, const WinogradF32& (*isa)()>
 struct Winograd {
   static constexpr Kernel<op::Conv2dFwd> fwd(std::string_view name) {
     return {name,
             kOwnInRegions,
-            [](const op::Conv2dFwd& a) { return check<kIsa>(a, a.x); },
-            [](const op::Conv2dFwd& a, const ExecContext&) { forward(isa(), a); },
+            [](const op::Conv2dFwd& a) { return check<kIsa>(a.g, a.x.dtype, a.w.dtype); },
+            [](const op::Conv2dFwd& a, const ExecContext&) {
+              with_activations(a.x.dtype, [&]<class T>() { forward<T>(isa(), a); });
+            },
             [](const op::Conv2dFwd& a) { return pack_weights(isa(), a); },
             nullptr,
-            [](const op::Conv2dFwd& a) { return forward_pays(isa(), a.g); }};
+            [](const op::Conv2dFwd& a) { return !leaves_to_amx(a.x.dtype) && forward_pays(isa(), a.g); }};
   }
   static constexpr Kernel<op::Conv2dBwdData> bwd_data(std::string_view name) {
     return {name,
             kOwn,
             [](const op::Conv2dBwdData& a) {
-              if (const Refusal r = check<kIsa>(a, a.gy)) return r;
+              if (const Refusal r = check<kIsa>(a.g, a.gy.dtype, a.w.dtype)) return r;
               if (a.g.pad_h > 2 || a.g.pad_w > 2) return Refusal{"the padding is more than 2"};
               return Refusal{};
             },
-            [](const op::Conv2dBwdData& a, const ExecContext&) { backward_data(isa(), a); },
+            [](const op::Conv2dBwdData& a, const ExecContext&) {
+              with_activations(a.gy.dtype, [&]<class T>() { backward_data<T>(isa(), a); });
+            },
             nullptr,
             nullptr,
-            [](const op::Conv2dBwdData& a) { return pays(isa(), data_gradient(a.g)); }};
+            [](const op::Conv2dBwdData& a) { return !leaves_to_amx(a.gy.dtype) && pays(isa(), data_gradient(a.g)); }};
   }
   static constexpr Kernel<op::Conv2dBwdWeights> bwd_weights(std::string_view name) {
     return {name,
             kOwn,
-            [](const op::Conv2dBwdWeights& a) { return check<kIsa>(a, a.x); },
-            [](const op::Conv2dBwdWeights& a, const ExecContext&) { backward_weights(isa(), a); },
+            [](const op::Conv2dBwdWeights& a) { return check<kIsa>(a.g, a.x.dtype, a.gw.dtype); },
+            [](const op::Conv2dBwdWeights& a, const ExecContext&) {
+              with_activations(a.x.dtype, [&]<class T>() { backward_weights<T>(isa(), a); });
+            },
             nullptr,
             nullptr,
-            [](const op::Conv2dBwdWeights& a) { return weight_gradient_pays(isa(), a); }};
+            [](const op::Conv2dBwdWeights& a) { return !leaves_to_amx(a.x.dtype) && weight_gradient_pays(isa(), a); }};
   }
 };
 using Avx512 = Winograd<Isa::avx512, winograd_f32_avx512>;

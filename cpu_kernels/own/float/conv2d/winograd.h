@@ -1,4 +1,5 @@
-// fp32 Winograd convolution F(4x4, 3x3): a quarter of a direct convolution's multiplications.
+// fp32 Winograd convolution F(4x4, 3x3): a quarter of a direct convolution's multiplications. Activations and their
+// gradients may be bf16 in memory, which halves what is read and written; weights are f32, and so is all arithmetic.
 //
 // With d a 6x6 patch of the input and w a 3x3 filter (Lavin and Gray 2015):
 //
@@ -23,21 +24,37 @@
 // depend on the number of threads.
 #pragma once
 
+#include <type_traits>
+
 #include "cpu_kernels/common/winograd.h"
 #include "cpu_kernels/own/float/tiles.h"
 #include "ops/conv2d.h"
 
 namespace mininn::cpu::own {
 
-// Where the outputs of a tile go, for one panel of output channels. Strides are in floats.
-struct WinogradOutputF32 {
-  float* y = nullptr;
-  const float* residual = nullptr;  // laid out like y, or absent
-  const float* bias = nullptr;      // of the panel, or absent
+// Where the outputs of a tile go, for one panel of output channels. Strides are in elements.
+template <class T>
+struct WinogradOutput {
+  T* y = nullptr;
+  const T* residual = nullptr;  // laid out like y, or absent
+  const float* bias = nullptr;  // of the panel, or absent
   int64_t row = 0, pixel = 0;
   int rows = 0, cols = 0;  // that exist
   int64_t columns = 0;     // output channels
   bool relu = false;
+};
+
+// What reads and writes activations, f32 or bf16.
+template <class T>
+struct WinogradActivations {
+  // x[36]: a patch's pixels; transforms `channels` elements of each into v[point * point_stride + channel]. Writes
+  // whole vectors.
+  void (*input)(const T* const* x, int64_t channels, float* v, int64_t point_stride);
+  // m: [36][nr] of one tile.
+  void (*output)(const WinogradOutput<T>& o, const float* m);
+  // gy[16]: a tile's pixels; d[panel * panel_stride + point * point_stride + 0 .. nr - 1], zeros behind the last
+  // channel.
+  void (*gradient)(const T* const* gy, int64_t channels, float* d, int64_t point_stride, int64_t panel_stride);
 };
 
 // The parts that each instruction set writes for itself (winograd.inl). A panel has tiles().nr output channels.
@@ -46,9 +63,16 @@ struct WinogradF32 {
   int most_tiles;  // of a product
   int64_t cache;   // bytes of a core's L2 cache
 
-  // x[36]: a patch's pixels; transforms `channels` floats of each into v[point * point_stride + channel]. Writes whole
-  // vectors.
-  void (*input)(const float* const* x, int64_t channels, float* v, int64_t point_stride);
+  WinogradActivations<float> f32;
+  WinogradActivations<bf16> b16;
+  template <class T>
+  const WinogradActivations<T>& activations() const {
+    if constexpr (std::is_same_v<T, float>)
+      return f32;
+    else
+      return b16;
+  }
+
   // w: [k][nr] of tap i at w + i * tap_stride; u: [k][nr] of each point, point_stride apart.
   void (*filter)(const float* w, int64_t tap_stride, int64_t k, float* u, int64_t point_stride);
   // m[tile][36][nr] = the sum over k of v[tile * v_stride + k] * u[k][nr], added to m if `add`. Meanwhile brings
@@ -56,13 +80,9 @@ struct WinogradF32 {
   using Product = void (*)(const float* v, int64_t v_stride, const float* u, int64_t k, bool add, float* m,
                            const float* ahead, int64_t ahead_step);
   const Product* product;  // [most_tiles]: for 1, 2, .. tiles
-  // m: [36][nr] of one tile.
-  void (*output)(const WinogradOutputF32& o, const float* m);
 
-  // The weight gradient. gy[16]: a tile's pixels; d[panel * panel_stride + point * point_stride + 0 .. nr - 1], zeros
-  // behind the last channel.
-  void (*gradient)(const float* const* gy, int64_t channels, float* d, int64_t point_stride, int64_t panel_stride);
-  // s[row][nr] = the sum over tiles of v[tile * v_stride + row] * d[tile][nr], added to s if `add`.
+  // The weight gradient. s[row][nr] = the sum over tiles of v[tile * v_stride + row] * d[tile][nr], added to s if
+  // `add`.
   using Correlation = void (*)(const float* v, int64_t v_stride, const float* d, int64_t tiles, bool add, float* s);
   const Correlation* correlation;  // [most_tiles]: for 1, 2, .. rows
   // s: [k][nr] of each point, point_stride apart; gw: [k][nr] of each tap, tap_stride apart.

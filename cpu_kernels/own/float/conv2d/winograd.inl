@@ -42,7 +42,8 @@ inline void transform_patch(const Load& pixel, float* v, int64_t point_stride) {
   }
 }
 
-void input(const float* const* x, int64_t channels, float* v, int64_t point_stride) {
+template <class T>
+void input(const T* const* x, int64_t channels, float* v, int64_t point_stride) {
   int64_t c = 0;
   for (; c + kLanes <= channels; c += kLanes)
     transform_patch(
@@ -121,7 +122,8 @@ inline void transform_output(const V (&m)[6], V (&y)[4]) {
   y[3] = axpy(kA2 * kA, odd_a, axpy(kB2 * kB, odd_b, m[5]));
 }
 
-void output(const WinogradOutputF32& o, const float* m) {
+template <class T>
+void output(const WinogradOutput<T>& o, const float* m) {
   for (int64_t c = 0; c < o.columns; c += kLanes) {
     V columns[6][4];
 #pragma GCC unroll 6
@@ -165,7 +167,8 @@ inline void transform_gradient(const V (&y)[4], V (&d)[6]) {
   d[5] = y[3];
 }
 
-void gradient(const float* const* gy, int64_t channels, float* d, int64_t point_stride, int64_t panel_stride) {
+template <class T>
+void gradient(const T* const* gy, int64_t channels, float* d, int64_t point_stride, int64_t panel_stride) {
   for (int64_t c = 0; c < round_up(channels, kColumns); c += kLanes) {
     const Vec::Mask mask = Vec::mask(channels - c);
     V rows[4][6];
@@ -262,10 +265,9 @@ constexpr auto kCorrelations = correlations(std::make_integer_sequence<int, kMos
 constexpr WinogradF32 kWinograd{.tiles = kTiles,
                                 .most_tiles = kMostTiles,
                                 .cache = kCache,
-                                .input = input,
+                                .f32 = {input<float>, output<float>, gradient<float>},
+                                .b16 = {input<bf16>, output<bf16>, gradient<bf16>},
                                 .filter = filter,
                                 .product = kProducts.data(),
-                                .output = output,
-                                .gradient = gradient,
                                 .correlation = kCorrelations.data(),
                                 .filter_gradient = filter_gradient};

@@ -1,0 +1,42 @@
+// Memory in blocks of any size, cut from a few large segments.
+//
+// A block is cut off the smallest free one that is large enough, and joined with its free neighbours when it comes
+// back. So what one step of a training gives back serves the next one, and other sizes too, without asking the system:
+// fresh pages cost it as much time as filling them.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+namespace mininn {
+
+class Segments {
+ public:
+  Segments() = default;
+  Segments(const Segments&) = delete;
+  Segments& operator=(const Segments&) = delete;
+
+  // 64-byte aligned; one byte behind `bytes` at least is in no other block. Null if there is none left.
+  void* take(size_t bytes);
+  void give_back(void* p) noexcept;
+  // What a block has room for.
+  static size_t block_bytes(const void* p);
+
+  size_t bytes() const { return bytes_; }  // of all segments
+  // Gives those back to the system of which no block is taken.
+  void release() noexcept;
+
+ private:
+  struct Block;
+
+  Block* add_segment(size_t size);
+  void cut(Block* b, size_t size);
+  void link(Block* b);
+  void unlink(Block* b);
+
+  std::vector<Block*> segments_;  // the first block of each
+  Block* free_ = nullptr;         // the list of them, in no order
+  size_t bytes_ = 0;
+};
+
+}  // namespace mininn
