@@ -18,7 +18,7 @@ namespace mininn {
 namespace {
 
 constexpr size_t kAlignment = 64;
-constexpr size_t kMostCached = size_t{256} << 20;  // of small blocks
+constexpr size_t kAlwaysCached = size_t{256} << 20;
 
 // Small blocks come in sizes of four steps per power of two, so a freed one fits the next tensor of about its size at a
 // waste of at most 25%: class 0 has 256 bytes, 1 to 4 have 320, 384, 448 and 512, and so on. Larger ones are cut from
@@ -71,7 +71,8 @@ class CachingAllocator final : public Allocator {
       large_live_ -= size;
       return large_.give_back(p);
     }
-    if (small_cached_ + size > kMostCached) release_small();
+    // A program whose shapes keep changing must not hoard: never cache more than was once in use.
+    if (small_cached_ + size > std::max(kAlwaysCached, peak_)) release_small();
     try {
       free_[size_class(bytes)].push_back(p);
       small_cached_ += size;

@@ -10,7 +10,7 @@ namespace mininn {
 
 struct MemoryStats {
   size_t live_bytes = 0;    // handed out and not yet returned
-  size_t cached_bytes = 0;  // returned, kept for the next call
+  size_t cached_bytes = 0;  // asked of the system, and not live
   size_t peak_bytes = 0;    // highest live_bytes so far
 };
 
@@ -24,6 +24,7 @@ class Allocator {
   virtual void* allocate(size_t bytes, const Stream& stream) = 0;
   virtual void deallocate(void* p, size_t bytes, const Stream& stream) noexcept = 0;
   virtual MemoryStats stats() const = 0;
+  // Gives back to the system what it can: no segment of which a block is live (core/segments.h).
   virtual void release_cached() = 0;
 };
 

@@ -1,5 +1,6 @@
 #include "core/autograd.h"
 
+#include <algorithm>
 #include <atomic>
 
 #include "core/tensor_impl.h"
@@ -58,7 +59,9 @@ Tensor Recipe::get() {
   return made_;
 }
 
-void set_recipe(Tensor& y, std::shared_ptr<Recipe> recipe) { AutogradAccess::set_recipe(y, std::move(recipe)); }
+void Recipe::depends_on(const Saved& operand) { depth_ = std::max(depth_, operand.depth() + 1); }
+
+void set_recipe(Tensor& y, const std::shared_ptr<Recipe>& recipe) { AutogradAccess::set_recipe(y, recipe); }
 
 Saved::Saved(const Tensor& t) {
   if (!t) return;

@@ -40,6 +40,8 @@ class Wants {
   uint64_t mask_;
 };
 
+class Saved;
+
 // How to make the result of an op again from what its node keeps anyway. Whoever saves the result for backward keeps
 // the recipe instead of the elements (Chen et al. 2016, "Training deep nets with sublinear memory cost").
 class Recipe {
@@ -48,18 +50,26 @@ class Recipe {
   // The result itself while somebody holds it; else one that the first call makes and that stays until the recipe goes.
   Tensor get();
 
+ protected:
+  void depends_on(const Saved& operand);
+
  private:
   friend struct AutogradAccess;
-  virtual Tensor make() const = 0;  // to the same bits
+  friend class Saved;
+  virtual Tensor make() const = 0;  // by the same kernel to the same bits
 
+  // Of recipes behind each other, which all make their results when the last one is asked.
+  static constexpr int kDeepest = 4;
+  int depth_ = 1;
   std::weak_ptr<void> result_;
   uint64_t version_ = 0;  // of its storage, when the op had made it
   std::mutex mutex_;
   Tensor made_;
 };
 
-// Gives `y`, which an op has just made, its recipe. Once `y` is written to, it is saved as other tensors are.
-void set_recipe(Tensor& y, std::shared_ptr<Recipe> recipe);
+// Gives `y`, which an op has just made, its recipe, which stays as long as somebody has saved `y`. Does nothing for the
+// last one of a long chain. Once `y` is written to, it is saved as other tensors are.
+void set_recipe(Tensor& y, const std::shared_ptr<Recipe>& recipe);
 
 // A tensor kept for backward. Reading it throws AutogradError if its storage was written in between.
 class Saved {
@@ -68,6 +78,7 @@ class Saved {
   Saved(const Tensor& t);
   Tensor get() const;
   explicit operator bool() const { return tensor_ || recipe_; }
+  int depth() const { return recipe_ ? recipe_->depth_ : 0; }  // of recipes
 
  private:
   Tensor tensor_;

@@ -38,11 +38,14 @@ void* Segments::take(size_t bytes) {
   if (!best) return nullptr;
   unlink(best);
   cut(best, size);
+  taken_ += best->size;
+  most_taken_ = std::max(most_taken_, taken_);
   return best->data();
 }
 
 void Segments::give_back(void* p) noexcept {
   Block* b = Block::of(p);
+  taken_ -= b->size;
   const auto join = [](Block* first, const Block* second) {
     first->size += second->size;
     first->last = second->last;
@@ -77,13 +80,19 @@ void Segments::release() noexcept {
 // Each is as large as all before it together, so that there are few; pages that nobody writes to cost nothing. If the
 // system refuses, as large as need be.
 Segments::Block* Segments::add_segment(size_t size) {
-  segments_.reserve(segments_.size() + 1);  // so that nothing can fail once there is memory
+  if (bytes_ - taken_ > most_taken_) release();
+  try {
+    segments_.reserve(segments_.size() + 1);  // so that nothing can fail once there is memory
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
   size_t got = std::max({size, bytes_, kFirstSegment});
   void* memory = std::aligned_alloc(kAlignment, got);
   if (!memory) memory = std::aligned_alloc(kAlignment, got = size);
   if (!memory) return nullptr;
   auto* const b = new (memory)
       Block{.size = got, .before = nullptr, .last = true, .taken = false, .next = nullptr, .previous = nullptr};
+  hide_from_sanitizer(b->data(), got - sizeof(Block));
   segments_.push_back(b);
   bytes_ += got;
   link(b);

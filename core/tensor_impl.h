@@ -17,8 +17,8 @@ struct Tensor::Autograd {
   std::atomic<bool> requires_grad = false;  // leaves only
   std::mutex grad_mutex;                    // backward() of several threads may end in one leaf
   Tensor grad;
-  std::shared_ptr<Node> node;      // the op call that made this tensor; null for leaves
-  std::shared_ptr<Recipe> recipe;  // by which it can be made again; usually null
+  std::shared_ptr<Node> node;    // the op call that made this tensor; null for leaves
+  std::weak_ptr<Recipe> recipe;  // by which it can be made again; usually there is none
   std::string name;
 };
 
@@ -49,12 +49,14 @@ struct AutogradAccess {
   // Null if it has none, or was written to since.
   static std::shared_ptr<Recipe> recipe(const Tensor& t) {
     const Tensor::Autograd* const meta = find(t);
-    return meta && meta->recipe && meta->recipe->version_ == t.storage()->version() ? meta->recipe : nullptr;
+    std::shared_ptr<Recipe> recipe = meta ? meta->recipe.lock() : nullptr;
+    return recipe && recipe->version_ == t.storage()->version() ? recipe : nullptr;
   }
-  static void set_recipe(Tensor& t, std::shared_ptr<Recipe> recipe) {
+  static void set_recipe(Tensor& t, const std::shared_ptr<Recipe>& recipe) {
+    if (recipe->depth_ > Recipe::kDeepest) return;
     recipe->result_ = t.impl_;
     recipe->version_ = t.storage()->version();
-    meta(t).recipe = std::move(recipe);
+    meta(t).recipe = recipe;
   }
   // What a recipe is for; undefined if nobody holds it, or it was written to.
   static Tensor result(const Recipe& r) {

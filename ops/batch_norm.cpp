@@ -63,7 +63,10 @@ class BatchNormRecipe final : public Recipe {
  public:
   BatchNormRecipe(const Tensor& x, const Tensor& mean, const Tensor& rstd, const Tensor& gamma, const Tensor& beta,
                   const Tensor& residual)
-      : x_(x), mean_(mean), rstd_(rstd), gamma_(gamma), beta_(beta), residual_(residual) {}
+      : x_(x), mean_(mean), rstd_(rstd), gamma_(gamma), beta_(beta), residual_(residual) {
+    depends_on(x_);
+    depends_on(residual_);
+  }
 
  private:
   Tensor make() const override {
@@ -135,8 +138,11 @@ Tensor batch_norm_relu(const Tensor& x, const Tensor& gamma, const Tensor& beta,
   const Statistics s(x_dense, running_mean, running_var, o);
   Tensor y = apply(x_dense, s.mean, s.rstd, gamma, beta, residual_dense, true);
   const std::initializer_list<Tensor> inputs{x, gamma, beta, running_mean, running_var, residual};
-  if (grad_enabled() && detail::any_requires_grad(inputs))
-    set_recipe(y, std::make_shared<BatchNormRecipe>(x_dense, s.mean, s.rstd, gamma, beta, residual_dense));
+  std::shared_ptr<Recipe> recipe;
+  if (grad_enabled() && detail::any_requires_grad(inputs)) {
+    recipe = std::make_shared<BatchNormRecipe>(x_dense, s.mean, s.rstd, gamma, beta, residual_dense);
+    set_recipe(y, recipe);
+  }
   return attach<BatchNormBackward>(y, inputs, o, x_dense, gamma, s.mean, s.rstd, y, o.training);
 }
 

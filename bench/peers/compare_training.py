@@ -6,8 +6,8 @@
 
 PyTorch trains channels-last, which is its faster layout on processors, eagerly and compiled (torch.compile), in fp32 and,
 where the processor multiplies bf16, with bf16 autocast beside our mixed precision. A step is forward, loss, backward and SGD
-with momentum and weight decay, on images and labels that stay the same. Afterwards each program does three steps in a process
-of its own, which says how much memory it had at most.
+with momentum and weight decay, on images and labels that stay the same. The most memory that mininn's process had stands beside
+that of a process in which PyTorch does three steps.
 """
 
 import argparse

@@ -13,8 +13,8 @@ namespace {
 
 constexpr size_t kAlignment = 64, kFirstBlock = size_t{1} << 20;
 
-// Memory in blocks, each at least as large as all before it together. Once everything has been given back only the last
-// one is kept, so a thread that does the same work again finds one block that is large enough.
+// Memory in blocks, each at least as large as all that was ever in use at once. Once everything has been given back
+// only the last one is kept, so a thread that does the same work again finds one block that is large enough.
 class Stack {
  public:
   Stack() = default;
@@ -25,9 +25,11 @@ class Stack {
   Stack& operator=(const Stack&) = delete;
 
   void* take(size_t bytes) {
+    most_ = std::max(most_, used_ + bytes);
     if (blocks_.empty() || blocks_.back().size - blocks_.back().used < bytes) add_block(bytes);
     Block& top = blocks_.back();
     top.used += bytes;
+    used_ += bytes;
     return top.memory + (top.used - bytes);
   }
 
@@ -35,6 +37,7 @@ class Stack {
     auto top = blocks_.rbegin();
     while (top->used < bytes) ++top;  // blocks behind the last piece's are empty
     top->used -= bytes;
+    used_ -= bytes;
     while (blocks_.size() > 1 && blocks_[0].used == 0) {
       std::free(blocks_[0].memory);
       blocks_.erase(blocks_.begin());
@@ -48,9 +51,7 @@ class Stack {
   };
 
   void add_block(size_t bytes) {
-    size_t before = 0;
-    for (const Block& b : blocks_) before += b.size;
-    const size_t size = std::max({bytes, before, kFirstBlock});
+    const size_t size = std::max(most_, kFirstBlock);
     blocks_.reserve(blocks_.size() + 1);  // so that nothing can fail once there is memory
     auto* memory = static_cast<std::byte*>(std::aligned_alloc(kAlignment, size));
     if (!memory) throw Error(message("out of memory: a kernel wanted ", size, " bytes to work in"));
@@ -58,6 +59,7 @@ class Stack {
   }
 
   std::vector<Block> blocks_;
+  size_t used_ = 0, most_ = 0;
 };
 
 [[maybe_unused]] thread_local Stack stack;

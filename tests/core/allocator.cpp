@@ -98,6 +98,15 @@ TEST_CASE("whatever comes and goes, blocks do not meet, and all memory comes bac
   CHECK(a.stats().cached_bytes == 0);
 }
 
+TEST_CASE("blocks that grow do not leave more behind than was in use") {
+  constexpr size_t kMiB = size_t{1} << 20;
+  Allocator& a = allocator(Device::cpu());
+  a.release_cached();
+  for (size_t bytes = 20 * kMiB; bytes <= 400 * kMiB; bytes += 4 * kMiB) a.deallocate(a.allocate(bytes, {}), bytes, {});
+  CHECK(a.stats().cached_bytes <= 2 * 400 * kMiB);
+  a.release_cached();
+}
+
 TEST_CASE("what a step gives back serves the next one: the system is asked for nothing") {
   constexpr size_t kMiB = size_t{1} << 20;
   Allocator& a = allocator(Device::cpu());

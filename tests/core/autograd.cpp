@@ -1,5 +1,8 @@
 #include "core/autograd.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "tests/core/toy_ops.h"
 #include "tests/support/catch.h"
 
@@ -39,7 +42,7 @@ TEST_CASE("a saved tensor that was overwritten is refused") {
 namespace {
 
 struct Doubled final : Recipe {
-  explicit Doubled(const Tensor& x_, int& made_) : x(x_), made(made_) {}
+  explicit Doubled(const Tensor& x_, int& made_) : x(x_), made(made_) { depends_on(x); }
   Tensor make() const override {
     ++made;
     return Tensor::full({}, 2 * x.get().item());
@@ -54,8 +57,10 @@ TEST_CASE("a result with a recipe is saved as that, and made again once, by the 
   int made = 0;
   const Tensor x = scalar(3);
   Tensor y = scalar(6);
-  set_recipe(y, std::make_shared<Doubled>(x, made));
+  auto recipe = std::make_shared<Doubled>(x, made);
+  set_recipe(y, recipe);
   const Saved first(y), second(y);
+  recipe.reset();
   CHECK(first.get().item() == 6);
   CHECK(made == 0);  // y is still there
   const std::weak_ptr storage = y.storage();
@@ -71,7 +76,8 @@ TEST_CASE("who writes to a result that has a recipe changes what is saved afterw
   int made = 0;
   const Tensor x = scalar(3);
   Tensor y = scalar(6);
-  set_recipe(y, std::make_shared<Doubled>(x, made));
+  const auto recipe = std::make_shared<Doubled>(x, made);
+  set_recipe(y, recipe);
   const Saved before(y);
   y.fill(7);
   const Saved after(y);
@@ -84,11 +90,51 @@ TEST_CASE("who writes to a result that has a recipe changes what is saved afterw
 TEST_CASE("a recipe whose operand was overwritten is refused") {
   int made = 0;
   Tensor x = scalar(3), y = scalar(6);
-  set_recipe(y, std::make_shared<Doubled>(x, made));
+  const auto recipe = std::make_shared<Doubled>(x, made);
+  set_recipe(y, recipe);
   const Saved saved(y);
   y = {};
   x.fill(4);
   CHECK_THROWS_WITH(saved.get(), Catch::Contains("overwritten"));
+}
+
+TEST_CASE("a recipe goes with the last who saved the result, whoever holds the result itself") {
+  int made = 0;
+  Tensor x = scalar(3), y = scalar(6);
+  {
+    auto recipe = std::make_shared<Doubled>(x, made);
+    set_recipe(y, recipe);
+    const Saved saved(y);
+    recipe.reset();
+    const std::weak_ptr operand = x.storage();
+    x = {};
+    CHECK_FALSE(operand.expired());
+  }
+  const Saved later(y);
+  y = {};
+  CHECK(later.get().item() == 6);
+  CHECK(made == 0);
+}
+
+TEST_CASE("in a long chain of recipes some results are kept") {
+  int made = 0;
+  std::vector<std::shared_ptr<Doubled>> recipes;
+  std::vector<std::weak_ptr<Storage>> results;
+  Tensor x = scalar(1);
+  for (int i = 0; i < 20; ++i) {
+    Tensor y = scalar(2 * x.item());
+    recipes.push_back(std::make_shared<Doubled>(x, made));
+    set_recipe(y, recipes.back());
+    results.push_back(y.storage());
+    x = y;
+  }
+  const Saved last(x);
+  x = {};
+  const auto kept = std::count_if(results.begin(), results.end(), [](const auto& r) { return !r.expired(); });
+  CHECK(kept >= 3);
+  CHECK(kept <= 5);
+  CHECK(last.get().item() == std::pow(2, 20));
+  CHECK(made <= 4);
 }
 
 TEST_CASE("a tracer sees each op with inputs, attributes and output") {

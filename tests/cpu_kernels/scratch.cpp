@@ -41,6 +41,16 @@ TEST_CASE("scratch memory that was given back is handed out again") {
   }
 }
 
+TEST_CASE("a thread that does the same work again finds one block that is large enough") {
+  constexpr int64_t kPiece = int64_t{48} << 20;  // more than any test before
+  bool together = false;
+  for (int i = 0; i < 3; ++i) {
+    Scratch<uint8_t> a(kPiece), b(kPiece);
+    together = b.data() == a.data() + kPiece;
+  }
+  CHECK(together);
+}
+
 #endif
 
 TEST_CASE("each thread has scratch memory of its own") {

@@ -208,6 +208,22 @@ TEST_CASE("in training the result of batch_norm_relu is not kept, but made again
   CHECK(w.grad().to_vector() == from_recipe);
 }
 
+TEST_CASE("after backward a result of batch_norm_relu that is kept holds nothing of what it was made from") {
+  Generator random(test_seed());
+  Parameters p(8);
+  Tensor w = random_tensor({8, 3, 3, 3}, random).set_requires_grad(true);
+  std::weak_ptr<Storage> operand;
+  Tensor y;
+  {
+    const Tensor x = conv2d(random_tensor({2, 3, 6, 6}, random), w, {});
+    operand = x.storage();
+    y = batch_norm_relu(x, p.gamma, p.beta, p.mean, p.var, {}, {.training = true});
+  }
+  CHECK_FALSE(operand.expired());
+  y.backward(random_tensor(y.shape(), random));
+  CHECK(operand.expired());
+}
+
 TEST_CASE("in evaluation batch_norm_relu is the plain ops, and refuses what batch_norm refuses") {
   Generator random(test_seed());
   Parameters p(3);

@@ -78,11 +78,12 @@ void by_blocks(const TilesF32& t, GatherGemm p, const MatrixLayout& layout, cons
         int64_t work = (n0 * panels + n * panel) * image_work;
         if (work >= end || work + n * image_work <= begin) continue;
         for (const GatherRegion& r : regions) {
+          const int64_t per_row = row_work(r);
           for_tiles(t, r, layout.k, n, [&](int64_t first, int rows) {
-            const int64_t at = work + first * row_work(r);
+            const int64_t at = work + first * per_row;
             if (at >= begin && at < end) t.gather(p, r, n0, first, rows, panel);
           });
-          work += n * r.h * r.w * row_work(r);
+          work += n * r.h * r.w * per_row;
         }
       }
     }

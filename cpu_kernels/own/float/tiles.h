@@ -14,8 +14,10 @@ namespace mininn::cpu::own {
 struct Tap {
   int64_t dh = 0, dw = 0;  // from a row's origin to the input pixel it reads
   int64_t index = 0;       // where the tap's [k][nr] block lies in a panel
-  int64_t count = 1;       // of taps that lie one behind the other from here on, in the input and in the panel
+  int64_t count = 1;       // a run: of taps that lie one behind the other from here on, in the input and in the panel
 };
+// The most numbers that a pixel's runs of several taps add up.
+inline constexpr int64_t kLongestRuns = 1024;
 
 // out[n,i,j,c] = act(sum over taps t and k of in[n, step_h i + dh_t, step_w j + dw_t, k] * B[t][k][c] + bias +
 // residual) for the pixels (i,j) of a region. Strides are in floats.
@@ -42,8 +44,8 @@ struct GatherRegion {
   int64_t in_h0 = 0, in_w0 = 0;  // where a tap with no offset reads for pixel (0,0)
   int64_t out0 = 0;              // pixel (0,0) of image 0 in out
   const Tap* taps = nullptr;
-  int64_t tap_count = 0;
-  bool padded = false;  // some tap of some pixel lies outside the input
+  int64_t tap_count = 0;  // of runs
+  bool padded = false;    // some tap of some pixel lies outside the input
 };
 
 // sum[ic][oc] = sum over output pixels of x[pixel under the tap][ic] * gy[pixel][oc], for one tap, up to `mr` input

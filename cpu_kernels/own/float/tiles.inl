@@ -7,6 +7,7 @@ constexpr int kLanes = Vec::lanes, kColumns = 2 * Vec::lanes;
 // The most products that a sum adds up in registers: a longer chain of additions would lose digits, so it is cut, and
 // the pieces are added up in memory.
 constexpr int64_t kChain = 8192;
+static_assert(kLongestRuns <= kChain);  // runs are not cut
 
 // Where the pixels of a tile read and write.
 template <int Rows>

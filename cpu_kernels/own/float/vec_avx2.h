@@ -1,4 +1,4 @@
-// A vector of 8 floats.
+// A vector of 8 floats, which in memory may be bf16.
 #pragma once
 
 #include <cstdint>

@@ -150,8 +150,7 @@ struct PassesOf {
   static void apply(const op::BatchNormApply& a, const float* scale, int64_t at, int64_t rows) {
     const auto pass = [&]<bool kResidual>() {
       for_strips(a.c, Normalize<T, kResidual>{a.x.as<T>() + at, shifted(a.residual.as<T>(), at), rows, a.c,
-                                              a.mean.as<float>(), scale, a.beta.as<float>(), a.relu,
-                                              a.y.as<T>() + at});
+                                              a.mean.as<float>(), scale, a.beta.as<float>(), a.relu, a.y.as<T>() + at});
     };
     a.residual ? pass.template operator()<true>() : pass.template operator()<false>();
   }
@@ -165,8 +164,8 @@ struct PassesOf {
   static void input_gradient(const op::BatchNormBwd& a, const GradientFactors& f, int64_t at, int64_t rows) {
     const auto pass = [&]<bool kRelu>() {
       for_strips(a.c, InputGradient<T, kRelu>{a.x.as<T>() + at, a.gy.as<T>() + at, shifted(a.y.as<T>(), at), rows, a.c,
-                                              a.mean.as<float>(), f.scale, f.shift, f.slope,
-                                              shifted(a.gx.as<T>(), at), shifted(a.gresidual.as<T>(), at)});
+                                              a.mean.as<float>(), f.scale, f.shift, f.slope, shifted(a.gx.as<T>(), at),
+                                              shifted(a.gresidual.as<T>(), at)});
     };
     a.y ? pass.template operator()<true>() : pass.template operator()<false>();
   }

@@ -19,7 +19,7 @@ void convert_run(const bf16* x, float* y, int64_t n) {
   int64_t i = 0;
   for (; i + 8 <= n; i += 8) {
     const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x + i));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + i), _mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+    _mm256_storeu_ps(y + i, floats_of(halves));
   }
   for (; i < n; ++i) y[i] = float(x[i]);
 }
