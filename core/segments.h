@@ -2,8 +2,8 @@
 //
 // A block is cut off the smallest free one that is large enough, and joined with its free neighbours when it comes
 // back. So what one step of a training gives back serves the next one, and other sizes too, without asking the system:
-// fresh pages cost it as much time as filling them. Before a segment is added, those that are wholly free go back if more
-// is free than was ever taken.
+// fresh pages cost it as much time as filling them. Before a segment is added, those that are wholly free go back if
+// more is free than was ever taken.
 #pragma once
 
 #include <cstddef>

@@ -68,10 +68,10 @@ struct BatchNormBwd {
 Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tensor& running_mean, Tensor& running_var,
                   const BatchNormOptions& o);
 
-// relu(batch_norm(x, ..) + residual), where `residual` is undefined or like x. While training it is one op, equal to the
-// three up to rounding: it makes fewer passes over memory, and its result need not be kept for backward. Who reads it
-// there makes it again from x (Recipe in core/autograd.h), as in-place activated batch norm does (Rota Bulo, Porzi and
-// Kontschieder 2018); so x, residual, gamma and beta must not be written before. Throws what batch_norm throws.
+// relu(batch_norm(x, ..) + residual), where `residual` is undefined or like x. While training it is one op, equal to
+// the three up to rounding: it makes fewer passes over memory, and its result need not be kept for backward. Who reads
+// it there makes it again from x (Recipe in core/autograd.h), as in-place activated batch norm does (Rota Bulo, Porzi
+// and Kontschieder 2018); so x, residual, gamma and beta must not be written before. Throws what batch_norm throws.
 Tensor batch_norm_relu(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tensor& running_mean,
                        Tensor& running_var, const Tensor& residual, const BatchNormOptions& o);
 
