@@ -25,11 +25,12 @@ class Stack {
   Stack& operator=(const Stack&) = delete;
 
   void* take(size_t bytes) {
-    most_ = std::max(most_, used_ + bytes);
-    if (blocks_.empty() || blocks_.back().size - blocks_.back().used < bytes) add_block(bytes);
+    const size_t most = std::max(most_, used_ + bytes);
+    if (blocks_.empty() || blocks_.back().size - blocks_.back().used < bytes) add_block(std::max(most, kFirstBlock));
     Block& top = blocks_.back();
     top.used += bytes;
     used_ += bytes;
+    most_ = most;
     return top.memory + (top.used - bytes);
   }
 
@@ -50,8 +51,7 @@ class Stack {
     size_t size, used;
   };
 
-  void add_block(size_t bytes) {
-    const size_t size = std::max(most_, kFirstBlock);
+  void add_block(size_t size) {
     blocks_.reserve(blocks_.size() + 1);  // so that nothing can fail once there is memory
     auto* memory = static_cast<std::byte*>(std::aligned_alloc(kAlignment, size));
     if (!memory) throw Error(message("out of memory: a kernel wanted ", size, " bytes to work in"));

@@ -42,7 +42,7 @@ TEST_CASE("a saved tensor that was overwritten is refused") {
 namespace {
 
 struct Doubled final : Recipe {
-  explicit Doubled(const Tensor& x_, int& made_) : x(x_), made(made_) { depends_on(x); }
+  Doubled(const Tensor& operand, int& count) : x(operand), made(count) { depends_on(x); }
   Tensor make() const override {
     ++made;
     return Tensor::full({}, 2 * x.get().item());

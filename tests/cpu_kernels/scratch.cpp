@@ -4,6 +4,7 @@
 #include <cstring>
 #include <thread>
 
+#include "core/error.h"
 #include "tests/support/catch.h"
 
 using mininn::cpu::Scratch;
@@ -49,6 +50,15 @@ TEST_CASE("a thread that does the same work again finds one block that is large 
     together = b.data() == a.data() + kPiece;
   }
   CHECK(together);
+}
+
+TEST_CASE("a piece that no memory has room for does no harm to later ones") {
+  CHECK_THROWS_AS(Scratch<uint8_t>(int64_t{1} << 60), mininn::Error);
+  std::thread([] {
+    CHECK_THROWS_AS(Scratch<uint8_t>(int64_t{1} << 60), mininn::Error);
+    Scratch<uint8_t> small(1000);
+    CHECK(small.data());
+  }).join();
 }
 
 #endif

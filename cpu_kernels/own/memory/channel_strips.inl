@@ -28,12 +28,12 @@ V load(const bf16* p) {
   }
 }
 // Rounds as bf16(float) does.
-void store(bf16* p, const Floats& v) {
+[[maybe_unused]] void store(bf16* p, const Floats& v) {
   const Bits u = Bits(v), nan = (u >> 16) | 0x40, rounded = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
   const Halves h = __builtin_convertvector(v != v ? nan : rounded, Halves);
-  __builtin_memcpy(p, &h, sizeof h);
+  __builtin_memcpy(static_cast<void*>(p), &h, sizeof h);
 }
-void store(bf16* p, float v) { *p = bf16(v); }
+[[maybe_unused]] void store(bf16* p, float v) { *p = bf16(v); }
 
 // Sums keep their digits where at most kChain numbers are added up in f32, and these sums in double.
 constexpr int64_t kChain = 64;

@@ -120,10 +120,10 @@ void gather_conv(const TilesF32& t, GatherGemm p, const MatrixLayout& layout, co
         // Few channels without gaps: the taps of a row of the kernel are one run of numbers.
         const bool one_run = !r.padded && !size_w.transposed && size_w.dil == 1 && p.in_pixel == layout.k &&
                              layout.k * size_h.taps * size_w.taps <= kLongestRuns;
-        const int64_t run = one_run ? sw.last - sw.first : 1;
+        const int64_t together = one_run ? sw.last - sw.first : 1;
         for (int64_t i = sh.first; i < sh.last; ++i)
-          for (int64_t j = sw.first; j < sw.last; j += run)
-            *next++ = {h.tap(i).d, w.tap(j).d, h.tap(i).k * size_w.taps + w.tap(j).k, run};
+          for (int64_t j = sw.first; j < sw.last; j += together)
+            *next++ = {h.tap(i).d, w.tap(j).d, h.tap(i).k * size_w.taps + w.tap(j).k, together};
         r.tap_count = next - r.taps;
         regions[region_count++] = r;
       }
