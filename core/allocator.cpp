@@ -67,10 +67,7 @@ class CachingAllocator final : public Allocator {
     const size_t size = size_of_block(p, bytes);
     hide_from_sanitizer(p, size);
     live_ -= size;
-    if (bytes > kLargestSmall) {
-      large_live_ -= size;
-      return large_.give_back(p);
-    }
+    if (bytes > kLargestSmall) return large_.give_back(p);
     // A program whose shapes keep changing must not hoard: never cache more than was once in use.
     if (small_cached_ + size > std::max(kAlwaysCached, peak_)) release_small();
     try {
@@ -83,7 +80,7 @@ class CachingAllocator final : public Allocator {
 
   MemoryStats stats() const override {
     const std::lock_guard lock(mutex_);
-    return {.live_bytes = live_, .cached_bytes = small_cached_ + large_.bytes() - large_live_, .peak_bytes = peak_};
+    return {.live_bytes = live_, .cached_bytes = small_cached_ + large_.free_bytes(), .peak_bytes = peak_};
   }
 
   void release_cached() override {
@@ -94,11 +91,7 @@ class CachingAllocator final : public Allocator {
  private:
   // Null: there is none left.
   void* find(size_t bytes) {
-    if (bytes > kLargestSmall) {
-      void* const p = large_.take(bytes);
-      if (p) large_live_ += Segments::block_bytes(p);
-      return p;
-    }
+    if (bytes > kLargestSmall) return large_.take(bytes);
     const size_t index = size_class(bytes), size = block_bytes(index);
     auto& blocks = free_[index];
     if (blocks.empty()) return std::aligned_alloc(kAlignment, size);
@@ -133,7 +126,7 @@ class CachingAllocator final : public Allocator {
   mutable std::mutex mutex_;
   std::vector<void*> free_[kClasses];  // small blocks, by size class
   Segments large_;
-  size_t live_ = 0, peak_ = 0, small_cached_ = 0, large_live_ = 0;  // bytes
+  size_t live_ = 0, peak_ = 0, small_cached_ = 0;  // bytes
 };
 
 }  // namespace

@@ -80,7 +80,7 @@ void Segments::release() noexcept {
 // Each is as large as all before it together, so that there are few; pages that nobody writes to cost nothing. If the
 // system refuses, as large as need be.
 Segments::Block* Segments::add_segment(size_t size) {
-  if (bytes_ - taken_ > most_taken_) release();
+  if (free_bytes() > most_taken_) release();
   try {
     segments_.reserve(segments_.size() + 1);  // so that nothing can fail once there is memory
   } catch (const std::bad_alloc&) {

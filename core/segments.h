@@ -24,7 +24,7 @@ class Segments {
   // What a block has room for.
   static size_t block_bytes(const void* p);
 
-  size_t bytes() const { return bytes_; }  // of all segments
+  size_t free_bytes() const { return bytes_ - taken_; }
   // Gives those back to the system of which no block is taken.
   void release() noexcept;
 

@@ -40,6 +40,16 @@ void with_floating(DType t, const Fn& fn) {
   }
 }
 
+// The same of f32 and bf16 alone, which check_f32_or_bf16() has let pass.
+template <class Fn>
+void with_f32_or_bf16(DType t, const Fn& fn) {
+  t == DType::bf16 ? fn.template operator()<bf16>() : fn.template operator()<float>();
+}
+
+inline Refusal check_f32_or_bf16(DType t) {
+  return {t == DType::f32 || t == DType::bf16 ? nullptr : "the dtype is neither f32 nor bf16"};
+}
+
 inline Refusal check_floating(DType t) {
   return is_floating(t) ? Refusal{} : Refusal{"the dtype is not f32, f64 or bf16"};
 }

@@ -13,7 +13,9 @@
 
 #include "core/integers.h"
 #include "core/parallel.h"
+#include "cpu_kernels/common/bf16_vectors.h"
 #include "cpu_kernels/common/cpu_features.h"
+#include "cpu_kernels/common/elements.h"
 #include "cpu_kernels/common/isa.h"
 #include "cpu_kernels/common/scratch.h"
 
@@ -171,7 +173,7 @@ void bwd(const op::BatchNormBwd& a, const ExecContext&) {
 
 template <Isa kIsa, class Args>
 Refusal check(const Args& a) {
-  if (a.x.dtype != DType::f32 && a.x.dtype != DType::bf16) return {"the dtype is neither f32 nor bf16"};
+  if (const Refusal r = check_f32_or_bf16(a.x.dtype)) return r;
   return needs(kIsa);
 }
 

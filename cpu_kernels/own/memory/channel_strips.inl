@@ -1,10 +1,9 @@
 // Loops over channels in vectors of kLanes floats, by the compiler's portable vector types; bf16 in memory is float in
-// them. Included inside a target region (isa.h), once per instruction set, so it has no include guard.
+// them. Included inside a target region (isa.h), once per instruction set, so it has no include guard, after
+// common/bf16_vectors.h.
 
 typedef float Floats __attribute__((vector_size(4 * kLanes)));
 typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
-typedef uint32_t Bits __attribute__((vector_size(4 * kLanes)));
-typedef uint16_t Halves __attribute__((vector_size(2 * kLanes)));
 
 template <class V, class T>
 V load(const T* p) {
@@ -22,16 +21,14 @@ V load(const bf16* p) {
   if constexpr (std::is_same_v<V, float>) {
     return float(*p);
   } else {
-    Halves h;
-    __builtin_memcpy(&h, p, sizeof h);
-    return V(__builtin_convertvector(h, Bits) << 16);
+    decltype(bf16_of(V())) halves;
+    __builtin_memcpy(&halves, p, sizeof halves);
+    return floats_of(halves);
   }
 }
-// Rounds as bf16(float) does.
 [[maybe_unused]] void store(bf16* p, const Floats& v) {
-  const Bits u = Bits(v), nan = (u >> 16) | 0x40, rounded = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
-  const Halves h = __builtin_convertvector(v != v ? nan : rounded, Halves);
-  __builtin_memcpy(static_cast<void*>(p), &h, sizeof h);
+  const auto halves = bf16_of(v);
+  __builtin_memcpy(static_cast<void*>(p), &halves, sizeof halves);
 }
 [[maybe_unused]] void store(bf16* p, float v) { *p = bf16(v); }
 

@@ -100,11 +100,9 @@ void convert(const op::Copy& a) {
   loop.run([&](const auto& at, int64_t n) { convert_run(a.x.as<From>() + at[1], a.y.as<To>() + at[0], n); });
 }
 
-bool is_float_or_bf16(DType t) { return t == DType::f32 || t == DType::bf16; }
-
 Refusal check(const op::Copy& a) {
   if (a.x.dtype == a.y.dtype) return {};
-  if (!is_float_or_bf16(a.x.dtype) || !is_float_or_bf16(a.y.dtype)) return {"converts between f32 and bf16 only"};
+  if (check_f32_or_bf16(a.x.dtype) || check_f32_or_bf16(a.y.dtype)) return {"converts between f32 and bf16 only"};
   const StridedLoop<2> loop(a.y.shape, {a.y.strides, a.x.strides});
   if (loop.inner().stride != std::array<int64_t, 2>{1, 1}) return {"to convert, needs runs without gaps"};
   return needs(Isa::avx2);

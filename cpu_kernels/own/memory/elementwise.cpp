@@ -5,6 +5,7 @@
 
 #include "core/parallel.h"
 #include "cpu_kernels/common/cpu_features.h"
+#include "cpu_kernels/common/elements.h"
 #include "cpu_kernels/common/isa.h"
 
 namespace mininn::cpu::own {
@@ -128,7 +129,7 @@ Refusal check(const Args& a) {
   if (const Refusal r = needs(Region::isa)) return r;
   const auto all = views(a);
   if (!all[0].contiguous() && !all[0].channels_last()) return {"the result has gaps"};
-  if (all[0].dtype != DType::f32 && all[0].dtype != DType::bf16) return {"the dtype is neither f32 nor bf16"};
+  if (const Refusal r = check_f32_or_bf16(all[0].dtype)) return r;
   for (const CView& v : all) {
     if (v.strides != all[0].strides) return {"an operand is broadcast or in another memory order"};
   }
@@ -137,9 +138,9 @@ Refusal check(const Args& a) {
 
 template <class Region, class Args>
 void run(const Args& a, const ExecContext&) {
-  const bool halves = views(a)[0].dtype == DType::bf16;
-  parallel_for(views(a)[0].size(), kGrain, [&](int64_t begin, int64_t end) {
-    halves ? Region::template run<bf16>(a, begin, end) : Region::template run<float>(a, begin, end);
+  const CView y = views(a)[0];
+  with_f32_or_bf16(y.dtype, [&]<class T>() {
+    parallel_for(y.size(), kGrain, [&](int64_t begin, int64_t end) { Region::template run<T>(a, begin, end); });
   });
 }
 

@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "core/parallel.h"
+#include "cpu_kernels/common/bf16_vectors.h"
 #include "cpu_kernels/common/cpu_features.h"
 #include "cpu_kernels/common/isa.h"
 

@@ -4,6 +4,7 @@
 
 #include "core/parallel.h"
 #include "cpu_kernels/common/cpu_features.h"
+#include "cpu_kernels/common/elements.h"
 #include "cpu_kernels/common/scratch.h"
 #include "cpu_kernels/common/taps.h"
 #include "cpu_kernels/own/float/conv2d/layout.h"
@@ -363,16 +364,10 @@ bool weight_gradient_pays(const WinogradF32& isa, const op::Conv2dBwdWeights& a)
   return (e.products + e.input + e.output + e.weights) * 1.25 < direct_cycles(isa, a.g) * share;
 }
 
-// Calls fn.template operator()<T>() with the C++ type of f32 or bf16.
-template <class Fn>
-void with_activations(DType t, const Fn& fn) {
-  t == DType::bf16 ? fn.template operator()<bf16>() : fn.template operator()<float>();
-}
-
 template <Isa kIsa>
 Refusal check(const Conv2dGeometry& g, DType activations, DType weights) {
-  if (weights != DType::f32 || (activations != DType::f32 && activations != DType::bf16))
-    return {"takes f32 or bf16 with f32 weights only"};
+  if (weights != DType::f32) return {"takes weights of f32 only"};
+  if (const Refusal r = check_f32_or_bf16(activations)) return r;
   if (const Refusal r = needs(kIsa)) return r;
   return winograd_shape(g);
 }
@@ -387,7 +382,7 @@ struct Winograd {
             kOwnInRegions,
             [](const op::Conv2dFwd& a) { return check<kIsa>(a.g, a.x.dtype, a.w.dtype); },
             [](const op::Conv2dFwd& a, const ExecContext&) {
-              with_activations(a.x.dtype, [&]<class T>() { forward<T>(isa(), a); });
+              with_f32_or_bf16(a.x.dtype, [&]<class T>() { forward<T>(isa(), a); });
             },
             [](const op::Conv2dFwd& a) { return pack_weights(isa(), a); },
             nullptr,
@@ -402,7 +397,7 @@ struct Winograd {
               return Refusal{};
             },
             [](const op::Conv2dBwdData& a, const ExecContext&) {
-              with_activations(a.gy.dtype, [&]<class T>() { backward_data<T>(isa(), a); });
+              with_f32_or_bf16(a.gy.dtype, [&]<class T>() { backward_data<T>(isa(), a); });
             },
             nullptr,
             nullptr,
@@ -413,7 +408,7 @@ struct Winograd {
             kOwn,
             [](const op::Conv2dBwdWeights& a) { return check<kIsa>(a.g, a.x.dtype, a.gw.dtype); },
             [](const op::Conv2dBwdWeights& a, const ExecContext&) {
-              with_activations(a.x.dtype, [&]<class T>() { backward_weights<T>(isa(), a); });
+              with_f32_or_bf16(a.x.dtype, [&]<class T>() { backward_weights<T>(isa(), a); });
             },
             nullptr,
             nullptr,
