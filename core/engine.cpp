@@ -66,7 +66,9 @@ void Tensor::backward(const Tensor& gy) const {
   if (!gy && numel() != 1)
     throw AutogradError(message("backward: a tensor ", shape(), " is no scalar; pass the gradient to start from"));
   if (gy && (gy.shape() != shape() || gy.dtype() != dtype() || gy.device() != device()))
-    throw AutogradError(message("backward: the gradient ", gy.shape(), " does not fit the tensor ", shape()));
+    throw AutogradError(message("backward: the gradient ", mininn::name(gy.dtype()), gy.shape(), " on ",
+                                to_string(gy.device()), " does not fit the tensor ", mininn::name(dtype()), shape(),
+                                " on ", to_string(device())));
 
   const NoGradGuard no_grad;
   Tensor start = gy ? gy : full(shape(), 1.0, dtype(), device());

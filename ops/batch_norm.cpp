@@ -128,11 +128,11 @@ Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tens
 
 Tensor batch_norm_relu(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tensor& running_mean,
                        Tensor& running_var, const Tensor& residual, const BatchNormOptions& o) {
+  check(x, gamma, beta, running_mean, running_var, residual, o);
   if (!o.training) {
     const Tensor y = batch_norm(x, gamma, beta, running_mean, running_var, o);
     return relu(residual ? y + residual : y);
   }
-  check(x, gamma, beta, running_mean, running_var, residual, o);
   const Tensor x_dense = detail::dense(x, format_of(x));
   const Tensor residual_dense = residual ? detail::dense(residual, format_of(x)) : Tensor();
   const Statistics s(x_dense, running_mean, running_var, o);

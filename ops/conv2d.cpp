@@ -86,7 +86,7 @@ void refuse_gradients(std::initializer_list<Tensor> operands) {
 TensorInfo infer(const char* op, std::span<const TensorInfo> in, const Conv2dParams& o) {
   const Conv2dGeometry g = Conv2dGeometry::make(op, in[0].shape, in[1].shape, o);
   const TensorInfo y{y_shape(g), in[0].dtype};
-  const DType weights = detail::is_mixed(y.dtype, in[1].dtype) ? in[1].dtype : y.dtype;
+  const DType weights = y.dtype == DType::bf16 && in[1].dtype == DType::f32 ? DType::f32 : y.dtype;
   detail::check_info(op, "w", in[1], {w_shape(g), weights});
   detail::check_info(op, "bias", in[2], {{g.oc}, weights});
   if (in.size() > 3) detail::check_info(op, "residual", in[3], y);

@@ -10,11 +10,6 @@
 
 namespace mininn::detail {
 
-// Mixed precision: parameters of f32 beside activations of bf16.
-inline bool is_mixed(DType activations, DType parameters) {
-  return activations == DType::bf16 && parameters == DType::f32;
-}
-
 // A tensor that was handed to an op. Each check refuses what does not hold in one sentence that names the op, the
 // operand and what was found instead, and gives the operand back for the next one:
 //
@@ -47,9 +42,9 @@ class Operand {
     if (t_->dtype() != other.t_->dtype()) refuse_dtype(other);
     return beside(other);
   }
-  // Of parameters: the same, but is_mixed() may hold.
+  // Of parameters: the same, but f32 may stand beside bf16 (mixed precision).
   Operand parameter_of(const Operand& other) const {
-    return is_mixed(other.t_->dtype(), t_->dtype()) ? beside(other) : like(other);
+    return other.t_->dtype() == DType::bf16 ? is(DType::bf16, DType::f32).beside(other) : like(other);
   }
   // Throws ShapeError unless it has this shape.
   Operand shape(const Shape& wanted) const {

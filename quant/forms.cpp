@@ -75,7 +75,7 @@ int Forms::map(int id) {
   const Value& v = g_.values[size_t(root)];
   const int rank = v.shape.rank();
   if (v.dtype != DType::f32 || (rank != 2 && rank != 4))
-    throw KernelError(message("codes are [N,C] or [N,C,H,W], its operand is ", name(v.dtype), v.shape));
+    throw KernelError(message("codes are made of f32 [N,C] or [N,C,H,W], its operand is ", name(v.dtype), v.shape));
   const int x = real(root);
   return f.map = rank == 4 ? x : between(root, opdef::reshape, x, to_attrs(ShapeOptions{{-1, v.shape[1], 1, 1}}));
 }

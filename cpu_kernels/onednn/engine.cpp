@@ -26,7 +26,8 @@ const dnnl::engine& engine() {
 }
 
 void rethrow(const char* what, const dnnl::error& e) {
-  throw KernelError(message("oneDNN: ", what, ": ", e.message, " (status ", int(e.status), ")"));
+  throw KernelError(message("oneDNN: ", what, ": ", e.status == dnnl_out_of_memory ? "out of memory: " : "", e.message,
+                            " (status ", int(e.status), ")"));
 }
 
 dnnl::memory::data_type data_type(DType t) {

@@ -213,7 +213,9 @@ class Trainer {
   }
 
   void require_fits(const Checkpoint& c) const {
-    require_same(c.state().options, state_.options, c.file());
+    json before = c.state().options;
+    if (before.is_object()) before.emplace("amp", false);  // runs of programs that had no choice
+    require_same(before, state_.options, c.file());
     const auto& [epoch, batch] = c.state().position;
     if (epoch + (batch > 0) > o_.epochs)
       throw ValueError(message("--resume: ", c.file().string(), " has finished ", epoch, " epochs and ", batch,

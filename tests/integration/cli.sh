@@ -57,6 +57,11 @@ accuracy() { sed -n 's/^test accuracy \([0-9]*\).*/\1/p' "$1"; }
 [ "$(accuracy mixed.log)" -ge $(($(accuracy whole.log) - 25)) ] || fail "--amp learns nothing: $(tail -1 mixed.log)"
 "$exe" train "${tiny[@]}" --out mixed --resume > mixed.log 2>&1 && fail "a run was resumed in another precision"
 grep -q "made with amp true, this run has false" mixed.log || fail "no clear sentence: $(tail -1 mixed.log)"
+mkdir -p older/checkpoint  # of a program that knew no --amp
+LC_ALL=C sed 's/amp\\":/amq\\":/' whole/checkpoint/last.safetensors > older/checkpoint/last.safetensors
+cmp -s whole/checkpoint/last.safetensors older/checkpoint/last.safetensors && fail "a checkpoint does not say its amp"
+"$exe" train "${tiny[@]}" --amp --out older --resume > older.log 2>&1 && fail "an fp32 run was resumed in mixed precision"
+grep -q "made with amp false, this run has true" older.log || fail "no clear sentence: $(tail -1 older.log)"
 
 say "asked to end by the system: the same, with the signal in the exit status; an ignored signal stays ignored"
 for signal in HUP TERM; do

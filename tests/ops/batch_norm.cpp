@@ -233,6 +233,9 @@ TEST_CASE("in evaluation batch_norm_relu is the plain ops, and refuses what batc
   for (const bool training : {false, true}) {
     const BatchNormOptions o{.training = training};
     CHECK_THROWS_AS(batch_norm_relu(x, p.gamma, p.beta, p.mean, p.var, Tensor::zeros({2, 3, 4, 5}), o), ShapeError);
+    CHECK_THROWS_AS(batch_norm_relu(x, p.gamma, p.beta, p.mean, p.var, Tensor::zeros({1, 3, 1, 1}), o), ShapeError);
+    CHECK_THROWS_WITH(batch_norm_relu(x, p.gamma, p.beta, p.mean, p.var, cast(x, DType::f64), o),
+                      Contains("residual must be f32 like x"));
     CHECK_THROWS_AS(batch_norm_relu(x, p.gamma, p.beta, p.mean, p.var, cast(x, DType::f64), o), DTypeError);
     CHECK_THROWS_AS(batch_norm_relu(x, Tensor::zeros({5}), p.beta, p.mean, p.var, x, o), ShapeError);
   }

@@ -222,6 +222,8 @@ TEST_CASE("beside bf16 a convolution's parameters may be f32, and so are their g
   for (size_t i = 0; i < sums.size(); ++i) CHECK(bias_grad[i] == Approx(sums[i]).margin(1e-5));  // not of bf16
 
   CHECK_THROWS_AS(conv2d(x, w, cast(bias, DType::bf16)), DTypeError);
+  CHECK_THROWS_WITH(conv2d(x, cast(w, DType::f64), {}), Contains("w must be bf16 or f32, not f64"));
+  CHECK_THROWS_WITH(y.backward(cast(gy, DType::f32)), Contains("f32[2,4,6,6]") && Contains("bf16[2,4,6,6]"));
   CHECK_THROWS_AS(conv2d(cast(x, DType::f32), cast(w, DType::bf16), {}), DTypeError);
 }
 
