@@ -7,13 +7,11 @@
 #include <string_view>
 #include <tuple>
 
-#include "core/autograd.h"
 #include "core/convert.h"
 #include "core/kernel.h"
 #include "core/tensor.h"
 #include "ops/functors.h"
 #include "ops/op.h"
-#include "ops/reduce.h"
 
 namespace mininn {
 
@@ -103,88 +101,17 @@ struct PerFunctor<op::Functors<Fs...>, Args> {
 // has its shape. Throw DTypeError for other dtypes, and ShapeError or DeviceError for operands that do not go together.
 
 namespace detail {
-// Where the result of op `op` goes, of an operand that has been checked.
-Tensor unary_result(const char* op, const Tensor& x);
-
-// Two operands that have been checked and broadcast to the shape of their result.
-struct BinaryOperands {
-  CView a, b;
-  Tensor y;
-};
-BinaryOperands binary_operands(const char* op, const Tensor& a, const Tensor& b);
-// x as it is seen by gradients of that shape.
-CView broadcast(const Tensor& x, const Shape& shape);
-
 // s * x, neither differentiable nor traced.
 Tensor times_constant(const Tensor& x, double s);
-// gy times a constant derivative, summed over the dimensions along which `shape` was broadcast.
-Tensor linear_grad(double derivative, const Tensor& gy, const Shape& shape);
 }  // namespace detail
 
+// Of every functor in the lists.
 template <class F>
-struct UnaryBackward {
-  static constexpr const char* op = F::op;
-  Saved kept;
-  Grads backward(const Tensor& gy, const Wants&) const {
-    const Tensor v = kept ? kept.get() : gy;
-    Tensor gx = Tensor::empty_like(v);
-    kernels<op::UnaryBwd<F>>().run({v.view(), gy.view(), gx.mutable_view()}, gy.device());
-    return {gx};
-  }
-};
-
+Tensor unary(const Tensor& x);
 template <class F>
-Tensor unary(const Tensor& x) {
-  Tensor y = detail::unary_result(F::op, x);
-  kernels<op::UnaryFwd<F>>().run({x.view(), y.mutable_view()}, x.device());
-  return attach<UnaryBackward<F>>(y, {x}, {},
-                                  F::keeps == op::Keeps::input    ? x
-                                  : F::keeps == op::Keeps::result ? y
-                                                                  : Tensor());
-}
-
+Tensor binary(const Tensor& a, const Tensor& b);
 template <class F>
-struct BinaryBackward {
-  static constexpr const char* op = F::op;
-  Saved a, b;  // only what the wanted derivatives read
-  Shape a_shape, b_shape;
-  Grads backward(const Tensor& gy, const Wants& wants) const {
-    Tensor ga, gb;
-    if (wants[0]) {
-      if constexpr (F::da_reads)
-        ga = grad<op::BinaryBwdA<F>>(F::da_reads, gy, a_shape);
-      else
-        ga = detail::linear_grad(F::da(0.0, 0.0, 1.0), gy, a_shape);
-    }
-    if (wants[1]) {
-      if constexpr (F::db_reads)
-        gb = grad<op::BinaryBwdB<F>>(F::db_reads, gy, b_shape);
-      else
-        gb = detail::linear_grad(F::db(0.0, 0.0, 1.0), gy, b_shape);
-    }
-    return {ga, gb};
-  }
-
- private:
-  template <class Args>
-  Tensor grad(unsigned reads, const Tensor& gy, const Shape& shape) const {
-    const Tensor& u = reads & op::kReadsA ? a.get() : gy;
-    const Tensor& v = reads & op::kReadsB ? b.get() : gy;
-    Tensor g = Tensor::empty_like(gy);
-    kernels<Args>().run(
-        {detail::broadcast(u, gy.shape()), detail::broadcast(v, gy.shape()), gy.view(), g.mutable_view()}, gy.device());
-    return sum_to(g, shape);
-  }
-};
-
-template <class F>
-Tensor binary(const Tensor& a, const Tensor& b) {
-  detail::BinaryOperands o = detail::binary_operands(F::op, a, b);
-  kernels<op::BinaryFwd<F>>().run({o.a, o.b, o.y.mutable_view()}, a.device());
-  const unsigned reads = (a.requires_grad() ? F::da_reads : 0) | (b.requires_grad() ? F::db_reads : 0);
-  return attach<BinaryBackward<F>>(o.y, {a, b}, {}, reads & op::kReadsA ? a : Tensor(),
-                                   reads & op::kReadsB ? b : Tensor(), a.shape(), b.shape());
-}
+Tensor scalar(const Tensor& x, double s);
 
 struct ScalarOptions {  // of the ops with a number
   double value = 0;
@@ -194,45 +121,15 @@ void each_field(ScalarOptions& o, const F& field) {
   field("value", o.value);
 }
 
-template <class F>
-struct ScalarBackward {
-  static constexpr const char* op = F::op;
-  double s;
-  Saved x;  // only where the derivative depends on it
-  Grads backward(const Tensor& gy, const Wants&) const {
-    if constexpr (op::CurvedScalarOps::contains<F>) {
-      Tensor gx = Tensor::empty_like(x.get());
-      kernels<op::ScalarBwd<F>>().run({x.get().view(), gy.view(), s, gx.mutable_view()}, gy.device());
-      return {gx};
-    } else {
-      return {detail::linear_grad(F::df(s), gy, gy.shape())};
-    }
-  }
-};
-
-template <class F>
-Tensor scalar(const Tensor& x, double s) {
-  Tensor y = detail::unary_result(F::op, x);
-  kernels<op::Scalar<F>>().run({x.view(), s, y.mutable_view()}, x.device());
-  return attach<ScalarBackward<F>>(y, {x}, ScalarOptions{s}, s, op::CurvedScalarOps::contains<F> ? x : Tensor());
-}
-
 namespace opdef {
 
+template <class F>
+struct OfFunctor {
+  static const OpDef op;
+};
 // The op of each functor: opdef::functor<op::Relu>.
 template <class F>
-inline constexpr OpDef functor = [] {
-  if constexpr (op::UnaryOps::contains<F>)
-    return define_op<NoOptions, [](auto in, const auto&) { return unary<F>(in[0]); }, like_first<NoOptions>>(F::op);
-  else if constexpr (op::BinaryOps::contains<F>)
-    return define_op<NoOptions, [](auto in, const auto&) { return binary<F>(in[0], in[1]); },
-                     [](auto in, const auto&) {
-                       return TensorInfo{broadcast_shapes(F::op, in[0].shape, in[1].shape), in[0].dtype};
-                     }>(F::op, kTwoInputs);
-  else
-    return define_op<ScalarOptions, [](auto in, const auto& o) { return scalar<F>(in[0], o.value); },
-                     like_first<ScalarOptions>>(F::op);
-}();
+inline constexpr const OpDef& functor = OfFunctor<F>::op;
 
 }  // namespace opdef
 
