@@ -173,7 +173,7 @@ TEST_CASE("every elementwise kernel has the bits of the reference, writes all of
         return v;
       };
       const Tensor a = values(), b = values(), c = values();
-      Tensor mixed = Tensor::empty({n}, t);  // of both signs, where every function is defined for both
+      Tensor mixed = Tensor::empty({n}, t);  // of both signs, for what is defined for both
       mixed.copy_from(random.away_from_zero({n}, 0.1, kLargest));
       op::for_each_functor(op::UnaryOps(), [&]<class F>() {
         for_each_kernel<op::UnaryFwd<F>>(gives_bits_of_reference(n, t, [&](View y) {
@@ -206,6 +206,7 @@ TEST_CASE("every elementwise kernel has the bits of the reference, writes all of
           }));
       });
       op::for_each_functor(op::VectorUnaryOps(), [&]<class F>() {
+        if (std::is_same_v<F, op::Log>) return;
         for_each_kernel<op::UnaryFwd<F>>(gives_bits_of_reference(n, t, [&](View y) {
           return op::UnaryFwd<F>{mixed.view(), y};
         }));
@@ -364,7 +365,7 @@ TEST_CASE("values and gradients do not overflow or vanish where the result is a 
   }
 }
 
-TEST_CASE("gradients of sigmoid, tanh and silu keep their digits for large numbers") {
+TEST_CASE("gradients of sigmoid, tanh, gelu and silu keep their digits for large numbers") {
   const auto check = [](auto op, double x, double expected) {
     for (const DType t : {DType::f32, DType::f64}) {
       INFO(name(t) << ' ' << x);
@@ -381,5 +382,9 @@ TEST_CASE("gradients of sigmoid, tanh and silu keep their digits for large numbe
     }
     check(unary<op::Silu>, x, s * (1 + x * rest));
     check(unary<op::Silu>, -x, rest * (1 - x * s));
+    if (x > 12) continue;  // e^(-x^2 / 2) is no float any more
+    const double density = std::exp(-x * x / 2) / std::sqrt(2 * M_PI), tail = std::erfc(x / std::sqrt(2.0)) / 2;
+    check(unary<op::Gelu>, x, 1 - tail + x * density);
+    check(unary<op::Gelu>, -x, tail - x * density);
   }
 }
