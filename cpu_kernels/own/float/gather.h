@@ -14,8 +14,9 @@ namespace mininn::cpu::own {
 void gather_gemm(const TilesF32& t, GatherGemm p, const MatrixLayout& layout, const float* b,
                  std::span<const GatherRegion> regions, int64_t images);
 
-// How many images gather_gemm keeps together, so that their input stays in cache while it goes through the panels.
-int64_t images_per_block(int64_t image_floats, int64_t images);
+// How many images gather_gemm keeps together, so that what they read and write stays in cache while they go through the
+// panels: a panel's columns are a part of each pixel.
+int64_t images_per_block(const GatherGemm& p, int64_t images);
 
 // Tiles of a region of `pixels` pixels: as few as possible, of almost equal height.
 inline int64_t tile_count(const TilesF32& t, int64_t pixels) { return ceil_div(pixels, t.mr); }

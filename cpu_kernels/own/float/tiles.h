@@ -63,13 +63,19 @@ struct WeightGradientTile {
   bool accumulate = false;  // add to sum instead
 };
 
+// Pixels of a region, counted row by row from pixel `first` of image `n0` on, times panels of B.
+struct GatherBlock {
+  int64_t n0 = 0, first = 0;
+  int64_t pixels = 0;  // up to `mr`, or any number of neighbours in a row of a region that is not padded
+  int64_t panel = 0, panels = 1;
+};
+
 struct TilesF32 {
   int mr;     // most rows of a tile
   int nr;     // columns of a panel: two vectors
   int lanes;  // of a vector
 
-  // Computes `rows` pixels of the region, counted row by row from pixel `first` of image `n0` on, times panel `panel`.
-  void (*gather)(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t first, int rows, int64_t panel);
+  void (*gather)(const GatherGemm& p, const GatherRegion& r, const GatherBlock& block);
   void (*weight_gradient)(const WeightGradientTile& t);
   // dst[i][0..width) = src[i][0..columns), then zeros; width is a multiple of lanes. Pixels of src are `pixel` apart.
   void (*copy_channels)(const float* src, int64_t pixel, int64_t columns, int64_t pixels, float* dst, int64_t width);

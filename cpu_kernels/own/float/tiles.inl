@@ -11,52 +11,65 @@ static_assert(kLongestRuns <= kChain);  // runs are not cut
 
 // Where the pixels of a tile read and write.
 template <int Rows>
-struct TilePixels {
-  const float* in[Rows];
-  int64_t ih[Rows], iw[Rows];  // of `in`
-  int64_t out[Rows];
-
+class TilePixels {
+ public:
   TilePixels(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t first) {
     int64_t j = first % r.w, i = first / r.w % r.h, n = n0 + first / (r.w * r.h);
     for (int m = 0; m < Rows; ++m) {
       ih[m] = r.in_h0 + i * p.step_h;
       iw[m] = r.in_w0 + j * p.step_w;
-      in[m] = p.in + ((n * p.in_h + ih[m]) * p.in_w + iw[m]) * p.in_pixel;
-      out[m] = r.out0 + n * p.out_n + i * p.out_h + j * p.out_w;
+      in_[m] = p.in + ((n * p.in_h + ih[m]) * p.in_w + iw[m]) * p.in_pixel;
+      out_[m] = r.out0 + n * p.out_n + i * p.out_h + j * p.out_w;
       if (++j == r.w) {
         j = 0;
         if (++i == r.h) i = 0, ++n;
       }
     }
   }
+  const float* in(int m) const { return in_[m]; }
+  int64_t out(int m) const { return out_[m]; }
+
+  int64_t ih[Rows], iw[Rows];  // of in()
+
+ private:
+  const float* in_[Rows];
+  int64_t out_[Rows];
 };
 
 // The same where they are neighbours in a row of the region, and no tap falls on padding.
-template <int Rows>
-struct RowPixels {
-  const float* in[Rows];
-  int64_t out[Rows];
-
-  RowPixels(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t first) {
+class RowPixels {
+ public:
+  RowPixels(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t first)
+      : in_step_(p.step_w * p.in_pixel), out_step_(p.out_w) {
     const int64_t j = first % r.w, i = first / r.w % r.h, n = n0 + first / (r.w * r.h);
-    in[0] = p.in + ((n * p.in_h + r.in_h0 + i * p.step_h) * p.in_w + r.in_w0 + j * p.step_w) * p.in_pixel;
-    out[0] = r.out0 + n * p.out_n + i * p.out_h + j * p.out_w;
-    for (int m = 1; m < Rows; ++m) {
-      in[m] = in[m - 1] + p.step_w * p.in_pixel;
-      out[m] = out[m - 1] + p.out_w;
-    }
+    in_ = p.in + ((n * p.in_h + r.in_h0 + i * p.step_h) * p.in_w + r.in_w0 + j * p.step_w) * p.in_pixel;
+    out_ = r.out0 + n * p.out_n + i * p.out_h + j * p.out_w;
   }
+  const float* in(int m) const { return in_ + m * in_step_; }
+  int64_t out(int m) const { return out_ + m * out_step_; }
+  void advance(int pixels) {
+    in_ += pixels * in_step_;
+    out_ += pixels * out_step_;
+  }
+
+ private:
+  const float* in_;
+  int64_t out_;
+  int64_t in_step_, out_step_;
 };
 
-template <int Rows, int Vectors, bool kInRow>
-void gather_tile(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t first, int64_t panel) {
-  const std::conditional_t<kInRow, RowPixels<Rows>, TilePixels<Rows>> pixels(p, r, n0, first);
-  const auto& in = pixels.in;
-  const auto& out = pixels.out;
+template <int Rows, int Vectors, class Pixels>
+[[gnu::always_inline]] inline void gather_tile(const GatherGemm& p, const GatherRegion& r, const Pixels& pixels,
+                                               int64_t panel) {
+  constexpr bool kInRow = std::is_same_v<Pixels, RowPixels>;
 
   if (p.residual)  // it is read last and all at once: too late to wait for memory
     for (int m = 0; m < Rows; ++m)
-      for (int c = 0; c < kColumns; c += 16) __builtin_prefetch(p.residual + out[m] + panel * kColumns + c);
+      for (int c = 0; c < kColumns; c += 16) __builtin_prefetch(p.residual + pixels.out(m) + panel * kColumns + c);
+
+  if constexpr (kInRow)  // so is what the next tile writes: the stores of a short sum would wait for it
+    for (int m = 0; m < Rows; ++m)
+      for (int c = 0; c < kColumns; c += 16) __builtin_prefetch(p.out + pixels.out(Rows + m) + panel * kColumns + c, 1);
 
   typename Vec::T acc[Rows][Vectors];
 #pragma GCC unroll 16
@@ -69,13 +82,13 @@ void gather_tile(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t
     const int64_t shift = (t->dh * p.in_w + t->dw) * p.in_pixel;
     const float* a[Rows];
     if (kInRow || !r.padded) {
-      for (int m = 0; m < Rows; ++m) a[m] = in[m] + shift;
+      for (int m = 0; m < Rows; ++m) a[m] = pixels.in(m) + shift;
     } else if constexpr (!kInRow) {
       bool any = false;
       for (int m = 0; m < Rows; ++m) {
         const bool inside =
             uint64_t(pixels.ih[m] + t->dh) < uint64_t(p.in_h) && uint64_t(pixels.iw[m] + t->dw) < uint64_t(p.in_w);
-        a[m] = inside ? in[m] + shift : p.zeros;
+        a[m] = inside ? pixels.in(m) + shift : p.zeros;
         any |= inside;
       }
       if (!any) continue;
@@ -101,7 +114,7 @@ void gather_tile(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t
     const int64_t c = panel * kColumns + v * kLanes;
     if (plain && p.columns - c >= kLanes) {
 #pragma GCC unroll 16
-      for (int m = 0; m < Rows; ++m) Vec::store(p.out + out[m] + c, acc[m][v]);
+      for (int m = 0; m < Rows; ++m) Vec::store(p.out + pixels.out(m) + c, acc[m][v]);
       continue;
     }
     const typename Vec::Mask mask = Vec::mask(p.columns - c);
@@ -110,9 +123,9 @@ void gather_tile(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t
     for (int m = 0; m < Rows; ++m) {
       typename Vec::T y = acc[m][v];
       if (p.bias) y = Vec::add(y, bias);
-      if (p.residual) y = Vec::add(y, Vec::load(p.residual + out[m] + c, mask));
+      if (p.residual) y = Vec::add(y, Vec::load(p.residual + pixels.out(m) + c, mask));
       if (p.relu) y = Vec::relu(y);
-      Vec::store_first(p.columns - c, p.out + out[m] + c, y, mask);
+      Vec::store_first(p.columns - c, p.out + pixels.out(m) + c, y, mask);
     }
   }
 }
@@ -154,27 +167,50 @@ void weight_gradient_tile(const WeightGradientTile& t) {
     }
 }
 
+// One tile of pixels, or several side by side in a row.
+template <int Rows, int Vectors, bool kInRow>
+void gather_tiles(const GatherGemm& p, const GatherRegion& r, const GatherBlock& block) {
+  std::conditional_t<kInRow, RowPixels, TilePixels<Rows>> pixels(p, r, block.n0, block.first);
+  for (int64_t i = 0; i < block.pixels; i += Rows) {
+    for (int64_t panel = block.panel; panel < block.panel + block.panels; ++panel)
+      gather_tile<Rows, Vectors>(p, r, pixels, panel);
+    if constexpr (kInRow) pixels.advance(Rows);
+  }
+}
+
 // Tiles of 1..kRows rows by one or two vectors, as tables.
-using GatherTile = void (*)(const GatherGemm&, const GatherRegion&, int64_t, int64_t, int64_t);
+using GatherTiles = void (*)(const GatherGemm&, const GatherRegion&, const GatherBlock&);
 using WeightGradientTileFn = void (*)(const WeightGradientTile&);
 
 template <int Vectors, bool kInRow, int... I>
-constexpr std::array<GatherTile, kRows> gather_tiles(std::integer_sequence<int, I...>) {
-  return {gather_tile<I + 1, Vectors, kInRow>...};
+constexpr std::array<GatherTiles, kRows> gather_table(std::integer_sequence<int, I...>) {
+  return {gather_tiles<I + 1, Vectors, kInRow>...};
 }
 template <int Vectors, int... I>
 constexpr std::array<WeightGradientTileFn, kRows> weight_gradient_tiles(std::integer_sequence<int, I...>) {
   return {weight_gradient_tile<I + 1, Vectors>...};
 }
 
-void gather(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t first, int rows, int64_t panel) {
+void gather(const GatherGemm& p, const GatherRegion& r, const GatherBlock& block) {
   constexpr std::make_integer_sequence<int, kRows> heights;
-  static constexpr std::array<GatherTile, kRows> tables[2][2] = {
-      {gather_tiles<1, false>(heights), gather_tiles<1, true>(heights)},
-      {gather_tiles<2, false>(heights), gather_tiles<2, true>(heights)}};
-  const bool wide = p.columns - panel * kColumns > kLanes, in_row = !r.padded && first % r.w + rows <= r.w;
-  const GatherTile tile = tables[wide][in_row][size_t(rows - 1)];
-  if (r.tap_count * p.k <= kChain) return tile(p, r, n0, first, panel);
+  static constexpr std::array<GatherTiles, kRows> tables[2][2] = {
+      {gather_table<1, false>(heights), gather_table<1, true>(heights)},
+      {gather_table<2, false>(heights), gather_table<2, true>(heights)}};
+  const bool in_row = !r.padded && block.first % r.w + block.pixels <= r.w;
+  // As few tiles as possible, of the same height but for the last; the last panel may have columns for one vector alone.
+  const int64_t rows = ceil_div(block.pixels, ceil_div(block.pixels, int64_t(kRows))), rest = block.pixels % rows;
+  const bool last_narrow = p.columns - (block.panel + block.panels - 1) * kColumns <= kLanes;
+  const auto compute = [&](const GatherGemm& q, const GatherRegion& part) {
+    const auto tiles = [&](GatherBlock b, int64_t height) {
+      if (b.panels -= last_narrow; b.panels > 0) tables[1][in_row][size_t(height - 1)](q, part, b);
+      b.panel += b.panels;
+      b.panels = 1;
+      if (last_narrow) tables[0][in_row][size_t(height - 1)](q, part, b);
+    };
+    tiles({block.n0, block.first, block.pixels - rest, block.panel, block.panels}, rows);
+    if (rest > 0) tiles({block.n0, block.first + block.pixels - rest, rest, block.panel, block.panels}, rest);
+  };
+  if (r.tap_count * p.k <= kChain) return compute(p, r);
   GatherGemm q = p;
   GatherRegion part = r;
   const int64_t taps = std::max<int64_t>(kChain / p.k, 1);
@@ -185,7 +221,7 @@ void gather(const GatherGemm& p, const GatherRegion& r, int64_t n0, int64_t firs
       q.k_begin = k;
       q.k_end = std::min(k + kChain, p.k);
       q.relu = p.relu && t + taps >= r.tap_count && q.k_end == p.k;
-      tile(q, part, n0, first, panel);
+      compute(q, part);
       q.bias = nullptr;
       q.residual = p.out;
     }

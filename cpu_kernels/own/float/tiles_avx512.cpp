@@ -1,8 +1,10 @@
 // fp32 tiles of 14 x 32: 28 sums, 2 vectors of B and 1 broadcast in 32 registers.
 #include <algorithm>
 #include <array>
+#include <type_traits>
 #include <utility>
 
+#include "core/integers.h"
 #include "cpu_kernels/own/float/tiles.h"
 #include "cpu_kernels/own/float/vec_avx512.h"
 

@@ -136,7 +136,7 @@ void gather_conv(const TilesF32& t, GatherGemm p, const MatrixLayout& layout, co
   };
   Axis h(size_h, false), w(size_w, false), split_h(size_h, true), split_w(size_w, true);
   // Skipping padding saves up to a third of the work on small maps, but cuts them into small pieces.
-  const int64_t block = images_per_block(p.in_h * p.in_w * p.in_pixel, images);
+  const int64_t block = images_per_block(p, images);
   const int64_t whole = cost(t, h, w, block), rows = cost(t, split_h, w, block),
                 both = cost(t, split_h, split_w, block);
   if (both < std::min(whole, rows))
