@@ -128,7 +128,7 @@ void gather_gemm(const TilesF32& t, GatherGemm p, const MatrixLayout& layout, co
   p.columns = layout.columns;
   const int64_t block = images_per_block(p, images);
   const int64_t panels = layout.panels(t), threads = num_threads();
-  constexpr int64_t kShortSum = 128, kSmallB = 1 << 13;
+  constexpr int64_t kShortSum = 256, kSmallB = 1 << 15;
   const bool short_sums = p.taps * p.k <= kShortSum && layout.packed_size(t) <= kSmallB;
   if (!p.packed && !short_sums && block == images && (panels % threads == 0 || panels >= 4 * threads))
     return by_panels(t, p, layout, b, regions, images);
