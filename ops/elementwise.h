@@ -1,4 +1,4 @@
-// Elementwise ops: the kernels' arguments, the gradients and the public functions of the functors in ops/functors.h.
+// Elementwise ops: the kernels' arguments and the public functions of the functors in ops/functors.h.
 #pragma once
 
 #include <algorithm>
@@ -130,6 +130,11 @@ struct OfFunctor {
 // The op of each functor: opdef::functor<op::Relu>.
 template <class F>
 inline constexpr const OpDef& functor = OfFunctor<F>::op;
+#define MININN_DECLARE(F, name) extern template const OpDef OfFunctor<op::F>::op;
+MININN_UNARY_OPS(MININN_DECLARE)
+MININN_BINARY_OPS(MININN_DECLARE)
+MININN_SCALAR_OPS(MININN_DECLARE)
+#undef MININN_DECLARE
 
 }  // namespace opdef
 

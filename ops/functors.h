@@ -112,7 +112,7 @@ template <class T>
 MININN_FN T normal_cdf(T x) {
   if constexpr (std::is_same_v<T, float>) {
     // Phi(-|x|) = e^(-x^2 / 2) t P(t), t = 1 / (1 + |x| / 4). P is fitted by least squares, weighted until the greatest
-    // relative error for |x| <= 14.6, beyond which Phi is no float, was least: 9e-9.
+    // relative error for |x| <= 14.6, beyond which Phi is no float, was least: 9e-9, with these digits 4e-8.
     const float t = 1 / (1 + 0.25f * std::abs(x));
     float p = 0.016951382f * t - 0.064865388f;
     p = p * t + 0.05667226f;

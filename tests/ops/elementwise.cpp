@@ -206,12 +206,47 @@ TEST_CASE("every elementwise kernel has the bits of the reference, writes all of
           }));
       });
       op::for_each_functor(op::VectorUnaryOps(), [&]<class F>() {
-        if (std::is_same_v<F, op::Log>) return;
+        if (std::is_same_v<F, op::Log>) return;  // NaN for negative numbers
         for_each_kernel<op::UnaryFwd<F>>(gives_bits_of_reference(n, t, [&](View y) {
           return op::UnaryFwd<F>{mixed.view(), y};
         }));
       });
     }
+}
+
+TEST_CASE("vector kernels give the reference's bits at the ends of f32, NaN for NaN") {
+  const float inf = std::numeric_limits<float>::infinity(), tiny = std::numeric_limits<float>::denorm_min();
+  const std::vector<float> ends{0.0f, -0.0f, tiny,        -tiny, 1e-39f, -1e-39f, 1.17549435e-38f, 3.4e38f, -3.4e38f,
+                                inf,  -inf,  float(kNan), 1.0f,  -1.0f,  14.3f,   -14.3f,          89.0f,   -104.0f};
+  std::vector<float> values;
+  for (int i = 0; i < 40; ++i) values.insert(values.end(), ends.begin(), ends.end());
+  const Tensor x = Tensor::from<float>(values, {int64_t(values.size())}), gy = Tensor::full(x.shape(), 1.0);
+  const auto check = [&]<class Args>(const Args& like) {
+    std::vector<double> expected;
+    const auto run = [&](const Kernel<Args>& kernel) {
+      Guarded y(x.shape(), DType::f32);
+      Args a = like;
+      if constexpr (requires { a.gx; })
+        a.gx = y.view();
+      else
+        a.y = y.view();
+      return run_kernel(kCpu, kernel, a) ? y.values() : std::vector<double>();
+    };
+    const auto& candidates = kernels<Args>().candidates(kCpu.type);
+    const std::vector<double> reference = run(candidates.back());
+    for (const Kernel<Args>& kernel : candidates) {
+      const std::vector<double> y = run(kernel);
+      for (size_t i = 0; i < y.size(); ++i) {
+        INFO(std::string_view(Args::op) << ' ' << kernel.name << ' ' << values[i]);
+        if (std::isnan(reference[i]) ? !std::isnan(y[i]) : std::memcmp(&y[i], &reference[i], sizeof(double)) != 0)
+          CHECK(y[i] == reference[i]);
+      }
+    }
+  };
+  op::for_each_functor(op::VectorUnaryOps(), [&]<class F>() {
+    check(op::UnaryFwd<F>{x.view(), {}});
+    check(op::UnaryBwd<F>{x.view(), gy.view(), {}});
+  });
 }
 
 TEST_CASE("vector kernels refuse what they cannot do") {

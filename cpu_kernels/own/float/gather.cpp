@@ -54,36 +54,60 @@ void by_panels(const TilesF32& t, const GatherGemm& p, const MatrixLayout& layou
   });
 }
 
+// The pixels of a region as lines of neighbours, cut into pieces of almost equal length.
+struct Pieces {
+  int64_t lines, length, per_line;
+
+  // Rows, where they are long enough; else whatever pixels make a tile.
+  Pieces(const TilesF32& t, const GatherRegion& r) {
+    constexpr int64_t kShortRow = 7, kTilesTogether = 8;
+    has_rows = !r.padded && r.w >= kShortRow;
+    lines = has_rows ? r.h : 1;
+    length = has_rows ? r.w : r.h * r.w;
+    per_line = ceil_div(length, has_rows ? kTilesTogether * t.mr : t.mr);
+  }
+  int64_t count() const { return lines * per_line; }
+  int64_t begin(int64_t i) const { return i / per_line * length + length * (i % per_line) / per_line; }
+  int64_t size(int64_t i) const { return length * (i % per_line + 1) / per_line - length * (i % per_line) / per_line; }
+
+  bool has_rows;
+};
+
 // Little to add up per pixel: finding, reading and writing pixels takes the time. The tiles of a row go from one to the
-// next, each through all panels, so that pixels are written one after the other.
+// next, each through all panels of two vectors, so that pixels are written one after the other.
 void by_rows(const TilesF32& t, const GatherGemm& p, int64_t panels, std::span<const GatherRegion> regions,
              int64_t images) {
-  constexpr int64_t kShortRow = 7;
-  const auto has_rows = [](const GatherRegion& r) { return !r.padded && r.w >= kShortRow; };
-  const auto strips = [&](const GatherRegion& r) { return has_rows(r) ? r.h : 1; };
-  int64_t image_strips = 0, longest = 1;
+  int64_t image_pieces = 0, image_pixels = 0;
   for (const GatherRegion& r : regions) {
-    image_strips += strips(r);
-    longest = std::max(longest, r.w);
+    image_pieces += Pieces(t, r).count();
+    image_pixels += r.h * r.w;
   }
-  const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(longest * p.taps * p.k * p.columns, 1));
-  parallel_for(images * image_strips, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t n = begin / image_strips; n * image_strips < end; ++n) {
-      int64_t strip = n * image_strips;
+  const int64_t image_work = std::max<int64_t>(image_pixels * p.taps * p.k * p.columns, 1);
+  parallel_for(images * image_pieces, ceil_div(kGrain * image_pieces, image_work), [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin / image_pieces; n * image_pieces < end; ++n) {
+      int64_t first = n * image_pieces;
       for (const GatherRegion& r : regions) {
-        const int64_t count = strips(r);
-        for (int64_t i = std::max<int64_t>(begin - strip, 0); i < std::min(end - strip, count); ++i)
-          if (has_rows(r))
-            t.gather(p, r, {n, i * r.w, r.w, 0, panels});
-          else
-            for_tiles(t, r.h * r.w, [&](int64_t first, int64_t pixels) {
-              t.gather(p, r, {n, first, pixels, 0, panels});
-            });
-
-        strip += count;
+        const Pieces pieces(t, r);
+        for (int64_t i = std::max<int64_t>(begin - first, 0); i < std::min(end - first, pieces.count()); ++i)
+          t.gather(p, r, {n, pieces.begin(i), pieces.size(i), 0, panels});
+        first += pieces.count();
       }
     }
   });
+}
+
+// Whether by_rows() pays: sums so short, B so small (128 KiB) that it stays in the second-level cache beside the pixels,
+// and rows for most of the pixels: small maps have better tiles across images.
+bool rows_pay(const TilesF32& t, const GatherGemm& p, const MatrixLayout& layout,
+              std::span<const GatherRegion> regions) {
+  constexpr int64_t kShortSum = 256, kSmallB = 1 << 15;
+  if (p.taps * p.k > kShortSum || layout.packed_size(t) > kSmallB) return false;
+  int64_t in_rows = 0, all = 0;
+  for (const GatherRegion& r : regions) {
+    all += r.h * r.w;
+    if (Pieces(t, r).has_rows) in_rows += r.h * r.w;
+  }
+  return 4 * in_rows >= 3 * all;
 }
 
 // Many pixels, or B is packed already: blocks of images go through the panels that all threads share.
@@ -128,16 +152,15 @@ void gather_gemm(const TilesF32& t, GatherGemm p, const MatrixLayout& layout, co
   p.columns = layout.columns;
   const int64_t block = images_per_block(p, images);
   const int64_t panels = layout.panels(t), threads = num_threads();
-  constexpr int64_t kShortSum = 256, kSmallB = 1 << 15;
-  const bool short_sums = p.taps * p.k <= kShortSum && layout.packed_size(t) <= kSmallB;
-  if (!p.packed && !short_sums && block == images && (panels % threads == 0 || panels >= 4 * threads))
+  const bool rows = rows_pay(t, p, layout, regions);
+  if (!p.packed && !rows && block == images && (panels % threads == 0 || panels >= 4 * threads))
     return by_panels(t, p, layout, b, regions, images);
   Scratch<float> packed(p.packed ? 0 : layout.packed_size(t));
   if (!p.packed) {
     pack(t, layout, b, packed.data());
     p.packed = packed.data();
   }
-  if (short_sums)
+  if (rows)
     by_rows(t, p, panels, regions, images);
   else
     by_blocks(t, p, panels, regions, images, block);

@@ -66,7 +66,7 @@ struct WeightGradientTile {
 // Pixels of a region, counted row by row from pixel `first` of image `n0` on, times panels of B.
 struct GatherBlock {
   int64_t n0 = 0, first = 0;
-  int64_t pixels = 0;  // up to `mr`, or any number of neighbours in a row of a region that is not padded
+  int64_t pixels = 1;  // to `mr`, or any number of neighbours in a row of a region that is not padded
   int64_t panel = 0, panels = 1;
 };
 
