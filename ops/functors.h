@@ -18,7 +18,7 @@
 
 namespace mininn::op {
 
-// --- exponentials and logarithms, in f32 without a call: compilers turn loops of them into vector instructions --------
+// --- exponentials and logarithms, in f32 without a call: compilers turn loops of them into vector instructions -----
 
 // 1.5 * 2^23: what is added to it is rounded to a whole number.
 inline constexpr float kRound = 12582912;
@@ -95,8 +95,8 @@ MININN_FN T logarithm(T x) {
   }
 }
 
-// e^(-x^2 / 2), within 3 units in the last place in f32: the square's own rounding would be felt, so x is split into two
-// parts, of which the square of the first is exact (Cody 1969).
+// e^(-x^2 / 2), within 3 units in the last place in f32: the square's own rounding would be felt, so x is split into
+// two parts, of which the square of the first is exact (Cody 1969).
 template <class T>
 MININN_FN T gaussian(T x) {
   if constexpr (std::is_same_v<T, float>) {

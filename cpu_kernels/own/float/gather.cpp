@@ -96,8 +96,8 @@ void by_rows(const TilesF32& t, const GatherGemm& p, int64_t panels, std::span<c
   });
 }
 
-// Whether by_rows() pays: sums so short, B so small (128 KiB) that it stays in the second-level cache beside the pixels,
-// and rows for most of the pixels: small maps have better tiles across images.
+// Whether by_rows() pays: sums so short, B so small (128 KiB) that it stays in the second-level cache beside the
+// pixels, and rows for most of the pixels: small maps have better tiles across images.
 bool rows_pay(const TilesF32& t, const GatherGemm& p, const MatrixLayout& layout,
               std::span<const GatherRegion> regions) {
   constexpr int64_t kShortSum = 256, kSmallB = 1 << 15;

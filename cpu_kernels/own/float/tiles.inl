@@ -197,7 +197,7 @@ void gather(const GatherGemm& p, const GatherRegion& r, const GatherBlock& block
       {gather_table<1, false>(heights), gather_table<1, true>(heights)},
       {gather_table<2, false>(heights), gather_table<2, true>(heights)}};
   const bool in_row = !r.padded && block.first % r.w + block.pixels <= r.w;
-  // As few tiles as possible, of the same height but for the last; the last panel may have columns for one vector alone.
+  // As few tiles as possible, of the same height but for the last; the last panel may have columns for one vector.
   const int64_t rows = ceil_div(block.pixels, ceil_div(block.pixels, int64_t(kRows))), rest = block.pixels % rows;
   const bool last_narrow = p.columns - (block.panel + block.panels - 1) * kColumns <= kLanes;
   const auto compute = [&](const GatherGemm& q, const GatherRegion& part) {
