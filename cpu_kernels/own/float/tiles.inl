@@ -242,9 +242,13 @@ void weight_gradient(const WeightGradientTile& t) {
 }
 
 void copy_channels(const float* src, int64_t pixel, int64_t columns, int64_t pixels, float* dst, int64_t width) {
+  constexpr int64_t kAhead = 16;  // pixels: too far from each other for the processor to guess the next
   for (int64_t v = 0; v < width; v += kLanes) {
     const typename Vec::Mask mask = Vec::mask(columns - v);
-    for (int64_t i = 0; i < pixels; ++i) Vec::store(dst + i * width + v, Vec::load(src + i * pixel + v, mask));
+    for (int64_t i = 0; i < pixels; ++i) {
+      __builtin_prefetch(src + (i + kAhead) * pixel + v);
+      Vec::store(dst + i * width + v, Vec::load(src + i * pixel + v, mask));
+    }
   }
 }
 
