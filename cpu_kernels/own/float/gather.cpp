@@ -56,6 +56,7 @@ void by_panels(const TilesF32& t, const GatherGemm& p, const MatrixLayout& layou
 
 // The pixels of a region as lines of neighbours, cut into pieces of almost equal length.
 struct Pieces {
+  bool has_rows;
   int64_t lines, length, per_line;
 
   // Rows, where they are long enough; else whatever pixels make a tile.
@@ -69,8 +70,6 @@ struct Pieces {
   int64_t count() const { return lines * per_line; }
   int64_t begin(int64_t i) const { return i / per_line * length + length * (i % per_line) / per_line; }
   int64_t size(int64_t i) const { return length * (i % per_line + 1) / per_line - length * (i % per_line) / per_line; }
-
-  bool has_rows;
 };
 
 // Little to add up per pixel: finding, reading and writing pixels takes the time. The tiles of a row go from one to the
