@@ -1,5 +1,6 @@
 // The CPU's tables of floating kernels, and of what adds up gradients: for each op the candidates in the order in which
 // they are asked; the reference comes last.
+#include "cpu_kernels/own/float/conv2d/amx.h"
 #include "cpu_kernels/own/float/conv2d/direct.h"
 #include "cpu_kernels/own/float/conv2d/widened.h"
 #include "cpu_kernels/own/float/conv2d/winograd.h"
@@ -71,18 +72,19 @@ void register_reductions_and_dropout() {
 
 void register_layers() {
   kernels<op::Conv2dFwd>().set(
-      kCpu,
-      {own::conv2d_fwd_winograd_avx512, own::conv2d_fwd_winograd_avx2, own::conv2d_fwd_avx512, own::conv2d_fwd_avx2,
-       ONEDNN_KERNEL(conv2d_fwd) own::conv2d_fwd_widened_avx512, own::conv2d_fwd_widened_avx2, ref::conv2d_fwd});
+      kCpu, {own::conv2d_fwd_amx, own::conv2d_fwd_winograd_avx512, own::conv2d_fwd_winograd_avx2,
+             own::conv2d_fwd_avx512, own::conv2d_fwd_avx2, ONEDNN_KERNEL(conv2d_fwd) own::conv2d_fwd_widened_avx512,
+             own::conv2d_fwd_widened_avx2, ref::conv2d_fwd});
   kernels<op::Conv2dBwdData>().set(
-      kCpu, {own::conv2d_bwd_data_winograd_avx512, own::conv2d_bwd_data_winograd_avx2, own::conv2d_bwd_data_avx512,
-             own::conv2d_bwd_data_avx2, ONEDNN_KERNEL(conv2d_bwd_data) own::conv2d_bwd_data_widened_avx512,
-             own::conv2d_bwd_data_widened_avx2, ref::conv2d_bwd_data});
+      kCpu, {own::conv2d_bwd_data_amx, own::conv2d_bwd_data_winograd_avx512, own::conv2d_bwd_data_winograd_avx2,
+             own::conv2d_bwd_data_avx512, own::conv2d_bwd_data_avx2,
+             ONEDNN_KERNEL(conv2d_bwd_data) own::conv2d_bwd_data_widened_avx512, own::conv2d_bwd_data_widened_avx2,
+             ref::conv2d_bwd_data});
   kernels<op::Conv2dBwdWeights>().set(
-      kCpu,
-      {own::conv2d_bwd_weights_winograd_avx512, own::conv2d_bwd_weights_winograd_avx2, own::conv2d_bwd_weights_avx512,
-       own::conv2d_bwd_weights_avx2, ONEDNN_KERNEL(conv2d_bwd_weights) own::conv2d_bwd_weights_widened_avx512,
-       own::conv2d_bwd_weights_widened_avx2, ref::conv2d_bwd_weights});
+      kCpu, {own::conv2d_bwd_weights_amx, own::conv2d_bwd_weights_winograd_avx512,
+             own::conv2d_bwd_weights_winograd_avx2, own::conv2d_bwd_weights_avx512, own::conv2d_bwd_weights_avx2,
+             ONEDNN_KERNEL(conv2d_bwd_weights) own::conv2d_bwd_weights_widened_avx512,
+             own::conv2d_bwd_weights_widened_avx2, ref::conv2d_bwd_weights});
   kernels<op::Matmul>().set(
       kCpu, {ONEDNN_KERNEL(matmul) own::matmul_avx512, own::matmul_avx2, EIGEN_KERNEL(matmul) ref::matmul});
   kernels<op::MaxPool2dFwd>().set(kCpu, {own::max_pool2d_fwd_avx512, own::max_pool2d_fwd_avx2, ref::max_pool2d_fwd});

@@ -1,6 +1,8 @@
 #include "cpu_kernels/common/cpu_features.h"
 
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cstdint>
 
@@ -19,6 +21,12 @@ uint32_t saved_registers() {
   uint32_t lo, hi;
   __asm__("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
   return lo;
+}
+
+// Linux gives the tile registers only to processes that ask for them.
+bool tiles_permitted() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
 struct Found {
@@ -40,7 +48,7 @@ Found detect() {
       f[Isa::avx2] && os_avx512 && bit(l7.ebx, 16) && bit(l7.ebx, 30) && bit(l7.ebx, 31) && bit(l7.ebx, 17);
   f[Isa::avx512vnni] = f[Isa::avx512] && bit(l7.ecx, 11);
   f[Isa::avx512bf16] = f[Isa::avx512] && bit(l71.eax, 5);
-  f[Isa::amx] = f[Isa::avx512] && os_amx && bit(l7.edx, 22) && bit(l7.edx, 24) && bit(l7.edx, 25);
+  f[Isa::amx] = f[Isa::avx512] && os_amx && bit(l7.edx, 22) && bit(l7.edx, 24) && bit(l7.edx, 25) && tiles_permitted();
   return f;
 }
 
@@ -59,7 +67,7 @@ Refusal needs(Isa isa) {
     case Isa::avx512: return {"the processor has no AVX-512"};
     case Isa::avx512vnni: return {"the processor has no AVX-512 VNNI"};
     case Isa::avx512bf16: return {"the processor has no AVX-512 BF16"};
-    case Isa::amx: return {"the processor has no AMX"};
+    case Isa::amx: return {"the processor has no AMX, or the operating system does not permit it"};
   }
   return {"the processor is unknown"};
 }

@@ -34,3 +34,6 @@
 #define MININN_TARGET_AVXVNNI MININN_TARGET_BEGIN("avx2,fma,avxvnni")
 #define MININN_TARGET_AVX512 MININN_TARGET_BEGIN("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq")
 #define MININN_TARGET_AVX512VNNI MININN_TARGET_BEGIN("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")
+// Processors with AMX have AVX-512's BF16 too.
+#define MININN_TARGET_AMX \
+  MININN_TARGET_BEGIN("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-int8,amx-bf16")

@@ -162,6 +162,8 @@ Refusal admits_fwd(const op::Conv2dFwd& a) { return fwd_program(fwd_key(a, false
 Refusal admits_bwd_data(const op::Conv2dBwdData& a) { return bwd_data_program(a).refusal(); }
 Refusal admits_bwd_weights(const op::Conv2dBwdWeights& a) { return bwd_weights_program(a).refusal(); }
 
+constexpr Traits kRounding{.family = Family::vendor, .rounds_weights = true};
+
 // Mixed precision, where the processor does not multiply bf16, goes faster in f32.
 bool pays(DType activations, DType weights) { return activations == weights || has(Isa::avx512bf16); }
 
@@ -206,11 +208,11 @@ void run_bwd_weights(const op::Conv2dBwdWeights& a, const ExecContext&) {
 }  // namespace
 
 const Kernel<op::Conv2dFwd> conv2d_fwd{
-    "onednn.auto", kOneDnn, check_fwd, run_fwd, pack_fwd, admits_fwd, [](const op::Conv2dFwd& a) {
+    "onednn.auto", kRounding, check_fwd, run_fwd, pack_fwd, admits_fwd, [](const op::Conv2dFwd& a) {
       return pays(a.x.dtype, a.w.dtype);
     }};
 const Kernel<op::Conv2dBwdData> conv2d_bwd_data{
-    "onednn.auto", kOneDnn, check_bwd_data, run_bwd_data, nullptr, admits_bwd_data, [](const op::Conv2dBwdData& a) {
+    "onednn.auto", kRounding, check_bwd_data, run_bwd_data, nullptr, admits_bwd_data, [](const op::Conv2dBwdData& a) {
       return pays(a.gy.dtype, a.w.dtype);
     }};
 const Kernel<op::Conv2dBwdWeights> conv2d_bwd_weights{

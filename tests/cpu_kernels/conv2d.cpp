@@ -5,16 +5,23 @@
 #include <optional>
 
 #include "core/parallel.h"
+#include "tests/cpu_kernels/emulated_amx.h"
 #include "tests/support/kernel_operands.h"
 #include "tests/support/run_kernel.h"
 
 namespace mininn {
 namespace {
 
-using testing::for_each_kernel;
 using testing::Guarded;
 using testing::random_tensor;
 using testing::run_kernel;
+
+// Calls fn(device, kernel) for the kernels of every device, and for the emulated one.
+template <class Args, class Fn>
+void for_each_kernel(const Fn& fn) {
+  testing::for_each_kernel<Args>(fn);
+  fn(Device::cpu(), testing::emulated_amx<Args>());
+}
 
 constexpr MemoryFormat kChannelsLast = MemoryFormat::channels_last;
 
@@ -98,14 +105,12 @@ void check_packed(Device device, const Kernel<op::Conv2dFwd>& kernel, const Case
 }
 
 // Like testing::check_close(), for a result of type `dtype`. Winograd's kernels add up transformed numbers, which are
-// larger and lose more digits; others than our own may round f32 weights to bf16 before they multiply (`mixed`).
+// larger and lose more digits; some kernels round f32 weights to bf16 before they multiply (`mixed`).
 template <class Args>
 void check_close(const reference::Values& got, const reference::Sums& expected, DType dtype, const Kernel<Args>& kernel,
                  bool mixed) {
   const bool winograd = kernel.name.find("winograd") != kernel.name.npos;
-  const DType sums = mixed && kernel.traits.family == Family::vendor ? DType::bf16
-                     : dtype == DType::bf16                          ? DType::f32
-                                                                     : dtype;
+  const DType sums = mixed && kernel.traits.rounds_weights ? DType::bf16 : dtype == DType::bf16 ? DType::f32 : dtype;
   testing::check_close(got, expected, dtype, testing::unit_roundoff(sums) * (winograd ? 32 : 1));
 }
 
@@ -221,6 +226,49 @@ TEST_CASE("bf16 conv2d kernels cut a batch that does not stay in the cache") {
   check(make({9, 40, 40, 40}, {24, 40, 1, 1}, {.stride = 2}), DType::bf16, DType::f32, r);
 }
 
+TEST_CASE("bf16 conv2d kernels agree with plain loops where they rearrange rows or batches") {
+  Generator r(testing::test_seed());
+  const Case c = GENERATE(make({2, 3, 9, 20}, {64, 3, 3, 3}, {.padding = 1}),    // a row of the kernel as one tap
+                          make({2, 32, 5, 37}, {48, 32, 3, 3}, {.padding = 1}),  // wide rows
+                          make({2, 33, 6, 41}, {33, 33, 3, 3}, {.stride = 2, .padding = 1}),
+                          make({2, 34, 9, 18}, {17, 34, 5, 5}, {.padding = 3, .dilation = 2}),
+                          make({17, 40, 7, 7}, {70, 40, 3, 3}, {.padding = 1}),               // 16 images together
+                          make({35, 40, 6, 5}, {33, 40, 3, 3}, {.stride = 2, .padding = 1}),  // 32 images together
+                          make({70, 20, 4, 4}, {70, 20, 3, 3}, {.padding = 1}),
+                          make({33, 33, 6, 6}, {20, 33, 1, 1}, {.stride = 2}),
+                          make({33, 16, 9, 3}, {20, 16, 2, 1}, {.stride = 3}),  // rows that no window meets
+                          make({33, 8, 12, 12}, {8, 8, 7, 3}, {.stride = {5, 1}, .padding = {0, 1}}));
+  const Ran ran = check(c, DType::bf16, DType::f32, r);
+  CHECK(testing::fewest(ran.fwd) >= 1);
+  CHECK(testing::fewest(ran.bwd_data) >= 1);
+  CHECK(testing::fewest(ran.bwd_weights) >= 1);
+}
+
+TEST_CASE("what own bf16 conv2d kernels read beside a pixel's channels decides nothing") {
+  Generator r(testing::test_seed());
+  const int64_t channels = GENERATE(3, 33, 40), width = GENERATE(5, 20);
+  const Case c = make({16, channels, 6, width}, {20, channels, 3, 3}, {.padding = 1});
+  Operands o(c, DType::bf16, DType::f32, r);
+  reference::Values x = o.x.to_vector();
+  for (int64_t i = 0; i < 16 * channels * 6 * width; i += channels * 6 * width)  // channel 0 of each image
+    x[size_t(i + 3 * width + 2)] = std::numeric_limits<double>::infinity();      // in row 3, column 2
+  o.x.copy_from(Tensor::from(x, o.x.shape()));
+  for_each_kernel<op::Conv2dFwd>([&](Device device, const auto& kernel) {
+    if (kernel.name.find("winograd") != kernel.name.npos) return;  // which says that it spreads such a pixel
+    if (kernel.traits.family == Family::vendor) return;            // oneDNN 3.2 spreads that of a stem
+    INFO(to_string(device) << ' ' << kernel.name << ", " << channels << " channels, " << width << " columns");
+    const auto y = run_guarded(device, kernel, o.gy, kChannelsLast, [&](View v) { return forward(c, o, v); });
+    if (!y) return;
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < int64_t(y->size()); ++i) {
+      const int64_t h = i / width % 6, w = i % width;
+      const bool meets = h >= 2 && h <= 4 && w >= 1 && w <= 3;
+      wrong += std::isfinite((*y)[size_t(i)]) == meets;
+    }
+    CHECK(wrong == 0);
+  });
+}
+
 TEST_CASE("conv2d kernels handle more input channels and more tiles than one sum adds up") {
   Generator r(testing::test_seed());
   check(make({1, 530, 5, 3}, {20, 530, 3, 3}, {.padding = 1}), DType::f32, r);
@@ -234,8 +282,9 @@ TEST_CASE("own conv2d kernels give the same bits on six threads as on one") {
   const Case c = GENERATE(make({9, 40, 12, 12}, {70, 40, 3, 3}, {.padding = 1}),
                           make({9, 16, 12, 40}, {40, 16, 3, 3}, {.stride = 2, .padding = 1}),
                           make({1, 64, 1, 3000}, {60, 64, 1, 1}, {}));
-  INFO(c.g.ih << "x" << c.g.iw);
-  const Operands o(c, DType::f32, r);
+  const DType dtype = GENERATE(DType::f32, DType::bf16);
+  INFO(c.g.ih << "x" << c.g.iw << ' ' << name(dtype));
+  const Operands o(c, dtype, DType::f32, r);
   const int before = num_threads();
   const auto check_bits = [&](Device device, const auto& kernel, const Tensor& like, MemoryFormat format,
                               const auto& args) {
@@ -244,7 +293,7 @@ TEST_CASE("own conv2d kernels give the same bits on six threads as on one") {
     std::optional<reference::Values> first;
     for (const int threads : {1, 6}) {
       set_num_threads(threads);
-      Guarded out(like.shape(), DType::f32, format);
+      Guarded out(like.shape(), like.dtype(), format);
       if (!run_kernel(device, kernel, args(out.view()))) break;
       const reference::Values values = out.values();
       if (first) CHECK(values == *first);

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "tests/cpu_kernels/amx_emulation.h"
+#include "tests/cpu_kernels/emulated_amx.h"
 
 namespace mininn::testing {
 namespace {
@@ -81,7 +81,7 @@ void fill(QConv2dCase& c, Rng& rng, bool classes, bool residual) {
 
 void for_each_qconv2d(const std::function<void(Device, const Kernel<op::QConv2d>&)>& fn) {
   for_each_kernel<op::QConv2d>(fn);
-  fn(Device::cpu(), emulated_amx());
+  fn(Device::cpu(), emulated_amx<op::QConv2d>());
 }
 
 void check_kernels(Rng& rng, const QConv2dCase& c, std::map<std::string, int>* accepted) {

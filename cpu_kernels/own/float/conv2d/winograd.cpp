@@ -4,6 +4,7 @@
 
 #include "core/parallel.h"
 #include "cpu_kernels/common/cpu_features.h"
+#include "cpu_kernels/common/data_gradient.h"
 #include "cpu_kernels/common/elements.h"
 #include "cpu_kernels/common/scratch.h"
 #include "cpu_kernels/common/taps.h"
@@ -212,16 +213,6 @@ template <class T>
 void forward(const WinogradF32& isa, const op::Conv2dFwd& a) {
   convolve<T>(isa, {a.g, a.x.as<T>(), forward_weights(a), reinterpret_cast<const float*>(a.packed), a.bias.as<float>(),
                     a.residual.as<T>(), a.relu, a.y.as<T>()});
-}
-
-// The convolution of gy that gives gx.
-Conv2dGeometry data_gradient(Conv2dGeometry g) {
-  std::swap(g.ic, g.oc);
-  std::swap(g.ih, g.oh);
-  std::swap(g.iw, g.ow);
-  g.pad_h = 2 - g.pad_h;
-  g.pad_w = 2 - g.pad_w;
-  return g;
 }
 
 template <class T>

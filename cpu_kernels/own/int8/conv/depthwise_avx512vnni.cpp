@@ -18,7 +18,7 @@
 #include "cpu_kernels/common/cpu_features.h"
 #include "cpu_kernels/common/qconv_constants.h"
 #include "cpu_kernels/common/scratch.h"
-#include "cpu_kernels/own/int8/codes.h"
+#include "cpu_kernels/common/short_runs.h"
 #include "cpu_kernels/own/int8/conv/epilogue_zmm.h"
 #include "cpu_kernels/own/int8/conv/kernels.h"
 #include "cpu_kernels/own/int8/conv/packed.h"
@@ -237,7 +237,7 @@ void run(const op::QConv2d& a, const ExecContext&) {
       multiplier[k] = a.multiplier.as<float>()[channel_of(g, k / kChunk, k % kChunk / 16, k % 16)];
     const int64_t x_row = g.iw * g.oc;
     Scratch<uint8_t> padding(x_row);
-    fill_codes(padding.data(), uint8_t(a.x_zero), x_row);
+    fill_short(padding.data(), uint8_t(a.x_zero), x_row);
     OutputRows r;
     r.channels = g.oc;
     r.columns = g.iw;

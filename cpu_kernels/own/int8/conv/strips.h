@@ -1,131 +1,16 @@
-// Int8 convolutions on strips of 16 output pixels: how their input lies in memory, and the walk over strips and
-// channels.
-//
-// A tile register takes 16 rows of up to 64 bytes at equal distances: here so many input channels (or values of a
-// patch) of each of 16 output pixels, called a strip. So at every tap the input pixels of a strip must be evenly
-// spaced, and padding must be zeros somewhere in memory. That asks for a copy of the input, a part at a time, in one of
-// these forms:
-//
-// - in_place: 1x1 kernels of stride 1. No copy: a strip is any 16 pixels.
-// - rows: maps at least 16 pixels wide. A strip is 16 pixels of an output row; the copy has a border of zeros. There is
-//   none where nothing is padded, and of rows of many bytes only what their first and their last strip read. Kernel
-//   rows that fall on padding are left out.
-// - shifted: narrower maps. A copy for each column of the kernel holds the input of each output row without a gap, so a
-//   strip runs over the ends of rows.
-// - across: narrow maps in large batches. A strip is 16 images at one position and has only the taps that fall on the
-//   map; the copy holds the images of a position one after the other.
-//
-// Where a pixel has so few channels that a tap would fill little of a tile's row, rows take a row of the kernel as one
-// tap: its columns follow each other in memory, and neighbouring pixels' rows of a tile overlap.
+// What int8 convolutions on strips (cpu_kernels/common/strips.h) have in common.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 
-#include "core/parallel.h"
-#include "cpu_kernels/common/scratch.h"
-#include "cpu_kernels/common/taps.h"
+#include "cpu_kernels/common/strips.h"
 #include "cpu_kernels/own/int8/conv/packed.h"
 #include "cpu_kernels/own/int8/conv/tile.h"
 #include "ops/qconv2d.h"
 
 namespace mininn::cpu::own {
 
-inline constexpr int kStrip = 16;
-
-// The values that a convolution sums up for one output, in the order of the packed weights. What has no weight is
-// multiplied by zero.
-struct StripDepth {
-  bool merged;       // the columns of the kernel are one tap
-  int64_t taps;      // per row of the kernel
-  int64_t channels;  // of a tap: values, that is bytes
-  int64_t column;    // merged: from a column of the kernel to the next
-  int64_t step;      // values of one row of a tile, at most 64; divides channels
-  int64_t size;
-
-  explicit StripDepth(const Conv2dGeometry& g);
-  // The value that the weight of input channel c and tap (kh, kw) meets.
-  int64_t value(int64_t kh, int64_t kw, int64_t c) const {
-    return merged ? kh * channels + kw * column + c : (kh * taps + kw) * channels + c;
-  }
-};
-
-struct Strip {
-  uintptr_t origin = 0;                    // + an element of StripInput::taps(): the input of row 0
-  int kh0 = 0, kh1 = 0, kw0 = 0, kw1 = 0;  // the taps
-  int64_t pixel = 0;                       // the output pixel of row 0, counted through the batch
-  int first = 0, last = 0;  // the rows that count; others repeat pixels of another strip, or mean nothing
-  int64_t pieces = 0;       // of the copy that it reads: the first so many
-};
-
-inline bool same_taps(const Strip& a, const Strip& b) {
-  return a.kh0 == b.kh0 && a.kh1 == b.kh1 && a.kw0 == b.kw0 && a.kw1 == b.kw1;
-}
-
-// The strips of one call. Units are shared out among threads; a unit's strips have their input in one copy.
-class StripInput {
- public:
-  // long_strips: those that follow each other, all rows of which count, are one strip of many rows, where input, output
-  // and bias rows are evenly spaced (in_place and rows).
-  StripInput(const op::QConv2d& a, bool long_strips);
-
-  int64_t units() const { return units_; }
-  int64_t strips_per_unit() const { return strips_; }  // at most
-  int64_t pitch() const { return pitch_; }             // bytes from a row of a strip to the next
-  int64_t pixel_step() const { return pixel_step_; }   // output pixels from a row of a strip to the next
-  // Bytes from a strip's origin to its input at a tap: taps()[kh * depth().taps + kw].
-  const int64_t* taps() const { return tap_; }
-  const StripDepth& depth() const { return depth_; }
-
-  bool copies() const { return copies_; }
-  bool in_rows() const { return form_ == Form::rows; }  // a strip is part of an output row
-  // The end of the units from `unit` on, before `end`, whose input and output together take about `bytes`.
-  int64_t part(int64_t unit, int64_t end, int64_t bytes) const;
-  // The copy of the part that begins with `unit`. It is made in pieces, in the order in which the strips read them.
-  int64_t copy_bytes(int64_t unit, int64_t end) const;
-  void load(int64_t unit, int64_t piece, uint8_t* copy) const;
-  // Lists the strips of the part [unit, end), and says how many these are.
-  int64_t strips(int64_t unit, int64_t end, const uint8_t* copy, Strip* list) const;
-  // Makes one's taps those of both, so that they can be multiplied together. False if that would read what is not
-  // there.
-  bool join(Strip& a, Strip& b) const;
-
- private:
-  enum class Form { in_place, rows, shifted, across };
-  Form form_of() const;
-  bool has_whole_rows() const;
-  int64_t map_pixels() const { return g_.oh * g_.ow; }
-  int64_t last_end() const { return (g_.iw - end_pixels_) * pixel_; }  // where in a row the last strip's input is
-  void copy_pixels(uint8_t* to, int64_t n, int64_t h, int64_t w, int64_t count, int64_t step) const;
-  int64_t copied_rows(int64_t units) const;
-  void load_row(uint8_t* to, int64_t n, int64_t h, int64_t w, int64_t count, int64_t step) const;
-
-  const op::QConv2d& a_;
-  const Conv2dGeometry& g_;
-  const StripDepth depth_;
-  const Form form_;
-  const int64_t pixel_;  // bytes in a copy
-  const bool copies_, long_;
-  int64_t units_ = 0, strips_ = 0, pitch_ = 0, pixel_step_ = 1;
-  int64_t unit_bytes_ = 0;               // of a copy
-  bool ends_ = false;                    // rows: copies have the ends of the input's rows, in their places
-  int64_t end_pixels_ = 0;               // what a strip reads of a row
-  int64_t row_bytes_ = 0;                // rows, shifted: of an input row of the copy
-  int64_t plane_rows_ = 0, planes_ = 1;  // shifted: rows of a copy, and the phases of the stride it is sorted by
-  int64_t group_bytes_ = 0;              // across: of 16 images
-  int64_t tap_[kMaxTaps];
-};
-
-// What kernels on strips have in common. They multiply blocks of 16 output channels, packed as
-// [blocks][depth / 4][16][4] s8.
-inline constexpr int kStripLanes = 16;
-
 Tensor pack_strips(const op::QConv2d& a);
-
-// Values that are multiplied at once: where they are, from a strip's origin and from the weights' begin.
-struct StripStep {
-  int64_t x, w;
-};
 
 // What a call multiplies: strips by blocks.
 struct StripOperands {
@@ -160,26 +45,11 @@ struct StripTarget {
 };
 
 // A thread's way through units of strips and pairs of blocks.
-class StripWalk {
+class QStripWalk : protected StripWalk {
  public:
-  // step_values: of a step of k; divides depth().step.
-  StripWalk(const op::QConv2d& conv, const StripInput& strips, const PackedQConv& packed, int64_t step_values);
+  QStripWalk(const op::QConv2d& conv, const StripInput& strips, const PackedQConv& packed, int64_t step_bytes);
 
  protected:
-  // Calls work(strips, count) for one part of the units after the other.
-  template <class Work>
-  void for_parts(int64_t unit0, int64_t unit1, int64_t pairs, const Work& work) {
-    const int64_t bytes = part_bytes(pairs);
-    for (int64_t unit = unit0, end; unit < unit1; unit = end) {
-      end = input.part(unit, unit1, bytes);
-      Scratch<uint8_t> buffer(input.copy_bytes(unit, end));
-      Scratch<Strip> list((end - unit) * input.strips_per_unit());
-      part = unit;
-      copy = buffer.data();
-      loaded = 0;
-      work(list.data(), input.strips(unit, end, copy, list.data()));
-    }
-  }
   // Blocks [block, end) for the calls that follow, of which the last may not exist; `columns` are multiplied.
   void set_blocks(int64_t block, int64_t end, int64_t columns);
   // Strips for the next call, `count` of them: copies what they read, where that has not been done, and fills k and t.
@@ -187,48 +57,34 @@ class StripWalk {
 
   const op::QConv2d& a;
   const Conv2dGeometry& g;
-  const StripInput& input;
   const PackedQConv& pk;
   const int64_t y_pixel, residual_pixel;  // bytes
   const StripSink sink;
   StripOperands k{};
 
  private:
-  int64_t part_bytes(int64_t pairs) const;
-  void load(const Strip& s);
-  void set_steps(const Strip& s);
   const int32_t* bias_of(const Strip& s, int64_t m, int64_t v);
 
-  int64_t part = 0, loaded = 0;  // its first unit, and the pieces of its copy
-  uint8_t* copy = nullptr;
-  const int64_t step_values;
-  Scratch<StripStep> steps;
   Scratch<int32_t> bias_tiles;  // [4][16 rows][16], where a strip is no part of an output row
-  Strip taps;                   // those of k's steps
   int64_t columns = 0, present = 0, channel = 0, channels = 0;  // of the blocks
   const int32_t* bias[4];                                       // of each block
 };
+
+StripSource strip_source(const op::QConv2d& a);
 
 // Shares a call out among threads: Walk(a, input, packed).run(unit0, unit1, pair0, pair1) on each. Walk::kLongStrips:
 // see StripInput.
 template <class Walk>
 void run_strips(const op::QConv2d& a) {
-  const Conv2dGeometry& g = a.g;
   const PackedQConv pk = unpack(a);
-  const StripInput input(a, Walk::kLongStrips);
-  const int64_t units = input.units(), pairs = (pk.blocks + 1) / 2, threads = num_threads();
-  if (units == 0 || pairs == 0) return;
-  // Threads share out the pixels, and each reads all weights, or the channels, and each reads all pixels: whichever is
-  // less, unless it leaves threads idle.
-  const double by_units = balance(units, threads), by_pairs = balance(pairs, threads);
-  const bool heavy = pk.blocks * pk.w_block > g.n * g.ih * g.iw * a.x.strides[3];
-  const int64_t unit_macs = input.strips_per_unit() * kStrip * 2 * kStripLanes * input.depth().size;
-  if (by_pairs > by_units || (heavy && by_pairs == by_units))
-    parallel_for(pairs, macs_grain(unit_macs * units),
-                 [&](int64_t b, int64_t e) { Walk(a, input, pk).run(0, units, b, e); });
-  else
-    parallel_for(units, macs_grain(unit_macs * pairs),
-                 [&](int64_t b, int64_t e) { Walk(a, input, pk).run(b, e, 0, pairs); });
+  const StripSource source = strip_source(a);
+  using Long = StripInput::Long;
+  const Long long_strips = !Walk::kLongStrips ? Long::no : a.row_class ? Long::in_rows : Long::anywhere;
+  const StripInput input(source, long_strips);
+  share_out_strips(source, input, pk.blocks, pk.w_block,
+                   [&](int64_t unit0, int64_t unit1, int64_t pair0, int64_t pair1) {
+                     Walk(a, input, pk).run(unit0, unit1, pair0, pair1);
+                   });
 }
 
 }  // namespace mininn::cpu::own

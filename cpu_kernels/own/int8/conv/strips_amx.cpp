@@ -4,11 +4,9 @@
 // call before: conversion and scaling cost no time of their own. strips.h says where the pixels are.
 //
 // Packed weights are blocks of 16 output channels: [depth / 4][16][4] s8, so that the rows of a step follow each other.
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
 
+#include "cpu_kernels/common/amx.h"
 #include "cpu_kernels/common/cpu_features.h"
 #include "cpu_kernels/common/scratch.h"
 #include "cpu_kernels/own/int8/conv/epilogue_zmm.h"
@@ -19,33 +17,20 @@ namespace mininn::cpu::own {
 namespace {
 
 constexpr int kLanes = kStripLanes;
-constexpr int64_t kRowBytes = 64;  // of accumulators and of weights: a block
-constexpr int64_t kTileSize = 16 * kRowBytes;
-constexpr int kQuads = 16;  // groups of four accumulator rows in the four tiles of a call
 
 }  // namespace
 }  // namespace mininn::cpu::own
 
-MININN_TARGET_BEGIN("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,amx-tile,amx-int8")
+MININN_TARGET_AMX
 namespace mininn::cpu::own {
 namespace {
 
-// What tile loads and stores do to memory is invisible to GCC; this makes it forget what it knows.
-inline void memory_barrier(const void* p) { __asm__ volatile("" : : "r"(p) : "memory"); }
-
 // Accumulators are tiles 0 to 3, input 4 and 5 with rows of `step` values, weights 6 and 7.
-void configure_tiles(int64_t step) {
-  struct alignas(64) {
-    uint8_t palette = 1, start_row = 0, reserved[14] = {};
-    uint16_t bytes_per_row[16] = {64, 64, 64, 64, 0, 0, 64, 64};
-    uint8_t rows[16] = {16, 16, 16, 16, 16, 16};
-  } config;
-  config.bytes_per_row[4] = config.bytes_per_row[5] = uint16_t(step);
-  config.rows[6] = config.rows[7] = uint8_t(step / 4);
-  memory_barrier(&config);
-  _tile_loadconfig(&config);
+void configure_step(int64_t step) {
+  const auto bytes = uint16_t(step);
+  const auto rows = uint8_t(step / 4);
+  configure_tiles({{16, 16, 16, 16, 16, 16, rows, rows}, {64, 64, 64, 64, bytes, bytes, 64, 64}});
 }
-void release_tiles() { _tile_release(); }
 
 inline ZmmCodes zmm_codes(const StripSink& s) { return {s.range, s.residual_scale, s.residual_zero}; }
 
@@ -69,7 +54,7 @@ class WholeQuads {
 #pragma GCC unroll 4
     for (int i = 0; i < kBlocks * kRows; ++i) {
       const int block = i % kBlocks, row = i / kBlocks;
-      const __m512i sum = _mm512_load_si512(from + block * kTileSize + row * kRowBytes);
+      const __m512i sum = _mm512_load_si512(from + block * kTileSize + row * kTileRow);
       const __m512 scale = _mm512_loadu_ps(multiplier + block * kLanes);
       const uint8_t* r = residual + row * residual_step + block * kLanes;
       const __m512 value = kResidual ? to.scaled(sum, scale, widened(r, 0xffff)) : to.scaled(sum, scale);
@@ -91,10 +76,10 @@ class WholeQuads {
   static constexpr int kRows = kBlocks == 4 ? 1 : 2;  // of a quad
 
   void next() {
-    from += kRows * kRowBytes;
+    from += kRows * kTileRow;
     y += kRows * y_step;
     if (kResidual) residual += kRows * residual_step;
-    if (kBlocks < 4 && ++quad == kQuads / 2) {  // the second strip
+    if (kBlocks < 4 && ++quad == kResultParts / 2) {  // the second strip
       from += kTileSize;
       y = t.y[1];
       residual = t.residual[1];
@@ -131,7 +116,7 @@ class PartialQuads {
   void write_row(int m, int r) const {
     if (r < t.first[m] || r >= t.last[m]) return;
     for (int64_t c = 0; c < t.channels; c += kLanes) {
-      const __m512i from = _mm512_load_si512(acc + (m * 2 + c / kLanes) * kTileSize + r * kRowBytes);
+      const __m512i from = _mm512_load_si512(acc + (m * 2 + c / kLanes) * kTileSize + r * kTileRow);
       const __mmask16 mask = channel_mask(t.channels - c);
       store_channels(to, from, _mm512_maskz_loadu_ps(mask, t.multiplier + c), mask,
                      s.residual_step ? t.residual[m] + r * s.residual_step + c : nullptr, s.f32,
@@ -175,7 +160,7 @@ inline void with_quads(const StripSink& s, const StripTarget* t, const std::byte
 
 void finish(const StripSink& s, const StripTarget* t, const std::byte* acc) {
   with_quads(s, t, acc, [](auto quads) {
-    for (int i = 0; i < kQuads; ++i) quads.write();
+    for (int i = 0; i < kResultParts; ++i) quads.write();
   });
 }
 
@@ -184,29 +169,6 @@ inline void begin_tiles(const StripOperands& k) {
   _tile_loadd(1, k.bias[1], k.bias_pitch);
   _tile_loadd(2, k.bias[2], k.bias_pitch);
   _tile_loadd(3, k.bias[3], k.bias_pitch);
-}
-
-inline void store_tiles(std::byte* acc) {
-  memory_barrier(acc);
-  _tile_stored(0, acc, kRowBytes);
-  _tile_stored(1, acc + kTileSize, kRowBytes);
-  _tile_stored(2, acc + 2 * kTileSize, kRowBytes);
-  _tile_stored(3, acc + 3 * kTileSize, kRowBytes);
-  memory_barrier(acc);
-}
-
-// step(i) for every step, and between them all quads.
-template <class Quads, class DoStep>
-inline void interleave(const StripOperands& k, Quads& quads, const DoStep& step) {
-  const int64_t per_step = k.steps > 0 ? (kQuads - 1) / k.steps + 1 : 0;
-  int64_t left = kQuads;
-  for (const StripStep *i = k.step, *const end = i + k.steps; i != end; ++i) {
-    step(*i);
-    int64_t n = per_step < left ? per_step : left;
-    left -= n;
-    for (; n > 0; --n) quads.write();
-  }
-  for (; left > 0; --left) quads.write();
 }
 
 // Multiplies `k` while it writes what the call before has left in `acc`, and leaves its own accumulators there: two
@@ -219,17 +181,17 @@ void multiply_two_by_two(const StripOperands& k, const StripSink& s, const Strip
         const int64_t pitch = k.pitch;
         begin_tiles(k);
         interleave(
-            k, quads, [&](const StripStep& i) __attribute__((always_inline)) {
-              _tile_loadd(6, w0 + i.w, kRowBytes);
+            k.step, k.steps, quads, [&](const StripStep& i) __attribute__((always_inline)) {
+              _tile_loadd(6, w0 + i.w, kTileRow);
               _tile_loadd(4, x0 + i.x, pitch);
               _tile_dpbusd(0, 4, 6);
-              _tile_loadd(7, w1 + i.w, kRowBytes);
+              _tile_loadd(7, w1 + i.w, kTileRow);
               _tile_dpbusd(1, 4, 7);
               _tile_loadd(5, x1 + i.x, pitch);
               _tile_dpbusd(2, 5, 6);
               _tile_dpbusd(3, 5, 7);
             });
-        store_tiles(acc);
+        store_four_tiles(acc);
       });
 }
 
@@ -240,16 +202,16 @@ void multiply_two_by_one(const StripOperands& k, const StripSink& s, const Strip
         _tile_loadd(0, k.bias[0], k.bias_pitch);
         _tile_loadd(2, k.bias[1], k.bias_pitch);
         interleave(
-            k, quads, [&](const StripStep& i) __attribute__((always_inline)) {
-              _tile_loadd(6, k.w + i.w, kRowBytes);
+            k.step, k.steps, quads, [&](const StripStep& i) __attribute__((always_inline)) {
+              _tile_loadd(6, k.w + i.w, kTileRow);
               _tile_loadd(4, k.x[0] + i.x, k.pitch);
               _tile_dpbusd(0, 4, 6);
               _tile_loadd(5, k.x[1] + i.x, k.pitch);
               _tile_dpbusd(2, 5, 6);
             });
         memory_barrier(acc);
-        _tile_stored(0, acc, kRowBytes);
-        _tile_stored(2, acc + 2 * kTileSize, kRowBytes);
+        _tile_stored(0, acc, kTileRow);
+        _tile_stored(2, acc + 2 * kTileSize, kTileRow);
         memory_barrier(acc);
       });
 }
@@ -260,19 +222,19 @@ void multiply_one_by_four(const StripOperands& k, const StripSink& s, const Stri
       s, before, acc, [&](auto quads) __attribute__((always_inline)) {
         begin_tiles(k);
         interleave(
-            k, quads, [&](const StripStep& i) __attribute__((always_inline)) {
+            k.step, k.steps, quads, [&](const StripStep& i) __attribute__((always_inline)) {
               const int8_t* w = k.w + i.w;
               _tile_loadd(4, k.x[0] + i.x, k.pitch);
-              _tile_loadd(6, w, kRowBytes);
+              _tile_loadd(6, w, kTileRow);
               _tile_dpbusd(0, 4, 6);
-              _tile_loadd(7, w + k.w_block[1], kRowBytes);
+              _tile_loadd(7, w + k.w_block[1], kTileRow);
               _tile_dpbusd(1, 4, 7);
-              _tile_loadd(6, w + k.w_block[2], kRowBytes);
+              _tile_loadd(6, w + k.w_block[2], kTileRow);
               _tile_dpbusd(2, 4, 6);
-              _tile_loadd(7, w + k.w_block[3], kRowBytes);
+              _tile_loadd(7, w + k.w_block[3], kTileRow);
               _tile_dpbusd(3, 4, 7);
             });
-        store_tiles(acc);
+        store_four_tiles(acc);
       });
 }
 
@@ -283,20 +245,20 @@ MININN_TARGET_END
 namespace mininn::cpu::own {
 namespace {
 
-class Walk : StripWalk {
+class Walk : QStripWalk {
  public:
   static constexpr bool kLongStrips = false;  // a tile has 16 rows
 
   Walk(const op::QConv2d& conv, const StripInput& strips, const PackedQConv& packed)
-      : StripWalk(conv, strips, packed, strips.depth().step) {}
+      : QStripWalk(conv, strips, packed, strips.depth().step) {}
 
   void run(int64_t unit0, int64_t unit1, int64_t pair0, int64_t pair1) {
     Scratch<std::byte> accumulators(4 * kTileSize);
     acc = accumulators.data();
-    configure_tiles(input.depth().step);
-    for_parts(unit0, unit1, pair1 - pair0, [&](const Strip* strips, int64_t count) {
+    configure_step(input.depth().step);
+    for_parts(unit0, unit1, (pair1 - pair0) * 2 * pk.w_block, [&](const Strip* strips, int64_t count) {
       Scratch<Strip> list(count);
-      const int64_t paired = arrange(strips, count, list.data());
+      const int64_t paired = input.arrange(strips, count, list.data());
       // Four blocks at a time, so that single strips find them in the cache.
       for (int64_t pair = pair0; pair < pair1; pair += 2) {
         const int64_t end = std::min(pair + 2, pair1);
@@ -313,26 +275,6 @@ class Walk : StripWalk {
   }
 
  private:
-  // Sorts strips into `list`, those first that can be multiplied in pairs. Returns how many these are.
-  int64_t arrange(const Strip* strips, int64_t count, Strip* list) const {
-    int64_t paired = 0, single = count;  // singles are kept at the end while they wait for a partner
-    for (int64_t i = 0; i < count; ++i) {
-      Strip strip = strips[i];
-      int64_t partner = single;
-      while (partner < count && !input.join(list[partner], strip)) ++partner;
-      if (partner == count) {
-        list[--single] = strip;
-        continue;
-      }
-      const Strip first = list[partner];
-      for (; partner > single; --partner) list[partner] = list[partner - 1];
-      ++single;
-      list[paired++] = first;
-      list[paired++] = strip;
-    }
-    return paired;
-  }
-
   // Two strips by two blocks, or one by four.
   void call(const Strip* strips, int64_t count) {
     StripTarget& t = targets[before == &targets[0] ? 1 : 0];
@@ -351,13 +293,6 @@ class Walk : StripWalk {
   std::byte* acc = nullptr;
 };
 
-// Linux gives the tile registers only to processes that ask for them.
-bool tiles_permitted() {
-  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-  static const bool permitted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-  return permitted;
-}
-
 Refusal check_shape(const op::QConv2d& a) {
   if (a.g.groups > 1) return {"the convolution has groups"};
   if (a.g.n * a.g.oh * a.g.ow < 8) return {"fewer output pixels than half a tile"};
@@ -366,7 +301,6 @@ Refusal check_shape(const op::QConv2d& a) {
 
 Refusal check(const op::QConv2d& a) {
   if (const Refusal r = needs(Isa::amx)) return r;
-  if (!tiles_permitted()) return {"the operating system does not permit AMX"};
   return check_shape(a);
 }
 

@@ -172,15 +172,15 @@ bool is_plain(const op::QConv2d& a) {
          std::all_of(m, m + a.g.oc, [](float v) { return std::fabs(v) <= 0.5f; });
 }
 
-class Walk : StripWalk {
+class Walk : QStripWalk {
  public:
   static constexpr bool kLongStrips = true;
 
   Walk(const op::QConv2d& conv, const StripInput& strips, const PackedQConv& packed)
-      : StripWalk(conv, strips, packed, 4), plain(is_plain(conv)) {}
+      : QStripWalk(conv, strips, packed, 4), plain(is_plain(conv)) {}
 
   void run(int64_t unit0, int64_t unit1, int64_t pair0, int64_t pair1) {
-    for_parts(unit0, unit1, pair1 - pair0, [&](const Strip* strips, int64_t count) {
+    for_parts(unit0, unit1, (pair1 - pair0) * 2 * pk.w_block, [&](const Strip* strips, int64_t count) {
       for (int64_t pair = pair0; pair < pair1; ++pair) {
         const bool two = pair * 2 + 1 < pk.blocks;
         set_blocks(pair * 2, pair * 2 + 2, two ? 2 : 1);
