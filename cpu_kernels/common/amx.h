@@ -1,5 +1,5 @@
-// What kernels on AMX share. A tile register holds up to 16 rows of up to 64 bytes. Whoever configures the tiles has
-// asked needs(Isa::amx), and releases them before the thread does anything else for long.
+// What kernels on AMX share. A tile register holds up to 16 rows of up to 64 bytes. Whoever makes Tiles has asked
+// needs(Isa::amx).
 #pragma once
 
 #include <cstddef>
@@ -21,17 +21,33 @@ struct TileShapes {
   uint16_t bytes[8];  // of a row
 };
 
-[[maybe_unused]] inline void configure_tiles(const TileShapes& tiles) {
-  struct alignas(64) {
-    uint8_t palette = 1, start_row = 0, reserved[14] = {};
-    uint16_t bytes_per_row[16] = {};
-    uint8_t rows[16] = {};
-  } config;
-  for (int i = 0; i < 8; ++i) config.bytes_per_row[i] = tiles.bytes[i], config.rows[i] = tiles.rows[i];
-  memory_barrier(&config);
-  _tile_loadconfig(&config);
+// Sums in tiles 0 to 3; input with rows of `step` bytes in 4 and 5; weights, as [step / 4][64 bytes], in 6 and 7.
+[[maybe_unused]] inline TileShapes strip_tiles(int64_t step) {
+  const auto bytes = uint16_t(step);
+  const auto rows = uint8_t(step / 4);
+  return {{16, 16, 16, 16, 16, 16, rows, rows}, {64, 64, 64, 64, bytes, bytes, 64, 64}};
 }
-[[maybe_unused]] inline void release_tiles() { _tile_release(); }
+
+// This thread's tile registers, while it lives.
+class Tiles {
+ public:
+  Tiles() = default;
+  explicit Tiles(const TileShapes& shapes) { configure(shapes); }
+  ~Tiles() { _tile_release(); }
+  Tiles(const Tiles&) = delete;
+  Tiles& operator=(const Tiles&) = delete;
+
+  void configure(const TileShapes& shapes) {
+    struct alignas(64) {
+      uint8_t palette = 1, start_row = 0, reserved[14] = {};
+      uint16_t bytes_per_row[16] = {};
+      uint8_t rows[16] = {};
+    } config;
+    for (int i = 0; i < 8; ++i) config.bytes_per_row[i] = shapes.bytes[i], config.rows[i] = shapes.rows[i];
+    memory_barrier(&config);
+    _tile_loadconfig(&config);
+  }
+};
 
 // Tiles 0 to 3, one after the other.
 [[maybe_unused]] inline void store_four_tiles(std::byte* to) {
@@ -58,6 +74,12 @@ template <class Step, class Results, class Multiply>
   }
   for (; left > 0; --left) results.write();
 }
+
+// Before the first call there are none.
+class NoResults {
+ public:
+  void write() {}
+};
 
 // Of two rows of 16 values of 16 bits, one behind the other: the first of each, the second of each, ...
 [[maybe_unused]] inline __m512i in_pairs(__m512i rows) {

@@ -26,7 +26,8 @@ uint32_t saved_registers() {
 // Linux gives the tile registers only to processes that ask for them.
 bool tiles_permitted() {
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  static const bool permitted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return permitted;
 }
 
 struct Found {
@@ -48,7 +49,7 @@ Found detect() {
       f[Isa::avx2] && os_avx512 && bit(l7.ebx, 16) && bit(l7.ebx, 30) && bit(l7.ebx, 31) && bit(l7.ebx, 17);
   f[Isa::avx512vnni] = f[Isa::avx512] && bit(l7.ecx, 11);
   f[Isa::avx512bf16] = f[Isa::avx512] && bit(l71.eax, 5);
-  f[Isa::amx] = f[Isa::avx512] && os_amx && bit(l7.edx, 22) && bit(l7.edx, 24) && bit(l7.edx, 25) && tiles_permitted();
+  f[Isa::amx] = f[Isa::avx512bf16] && os_amx && bit(l7.edx, 22) && bit(l7.edx, 24) && bit(l7.edx, 25);
   return f;
 }
 
@@ -56,7 +57,7 @@ Found detect() {
 
 bool has(Isa isa) {
   static Found found = detect();
-  return found[isa];
+  return found[isa] && (isa != Isa::amx || tiles_permitted());
 }
 
 Refusal needs(Isa isa) {

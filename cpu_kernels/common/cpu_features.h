@@ -13,10 +13,10 @@ enum class Isa {
   avx512,  // F, BW, VL and DQ
   avx512vnni,
   avx512bf16,
-  amx,  // int8 and bf16; a process must also ask Linux for the tile registers (arch_prctl) before it uses them
+  amx,  // int8 and bf16, beside avx512bf16; Linux gives a process the tile registers when amx is first asked for
 };
 
-// Found out once per process, by cpuid and xgetbv.
+// Found out once per process, by cpuid, xgetbv and arch_prctl.
 bool has(Isa isa);
 
 // Why a kernel that needs it does not run here; empty where it does.

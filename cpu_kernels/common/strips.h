@@ -79,6 +79,8 @@ class StripInput {
   // in a row of the output, or (in_place) anywhere.
   enum class Long { no, in_rows, anywhere };
   StripInput(const StripSource& source, Long long_strips);
+  StripInput(const StripInput&) = delete;
+  StripInput& operator=(const StripInput&) = delete;
 
   int64_t units() const { return units_; }
   int64_t strips_per_unit() const { return strips_; }  // at most

@@ -24,6 +24,19 @@ inline std::pair<int64_t, int64_t> valid_taps(int64_t o, int64_t in, int64_t k, 
 // The share of `threads` threads' time that n equal items keep busy.
 inline double balance(int64_t n, int64_t threads) { return double(n) / double(round_up(n, threads)); }
 
+// Units are counted row by row in a table of `columns` columns: calls f(row0, row1, column0, column1) for the
+// rectangles that [begin, end) is made of: whole rows together, and what is left of others apart.
+template <class F>
+void for_rectangles(int64_t begin, int64_t end, int64_t columns, const F& f) {
+  while (begin < end) {
+    const int64_t row = begin / columns, column = begin % columns;
+    const int64_t whole = column == 0 ? (end - begin) / columns : 0;
+    const int64_t next = whole > 0 ? begin + whole * columns : std::min(end, (row + 1) * columns);
+    f(row, row + std::max<int64_t>(whole, 1), column, whole > 0 ? columns : next - row * columns);
+    begin = next;
+  }
+}
+
 // parallel_for()'s grain where an item takes so many multiply-accumulates: a million are worth a thread.
 inline int64_t macs_grain(int64_t per_item) { return 1 + 1000000 / std::max<int64_t>(1, per_item); }
 

@@ -237,7 +237,10 @@ TEST_CASE("bf16 conv2d kernels agree with plain loops where they rearrange rows 
                           make({70, 20, 4, 4}, {70, 20, 3, 3}, {.padding = 1}),
                           make({33, 33, 6, 6}, {20, 33, 1, 1}, {.stride = 2}),
                           make({33, 16, 9, 3}, {20, 16, 2, 1}, {.stride = 3}),  // rows that no window meets
-                          make({33, 8, 12, 12}, {8, 8, 7, 3}, {.stride = {5, 1}, .padding = {0, 1}}));
+                          make({33, 8, 12, 12}, {8, 8, 7, 3}, {.stride = {5, 1}, .padding = {0, 1}}),
+                          make({33, 16, 1, 1}, {20, 16, 3, 3}, {.stride = 2, .padding = 1}),  // smaller than the stride
+                          make({3, 16, 1, 9}, {20, 16, 3, 3}, {.stride = 3, .padding = 1}),
+                          make({1, 4, 2, 2}, {8, 4, 1, 1}, {.stride = 3, .padding = 1}));  // no pixel has a tap
   const Ran ran = check(c, DType::bf16, DType::f32, r);
   CHECK(testing::fewest(ran.fwd) >= 1);
   CHECK(testing::fewest(ran.bwd_data) >= 1);
@@ -280,6 +283,7 @@ TEST_CASE("own conv2d kernels give the same bits on six threads as on one") {
   Generator r(testing::test_seed());
   // The second and third add up few products: tiles go along rows, of which the third has one.
   const Case c = GENERATE(make({9, 40, 12, 12}, {70, 40, 3, 3}, {.padding = 1}),
+                          make({33, 40, 8, 8}, {512, 40, 1, 1}),  // 32 images at a time, many panels
                           make({9, 16, 12, 40}, {40, 16, 3, 3}, {.stride = 2, .padding = 1}),
                           make({1, 64, 1, 3000}, {60, 64, 1, 1}, {}));
   const DType dtype = GENERATE(DType::f32, DType::bf16);

@@ -3,6 +3,7 @@
 
 #include <limits>
 
+#include "cpu_kernels/common/cpu_features.h"
 #include "tests/support/kernel_operands.h"
 #include "tests/support/run_kernel.h"
 
@@ -21,7 +22,7 @@ std::string describe(std::string_view kernel, DType dtype, const Pool2dGeometry&
                  ", stride ", g.stride_h, ",", g.stride_w, ", padding ", g.pad_h, ",", g.pad_w);
 }
 
-// A gradient is added up in place, window by window, so a bf16 kernel may round each partial sum to bf16.
+// A gradient is added up window by window, by some kernels in place: they round each partial sum to bf16.
 
 // Overlapping, gapped and padded windows; channel counts around the vector lengths.
 std::vector<Pool2dGeometry> geometries(Generator& g) {
@@ -124,6 +125,24 @@ TEST_CASE("every average pooling kernel agrees with plain loops") {
           testing::check_close(gx.values(), gradient, dtype, testing::unit_roundoff(dtype));
         });
       }
+}
+
+TEST_CASE("own pooling kernels take f32 and bf16") {
+  if (!cpu::has(cpu::Isa::avx2)) return;
+  Generator random(testing::test_seed());
+  const auto g = Pool2dGeometry::make("test", {2, 37, 6, 6}, {.kernel = 3, .stride = 2, .padding = 1});
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const Tensor x = testing::random_tensor(x_shape(g), random, dtype, kChannelsLast);
+    const Tensor gy = testing::random_tensor(y_shape(g), random, dtype, kChannelsLast);
+    Tensor y = gy.clone(), gx = x.clone(), index = Tensor::zeros(y_shape(g), DType::i32);
+    const auto owned = []<class Args>(const Args& a) {
+      return kernels<Args>().select(a, Device::cpu()).traits.family == Family::own;
+    };
+    CHECK(owned(op::MaxPool2dFwd{g, x.view(), y.mutable_view(), {}}));
+    CHECK(owned(op::MaxPool2dBwd{g, gy.view(), index.view(), gx.mutable_view()}));
+    CHECK(owned(op::AvgPool2dFwd{g, true, x.view(), y.mutable_view()}));
+    CHECK(owned(op::AvgPool2dBwd{g, true, gy.view(), gx.mutable_view()}));
+  }
 }
 
 TEST_CASE("the mean of many pixels keeps its digits in every average pooling kernel") {

@@ -4,6 +4,7 @@
 //   registers
 
 constexpr int kLanes = Vec::lanes, kColumns = 2 * Vec::lanes;
+constexpr int64_t kWeightsAhead = 2048;  // floats: two pages
 // The most products that a sum adds up in registers: a longer chain of additions would lose digits, so it is cut, and
 // the pieces are added up in memory.
 constexpr int64_t kChain = 8192;
@@ -97,6 +98,8 @@ template <int Rows, int Vectors, class Pixels>
     const int64_t k_end = p.k_end + (t->count - 1) * p.k;
     for (int64_t k = p.k_begin; k < k_end; ++k, b += kColumns) {
       typename Vec::T bv[Vectors];
+      // Weights that come from beyond the second-level cache, page after page: no processor fetches across pages.
+      for (int v = 0; v < Vectors; ++v) __builtin_prefetch(b + v * kLanes + kWeightsAhead, 0, 2);
 #pragma GCC unroll 2
       for (int v = 0; v < Vectors; ++v) bv[v] = Vec::load(b + v * kLanes);
 #pragma GCC unroll 16

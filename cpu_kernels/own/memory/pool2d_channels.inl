@@ -1,11 +1,13 @@
 // The loops of pool2d.cpp over the channels of one output pixel. Included inside a target region, once per instruction
-// set. Pointers are to channel 0 of the image `x` or `gx`, and of the output pixel.
+// set. Pointers are to channel 0 of the image `x` or `gx`, and of the output pixel. T: of the elements, float or bf16;
+// gradients of an image are added up in float.
 
+template <class T>
 struct MaxForward {
   const Window& win;
   int64_t c, iw;
-  const float* x;
-  float* y;
+  const T* x;
+  T* y;
   int32_t* index;  // may be null
 
   template <class V, class I, int K>
@@ -33,10 +35,11 @@ struct MaxForward {
   }
 };
 
+template <class T>
 struct MaxBackward {
   const Window& win;
   int64_t c, iw;
-  const float* gy;
+  const T* gy;
   const int32_t* index;
   float* gx;
 
@@ -55,12 +58,13 @@ struct MaxBackward {
   }
 };
 
+template <class T>
 struct AvgForward {  // of up to kChain pixels
   const Window& win;
   int64_t c, iw;
   float divisor;
-  const float* x;
-  float* y;
+  const T* x;
+  T* y;
 
   template <class V, class, int K>
   void strip(int64_t i) const {
@@ -80,7 +84,10 @@ struct AvgForward {  // of up to kChain pixels
   }
 };
 
-struct AvgForwardLarge : AvgForward {
+template <class T>
+struct AvgForwardLarge : AvgForward<T> {
+  using AvgForward<T>::win, AvgForward<T>::divisor, AvgForward<T>::y;
+
   template <class V, class, int K>
   void strip(int64_t i) const {
     constexpr int64_t lanes = sizeof(V) / sizeof(float);
@@ -92,7 +99,7 @@ struct AvgForwardLarge : AvgForward {
       for (part.w0 = win.w0; part.w0 < win.w1; part.w0 = part.w1) {
         part.w1 = part.w0 + columns < win.w1 ? part.w0 + columns : win.w1;
         V sum[K] = {};
-        add_up<V, K>(part, i, sum);
+        this->template add_up<V, K>(part, i, sum);
         for (int k = 0; k < K; ++k) add(total[k], sum[k]);
       }
     }
@@ -100,11 +107,12 @@ struct AvgForwardLarge : AvgForward {
   }
 };
 
+template <class T>
 struct AvgBackward {
   const Window& win;
   int64_t c, iw;
   float divisor;
-  const float* gy;
+  const T* gy;
   float* gx;
 
   template <class V, class, int K>
@@ -121,20 +129,37 @@ struct AvgBackward {
   }
 };
 
-void max_fwd(const Window& win, int64_t c, int64_t iw, const float* x, float* y, int32_t* index) {
-  for_strips(c, MaxForward{win, c, iw, x, y, index});
-}
-void max_bwd(const Window& win, int64_t c, int64_t iw, const float* gy, const int32_t* index, float* gx) {
-  for_strips(c, MaxBackward{win, c, iw, gy, index, gx});
-}
-void avg_fwd(const Window& win, int64_t c, int64_t iw, float divisor, const float* x, float* y) {
-  if (win.pixels() <= kChain)
-    for_strips(c, AvgForward{win, c, iw, divisor, x, y});
-  else
-    for_strips(c, AvgForwardLarge{{win, c, iw, divisor, x, y}});
-}
-void avg_bwd(const Window& win, int64_t c, int64_t iw, float divisor, const float* gy, float* gx) {
-  for_strips(c, AvgBackward{win, c, iw, divisor, gy, gx});
+// Rounds the gradients of an image, where it is stored in another type.
+struct Round {
+  const float* from;
+  bf16* to;
+
+  template <class V, class, int K>
+  void strip(int64_t i) const {
+    constexpr int64_t lanes = sizeof(V) / sizeof(float);
+    for (int k = 0; k < K; ++k, i += lanes) store(to + i, load<V>(from + i));
+  }
+};
+
+template <class T>
+constexpr Pixel<T> pixel() {
+  return {[](const Window& win, int64_t c, int64_t iw, const T* x, T* y, int32_t* index) {
+            for_strips(c, MaxForward<T>{win, c, iw, x, y, index});
+          },
+          [](const Window& win, int64_t c, int64_t iw, const T* gy, const int32_t* index, float* gx) {
+            for_strips(c, MaxBackward<T>{win, c, iw, gy, index, gx});
+          },
+          [](const Window& win, int64_t c, int64_t iw, float divisor, const T* x, T* y) {
+            if (win.pixels() <= kChain)
+              for_strips(c, AvgForward<T>{win, c, iw, divisor, x, y});
+            else
+              for_strips(c, AvgForwardLarge<T>{{win, c, iw, divisor, x, y}});
+          },
+          [](const Window& win, int64_t c, int64_t iw, float divisor, const T* gy, float* gx) {
+            for_strips(c, AvgBackward<T>{win, c, iw, divisor, gy, gx});
+          }};
 }
 
-constexpr Pixel kPixel{max_fwd, max_bwd, avg_fwd, avg_bwd};
+constexpr Pixels kPixels{pixel<float>(), pixel<bf16>(), [](const float* from, int64_t n, bf16* to) {
+                           for_strips(n, Round{from, to});
+                         }};

@@ -19,7 +19,7 @@ namespace mininn::cpu::own {
 namespace {
 
 constexpr int64_t kLanes = kStripLanes;
-constexpr int64_t kLongestSum = 1 << 16;  // products in one chain of f32
+constexpr int64_t kLongestChain = 8192;  // of products, in f32
 
 // A convolution of bf16 activations. Of a strided input gradient the outputs are every so many pixels of a map.
 struct Convolution {
@@ -126,12 +126,6 @@ class Results {
   int part_ = 0;
 };
 
-// Before the first call there is nothing to write.
-class NoResults {
- public:
-  void write() {}
-};
-
 inline void zero_tiles() {
   _tile_zero(0);
   _tile_zero(1);
@@ -191,10 +185,7 @@ class Walk : StripWalk {
   void run(int64_t unit0, int64_t unit1, int64_t pair0, int64_t pair1) {
     Scratch<std::byte> sums(4 * kTileSize);
     sums_ = sums.data();
-    const int64_t step = input.depth().step;
-    const auto bytes = uint16_t(step);
-    const auto rows = uint8_t(step / 4);
-    configure_tiles({{16, 16, 16, 16, 16, 16, rows, rows}, {64, 64, 64, 64, bytes, bytes, 64, 64}});
+    const Tiles tiles(strip_tiles(input.depth().step));
     for_parts(unit0, unit1, (pair1 - pair0) * 2 * w_block_, [&](const Strip* strips, int64_t count) {
       Scratch<Strip> list(count);
       const int64_t paired = input.arrange(strips, count, list.data());
@@ -212,7 +203,6 @@ class Walk : StripWalk {
     with_results([](auto results) {
       for (int i = 0; i < kResultParts; ++i) results.write();
     });
-    release_tiles();
   }
 
  private:
@@ -285,7 +275,7 @@ inline void store_pairs(const float* a, const float* b, std::byte* to) {
   _mm512_store_si512(to, in_pairs(both));
 }
 
-// Weights as B[tap][input channel][output channel]. to[tap]: where a tap's go.
+// Weights as B[tap][input channel][output channel]. to[tap]: where a tap's go, or nowhere.
 void pack_weights(const MatrixLayout& layout, const float* w, const PackedTap* to) {
   const TilesF32& t = tiles_f32_avx512();
   constexpr int64_t kChunk = 64;  // input channels: their taps stay in the cache
@@ -298,7 +288,7 @@ void pack_weights(const MatrixLayout& layout, const float* w, const PackedTap* t
         part.k = std::min(kChunk, layout.k - k0);
         pack_panel(t, part, w + k0 * layout.k_stride, panel, chunk.data());
         for (int64_t tap = 0; tap < layout.taps; ++tap)
-          for (int64_t k = 0; k < part.k; k += 2) {
+          for (int64_t k = 0; to[tap].w && k < part.k; k += 2) {
             const float* const row = chunk.data() + (tap * part.k + k) * t.nr;
             std::byte* const pair = to[tap].w + 2 * panel * to[tap].block + (k0 + k) / 2 * kTileRow;
             for (int64_t v = 0; v < 2; ++v)
@@ -324,9 +314,7 @@ int64_t packed_bytes(const Conv2dGeometry& g) {
 // Makes room for the weights of a convolution in `packed`, and says where those of its taps go.
 class PackedTaps {
  public:
-  PackedTaps(const Conv2dGeometry& g, std::byte* packed) : depth_(in_bytes(g)), packed_(packed) {
-    if (depth_.size != g.kh * g.kw * g.ic * int64_t(sizeof(bf16))) std::fill_n(packed, packed_bytes(g), std::byte{0});
-  }
+  PackedTaps(const Conv2dGeometry& g, std::byte* packed) : depth_(in_bytes(g)), packed_(packed) {}
   PackedTap operator()(int64_t kh, int64_t kw) const {
     return {packed_ + depth_.value(kh, kw, 0) * kLanes, block_bytes(depth_)};
   }
@@ -385,7 +373,7 @@ void backward_data(const op::Conv2dBwdData& a, const ExecContext&) {
   int64_t bytes = 0;
   for_data_gradients(g, [&](int64_t, int64_t, const Conv2dGeometry& p) { bytes += packed_bytes(p); });
   Scratch<std::byte> packed(bytes);
-  PackedTap to[kMaxTaps];
+  PackedTap to[kMaxTaps] = {};  // of an input smaller than the stride some taps meet nothing
   std::byte* next = packed.data();
   for_data_gradients(g, [&](int64_t i, int64_t j, const Conv2dGeometry& p) {
     const PackedTaps taps(p, next);
@@ -414,24 +402,28 @@ Refusal check_shape(const Conv2dGeometry& g, DType activations, DType weights) {
   if (g.groups > 1) return {"the convolution has groups"};
   if (g.ic == 0 || g.oc == 0) return {"no channels"};
   if (g.kh * g.kw > kMaxTaps) return {"the kernel has too many taps"};
-  if (g.kh * g.kw * g.ic > kLongestSum) return {"would lose digits of so long a sum"};
+  if (g.kh * g.kw * g.ic > kLongestChain) return {"so many products in one sum would lose digits"};
   if (g.n * g.oh * g.ow < 8) return {"fewer output pixels than half a tile"};
-  // What is behind the last column would be multiplied with weights of zero, and may be infinite.
+  // What fills up the rows of tiles would be multiplied with weights of zero, and may be infinite. And as long as there
+  // is nothing of that kind, weights are packed in the same way for maps of any width.
   const StripDepth depth(in_bytes(g));
-  if (depth.merged && depth.channels != g.kw * depth.column) return {"a row of the kernel fills no whole tiles"};
+  const int64_t steps = ceil_div(depth.column, kTileRow), tap = depth.merged ? g.kw * depth.column : depth.column;
+  if (depth.column % (4 * steps) != 0 || depth.channels != tap) return {"channels fill no whole rows of tiles"};
   return {};
 }
 
 Refusal check_shape(const op::Conv2dFwd& a) { return check_shape(a.g, a.x.dtype, a.w.dtype); }
 Refusal check_shape(const op::Conv2dBwdData& a) {
   const Conv2dGeometry& g = a.g;
+  if (a.gy.dtype != DType::bf16) return {"takes bf16 with f32 weights only"};
   if ((g.stride_h > 1 && g.dil_h > 1) || (g.stride_w > 1 && g.dil_w > 1)) return {"strides and dilates along one axis"};
   if (g.kh * g.kw > kMaxTaps) return {"the kernel has too many taps"};
-  if (g.groups > 1) return {"the convolution has groups"};
-  Refusal r;
+  Refusal r{"no pixel has a tap"};
+  bool first = true;
   for_data_gradients(g, [&](int64_t, int64_t, const Conv2dGeometry& p) {
-    if (r) return;
-    r = p.pad_h < 0 || p.pad_w < 0 ? Refusal{"the padding is wider than the kernel"}
+    if (!first && r) return;
+    first = false;
+    r = p.pad_h < 0 || p.pad_w < 0 ? Refusal{"some pixels of gx would need gy from before its first"}
                                    : check_shape(p, a.gy.dtype, a.w.dtype);
   });
   return r;

@@ -13,9 +13,10 @@
 namespace mininn::cpu::own {
 namespace {
 
-constexpr int64_t kImages = 32;  // that a tile instruction adds up
-constexpr int64_t kBlock = 16;   // channels of a tile
-constexpr int kSlots = 3;        // taps that are multiplied together: each with two blocks of output channels
+constexpr int64_t kImages = 32;          // that a tile instruction adds up
+constexpr int64_t kBlock = 16;           // channels of a tile
+constexpr int64_t kLongestChain = 8192;  // of products, in f32
+constexpr int kSlots = 3;                // taps that are multiplied together: each with two blocks of output channels
 
 // What the sums of one tap of one block of input channels, for a panel of output channels, are made of.
 struct Slot {
@@ -158,10 +159,11 @@ class WeightGradient {
   static bool picks(const Conv2dGeometry& g) { return g.kh * g.kw == 1 && g.pad_h == 0 && g.pad_w == 0; }
 
   // Rows are counted through the groups of 32 images. Those worked on together: as many as make storing the sums cheap,
-  // and few enough that what is read again and again stays in the L2 cache.
+  // and few enough that what is read again and again stays in the L2 cache. Not a matter of this thread's share: they
+  // decide how sums are cut into chains.
   int64_t rows_together() const {
     constexpr int64_t kPixels = 64, kMostBytes = 1 << 20;
-    const int64_t pixels = std::clamp(kMostBytes / ((panel1_ - panel0_) * kGyPixel), kPixels / 2, kPixels);
+    const int64_t pixels = std::clamp(kMostBytes / (panels(g_) * kGyPixel), kPixels / 2, kPixels);
     return ceil_div(pixels, c_.ow);
   }
   // The most input rows that so many output rows read; those at the end of a map that none reads come between maps.
@@ -188,7 +190,7 @@ class WeightGradient {
       const int64_t ahead = n + 3 < g_.n ? 2 * image : 0;  // the next pair's
       for (int64_t block = block0; block < block1; ++block) {
         const int64_t c = block * kBlock;
-        const Vec::Mask mask = Vec::mask(std::max<int64_t>(channels - c, 0));
+        const Vec::Mask mask = Vec::mask(channels - c);
         const bf16* a = (has_a ? from + n * image : zeros_.data()) + c;
         const bf16* b = (has_b ? from + (n + 1) * image : zeros_.data()) + c;
         std::byte* to = place(block) + pair * kTileRow;
@@ -214,10 +216,11 @@ class WeightGradient {
 
   void multiply(int64_t row, int64_t end, std::byte* tiles) const {
     const int64_t taps = c_.kh * c_.kw, panel_size = 2 * kBlock;
+    Tiles registers;
     int configured = 0;
     for (int64_t block = block0_; block < block1_; ++block) {
       const auto channels = int(std::min(kBlock, g_.ic - block * kBlock));
-      if (channels != configured) configure(channels);
+      if (channels != configured) registers.configure(shapes(channels));
       configured = channels;
       const int64_t groups = ceil_div<int64_t>(taps, kSlots);
       for (int64_t group = 0; group < groups; ++group)
@@ -245,10 +248,10 @@ class WeightGradient {
     }
   }
 
-  // A is `rows` input channels.
-  static void configure(int rows) {
-    const auto r = uint8_t(rows);
-    configure_tiles({{r, r, r, r, r, r, 16, r}, {64, 64, 64, 64, 64, 64, 64, 64}});
+  // Of sums and of x, for so many input channels.
+  static TileShapes shapes(int channels) {
+    const auto rows = uint8_t(channels);
+    return {{rows, rows, rows, rows, rows, rows, 16, rows}, {64, 64, 64, 64, 64, 64, 64, 64}};
   }
 
   Slot slot(int64_t tap, float* sums) const {
@@ -289,15 +292,9 @@ void run(const op::Conv2dBwdWeights& a, const ExecContext&) {
   const int64_t blocks = WeightGradient::blocks(g), panels = WeightGradient::panels(g);
   std::fill_n(sums.data(), layout.packed_size(t), 0.0f);
   parallel_for(blocks * panels, 1, [&](int64_t begin, int64_t end) {
-    while (begin < end) {
-      const int64_t block = begin / panels, panel = begin % panels;
-      const int64_t whole = panel == 0 ? (end - begin) / panels : 0;
-      const int64_t next = whole > 0 ? begin + whole * panels : std::min(end, (block + 1) * panels);
-      WeightGradient(a, sums.data())
-          .run(block, block + std::max<int64_t>(whole, 1), panel, whole > 0 ? panels : panel + next - begin);
-      begin = next;
-    }
-    release_tiles();
+    for_rectangles(begin, end, panels, [&](int64_t block0, int64_t block1, int64_t panel0, int64_t panel1) {
+      WeightGradient(a, sums.data()).run(block0, block1, panel0, panel1);
+    });
   });
   unpack(t, layout, sums.data(), a.gw.as<float>());
 }
@@ -306,6 +303,7 @@ Refusal check_shape(const op::Conv2dBwdWeights& a) {
   if (a.x.dtype != DType::bf16 || a.gw.dtype != DType::f32) return {"takes bf16 with f32 weights only"};
   if (a.g.groups > 1) return {"the convolution has groups"};
   if (a.g.n * a.g.oh * a.g.ow * a.g.ic * a.g.oc == 0) return {"takes no empty tensors"};
+  if (a.g.ow * kImages > kLongestChain) return {"so many products in one sum would lose digits"};
   return {};
 }
 
@@ -314,8 +312,11 @@ Refusal check(const op::Conv2dBwdWeights& a) {
   return check_shape(a);
 }
 
-// Images that are missing in a group of 32 are multiplied all the same.
-bool pays(const op::Conv2dBwdWeights& a) { return 2 * a.g.n > round_up(a.g.n, kImages); }
+// Images that are missing in a group of 32 are multiplied all the same, and a thread without sums of its own idles.
+bool pays(const op::Conv2dBwdWeights& a) {
+  const int64_t units = WeightGradient::blocks(a.g) * WeightGradient::panels(a.g);
+  return 2 * a.g.n > round_up(a.g.n, kImages) && balance(units, num_threads()) >= 0.5;
+}
 
 }  // namespace
 

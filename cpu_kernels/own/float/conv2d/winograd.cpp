@@ -241,16 +241,11 @@ class WeightGradient {
     std::fill_n(padding_.data(), std::max(g_.ic, g_.oc), T(0.0f));
   }
 
-  // Units are strips of input channels, panel by panel: whole panels together, and what is left of others apart.
+  // Units are strips of input channels, panel by panel.
   void run(int64_t begin, int64_t end) const {
-    const int64_t strips = strips_.count();
-    while (begin < end) {
-      const int64_t panel = begin / strips, strip = begin % strips;
-      const int64_t whole = strip == 0 ? (end - begin) / strips : 0;
-      const int64_t next = whole > 0 ? begin + whole * strips : std::min(end, (panel + 1) * strips);
-      add_up(panel, std::max<int64_t>(whole, 1), strip, whole > 0 ? strips : next - panel * strips);
-      begin = next;
-    }
+    for_rectangles(begin, end, strips_.count(), [&](int64_t panel0, int64_t panel1, int64_t strip0, int64_t strip1) {
+      add_up(panel0, panel1 - panel0, strip0, strip1);
+    });
   }
 
  private:

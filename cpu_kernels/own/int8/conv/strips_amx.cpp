@@ -25,13 +25,6 @@ MININN_TARGET_AMX
 namespace mininn::cpu::own {
 namespace {
 
-// Accumulators are tiles 0 to 3, input 4 and 5 with rows of `step` values, weights 6 and 7.
-void configure_step(int64_t step) {
-  const auto bytes = uint16_t(step);
-  const auto rows = uint8_t(step / 4);
-  configure_tiles({{16, 16, 16, 16, 16, 16, rows, rows}, {64, 64, 64, 64, bytes, bytes, 64, 64}});
-}
-
 inline ZmmCodes zmm_codes(const StripSink& s) { return {s.range, s.residual_scale, s.residual_zero}; }
 
 // The ways to write a call's accumulators, a quad at a time. The usual ones, made of whole quads, turn four rows of
@@ -131,12 +124,6 @@ class PartialQuads {
   int quad = 0;
 };
 
-// Before the first call there is nothing to write.
-class NoQuads {
- public:
-  void write() {}
-};
-
 // Calls f with the right one.
 template <class F>
 inline void with_quads(const StripSink& s, const StripTarget* t, const std::byte* acc, const F& f) {
@@ -147,7 +134,7 @@ inline void with_quads(const StripSink& s, const StripTarget* t, const std::byte
       f(WholeQuads<kBlocks, false>(s, *t, acc));
   };
   if (!t)
-    f(NoQuads());
+    f(NoResults());
   else if (!t->whole)
     f(PartialQuads(s, *t, acc));
   else if (t->columns == 4)
@@ -255,7 +242,7 @@ class Walk : QStripWalk {
   void run(int64_t unit0, int64_t unit1, int64_t pair0, int64_t pair1) {
     Scratch<std::byte> accumulators(4 * kTileSize);
     acc = accumulators.data();
-    configure_step(input.depth().step);
+    const Tiles tiles(strip_tiles(input.depth().step));
     for_parts(unit0, unit1, (pair1 - pair0) * 2 * pk.w_block, [&](const Strip* strips, int64_t count) {
       Scratch<Strip> list(count);
       const int64_t paired = input.arrange(strips, count, list.data());
@@ -271,7 +258,6 @@ class Walk : QStripWalk {
       }
     });
     finish(sink, before, acc);
-    release_tiles();
   }
 
  private:
