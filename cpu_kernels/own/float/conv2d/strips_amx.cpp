@@ -311,7 +311,7 @@ int64_t packed_bytes(const Conv2dGeometry& g) {
   return ceil_div(g.oc, 2 * kLanes) * 2 * block_bytes(StripDepth(in_bytes(g)));
 }
 
-// Makes room for the weights of a convolution in `packed`, and says where those of its taps go.
+// Where the weights of a convolution's taps go in `packed`.
 class PackedTaps {
  public:
   PackedTaps(const Conv2dGeometry& g, std::byte* packed) : depth_(in_bytes(g)), packed_(packed) {}
