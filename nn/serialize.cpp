@@ -314,9 +314,19 @@ std::vector<std::pair<std::string, Tensor>> SafeTensors::extract(std::string_vie
   return out;
 }
 
-void save_safetensors(const fs::path& path, const ParamStore& params, std::map<std::string, std::string> metadata) {
+void save_safetensors(const fs::path& path, const ParamStore& params, std::map<std::string, std::string> metadata,
+                      const SaveOptions& o) {
+  if (o.weights != DType::f32 && o.weights != DType::bf16)
+    throw DTypeError(message("save_safetensors: weights may be stored as f32 or bf16, not as ", name(o.weights)));
   SafeTensors file{.metadata = std::move(metadata), .tensors = {}};
-  for (const Tensor& t : params.all()) file.tensors.emplace_back(t.name(), t);
+  for (const Tensor& t : params.all()) {
+    Tensor kept = t;
+    if (t.dtype() == DType::f32 && t.rank() > 1 && o.weights != t.dtype()) {
+      kept = Tensor::empty(t.shape(), o.weights);
+      kept.copy_from(t);
+    }
+    file.tensors.emplace_back(t.name(), kept);
+  }
   file.write(path);
 }
 

@@ -50,9 +50,13 @@ struct LoadOptions {
   bool strict = true;  // false: tensors that are missing in the file or unknown to the network are passed over
 };
 
-// Parameters and buffers by their paths.
+struct SaveOptions {
+  DType weights = DType::f32;  // of f32 parameters with two or more dimensions: f32, or bf16, which rounds them
+};
+
+// Parameters and buffers by their paths. Throws FileError; DTypeError for other options.
 void save_safetensors(const std::filesystem::path& path, const ParamStore& params,
-                      std::map<std::string, std::string> metadata = {});
+                      std::map<std::string, std::string> metadata = {}, const SaveOptions& o = {});
 // Overwrites `params` with the file's tensors; floating dtypes are converted. Throws FileError naming what is missing,
 // unexpected or of another shape (the first few); then `params` is unchanged.
 void load_safetensors(const std::filesystem::path& path, ParamStore& params, const LoadOptions& o = {});

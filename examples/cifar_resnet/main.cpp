@@ -52,6 +52,9 @@ void add_train(CLI::App& app, TrainOptions& o) {
       ->check(between(0.015625, 16))
       ->capture_default_str();
   app.add_flag("--amp", o.amp, "mixed precision: activations and their gradients are bf16, all else fp32");
+  app.add_option("--save-dtype", o.save_dtype, "of the weights in the file that is written; bf16 takes half the bytes")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->capture_default_str();
   app.add_option("--early-stop", o.early_stop, "stop after N epochs without a better validation loss; 0: never")
       ->check(whole(0, kMostEpochs))
       ->capture_default_str();

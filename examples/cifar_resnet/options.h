@@ -30,9 +30,10 @@ struct TrainOptions : CommonOptions {
   std::optional<double> warmup;  // epochs of linearly rising rate before the cosine; see default_warmup() in train.cpp
   std::string recipe = "classic";
   double width = 1.0;
-  bool amp = false;        // activations of bf16
-  int64_t early_stop = 0;  // epochs without a better validation loss; 0: never
-  int64_t val_split = 0;   // images held out; early stopping needs some
+  bool amp = false;                // activations of bf16
+  std::string save_dtype = "f32";  // of the weights in the network's file
+  int64_t early_stop = 0;          // epochs without a better validation loss; 0: never
+  int64_t val_split = 0;           // images held out; early stopping needs some
   int64_t checkpoint_every = 1;
   bool resume = false;
   int64_t limit_train = 0;

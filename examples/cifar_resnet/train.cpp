@@ -315,8 +315,8 @@ class Trainer {
     state_.running = {};
     state_.history.push_back(e);
 
-    nn::save_safetensors(model_file_, net_->params, model_metadata());
-    if (best_epoch() == e.epoch) nn::save_safetensors(best_file_, net_->params, model_metadata());
+    save_network(model_file_);
+    if (best_epoch() == e.epoch) save_network(best_file_);
     metrics_.append(to_json(e));
     if (e.epoch % o_.checkpoint_every == 0 || e.epoch == o_.epochs) save();
     draw_history(o_.out, state_.history);
@@ -324,10 +324,12 @@ class Trainer {
 
   void save() { save_checkpoint(checkpoint_, net_->params, *sgd_, state_); }
 
-  std::map<std::string, std::string> model_metadata() const {
-    return {{"architecture", "resnet18-cifar"},
-            {"epoch", std::to_string(state_.position.epoch)},
-            {"seed", std::to_string(o_.seed)}};
+  void save_network(const Path& file) const {
+    nn::save_safetensors(file, net_->params,
+                         {{"architecture", "resnet18-cifar"},
+                          {"epoch", std::to_string(state_.position.epoch)},
+                          {"seed", std::to_string(o_.seed)}},
+                         {.weights = o_.save_dtype == "bf16" ? DType::bf16 : DType::f32});
   }
 
   // The epoch (from 1) with the lowest validation loss; 0 without a validation set.
@@ -372,7 +374,7 @@ class Trainer {
     draw_maps();
     std::error_code error;
     if (!std::filesystem::exists(model_file_, error))  // a finished run, resumed for its network
-      nn::save_safetensors(model_file_, net_->params, model_metadata());
+      save_network(model_file_);
     const bool regular = std::filesystem::is_regular_file(model_file_, error);  // it may have gone to a device
     update_summary(o_.out / "summary.json",
                    {{"train",

@@ -289,6 +289,24 @@ TEST_CASE("a network's parameters and buffers survive a round trip") {
   CHECK(b.find("layer.weight").requires_grad());
 }
 
+TEST_CASE("weights stored as bf16 take half the bytes and come back rounded") {
+  const TempFolder folder;
+  nn::ParamStore a, b;
+  build(a, 1 / 3.0);
+  build(b, 0);
+  nn::save_safetensors(folder / "f", a, {}, {.weights = DType::bf16});
+  const nn::SafeTensors file = nn::SafeTensors::read(folder / "f");
+  CHECK(file.find("layer.weight").dtype() == DType::bf16);
+  CHECK(file.find("layer.mean").dtype() == DType::f32);
+  nn::load_safetensors(folder / "f", b);
+  CHECK(b.find("layer.weight").dtype() == DType::f32);
+  std::vector<double> rounded = a.find("layer.weight").to_vector();
+  for (double& v : rounded) v = double(float(bf16(float(v))));
+  CHECK(b.find("layer.weight").to_vector() == rounded);
+  CHECK(b.find("layer.mean").to_vector() == a.find("layer.mean").to_vector());
+  CHECK_THROWS_AS(nn::save_safetensors(folder / "g", a, {}, {.weights = DType::i8}), DTypeError);
+}
+
 TEST_CASE("a network made from a file has its values, and nothing is made that the file has not") {
   nn::ParamStore saved(Device::cpu(), 0, DType::f64);
   build(saved, 3);
