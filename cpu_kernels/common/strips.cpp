@@ -38,7 +38,7 @@ StripDepth::StripDepth(const Conv2dGeometry& g) {
 }
 
 StripInput::Form StripInput::form_of() const {
-  const bool whole = a_.pixel == depth_.channels && !depth_.merged;
+  const bool whole = source_.pixel == depth_.channels && !depth_.merged;
   if (g_.kh * g_.kw == 1 && g_.stride_h == 1 && g_.stride_w == 1 && !reads_padding(g_) && whole &&
       g_.n * map_pixels() >= kStrip)
     return Form::in_place;
@@ -50,12 +50,12 @@ StripInput::Form StripInput::form_of() const {
 // Whether the input's rows are as those of a copy would be. Steps behind the last column of the kernel would read
 // behind the input.
 bool StripInput::has_whole_rows() const {
-  return a_.pixel == pixel_ && (!depth_.merged || depth_.channels == g_.kw * pixel_);
+  return source_.pixel == pixel_ && (!depth_.merged || depth_.channels == g_.kw * pixel_);
 }
 
 StripInput::StripInput(const StripSource& source, Long long_strips)
-    : a_(source),
-      g_(a_.g),
+    : source_(source),
+      g_(source_.g),
       depth_(g_),
       form_(form_of()),
       pixel_(depth_.merged ? depth_.column : depth_.channels),
@@ -82,7 +82,7 @@ StripInput::StripInput(const StripSource& source, Long long_strips)
       ends_ = copies_ && has_whole_rows() && strips_ > 2 && (g_.iw - 2 * end_pixels_) * pixel_ >= kSaving &&
               kStrip * g_.stride_w >= g_.pad_w &&
               kStrip * (strips_ - 2) * g_.stride_w - g_.pad_w + end_pixels_ <= g_.iw;
-      row_bytes_ = copies_ && !ends_ ? ((g_.ow - 1) * g_.stride_w + (g_.kw - 1) * g_.dil_w + 1) * pixel_ : a_.row;
+      row_bytes_ = copies_ && !ends_ ? ((g_.ow - 1) * g_.stride_w + (g_.kw - 1) * g_.dil_w + 1) * pixel_ : source_.row;
       unit_bytes_ = g_.stride_h * row_bytes_;
       set_taps([&](int64_t kh, int64_t kw) { return kh * g_.dil_h * row_bytes_ + kw * g_.dil_w * pixel_; });
       break;
@@ -109,7 +109,7 @@ StripInput::StripInput(const StripSource& source, Long long_strips)
 }
 
 int64_t StripInput::part(int64_t unit, int64_t end, int64_t bytes) const {
-  int64_t units = std::max<int64_t>(1, bytes / (unit_bytes_ + strips_ * kStrip * a_.out_pixel));
+  int64_t units = std::max<int64_t>(1, bytes / (unit_bytes_ + strips_ * kStrip * source_.out_pixel));
   if (strips_ % 2 == 1) units = round_up(units, 2);  // strips are multiplied in pairs
   const int64_t most = unit + units;
   switch (form_) {
@@ -138,13 +138,13 @@ int64_t StripInput::copy_bytes(int64_t unit, int64_t end) const {
 
 // Input pixels (h, w), (h, w + step), ... of image n, which are all on the map.
 void StripInput::copy_pixels(uint8_t* to, int64_t n, int64_t h, int64_t w, int64_t count, int64_t step) const {
-  const int64_t from_pixel = a_.pixel, to_pixel = pixel_;
-  const uint8_t* from = a_.x + n * a_.image + h * a_.row + w * from_pixel;
+  const int64_t from_pixel = source_.pixel, to_pixel = pixel_;
+  const uint8_t* from = source_.x + n * source_.image + h * source_.row + w * from_pixel;
   if (from_pixel == to_pixel && step == 1) {
     std::memcpy(to, from, size_t(count * to_pixel));
     return;
   }
-  if (!a_.clean) {
+  if (!source_.clean) {
     const int64_t bytes = round_up(g_.ic, 4);  // what is behind them in the copy meets weights of zero
     for (int64_t i = 0; i < count; ++i) copy_short(to + i * to_pixel, from + i * step * from_pixel, bytes);
     return;
@@ -203,7 +203,7 @@ void StripInput::load(int64_t unit, int64_t piece, uint8_t* copy) const {
 }
 
 int64_t StripInput::strips(int64_t part, int64_t end, const uint8_t* copy, Strip* const list) const {
-  const auto in_copy = reinterpret_cast<uintptr_t>(copy), in_input = reinterpret_cast<uintptr_t>(a_.x);
+  const auto in_copy = reinterpret_cast<uintptr_t>(copy), in_input = reinterpret_cast<uintptr_t>(source_.x);
   Strip s{.kh1 = int(g_.kh), .kw1 = int(depth_.taps)};
   Strip* next = list;
   // Strips [k, k_end) of `count` pixels, which begin with output pixel `pixel` and the input of which begins with
@@ -230,7 +230,7 @@ int64_t StripInput::strips(int64_t part, int64_t end, const uint8_t* copy, Strip
         s.kh1 = int(last);
         if (copies_) s.pieces = copied_rows(unit - part + 1);
         const uintptr_t row = in_copy + uintptr_t((unit - part) * unit_bytes_);
-        const uintptr_t in_place = in_input + uintptr_t(n * a_.image + oh * unit_bytes_);
+        const uintptr_t in_place = in_input + uintptr_t(n * source_.image + oh * unit_bytes_);
         if (ends_) {
           const int64_t last_strip = strips_ - 1, behind = last_end() - (g_.ow - kStrip) * pitch_;
           add(0, 1, g_.ow, pixel, row);

@@ -115,7 +115,7 @@ class StripInput {
   int64_t copied_rows(int64_t units) const;
   void load_row(uint8_t* to, int64_t n, int64_t h, int64_t w, int64_t count, int64_t step) const;
 
-  const StripSource a_;
+  const StripSource source_;
   const Conv2dGeometry& g_;
   const StripDepth depth_;
   const Form form_;
@@ -160,6 +160,27 @@ class StripWalk {
       loaded_ = 0;
       work(list.data(), input.strips(unit, end, copy_, list.data()));
     }
+  }
+  // The same, cut into what AMX multiplies at once: after set_blocks(block, end, columns), for blocks of which the last
+  // may not exist, call(strips, count): pairs of strips with two blocks, and strips without a partner with four.
+  // `weights`: the bytes of a block.
+  template <class SetBlocks, class Call>
+  void for_calls(int64_t unit0, int64_t unit1, int64_t pair0, int64_t pair1, int64_t weights,
+                 const SetBlocks& set_blocks, const Call& call) {
+    for_parts(unit0, unit1, (pair1 - pair0) * 2 * weights, [&](const Strip* strips, int64_t count) {
+      Scratch<Strip> list(count);
+      const int64_t paired = input.arrange(strips, count, list.data());
+      // Four blocks at a time, so that single strips find them in the cache.
+      for (int64_t pair = pair0; pair < pair1; pair += 2) {
+        const int64_t end = std::min(pair + 2, pair1);
+        for (int64_t p = pair; p < end; ++p) {
+          set_blocks(p * 2, p * 2 + 2, 2);
+          for (int64_t i = 0; i < paired; i += 2) call(list.data() + i, 2);
+        }
+        set_blocks(pair * 2, end * 2, 4);
+        for (int64_t i = paired; i < count; ++i) call(list.data() + i, 1);
+      }
+    });
   }
   // Copies what a strip reads, where that has not been done.
   void load(const Strip& s);

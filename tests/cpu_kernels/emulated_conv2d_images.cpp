@@ -20,13 +20,8 @@ namespace mininn::testing {
 
 template <>
 Kernel<op::Conv2dBwdWeights> emulated_amx() {
-  Kernel<op::Conv2dBwdWeights> kernel = cpu::own::emulated_bwd_weights;
-  kernel.name = "own.images.amx (emulated)";
-  kernel.check = [](const op::Conv2dBwdWeights& a) {
-    return check_but_for_amx<op::Conv2dBwdWeights>(cpu::own::emulated_bwd_weights, a, cpu::Isa::avx512,
-                                                   cpu::own::check_shape);
-  };
-  return kernel;
+  return emulated_kernel<op::Conv2dBwdWeights, cpu::own::emulated_bwd_weights, cpu::Isa::avx512, cpu::own::check_shape>(
+      "own.images.amx (emulated)");
 }
 
 }  // namespace mininn::testing

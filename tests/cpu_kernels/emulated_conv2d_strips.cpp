@@ -22,23 +22,14 @@ namespace mininn::testing {
 
 template <>
 Kernel<op::Conv2dFwd> emulated_amx() {
-  Kernel<op::Conv2dFwd> kernel = cpu::own::emulated_fwd;
-  kernel.name = "own.strips.amx (emulated)";
-  kernel.check = [](const op::Conv2dFwd& a) {
-    return check_but_for_amx<op::Conv2dFwd>(cpu::own::emulated_fwd, a, cpu::Isa::avx512bf16, cpu::own::check_shape);
-  };
-  return kernel;
+  return emulated_kernel<op::Conv2dFwd, cpu::own::emulated_fwd, cpu::Isa::avx512bf16, cpu::own::check_shape>(
+      "own.strips.amx (emulated)");
 }
 
 template <>
 Kernel<op::Conv2dBwdData> emulated_amx() {
-  Kernel<op::Conv2dBwdData> kernel = cpu::own::emulated_bwd_data;
-  kernel.name = "own.strips.amx (emulated)";
-  kernel.check = [](const op::Conv2dBwdData& a) {
-    return check_but_for_amx<op::Conv2dBwdData>(cpu::own::emulated_bwd_data, a, cpu::Isa::avx512bf16,
-                                                cpu::own::check_shape);
-  };
-  return kernel;
+  return emulated_kernel<op::Conv2dBwdData, cpu::own::emulated_bwd_data, cpu::Isa::avx512bf16, cpu::own::check_shape>(
+      "own.strips.amx (emulated)");
 }
 
 }  // namespace mininn::testing

@@ -17,12 +17,8 @@ namespace mininn::testing {
 
 template <>
 Kernel<op::QConv2d> emulated_amx() {
-  Kernel<op::QConv2d> kernel = cpu::own::emulated;
-  kernel.name = "own.strips.amx (emulated)";
-  kernel.check = [](const op::QConv2d& a) {
-    return check_but_for_amx<op::QConv2d>(cpu::own::emulated, a, cpu::Isa::avx512, cpu::own::check_shape);
-  };
-  return kernel;
+  return emulated_kernel<op::QConv2d, cpu::own::emulated, cpu::Isa::avx512, cpu::own::check_shape>(
+      "own.strips.amx (emulated)");
 }
 
 }  // namespace mininn::testing

@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <cstring>
+#include <string_view>
 
 #include "core/dtype.h"
+#include "core/kernel.h"
 #include "cpu_kernels/common/cpu_features.h"
 #include "cpu_kernels/common/isa.h"
 
@@ -78,13 +80,19 @@ void dot(int sums, int left, int right, const Product& product) {
   });
 }
 
-// The real kernel's answer, but for the question of AMX itself.
-template <class Args>
-mininn::Refusal check_but_for_amx(const mininn::Kernel<Args>& kernel, const Args& a, mininn::cpu::Isa isa,
-                                  mininn::Refusal (*check_shape)(const Args&)) {
-  if (const mininn::Refusal r = mininn::cpu::needs(isa)) return r;
-  if (!kernel.check(a)) return {"the real one runs here"};
-  return check_shape(a);
+// The kernel of a source that was compiled with these tiles, but for its question of AMX: it needs `isa` instead, and
+// refuses where the real one runs.
+template <class Args, const mininn::Kernel<Args>& kKernel, mininn::cpu::Isa kIsa,
+          mininn::Refusal (*check_shape)(const Args&)>
+mininn::Kernel<Args> emulated_kernel(std::string_view name) {
+  mininn::Kernel<Args> kernel = kKernel;
+  kernel.name = name;
+  kernel.check = [](const Args& a) -> mininn::Refusal {
+    if (const mininn::Refusal r = mininn::cpu::needs(kIsa)) return r;
+    if (!kKernel.check(a)) return {"the real one runs here"};
+    return check_shape(a);
+  };
+  return kernel;
 }
 
 }  // namespace

@@ -6,9 +6,15 @@
 // a fixed order: the number of threads decides no bit.
 #pragma once
 
+#include <cstdint>
+
 #include "ops/conv2d.h"
 
 namespace mininn::cpu::own {
+
+// The most products that are added up in one chain of f32, and why calls with more are refused.
+inline constexpr int64_t kLongestChain = 8192;
+inline constexpr const char* kChainTooLong = "so many products in one sum would lose digits";
 
 extern const Kernel<op::Conv2dFwd> conv2d_fwd_amx;
 extern const Kernel<op::Conv2dBwdData> conv2d_bwd_data_amx;

@@ -19,7 +19,6 @@ namespace mininn::cpu::own {
 namespace {
 
 constexpr int64_t kLanes = kStripLanes;
-constexpr int64_t kLongestChain = 8192;  // of products, in f32
 
 // A convolution of bf16 activations. Of a strided input gradient the outputs are every so many pixels of a map.
 struct Convolution {
@@ -186,20 +185,10 @@ class Walk : StripWalk {
     Scratch<std::byte> sums(4 * kTileSize);
     sums_ = sums.data();
     const Tiles tiles(strip_tiles(input.depth().step));
-    for_parts(unit0, unit1, (pair1 - pair0) * 2 * w_block_, [&](const Strip* strips, int64_t count) {
-      Scratch<Strip> list(count);
-      const int64_t paired = input.arrange(strips, count, list.data());
-      // Four blocks at a time, so that single strips find them in the cache.
-      for (int64_t pair = pair0; pair < pair1; pair += 2) {
-        const int64_t end = std::min(pair + 2, pair1);
-        for (int64_t p = pair; p < end; ++p) {
-          set_blocks(p * 2, p * 2 + 2, 2);
-          for (int64_t i = 0; i < paired; i += 2) call(list.data() + i, 2);
-        }
-        set_blocks(pair * 2, end * 2, 4);
-        for (int64_t i = paired; i < count; ++i) call(list.data() + i, 1);
-      }
-    });
+    for_calls(
+        unit0, unit1, pair0, pair1, w_block_,
+        [&](int64_t block, int64_t end, int64_t columns) { set_blocks(block, end, columns); },
+        [&](const Strip* strips, int64_t count) { call(strips, count); });
     with_results([](auto results) {
       for (int i = 0; i < kResultParts; ++i) results.write();
     });
@@ -355,8 +344,8 @@ void forward(const op::Conv2dFwd& a, const ExecContext&) {
   convolve({.g = g,
             .x = a.x.as<bf16>(),
             .w = a.packed ? a.packed : own.data(),
-            .bias = a.bias ? a.bias.as<float>() : nullptr,
-            .residual = a.residual ? a.residual.as<bf16>() : nullptr,
+            .bias = a.bias.as<float>(),
+            .residual = a.residual.as<bf16>(),
             .relu = a.relu,
             .y = a.y.as<bf16>(),
             .y_image = g.oh * g.ow * g.oc,
@@ -402,7 +391,7 @@ Refusal check_shape(const Conv2dGeometry& g, DType activations, DType weights) {
   if (g.groups > 1) return {"the convolution has groups"};
   if (g.ic == 0 || g.oc == 0) return {"no channels"};
   if (g.kh * g.kw > kMaxTaps) return {"the kernel has too many taps"};
-  if (g.kh * g.kw * g.ic > kLongestChain) return {"so many products in one sum would lose digits"};
+  if (g.kh * g.kw * g.ic > kLongestChain) return {kChainTooLong};
   if (g.n * g.oh * g.ow < 8) return {"fewer output pixels than half a tile"};
   // What fills up the rows of tiles would be multiplied with weights of zero, and may be infinite. And as long as there
   // is nothing of that kind, weights are packed in the same way for maps of any width.
@@ -418,15 +407,15 @@ Refusal check_shape(const op::Conv2dBwdData& a) {
   if (a.gy.dtype != DType::bf16) return {"takes bf16 with f32 weights only"};
   if ((g.stride_h > 1 && g.dil_h > 1) || (g.stride_w > 1 && g.dil_w > 1)) return {"strides and dilates along one axis"};
   if (g.kh * g.kw > kMaxTaps) return {"the kernel has too many taps"};
-  Refusal r{"no pixel has a tap"};
-  bool first = true;
+  Refusal r;
+  bool any = false;
   for_data_gradients(g, [&](int64_t, int64_t, const Conv2dGeometry& p) {
-    if (!first && r) return;
-    first = false;
+    any = true;
+    if (r) return;
     r = p.pad_h < 0 || p.pad_w < 0 ? Refusal{"some pixels of gx would need gy from before its first"}
                                    : check_shape(p, a.gy.dtype, a.w.dtype);
   });
-  return r;
+  return any ? r : Refusal{"no pixel has a tap"};
 }
 
 template <class Args>

@@ -13,10 +13,9 @@
 namespace mininn::cpu::own {
 namespace {
 
-constexpr int64_t kImages = 32;          // that a tile instruction adds up
-constexpr int64_t kBlock = 16;           // channels of a tile
-constexpr int64_t kLongestChain = 8192;  // of products, in f32
-constexpr int kSlots = 3;                // taps that are multiplied together: each with two blocks of output channels
+constexpr int64_t kImages = 32;  // that a tile instruction adds up
+constexpr int64_t kBlock = 16;   // channels of a tile
+constexpr int kSlots = 3;        // taps that are multiplied together: each with two blocks of output channels
 
 // What the sums of one tap of one block of input channels, for a panel of output channels, are made of.
 struct Slot {
@@ -54,10 +53,10 @@ inline void transpose_tile(std::byte* tile) {
   for (int i = 0; i < 16; ++i) Vec::store(from + 16 * i, v[i]);
 }
 
-// sums += tile, row by row.
-inline void add_tile(const float* tile, int64_t rows, float* sums, int64_t row_step) {
-  for (int64_t i = 0; i < rows; ++i)
-    Vec::store(sums + i * row_step, Vec::add(Vec::load(sums + i * row_step), Vec::load(tile + i * 16)));
+// sums += tile, row by row; of the first tile: sums = tile.
+inline void add_tile(const float* tile, int64_t rows, bool first, float* sums, int64_t row_step) {
+  for (int64_t i = 0; i < rows; ++i, sums += row_step)
+    Vec::store(sums, Vec::add(first ? Vec::zero() : Vec::load(sums), Vec::load(tile + i * 16)));
 }
 
 // One row of output pixels: adds to tiles 0 and 1 (the first slot), 2 and 3, 4 and 5. `x`: the input row of each slot;
@@ -242,7 +241,7 @@ class WeightGradient {
           store_tiles(tiles);
           for (int64_t s = 0; s < tap1 - tap0; ++s)
             for (int half = 0; half < 2; ++half)
-              add_tile(reinterpret_cast<const float*>(tiles + (2 * s + half) * kTileSize), channels,
+              add_tile(reinterpret_cast<const float*>(tiles + (2 * s + half) * kTileSize), channels, row == 0,
                        slots[s].sums + half * kBlock, panel_size);
         }
     }
@@ -290,7 +289,6 @@ void run(const op::Conv2dBwdWeights& a, const ExecContext&) {
   const MatrixLayout layout = weight_layout(g);
   Scratch<float> sums(layout.packed_size(t));
   const int64_t blocks = WeightGradient::blocks(g), panels = WeightGradient::panels(g);
-  std::fill_n(sums.data(), layout.packed_size(t), 0.0f);
   parallel_for(blocks * panels, 1, [&](int64_t begin, int64_t end) {
     for_rectangles(begin, end, panels, [&](int64_t block0, int64_t block1, int64_t panel0, int64_t panel1) {
       WeightGradient(a, sums.data()).run(block0, block1, panel0, panel1);
@@ -303,7 +301,7 @@ Refusal check_shape(const op::Conv2dBwdWeights& a) {
   if (a.x.dtype != DType::bf16 || a.gw.dtype != DType::f32) return {"takes bf16 with f32 weights only"};
   if (a.g.groups > 1) return {"the convolution has groups"};
   if (a.g.n * a.g.oh * a.g.ow * a.g.ic * a.g.oc == 0) return {"takes no empty tensors"};
-  if (a.g.ow * kImages > kLongestChain) return {"so many products in one sum would lose digits"};
+  if (a.g.ow * kImages > kLongestChain) return {kChainTooLong};
   return {};
 }
 

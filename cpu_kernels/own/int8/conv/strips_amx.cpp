@@ -243,20 +243,12 @@ class Walk : QStripWalk {
     Scratch<std::byte> accumulators(4 * kTileSize);
     acc = accumulators.data();
     const Tiles tiles(strip_tiles(input.depth().step));
-    for_parts(unit0, unit1, (pair1 - pair0) * 2 * pk.w_block, [&](const Strip* strips, int64_t count) {
-      Scratch<Strip> list(count);
-      const int64_t paired = input.arrange(strips, count, list.data());
-      // Four blocks at a time, so that single strips find them in the cache.
-      for (int64_t pair = pair0; pair < pair1; pair += 2) {
-        const int64_t end = std::min(pair + 2, pair1);
-        for (int64_t p = pair; p < end; ++p) {
-          set_blocks(p * 2, p * 2 + 2, p * 2 + 1 < pk.blocks ? 2 : 1);
-          for (int64_t i = 0; i < paired; i += 2) call(list.data() + i, 2);
-        }
-        set_blocks(pair * 2, end * 2, 4);
-        for (int64_t i = paired; i < count; ++i) call(list.data() + i, 1);
-      }
-    });
+    for_calls(
+        unit0, unit1, pair0, pair1, pk.w_block,
+        [&](int64_t block, int64_t end, int64_t count) {
+          set_blocks(block, end, count == 2 && block + 1 == pk.blocks ? 1 : count);
+        },
+        [&](const Strip* strips, int64_t count) { call(strips, count); });
     finish(sink, before, acc);
   }
 
