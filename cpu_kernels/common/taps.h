@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "core/integers.h"
+#include "core/kernel.h"
+#include "core/parallel.h"
 #include "ops/conv2d.h"
 
 namespace mininn::cpu {
@@ -23,6 +25,10 @@ inline std::pair<int64_t, int64_t> valid_taps(int64_t o, int64_t in, int64_t k, 
 
 // The share of `threads` threads' time that n equal items keep busy.
 inline double balance(int64_t n, int64_t threads) { return double(n) / double(round_up(n, threads)); }
+
+// The same for the choice of a kernel. Where own kernels are preferred, all of the time: the number of threads decides
+// no bit there, so it may not decide which kernel runs.
+inline double balance_for_choice(int64_t n) { return preference() == Preference::own ? 1 : balance(n, num_threads()); }
 
 // Units are counted row by row in a table of `columns` columns: calls f(row0, row1, column0, column1) for the
 // rectangles that [begin, end) is made of: whole rows together, and what is left of others apart.

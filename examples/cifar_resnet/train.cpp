@@ -315,6 +315,7 @@ class Trainer {
     state_.running = {};
     state_.history.push_back(e);
 
+    trained_ = true;
     save_network(model_file_);
     if (best_epoch() == e.epoch) save_network(best_file_);
     metrics_.append(to_json(e));
@@ -373,8 +374,7 @@ class Trainer {
     const EpochResult& last = state_.history.back();
     draw_maps();
     std::error_code error;
-    if (!std::filesystem::exists(model_file_, error))  // a finished run, resumed for its network
-      save_network(model_file_);
+    if (!trained_) save_network(model_file_);  // a finished run, resumed for its network
     const bool regular = std::filesystem::is_regular_file(model_file_, error);  // it may have gone to a device
     update_summary(o_.out / "summary.json",
                    {{"train",
@@ -388,8 +388,10 @@ class Trainer {
                     {"fp32_accuracy", last.test.accuracy},
                     {"fp32_file_bytes", regular ? json(std::filesystem::file_size(model_file_)) : json()}});
     write_report(o_.out);
-    std::printf("test accuracy %.2f%% after %lld epochs; the network is in %s, everything else in %s\n",
-                100 * last.test.accuracy, (long long)last.epoch, model_file_.c_str(), o_.out.c_str());
+    std::printf("test accuracy %.2f%% after %lld epochs%s; the network is in %s, everything else in %s\n",
+                100 * last.test.accuracy, (long long)last.epoch,
+                o_.save_dtype == "bf16" ? ", before its weights were rounded to bf16" : "", model_file_.c_str(),
+                o_.out.c_str());
   }
 
   TrainOptions o_;
@@ -408,6 +410,7 @@ class Trainer {
   std::optional<optim::Sgd> sgd_;
   RunState state_;
   double train_seconds_ = 0, train_images_per_s_ = 0;  // of the newest epoch
+  bool trained_ = false;                               // an epoch, in this process
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 // threads and the batch.
 #include "ops/conv2d.h"
 
+#include <array>
 #include <optional>
 
 #include "core/parallel.h"
@@ -334,6 +335,27 @@ TEST_CASE("which own kernel a conv2d takes does not depend on the batch") {
     };
     CHECK(chosen(1) == chosen(100));
   }
+}
+
+TEST_CASE("which own kernel a weight gradient takes does not depend on the number of threads") {
+  const int before = num_threads();
+  for (const DType dtype : {DType::f32, DType::bf16})
+    for (const auto& [in, out, kernel] : {std::array<int64_t, 3>{3, 64, 3}, {16, 16, 3}, {32, 32, 1}, {64, 64, 3}}) {
+      const Tensor x = Tensor::empty({64, in, 16, 16}, dtype, Device::cpu(), kChannelsLast);
+      const Case c = make(x.shape(), {out, in, kernel, kernel}, {.padding = kernel / 2});
+      const Tensor gy = Tensor::empty({64, out, 16, 16}, dtype, Device::cpu(), kChannelsLast);
+      Tensor gw = Tensor::empty({out, in, kernel, kernel});
+      const PreferenceGuard own(Preference::own);
+      const auto chosen = [&](int threads) {
+        set_num_threads(threads);
+        return kernels<op::Conv2dBwdWeights>()
+            .select({c.g, x.view(), gy.view(), gw.mutable_view()}, Device::cpu())
+            .name;
+      };
+      INFO(name(dtype) << ", " << in << " to " << out << " channels");
+      for (const int threads : {2, 3, 7, 16, 64}) CHECK(chosen(threads) == chosen(1));
+    }
+  set_num_threads(before);
 }
 
 // Of the largest result: what Winograd's transforms cost where a direct sum loses less than 1e-6.

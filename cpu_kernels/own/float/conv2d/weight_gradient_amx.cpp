@@ -313,7 +313,7 @@ Refusal check(const op::Conv2dBwdWeights& a) {
 // Images that are missing in a group of 32 are multiplied all the same, and a thread without sums of its own idles.
 bool pays(const op::Conv2dBwdWeights& a) {
   const int64_t units = WeightGradient::blocks(a.g) * WeightGradient::panels(a.g);
-  return 2 * a.g.n > round_up(a.g.n, kImages) && balance(units, num_threads()) >= 0.5;
+  return 2 * a.g.n > round_up(a.g.n, kImages) && balance_for_choice(units) >= 0.5;
 }
 
 }  // namespace

@@ -346,7 +346,7 @@ bool forward_pays(const WinogradF32& isa, Conv2dGeometry g) {
 // The weight gradient does the same work in another order, a fifth slower, and there is less of it to share out.
 bool weight_gradient_pays(const WinogradF32& isa, const op::Conv2dBwdWeights& a) {
   const Estimate e(isa, a.g);
-  const double share = balance(weight_gradient_units(isa, a.g), num_threads());
+  const double share = balance_for_choice(weight_gradient_units(isa, a.g));
   return (e.products + e.input + e.output + e.weights) * 1.25 < direct_cycles(isa, a.g) * share;
 }
 
