@@ -73,18 +73,17 @@ void register_reductions_and_dropout() {
 void register_layers() {
   kernels<op::Conv2dFwd>().set(
       kCpu, {own::conv2d_fwd_amx, own::conv2d_fwd_winograd_avx512, own::conv2d_fwd_winograd_avx2,
-             own::conv2d_fwd_avx512, own::conv2d_fwd_avx2, ONEDNN_KERNEL(conv2d_fwd) own::conv2d_fwd_widened_avx512,
+             ONEDNN_KERNEL(conv2d_fwd) own::conv2d_fwd_avx512, own::conv2d_fwd_avx2, own::conv2d_fwd_widened_avx512,
              own::conv2d_fwd_widened_avx2, ref::conv2d_fwd});
   kernels<op::Conv2dBwdData>().set(
       kCpu, {own::conv2d_bwd_data_amx, own::conv2d_bwd_data_winograd_avx512, own::conv2d_bwd_data_winograd_avx2,
-             own::conv2d_bwd_data_avx512, own::conv2d_bwd_data_avx2,
-             ONEDNN_KERNEL(conv2d_bwd_data) own::conv2d_bwd_data_widened_avx512, own::conv2d_bwd_data_widened_avx2,
-             ref::conv2d_bwd_data});
+             ONEDNN_KERNEL(conv2d_bwd_data) own::conv2d_bwd_data_avx512, own::conv2d_bwd_data_avx2,
+             own::conv2d_bwd_data_widened_avx512, own::conv2d_bwd_data_widened_avx2, ref::conv2d_bwd_data});
   kernels<op::Conv2dBwdWeights>().set(
-      kCpu, {own::conv2d_bwd_weights_amx, own::conv2d_bwd_weights_winograd_avx512,
-             own::conv2d_bwd_weights_winograd_avx2, own::conv2d_bwd_weights_avx512, own::conv2d_bwd_weights_avx2,
-             ONEDNN_KERNEL(conv2d_bwd_weights) own::conv2d_bwd_weights_widened_avx512,
-             own::conv2d_bwd_weights_widened_avx2, ref::conv2d_bwd_weights});
+      kCpu,
+      {own::conv2d_bwd_weights_amx, own::conv2d_bwd_weights_winograd_avx512, own::conv2d_bwd_weights_winograd_avx2,
+       ONEDNN_KERNEL(conv2d_bwd_weights) own::conv2d_bwd_weights_avx512, own::conv2d_bwd_weights_avx2,
+       own::conv2d_bwd_weights_widened_avx512, own::conv2d_bwd_weights_widened_avx2, ref::conv2d_bwd_weights});
   kernels<op::Matmul>().set(
       kCpu, {ONEDNN_KERNEL(matmul) own::matmul_avx512, own::matmul_avx2, EIGEN_KERNEL(matmul) ref::matmul});
   kernels<op::MaxPool2dFwd>().set(kCpu, {own::max_pool2d_fwd_avx512, own::max_pool2d_fwd_avx2, ref::max_pool2d_fwd});

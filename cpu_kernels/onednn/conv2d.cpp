@@ -4,6 +4,7 @@
 //
 // Packed: the Key of the call that they were packed for, and the weights in the layout that oneDNN chose for it. It may
 // choose another one for another batch size or number of threads, so a call with another key reorders w.
+#include <algorithm>
 #include <cstring>
 
 #include "core/integers.h"
@@ -156,6 +157,9 @@ Refusal check_bwd_weights(const op::Conv2dBwdWeights& a) {
   if (a.x.dtype == DType::bf16 && (has_idle_tap(g.kh, g.dil_h, g.stride_h, g.pad_h, g.ih, g.oh) ||
                                    has_idle_tap(g.kw, g.dil_w, g.stride_w, g.pad_w, g.iw, g.ow)))
     return {"in bf16 some weights meet padding only"};
+  // Its issue 6035, in 3.2 and in 3.12: it writes behind its working memory.
+  if (g.kh * g.kw == 1 && std::max(g.stride_h, g.stride_w) > 1 && g.icg() < 16)
+    return {"oneDNN writes outside of its memory where a 1x1 kernel with a stride reads less than 16 channels"};
   return {a.g.n * a.g.oh * a.g.ow > 2 * kLongestSum ? kSumTooLong : nullptr};  // several threads share it
 }
 Refusal admits_fwd(const op::Conv2dFwd& a) { return fwd_program(fwd_key(a, false)).refusal(); }
@@ -164,8 +168,24 @@ Refusal admits_bwd_weights(const op::Conv2dBwdWeights& a) { return bwd_weights_p
 
 constexpr Traits kRounding{.family = Family::vendor, .rounds_weights = true};
 
-// Mixed precision, where the processor does not multiply bf16, goes faster in f32.
-bool pays(DType activations, DType weights) { return activations == weights || has(Isa::avx512bf16); }
+// Own direct kernels are asked later, but are faster in f32 unless there are few products per number: oneDNN
+// spends less time on fetching pixels. Mixed precision, where the processor does not multiply bf16, goes faster in f32.
+bool pays(DType activations, DType weights, bool few_products) {
+  if (activations != weights) return has(Isa::avx512bf16);
+  return activations != DType::f32 || few_products || !has(Isa::avx2) || preference() == Preference::vendor;
+}
+// Of sums of so many products, of which a pixel has `columns`.
+bool short_sums(int64_t length, int64_t columns) { return length < 128 || columns < 32; }
+
+bool fwd_pays(const op::Conv2dFwd& a) {
+  return pays(a.x.dtype, a.w.dtype, short_sums(a.g.icg() * a.g.kh * a.g.kw, a.g.ocg()));
+}
+bool bwd_data_pays(const op::Conv2dBwdData& a) {
+  return pays(a.gy.dtype, a.w.dtype, short_sums(a.g.ocg() * a.g.kh * a.g.kw, a.g.icg()));
+}
+bool bwd_weights_pays(const op::Conv2dBwdWeights& a) {
+  return pays(a.x.dtype, a.gw.dtype, a.g.kh * a.g.kw == 1 || a.g.icg() < 16 || a.g.ocg() < 16);
+}
 
 Tensor pack_fwd(const op::Conv2dFwd& a) {
   const Key key = fwd_key(a, true);
@@ -207,21 +227,10 @@ void run_bwd_weights(const op::Conv2dBwdWeights& a, const ExecContext&) {
 
 }  // namespace
 
-const Kernel<op::Conv2dFwd> conv2d_fwd{
-    "onednn.auto", kRounding, check_fwd, run_fwd, pack_fwd, admits_fwd, [](const op::Conv2dFwd& a) {
-      return pays(a.x.dtype, a.w.dtype);
-    }};
-const Kernel<op::Conv2dBwdData> conv2d_bwd_data{
-    "onednn.auto", kRounding, check_bwd_data, run_bwd_data, nullptr, admits_bwd_data, [](const op::Conv2dBwdData& a) {
-      return pays(a.gy.dtype, a.w.dtype);
-    }};
+const Kernel<op::Conv2dFwd> conv2d_fwd{"onednn.auto", kRounding, check_fwd, run_fwd, pack_fwd, admits_fwd, fwd_pays};
+const Kernel<op::Conv2dBwdData> conv2d_bwd_data{"onednn.auto", kRounding,       check_bwd_data, run_bwd_data,
+                                                nullptr,       admits_bwd_data, bwd_data_pays};
 const Kernel<op::Conv2dBwdWeights> conv2d_bwd_weights{
-    "onednn.auto",
-    kOneDnn,
-    check_bwd_weights,
-    run_bwd_weights,
-    nullptr,
-    admits_bwd_weights,
-    [](const op::Conv2dBwdWeights& a) { return pays(a.x.dtype, a.gw.dtype); }};
+    "onednn.auto", kOneDnn, check_bwd_weights, run_bwd_weights, nullptr, admits_bwd_weights, bwd_weights_pays};
 
 }  // namespace mininn::cpu::onednn

@@ -215,3 +215,17 @@ TEST_CASE("packed int8 weights serve any number of threads") {
     CHECK(y.to_vector() == std::vector<double>(size_t(y.numel()), 97));  // (3 * 2 * 64 + 5) / 4 = 97.25
   }
 }
+
+TEST_CASE("oneDNN is not asked for a weight gradient that makes it write outside of its memory") {
+  const auto refusal = [](int64_t channels, int64_t stride) {
+    const auto g = Conv2dGeometry::make("test", {5, channels, 8, 8}, {16, channels, 1, 1}, {.stride = stride});
+    const auto last = MemoryFormat::channels_last;
+    const Tensor x = Tensor::empty({5, channels, 8, 8}, DType::f32, Device::cpu(), last);
+    const Tensor gy = Tensor::empty({5, 16, g.oh, g.ow}, DType::f32, Device::cpu(), last);
+    Tensor gw = Tensor::empty({16, channels, 1, 1});
+    return why(onednn::conv2d_bwd_weights.refusal({g, x.view(), gy.view(), gw.mutable_view()}));
+  };
+  CHECK(refusal(8, 2).find("outside of its memory") != std::string::npos);
+  CHECK(refusal(8, 1) == "");
+  CHECK(refusal(16, 2) == "");
+}

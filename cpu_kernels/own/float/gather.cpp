@@ -88,7 +88,7 @@ void by_rows(const TilesF32& t, const GatherGemm& p, int64_t panels, std::span<c
       for (const GatherRegion& r : regions) {
         const Pieces pieces(t, r);
         for (int64_t i = std::max<int64_t>(begin - first, 0); i < std::min(end - first, pieces.count()); ++i)
-          t.gather(p, r, {n, pieces.begin(i), pieces.size(i), 0, panels});
+          (p.depthwise ? t.depthwise : t.gather)(p, r, {n, pieces.begin(i), pieces.size(i), 0, panels});
         first += pieces.count();
       }
     }
@@ -118,7 +118,16 @@ void by_blocks(const TilesF32& t, const GatherGemm& p, int64_t panels, std::span
   int64_t image_work = 0;
   for (const GatherRegion& r : regions) image_work += r.h * r.w * row_work(r);
   const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(p.k * t.nr, 1));
-
+  // While one block is multiplied, the next is fetched bit by bit, or a batch that no cache holds would be waited for.
+  const int64_t image_total = panels * image_work, image_floats = p.in_h * p.in_w * p.in_pixel;
+  const auto fetch_ahead = [&](int64_t at, int64_t work) {
+    if (p.k < p.in_pixel) return;  // one group: the others would fetch the same again
+    const auto input = [&](int64_t w) {
+      return p.in + int64_t(double(std::min(w, images * image_total)) / double(image_total) * double(image_floats));
+    };
+    const float* const end = input(at + work + block * image_total);
+    for (const float* line = input(at + block * image_total); line < end; line += 16) __builtin_prefetch(line, 0, 2);
+  };
   parallel_for(images * panels * image_work, grain, [&](int64_t begin, int64_t end) {
     for (int64_t n0 = 0; n0 < images; n0 += block) {
       const int64_t n = std::min(block, images - n0);
@@ -129,7 +138,9 @@ void by_blocks(const TilesF32& t, const GatherGemm& p, int64_t panels, std::span
           const int64_t per_row = row_work(r);
           for_tiles(t, n * r.h * r.w, [&](int64_t first, int64_t pixels) {
             const int64_t at = work + first * per_row;
-            if (at >= begin && at < end) t.gather(p, r, {n0, first, pixels, panel});
+            if (at < begin || at >= end) return;
+            fetch_ahead(at, pixels * per_row);
+            t.gather(p, r, {n0, first, pixels, panel});
           });
           work += n * r.h * r.w * per_row;
         }
@@ -151,7 +162,7 @@ void gather_gemm(const TilesF32& t, GatherGemm p, const MatrixLayout& layout, co
   p.columns = layout.columns;
   const int64_t block = images_per_block(p, images);
   const int64_t panels = layout.panels(t), threads = num_threads();
-  const bool rows = rows_pay(t, p, layout, regions);
+  const bool rows = p.depthwise || rows_pay(t, p, layout, regions);
   if (!p.packed && !rows && block == images && (panels % threads == 0 || panels >= 4 * threads))
     return by_panels(t, p, layout, b, regions, images);
   Scratch<float> packed(p.packed ? 0 : layout.packed_size(t));

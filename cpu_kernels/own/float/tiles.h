@@ -36,6 +36,8 @@ struct GatherGemm {
   const float* bias = nullptr;              // [columns] or absent
   const float* residual = nullptr;          // laid out like out, or absent
   bool relu = false;
+  // Each channel has a kernel of its own: in[.., c] * B[t][0][c], and k = 1.
+  bool depthwise = false;
 };
 
 // A rectangle of output pixels, in every image, that need the same taps.
@@ -49,12 +51,14 @@ struct GatherRegion {
 };
 
 // sum[ic][oc] = sum over output pixels of x[pixel under the tap][ic] * gy[pixel][oc], for one tap, up to `mr` input
-// channels and one panel of output channels. x and gy are copies of just these channels (copy_channels below).
+// channels and one panel of output channels, or vector by vector (depthwise). Steps are in floats.
 struct WeightGradientTile {
-  const float* x = nullptr;                        // [input rows from x_row0 on, of n * ih][iw][lanes]
-  const float* gy = nullptr;                       // [output rows from row_begin on][ow][nr]
+  const float* x = nullptr;  // input rows from x_row0 on, of n * ih
+  int64_t x_row = 0, x_pixel = 0;
+  const float* gy = nullptr;  // output rows from row_begin on, without gaps between rows; `nr` floats of each pixel
+  int64_t gy_pixel = 0;
   int64_t x_row0 = 0, row_begin = 0, row_end = 0;  // output rows are counted over all images: n * oh + i
-  int64_t ih = 0, iw = 0, oh = 0, ow = 0;
+  int64_t ih = 0, oh = 0, ow = 0;
   int64_t stride_h = 1, stride_w = 1;
   int64_t dh = 0, dw = 0;          // tap offset, padding subtracted
   int64_t w_begin = 0, w_end = 0;  // output columns whose tap falls inside the input
@@ -70,13 +74,19 @@ struct GatherBlock {
   int64_t panel = 0, panels = 1;
 };
 
+inline constexpr int kDepthwiseVectors = 4;
+
 struct TilesF32 {
   int mr;     // most rows of a tile
   int nr;     // columns of a panel: two vectors
   int lanes;  // of a vector
 
   void (*gather)(const GatherGemm& p, const GatherRegion& r, const GatherBlock& block);
+  void (*depthwise)(const GatherGemm& p, const GatherRegion& r, const GatherBlock& block);
   void (*weight_gradient)(const WeightGradientTile& t);
+  // sum[c] = sum over output pixels of x[pixel under the tap][c] * gy[pixel][c], for up to kDepthwiseVectors vectors of
+  // channels: `columns`.
+  void (*depthwise_weight_gradient)(const WeightGradientTile& t);
   // dst[i][0..width) = src[i][0..columns), then zeros; width is a multiple of lanes. Pixels of src are `pixel` apart.
   void (*copy_channels)(const float* src, int64_t pixel, int64_t columns, int64_t pixels, float* dst, int64_t width);
   // dst[c][r] = src[r][c] for c < columns, r < stored; zero where r >= rows. At most lanes x lanes.

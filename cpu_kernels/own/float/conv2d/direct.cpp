@@ -8,6 +8,7 @@
 #include "cpu_kernels/common/cpu_features.h"
 #include "cpu_kernels/common/scratch.h"
 #include "cpu_kernels/own/float/conv2d/layout.h"
+#include "cpu_kernels/own/float/conv2d/weight_gradient.h"
 #include "cpu_kernels/own/float/gather.h"
 #include "cpu_kernels/own/float/pack.h"
 
@@ -139,7 +140,7 @@ void gather_conv(const TilesF32& t, GatherGemm p, const MatrixLayout& layout, co
   const int64_t block = images_per_block(p, images);
   const int64_t whole = cost(t, h, w, block), rows = cost(t, split_h, w, block),
                 both = cost(t, split_h, split_w, block);
-  if (both < std::min(whole, rows))
+  if (p.depthwise || both < std::min(whole, rows))  // to ask for each tap of few products would take the time
     run(split_h, split_w);
   else if (rows < whole)
     run(split_h, w);
@@ -151,9 +152,9 @@ void gather_conv(const TilesF32& t, GatherGemm p, const MatrixLayout& layout, co
 Tensor pack_weights(const TilesF32& t, const op::Conv2dFwd& a) {
   const MatrixLayout layout = weight_layout(a.g);
   const int64_t size = layout.packed_size(t), group_size = a.g.ocg() * a.g.icg() * a.g.kh * a.g.kw;
-  Tensor packed = Tensor::empty({a.g.groups * size * int64_t(sizeof(float))}, DType::u8);
+  Tensor packed = Tensor::empty({products(a.g) * size * int64_t(sizeof(float))}, DType::u8);
   auto* const to = reinterpret_cast<float*>(packed.mutable_view().data);
-  for (int64_t group = 0; group < a.g.groups; ++group)
+  for (int64_t group = 0; group < products(a.g); ++group)
     pack(t, layout, a.w.as<float>() + group * group_size, to + group * size);
   return packed;
 }
@@ -162,8 +163,9 @@ void forward(const TilesF32& t, const op::Conv2dFwd& a) {
   const Conv2dGeometry& g = a.g;
   const int64_t taps = g.kh * g.kw, icg = g.icg(), ocg = g.ocg();
   const MatrixLayout layout = weight_layout(g);
-  for (int64_t group = 0; group < g.groups; ++group) {
+  for (int64_t group = 0; group < products(g); ++group) {
     GatherGemm p;
+    p.depthwise = depthwise(g);
     p.in = a.x.as<float>() + group * icg;
     p.in_h = g.ih;
     p.in_w = g.iw;
@@ -186,8 +188,9 @@ void backward_data(const TilesF32& t, const op::Conv2dBwdData& a) {
   const Conv2dGeometry& g = a.g;
   const int64_t taps = g.kh * g.kw, icg = g.icg(), ocg = g.ocg();
   const MatrixLayout layout = transposed_weight_layout(g);
-  for (int64_t group = 0; group < g.groups; ++group) {
+  for (int64_t group = 0; group < products(g); ++group) {
     GatherGemm p;
+    p.depthwise = depthwise(g);
     p.in = a.gy.as<float>() + group * ocg;
     p.in_h = g.oh;
     p.in_w = g.ow;
@@ -199,95 +202,6 @@ void backward_data(const TilesF32& t, const op::Conv2dBwdData& a) {
     gather_conv(t, p, layout, a.w.as<float>() + group * ocg * icg * taps,
                 {g.ih, g.oh, g.kh, g.stride_h, g.pad_h, g.dil_h, true},
                 {g.iw, g.ow, g.kw, g.stride_w, g.pad_w, g.dil_w, true}, g.n);
-  }
-}
-
-// The weight gradient of one group, as sums in the layout of packed weights. A thread owns some of the sums and walks
-// over all pixels, so there is no reduction between threads.
-void sum_weight_gradient(const TilesF32& t, const Conv2dGeometry& g, const float* x, const float* gy, float* sums) {
-  // Pixels per block: enough to make storing the sums cheap, few enough that the channels of a tile stay in L1 for all
-  // taps.
-  constexpr int64_t kBlockPixels = 256;
-  const int64_t block = std::max<int64_t>(1, kBlockPixels / std::max<int64_t>(g.ow, 1));
-  const int64_t taps = g.kh * g.kw, icg = g.icg(), ocg = g.ocg();
-  const int64_t rows = g.n * g.oh;
-  const int64_t strips = ceil_div(icg, t.mr);  // of input channels: the rows of a tile
-  const int64_t panels = ceil_div(ocg, t.nr);  // of output channels
-  // A 1x1 kernel sees every stride-th pixel: only those are copied, and the stride is then 1.
-  const bool pick = taps == 1 && g.pad_h == 0 && g.pad_w == 0;
-  Conv2dGeometry c = g;  // of the copied pixels
-  if (pick) c.ih = g.oh, c.iw = g.ow, c.stride_h = c.stride_w = 1;
-
-  parallel_for(panels * strips * taps, 1, [&](int64_t begin, int64_t end) {
-    const int64_t first_panel = begin / taps / strips, last_panel = (end - 1) / taps / strips;
-    const bool one_panel = first_panel == last_panel;
-    const int64_t first_strip = one_panel ? begin / taps % strips : 0;
-    const int64_t last_strip = one_panel ? (end - 1) / taps % strips : strips - 1;
-    const auto first_channel = [&](int64_t strip) { return icg * strip / strips; };
-    for (int64_t row = 0; row < rows; row += block) {
-      WeightGradientTile tile;
-      tile.ih = c.ih;
-      tile.iw = c.iw;
-      tile.oh = c.oh;
-      tile.ow = c.ow;
-      tile.stride_h = c.stride_h;
-      tile.stride_w = c.stride_w;
-      tile.accumulate = row > 0;
-      tile.row_begin = row;
-      tile.row_end = std::min(row + block, rows);
-      const auto input_row = [&](int64_t output_row, int64_t d) {
-        return output_row / c.oh * c.ih + std::clamp<int64_t>(output_row % c.oh * c.stride_h - c.pad_h + d, 0, c.ih);
-      };
-      tile.x_row0 = input_row(row, 0);
-      const int64_t x_rows = input_row(tile.row_end - 1, c.dil_h * (c.kh - 1) + 1) - tile.x_row0;
-      const int64_t strip_size = x_rows * c.iw * t.lanes, gy_pixels = (tile.row_end - row) * c.ow;
-
-      Scratch<float> x_strips((last_strip - first_strip + 1) * strip_size);
-      const auto x_strip = [&](int64_t strip) { return x_strips.data() + (strip - first_strip) * strip_size; };
-      for (int64_t i = 0; i < x_rows; ++i) {
-        const int64_t at = tile.x_row0 + i, from = pick ? at / c.ih * g.ih + at % c.ih * g.stride_h : at;
-        for (int64_t strip = first_strip; strip <= last_strip; ++strip) {
-          const int64_t ic0 = first_channel(strip);
-          t.copy_channels(x + from * g.iw * g.ic + ic0, (pick ? g.stride_w : 1) * g.ic, first_channel(strip + 1) - ic0,
-                          c.iw, x_strip(strip) + i * c.iw * t.lanes, t.lanes);
-        }
-      }
-      Scratch<float> gy_panel(gy_pixels * t.nr);
-      int64_t copied_panel = -1;
-      for (int64_t u = begin; u < end; ++u) {
-        const int64_t tap = u % taps, strip = u / taps % strips, panel = u / taps / strips;
-        const int64_t ic0 = first_channel(strip);
-        tile.columns = int(std::min<int64_t>(t.nr, ocg - panel * t.nr));
-        if (panel != copied_panel)
-          t.copy_channels(gy + row * c.ow * g.oc + panel * t.nr, c.oc, tile.columns, gy_pixels, gy_panel.data(), t.nr);
-        copied_panel = panel;
-        tile.x = x_strip(strip);
-        tile.gy = gy_panel.data();
-        tile.rows = int(first_channel(strip + 1) - ic0);
-        tile.dh = tap / c.kw * c.dil_h - c.pad_h;
-        tile.dw = tap % c.kw * c.dil_w - c.pad_w;
-        // Columns with 0 <= w * stride + dw < iw.
-        tile.w_begin = std::max<int64_t>(0, ceil_div(-tile.dw, c.stride_w));
-        tile.w_end = c.iw > tile.dw ? std::min(c.ow, ceil_div(c.iw - tile.dw, c.stride_w)) : 0;
-        tile.sum = sums + ((panel * taps + tap) * icg + ic0) * t.nr;
-        t.weight_gradient(tile);
-      }
-    }
-  });
-}
-
-void backward_weights(const TilesF32& t, const op::Conv2dBwdWeights& a) {
-  const Conv2dGeometry& g = a.g;
-  const int64_t taps = g.kh * g.kw, icg = g.icg(), ocg = g.ocg();
-  const MatrixLayout layout = weight_layout(g);
-  if (g.n == 0) {
-    std::fill_n(a.gw.as<float>(), g.oc * icg * taps, 0.0f);
-    return;
-  }
-  Scratch<float> sums(layout.packed_size(t));
-  for (int64_t group = 0; group < g.groups; ++group) {
-    sum_weight_gradient(t, g, a.x.as<float>() + group * icg, a.gy.as<float>() + group * ocg, sums.data());
-    unpack(t, layout, sums.data(), a.gw.as<float>() + group * ocg * icg * taps);
   }
 }
 
@@ -313,7 +227,7 @@ struct Direct {
   }
   static constexpr Kernel<op::Conv2dBwdWeights> bwd_weights(std::string_view name) {
     return {name, kOwn, [](const op::Conv2dBwdWeights& a) { return check<kIsa>(a, a.x); },
-            [](const op::Conv2dBwdWeights& a, const ExecContext&) { backward_weights(tiles(), a); }};
+            [](const op::Conv2dBwdWeights& a, const ExecContext&) { direct_weight_gradient(tiles(), a); }};
   }
 };
 using Avx512 = Direct<Isa::avx512, tiles_f32_avx512>;
