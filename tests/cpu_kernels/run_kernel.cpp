@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/memory_ops.h"
 #include "ops/qconv2d.h"
 #include "tests/support/deferred_device.h"
 #include "tests/support/kernel_operands.h"

@@ -11,11 +11,15 @@
 #include <utility>
 #include <vector>
 
+#include "core/backend.h"
 #include "core/error.h"
 #include "core/integers.h"
+#include "core/kernel.h"
 #include "tests/support/catch.h"
+#include "tests/support/kernel_args.h"
 
-namespace mininn::testing::deferred {
+namespace mininn::testing {
+namespace deferred {
 namespace {
 
 constexpr size_t kBytes = size_t{1} << 30;  // of each device; pages that nothing touches cost nothing
@@ -164,10 +168,32 @@ class DeferredBackend final : public Backend {
 
 void enqueue(const Stream& stream, std::function<void()> work) { queue_of(stream)->push(std::move(work)); }
 
-// Never destroyed: tensors with static storage duration may outlive every other static.
-void install_backend() {
-  static auto* const backend = new DeferredBackend;
-  set_backend(DeviceType::custom, *backend);
+}  // namespace deferred
+
+// The kernel that works on the deferred device: the reference, later.
+template <class Args>
+Kernel<Args> deferred_kernel() {
+  static const Kernel<Args> reference = kernels<Args>().candidates(DeviceType::cpu).back();
+  Kernel<Args> kernel = reference;
+  kernel.run = [](const Args& args, const ExecContext& at) {
+    deferred::enqueue(at.stream, [args] { reference.run(args, {Device::cpu(), {}}); });
+  };
+  if (kernel.pack)
+    kernel.pack = [](const Args& args) {
+      Tensor packed;
+      const Stream stream = current_stream(Device::custom());
+      deferred::enqueue(stream, [&] { packed = reference.pack(args); });
+      synchronize(stream);
+      return packed.to(Device::custom());
+    };
+  return kernel;
 }
 
-}  // namespace mininn::testing::deferred
+void install_deferred_device() {
+  // Never destroyed: tensors with static storage duration may outlive every other static.
+  static auto* const backend = new deferred::DeferredBackend;
+  set_backend(DeviceType::custom, *backend);
+  for_each_kernel_args([]<class Args>() { kernels<Args>().set(DeviceType::custom, {deferred_kernel<Args>()}); });
+}
+
+}  // namespace mininn::testing

@@ -10,46 +10,16 @@
 
 #include <functional>
 
-#include "core/backend.h"
-#include "core/kernel.h"
-#include "tests/support/kernel_args.h"
+#include "core/stream.h"
 
 namespace mininn::testing {
 
 namespace deferred {
 // Puts work into the stream.
 void enqueue(const Stream& stream, std::function<void()> work);
-void install_backend();
-
-template <class Args>
-const Kernel<Args>& reference() {
-  return kernels<Args>().candidates(DeviceType::cpu).back();
-}
-
-template <class Args>
-void run(const Args& args, const ExecContext& at) {
-  enqueue(at.stream, [args] { reference<Args>().run(args, {Device::cpu(), {}}); });
-}
-
-template <class Args>
-Tensor pack(const Args& args) {
-  Tensor packed;
-  const Stream stream = current_stream(Device::custom());
-  enqueue(stream, [&] { packed = reference<Args>().pack(args); });
-  synchronize(stream);
-  return packed.to(Device::custom());
-}
 }  // namespace deferred
 
 // Makes Device::custom() this device, from now on.
-inline void install_deferred_device() {
-  deferred::install_backend();
-  for_each_kernel_args([]<class Args>() {
-    Kernel<Args> kernel = deferred::reference<Args>();
-    kernel.run = deferred::run<Args>;
-    if (kernel.pack) kernel.pack = deferred::pack<Args>;
-    kernels<Args>().set(DeviceType::custom, {kernel});
-  });
-}
+void install_deferred_device();
 
 }  // namespace mininn::testing

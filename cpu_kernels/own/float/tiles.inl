@@ -4,8 +4,9 @@
 //   registers
 
 constexpr int kLanes = Vec::lanes, kColumns = 2 * Vec::lanes;
-constexpr int64_t kWeightsAhead = 2048;  // floats: two pages
-constexpr int64_t kPixelsAhead = 16;     // too far from each other for the processor to guess the next
+constexpr int kDepthwiseRows = std::min(kRows, 8);  // enough sums to wait for each other
+constexpr int64_t kWeightsAhead = 2048;             // floats: two pages
+constexpr int64_t kPixelsAhead = 16;                // too far from each other for the processor to guess the next
 // The most products that a sum adds up in registers: a longer chain of additions would lose digits, so it is cut, and
 // the pieces are added up in memory.
 constexpr int64_t kChain = 8192;
@@ -104,7 +105,7 @@ class RowPixels {
   [[gnu::always_inline]] void under(const GatherGemm& p, bool, const Tap& t, const F& f) const {
     f(Line(in_ + (t.dh * p.in_w + t.dw) * p.in_pixel, in_step_));
   }
-  Line of(const float* like_out) const { return Line(like_out + out_, out_step_); }
+  Line of(const float* like_out, int first = 0) const { return Line(like_out + out_ + first * out_step_, out_step_); }
   void advance(int pixels) {
     in_ += pixels * in_step_;
     out_ += pixels * out_step_;
@@ -153,6 +154,12 @@ template <int Rows, int Vectors, class Pixels>
     const auto residual = pixels.of(p.residual + column);
     for (int m = 0; m < Rows; ++m)
       for (int c = 0; c < kColumns; c += 16) __builtin_prefetch(residual.at(m) + c);
+  }
+
+  if constexpr (std::is_same_v<Pixels, RowPixels>) {  // so is what the next tile writes: its few products end too early
+    const Line next = pixels.of(p.out + column, Rows);
+    for (int m = 0; m < Rows; ++m)
+      for (int c = 0; c < kColumns; c += 16) __builtin_prefetch(next.at(m) + c, 1);
   }
 
   typename Vec::T acc[Rows][Vectors];
@@ -278,16 +285,18 @@ void depthwise_weight_gradient_tile(const WeightGradientTile& t) {
   }
 }
 
-// Tiles of a block of pixels that takes one, or several side by side in a row.
+// Calls f(pixels) for each tile of a block.
 template <int Rows, bool kInRow, class F>
 [[gnu::always_inline]] inline void for_tiles(const GatherGemm& p, const GatherRegion& r, const GatherBlock& block,
                                              const F& f) {
-  std::conditional_t<kInRow, RowPixels, TilePixels<Rows>> pixels(p, r, block.n0, block.first);
-  for (int64_t i = 0; i < block.pixels; i += Rows) {
-    f(pixels);
-    if constexpr (kInRow) pixels.advance(Rows);
+  if constexpr (kInRow) {
+    RowPixels pixels(p, r, block.n0, block.first);
+    for (int64_t i = 0; i < block.pixels; i += Rows, pixels.advance(Rows)) f(pixels);
+  } else {
+    for (int64_t i = 0; i < block.pixels; i += Rows) f(TilePixels<Rows>(p, r, block.n0, block.first + i));
   }
 }
+
 template <int Rows, int Vectors, bool kInRow>
 void gather_tiles(const GatherGemm& p, const GatherRegion& r, const GatherBlock& block) {
   for_tiles<Rows, kInRow>(
@@ -315,7 +324,7 @@ constexpr std::array<GatherTiles, kRows> gather_table(std::integer_sequence<int,
   return {gather_tiles<I + 1, Vectors, kInRow>...};
 }
 template <bool kInRow, int... I>
-constexpr std::array<GatherTiles, kRows> depthwise_table(std::integer_sequence<int, I...>) {
+constexpr std::array<GatherTiles, kDepthwiseRows> depthwise_table(std::integer_sequence<int, I...>) {
   return {depthwise_tiles<I + 1, kInRow>...};
 }
 template <int Vectors, int... I>
@@ -328,9 +337,9 @@ struct Cut {
   bool in_row;
   int64_t rows, rest;
 
-  Cut(const GatherRegion& r, const GatherBlock& block)
+  Cut(const GatherRegion& r, const GatherBlock& block, int64_t most_rows)
       : in_row(!r.padded && block.first % r.w + block.pixels <= r.w),
-        rows(ceil_div(block.pixels, ceil_div(block.pixels, int64_t(kRows)))),
+        rows(ceil_div(block.pixels, ceil_div(block.pixels, most_rows))),
         rest(block.pixels % rows) {}
   // Calls f(part of the block, height of its tiles).
   template <class F>
@@ -348,7 +357,7 @@ void gather(const GatherGemm& p, const GatherRegion& r, const GatherBlock& block
   static constexpr std::array<GatherTiles, kRows> tables[2][2] = {
       {gather_table<1, false>(heights), gather_table<1, true>(heights)},
       {gather_table<2, false>(heights), gather_table<2, true>(heights)}};
-  const Cut cut(r, block);
+  const Cut cut(r, block, kRows);
   // The last panel may have columns for one vector.
   const bool last_narrow = p.columns - (block.panel + block.panels - 1) * kColumns <= kLanes;
   const auto compute = [&](const GatherGemm& q, const GatherRegion& part) {
@@ -377,10 +386,10 @@ void gather(const GatherGemm& p, const GatherRegion& r, const GatherBlock& block
 }
 
 void depthwise(const GatherGemm& p, const GatherRegion& r, const GatherBlock& block) {
-  constexpr std::make_integer_sequence<int, kRows> heights;
-  static constexpr std::array<GatherTiles, kRows> tables[2] = {depthwise_table<false>(heights),
-                                                               depthwise_table<true>(heights)};
-  const Cut cut(r, block);
+  constexpr std::make_integer_sequence<int, kDepthwiseRows> heights;
+  static constexpr std::array<GatherTiles, kDepthwiseRows> tables[2] = {depthwise_table<false>(heights),
+                                                                        depthwise_table<true>(heights)};
+  const Cut cut(r, block, kDepthwiseRows);
   cut.for_parts(block, [&](const GatherBlock& b, int64_t height) { tables[cut.in_row][size_t(height - 1)](p, r, b); });
 }
 
