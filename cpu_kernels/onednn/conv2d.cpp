@@ -168,20 +168,20 @@ Refusal admits_bwd_weights(const op::Conv2dBwdWeights& a) { return bwd_weights_p
 
 constexpr Traits kRounding{.family = Family::vendor, .rounds_weights = true};
 
-// Own direct kernels are asked later, but are faster in f32 unless there are few products per number: oneDNN
-// spends less time on fetching pixels. Mixed precision, where the processor does not multiply bf16, goes faster in f32.
+// Own direct kernels are asked later, but are faster in f32 unless there are few products per number: oneDNN spends
+// less time on fetching pixels. Mixed precision, where the processor does not multiply bf16, goes faster in f32.
 bool pays(DType activations, DType weights, bool few_products) {
   if (activations != weights) return has(Isa::avx512bf16);
   return activations != DType::f32 || few_products || !has(Isa::avx2) || preference() == Preference::vendor;
 }
-// Of sums of so many products, of which a pixel has `columns`.
-bool short_sums(int64_t length, int64_t columns) { return length < 128 || columns < 32; }
+// Of pixels with `columns` sums of so many products.
+bool few_products(int64_t products, int64_t columns) { return products < 128 || products * columns < 1 << 15; }
 
 bool fwd_pays(const op::Conv2dFwd& a) {
-  return pays(a.x.dtype, a.w.dtype, short_sums(a.g.icg() * a.g.kh * a.g.kw, a.g.ocg()));
+  return pays(a.x.dtype, a.w.dtype, few_products(a.g.icg() * a.g.kh * a.g.kw, a.g.ocg()));
 }
 bool bwd_data_pays(const op::Conv2dBwdData& a) {
-  return pays(a.gy.dtype, a.w.dtype, short_sums(a.g.ocg() * a.g.kh * a.g.kw, a.g.icg()));
+  return pays(a.gy.dtype, a.w.dtype, few_products(a.g.ocg() * a.g.kh * a.g.kw, a.g.icg()));
 }
 bool bwd_weights_pays(const op::Conv2dBwdWeights& a) {
   return pays(a.x.dtype, a.gw.dtype, a.g.kh * a.g.kw == 1 || a.g.icg() < 16 || a.g.ocg() < 16);

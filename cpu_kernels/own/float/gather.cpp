@@ -95,11 +95,11 @@ void by_rows(const TilesF32& t, const GatherGemm& p, int64_t panels, std::span<c
   });
 }
 
-// Whether by_rows() pays: sums so short, B so small (128 KiB) that it stays in the second-level cache beside the
+// Whether by_rows() pays: sums so short, B so small (320 KiB) that it stays in the second-level cache beside the
 // pixels, and rows for most of the pixels: small maps have better tiles across images.
 bool rows_pay(const TilesF32& t, const GatherGemm& p, const MatrixLayout& layout,
               std::span<const GatherRegion> regions) {
-  constexpr int64_t kShortSum = 256, kSmallB = 1 << 15;
+  constexpr int64_t kShortSum = 1200, kSmallB = 5 << 14;
   if (p.taps * p.k > kShortSum || layout.packed_size(t) > kSmallB) return false;
   int64_t in_rows = 0, all = 0;
   for (const GatherRegion& r : regions) {

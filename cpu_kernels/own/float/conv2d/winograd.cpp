@@ -325,10 +325,13 @@ double direct_cycles(const WinogradF32& isa, const Conv2dGeometry& g) {
   return double(g.macs() / std::max<int64_t>(g.oc, 1) * vectors) * (1 - padding_share(g));
 }
 
+// Most of a vector of input channels would be empty; direct kernels do better.
+bool is_stem(const WinogradF32& isa, const Conv2dGeometry& g) { return g.ic < isa.tiles().lanes; }
+
 // Whether it is expected to beat the direct kernel. Weights come from beyond the cache while products are summed, 8
 // bytes a cycle. pack() would spare their transformation, but what pays decides is which kernel packs.
 bool pays(const WinogradF32& isa, const Conv2dGeometry& g) {
-  if (g.ic < isa.tiles().lanes) return false;  // a stem: half of a vector and more is empty
+  if (is_stem(isa, g)) return false;
   const Estimate e(isa, g);
   const double bytes = double(u_size(isa.tiles(), {g.oc, g.ic})) * sizeof(float);
   const double blocks = double(ceil_div(WinogradTiles(g).count(), kMostTogether));
@@ -345,6 +348,7 @@ bool forward_pays(const WinogradF32& isa, Conv2dGeometry g) {
 
 // The weight gradient does the same work in another order, a fifth slower, and there is less of it to share out.
 bool weight_gradient_pays(const WinogradF32& isa, const op::Conv2dBwdWeights& a) {
+  if (is_stem(isa, a.g)) return false;
   const Estimate e(isa, a.g);
   const double share = balance_for_choice(weight_gradient_units(isa, a.g));
   return (e.products + e.input + e.output + e.weights) * 1.25 < direct_cycles(isa, a.g) * share;
