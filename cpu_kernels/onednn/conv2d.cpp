@@ -157,6 +157,7 @@ Refusal check_bwd_weights(const op::Conv2dBwdWeights& a) {
   if (a.x.dtype == DType::bf16 && (has_idle_tap(g.kh, g.dil_h, g.stride_h, g.pad_h, g.ih, g.oh) ||
                                    has_idle_tap(g.kw, g.dil_w, g.stride_w, g.pad_w, g.iw, g.ow)))
     return {"in bf16 some weights meet padding only"};
+  if (a.x.dtype == DType::bf16 && g.dil_h > 1) return {"in bf16 oneDNN 3.2 makes wrong sums of rows that lie apart"};
   // Its issue 6035, in 3.2 and in 3.12: it writes behind its working memory.
   if (g.kh * g.kw == 1 && std::max(g.stride_h, g.stride_w) > 1 && g.icg() < 16)
     return {"oneDNN writes outside of its memory where a 1x1 kernel with a stride reads less than 16 channels"};
@@ -168,14 +169,15 @@ Refusal admits_bwd_weights(const op::Conv2dBwdWeights& a) { return bwd_weights_p
 
 constexpr Traits kRounding{.family = Family::vendor, .rounds_weights = true};
 
-// Own direct kernels are asked later, but are faster in f32 unless there are few products per number: oneDNN spends
-// less time on fetching pixels. Mixed precision, where the processor does not multiply bf16, goes faster in f32.
-bool pays(DType activations, DType weights, bool few_products) {
+// In f32 own direct kernels, which are asked later, are faster but for convolutions with few products per number, where
+// oneDNN spends less time on fetching pixels. The limits are measured (docs/journal.md, 2026-11-30). Mixed precision,
+// where the processor does not multiply bf16, goes faster in f32.
+bool pays(DType activations, DType weights, bool beats_direct) {
   if (activations != weights) return has(Isa::avx512bf16);
-  return activations != DType::f32 || few_products || !has(Isa::avx2) || preference() == Preference::vendor;
+  return activations != DType::f32 || beats_direct || !has(Isa::avx2) || preference() == Preference::vendor;
 }
-// Of pixels with `columns` sums of so many products.
-bool few_products(int64_t products, int64_t columns) { return products < 128 || products * columns < 1 << 15; }
+// Whether a pixel has few products: `columns` sums of `length` of them each.
+bool few_products(int64_t length, int64_t columns) { return length < 128 || length * columns < 1 << 15; }
 
 bool fwd_pays(const op::Conv2dFwd& a) {
   return pays(a.x.dtype, a.w.dtype, few_products(a.g.icg() * a.g.kh * a.g.kw, a.g.ocg()));

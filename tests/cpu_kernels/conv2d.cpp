@@ -2,19 +2,31 @@
 // kernel is taken, extreme sizes and numbers.
 #include <array>
 #include <optional>
+#include <string>
+#include <string_view>
 
+#include "cpu_kernels/common/cpu_features.h"
 #include "tests/cpu_kernels/conv2d_case.h"
 
 namespace mininn::testing::conv2d {
 namespace {
 
+bool has_vendor() {
+  for (const auto& kernel : kernels<op::Conv2dFwd>().candidates(DeviceType::cpu))
+    if (kernel.traits.family == Family::vendor) return true;
+  return false;
+}
+
 TEST_CASE("own conv2d kernels give the same bits on six threads as on one") {
   Generator r(testing::test_seed());
-  // The second and third add up few products: tiles go along rows, of which the third has one.
-  const Case c = GENERATE(make({9, 40, 12, 12}, {70, 40, 3, 3}, {.padding = 1}),
-                          make({33, 40, 8, 8}, {512, 40, 1, 1}),  // 32 images at a time, many panels
+  const Case c = GENERATE(make({9, 40, 12, 12}, {70, 40, 3, 3}, {.padding = 1}),  // few products: along rows
+                          make({33, 160, 8, 8}, {96, 160, 3, 3}, {.padding = 1}),
+                          make({33, 40, 8, 8}, {512, 40, 1, 1}),  // many panels
                           make({9, 16, 12, 40}, {40, 16, 3, 3}, {.stride = 2, .padding = 1}),
-                          make({1, 64, 1, 3000}, {60, 64, 1, 1}, {}));
+                          make({1, 64, 1, 3000}, {60, 64, 1, 1}, {}),  // one row
+                          make({5, 70, 9, 20}, {70, 1, 3, 3}, {.padding = 1, .groups = 70}),
+                          make({9, 3, 12, 20}, {70, 3, 3, 3}, {.padding = 1}),  // a row of the kernel as one tap
+                          make({9, 40, 7, 9}, {200, 40, 1, 1}, {.stride = 2}));
   const DType dtype = GENERATE(DType::f32, DType::bf16);
   INFO(c.g.ih << "x" << c.g.iw << ' ' << name(dtype));
   const Operands o(c, dtype, DType::f32, r);
@@ -86,6 +98,38 @@ TEST_CASE("which own kernel a weight gradient takes does not depend on the numbe
   set_num_threads(before);
 }
 
+TEST_CASE("which kernel a conv2d takes follows what is preferred, and then what is faster") {
+  const auto chosen = [](Preference preference, const Shape& x_shape, const Shape& w_shape, const Conv2dParams& o) {
+    const Case c = make(x_shape, w_shape, o);
+    const Tensor x = Tensor::empty(x_shape, DType::f32, Device::cpu(), kChannelsLast);
+    const Tensor gy = Tensor::empty({c.g.n, c.g.oc, c.g.oh, c.g.ow}, DType::f32, Device::cpu(), kChannelsLast);
+    Tensor w = Tensor::empty(w_shape), gx = x.clone(), y = gy.clone();
+    const PreferenceGuard guard(preference);
+    const Device cpu = Device::cpu();
+    return std::array{
+        kernels<op::Conv2dFwd>().select({c.g, x.view(), w.view(), {}, {}, false, y.mutable_view()}, cpu).name,
+        kernels<op::Conv2dBwdData>().select({c.g, gy.view(), w.view(), gx.mutable_view()}, cpu).name,
+        kernels<op::Conv2dBwdWeights>().select({c.g, x.view(), gy.view(), w.mutable_view()}, cpu).name};
+  };
+  const auto families = [&](const auto&... args) {
+    std::string all;
+    for (const std::string_view name : chosen(args...)) all += std::string(name.substr(0, name.find('.'))) + ' ';
+    return all;
+  };
+  if (cpu::needs(cpu::Isa::avx2)) return;  // without it own kernels refuse
+  const Shape x{8, 64, 16, 16}, w{128, 64, 3, 3};
+  CHECK(families(Preference::automatic, x, w, Conv2dParams{.stride = 2, .padding = 1}) == "own own own ");
+  for (const Preference p : {Preference::automatic, Preference::own}) {
+    const std::string small = p == Preference::own || !has_vendor() ? "own own own " : "onednn onednn onednn ";
+    CHECK(families(p, Shape{8, 32, 16, 16}, Shape{32, 1, 3, 3}, Conv2dParams{.padding = 1, .groups = 32}) == small);
+    CHECK(families(p, Shape{8, 32, 16, 16}, Shape{64, 32, 1, 1}, Conv2dParams{}) == small);
+    CHECK(families(p, Shape{8, 3, 16, 16}, Shape{64, 3, 3, 3}, Conv2dParams{.stride = 2, .padding = 1}) == small);
+  }
+  if (has_vendor()) CHECK(families(Preference::vendor, x, w, Conv2dParams{.padding = 1}) == "onednn onednn onednn ");
+  CHECK(chosen(Preference::own, Shape{8, 3, 16, 16}, Shape{64, 3, 3, 3}, Conv2dParams{.padding = 1})[2].find(
+            "winograd") == std::string_view::npos);
+}
+
 // Of the largest result: what Winograd's transforms cost where a direct sum loses less than 1e-6.
 TEST_CASE("every conv2d kernel keeps five digits on the layers of ResNet-18") {
   Generator r(testing::test_seed());
@@ -136,10 +180,12 @@ TEST_CASE("conv2d kernels handle extreme geometry") {
 
 TEST_CASE("own conv2d kernels give an image the same bits in any batch") {
   Generator r(testing::test_seed());
-  for (const auto& [size, kernel, stride] : {std::array<int64_t, 3>{4, 3, 1}, {8, 3, 2}, {8, 3, 1}, {9, 1, 2}}) {
-    const Conv2dParams o{.stride = stride, .padding = kernel / 2};
-    const Case batch = make({20, 24, size, size}, {40, 24, kernel, kernel}, o);
-    const Case image = make({1, 24, size, size}, {40, 24, kernel, kernel}, o);
+  for (const auto& [size, kernel, stride, groups] :
+       {std::array<int64_t, 4>{4, 3, 1, 1}, {8, 3, 2, 1}, {8, 3, 1, 1}, {9, 1, 2, 1}, {8, 3, 1, 24}}) {
+    const Conv2dParams o{.stride = stride, .padding = kernel / 2, .groups = groups};
+    const Shape w{groups == 1 ? 40 : 24, 24 / groups, kernel, kernel};
+    const Case batch = make({20, 24, size, size}, w, o);
+    const Case image = make({1, 24, size, size}, w, o);
     const Operands all(batch, DType::f32, r);
     Operands one = all;
     const auto alone = [](const Tensor& t) {  // image 13

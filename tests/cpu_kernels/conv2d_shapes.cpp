@@ -64,9 +64,13 @@ TEST_CASE("conv2d kernels handle channels that have a kernel each") {
                          make(x(17, 4, 4), filter(3, 3), {.padding = 1, .groups = channels}),
                          make(x(2, 5, 7), filter(2, 1), {.stride = 3, .padding = {0, 2}, .groups = channels}),
                          make(x(9, 30, 30), filter(1, 1), {.groups = channels}));
-  c.bias = c.residual = c.relu = r.below(2) == 0;
-  check(c, DType::f32, r);
   check(c, DType::bf16, DType::f32, r);
+  for (const bool bias : {false, true})
+    for (const bool residual : {false, true}) {
+      c.bias = bias;
+      c.residual = c.relu = residual;
+      check(c, DType::f32, r);
+    }
 }
 
 TEST_CASE("conv2d weight gradients agree with plain loops however they read the input") {
@@ -78,6 +82,15 @@ TEST_CASE("conv2d weight gradients agree with plain loops however they read the 
                make({5, 40, 7, 9}, {200, 40, 1, 1}, {.stride = 2}),  // one tap, many panels
                make({5, 40, 7, 9}, {16, 40, 1, 1}, {.stride = {1, 2}}), make({5, 13, 17, 20}, {64, 13, 1, 1}));
   check(c, DType::f32, r);
+}
+
+TEST_CASE("bf16 conv2d kernels handle rows that lie apart") {
+  Generator r(testing::test_seed());
+  const Case c = GENERATE(make({1, 16, 32, 32}, {16, 1, 3, 3}, {.padding = 2, .dilation = 2, .groups = 16}),
+                          make({1, 10, 10, 29}, {10, 2, 1, 1}, {.dilation = {2, 1}, .groups = 5}),
+                          make({3, 17, 30, 36}, {34, 17, 1, 1}, {.dilation = 2}));
+  check(c, DType::bf16, DType::f32, r);
+  check(c, DType::bf16, DType::bf16, r);
 }
 
 TEST_CASE("bf16 conv2d kernels cut a batch that does not stay in the cache") {
@@ -133,6 +146,8 @@ TEST_CASE("what own bf16 conv2d kernels read beside a pixel's channels decides n
 
 TEST_CASE("conv2d kernels handle more input channels and more tiles than one sum adds up") {
   Generator r(testing::test_seed());
+  check(make({1, 9000, 2, 3}, {20, 9000, 1, 1}), DType::f32, r);
+  check(make({1, 20, 2, 3}, {8200, 20, 2, 2}, {.padding = 1}), DType::f32, r);
   check(make({1, 530, 5, 3}, {20, 530, 3, 3}, {.padding = 1}), DType::f32, r);
   check(make({1, 20, 4, 4}, {530, 20, 3, 3}, {.padding = 1}), DType::f32, r);
   check(make({45, 18, 7, 6}, {20, 18, 3, 3}, {.padding = {0, 2}}), DType::f32, r);

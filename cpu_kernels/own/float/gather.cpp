@@ -96,17 +96,19 @@ void by_rows(const TilesF32& t, const GatherGemm& p, int64_t panels, std::span<c
 }
 
 // Whether by_rows() pays: sums so short, B so small (320 KiB) that it stays in the second-level cache beside the
-// pixels, and rows for most of the pixels: small maps have better tiles across images.
-bool rows_pay(const TilesF32& t, const GatherGemm& p, const MatrixLayout& layout,
-              std::span<const GatherRegion> regions) {
+// pixels, rows for most of the pixels (small maps have better tiles across images), and pieces for all threads.
+bool rows_pay(const TilesF32& t, const GatherGemm& p, const MatrixLayout& layout, std::span<const GatherRegion> regions,
+              int64_t images) {
   constexpr int64_t kShortSum = 1200, kSmallB = 5 << 14;
   if (p.taps * p.k > kShortSum || layout.packed_size(t) > kSmallB) return false;
-  int64_t in_rows = 0, all = 0;
+  int64_t in_rows = 0, all = 0, pieces = 0;
   for (const GatherRegion& r : regions) {
+    const Pieces cut(t, r);
     all += r.h * r.w;
-    if (Pieces(t, r).has_rows) in_rows += r.h * r.w;
+    pieces += images * cut.count();
+    if (cut.has_rows) in_rows += r.h * r.w;
   }
-  return 4 * in_rows >= 3 * all;
+  return 4 * in_rows >= 3 * all && pieces >= 4 * num_threads();
 }
 
 // Many pixels, or B is packed already: blocks of images go through the panels that all threads share.
@@ -120,13 +122,15 @@ void by_blocks(const TilesF32& t, const GatherGemm& p, int64_t panels, std::span
   const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(p.k * t.nr, 1));
   // While one block is multiplied, the next is fetched bit by bit, or a batch that no cache holds would be waited for.
   const int64_t image_total = panels * image_work, image_floats = p.in_h * p.in_w * p.in_pixel;
-  const auto fetch_ahead = [&](int64_t at, int64_t work) {
+  const auto fetch_ahead = [&](int64_t at, int64_t work, int64_t end) {
     if (p.k < p.in_pixel) return;  // one group: the others would fetch the same again
     const auto input = [&](int64_t w) {
-      return p.in + int64_t(double(std::min(w, images * image_total)) / double(image_total) * double(image_floats));
+      return p.in + int64_t(double(w) / double(image_total) * double(image_floats));
     };
-    const float* const end = input(at + work + block * image_total);
-    for (const float* line = input(at + block * image_total); line < end; line += 16) __builtin_prefetch(line, 0, 2);
+    const int64_t from = at + block * image_total, to = std::min(from + work, end);
+    if (from >= to) return;
+    const float* const last = input(to);
+    for (const float* line = input(from); line < last; line += 16) __builtin_prefetch(line, 0, 2);
   };
   parallel_for(images * panels * image_work, grain, [&](int64_t begin, int64_t end) {
     for (int64_t n0 = 0; n0 < images; n0 += block) {
@@ -139,7 +143,7 @@ void by_blocks(const TilesF32& t, const GatherGemm& p, int64_t panels, std::span
           for_tiles(t, n * r.h * r.w, [&](int64_t first, int64_t pixels) {
             const int64_t at = work + first * per_row;
             if (at < begin || at >= end) return;
-            fetch_ahead(at, pixels * per_row);
+            fetch_ahead(at, pixels * per_row, end);
             t.gather(p, r, {n0, first, pixels, panel});
           });
           work += n * r.h * r.w * per_row;
@@ -157,12 +161,12 @@ void gather_gemm(const TilesF32& t, GatherGemm p, const MatrixLayout& layout, co
   Scratch<float> zeros(layout.k);
   std::fill_n(zeros.data(), layout.k, 0.0f);
   p.zeros = zeros.data();
-  p.k = p.k_end = layout.k;
+  p.k = p.k_count = layout.k;
   p.taps = layout.taps;
   p.columns = layout.columns;
   const int64_t block = images_per_block(p, images);
   const int64_t panels = layout.panels(t), threads = num_threads();
-  const bool rows = p.depthwise || rows_pay(t, p, layout, regions);
+  const bool rows = p.depthwise || rows_pay(t, p, layout, regions, images);
   if (!p.packed && !rows && block == images && (panels % threads == 0 || panels >= 4 * threads))
     return by_panels(t, p, layout, b, regions, images);
   Scratch<float> packed(p.packed ? 0 : layout.packed_size(t));

@@ -10,7 +10,7 @@
 namespace mininn::cpu::own {
 
 // Computes every region of `images` images with the matrix B that `layout` describes: p's, if it has one, else it is
-// packed from `b`. Fills in p's k, k_end, taps, columns and zeros. The regions must not overlap in out.
+// packed from `b`. Fills in p's k, k_count, taps, columns and zeros. The regions must not overlap in out.
 void gather_gemm(const TilesF32& t, GatherGemm p, const MatrixLayout& layout, const float* b,
                  std::span<const GatherRegion> regions, int64_t images);
 

@@ -26,17 +26,17 @@ struct GatherGemm {
   int64_t in_h = 0, in_w = 0, in_pixel = 0;
   int64_t step_h = 1, step_w = 1;
   int64_t k = 0;
-  int64_t k_begin = 0, k_end = 0;  // the part of k that a tile adds up
-  const float* zeros = nullptr;    // `k` of them: what a tap on padding reads
-  const float* packed = nullptr;   // B
-  int64_t taps = 0;                // of a panel of B; a region may need fewer
+  int64_t k_count = 0;            // of them a tile adds up, from `in` and `packed` on
+  const float* zeros = nullptr;   // `k` of them: what a tap on padding reads
+  const float* packed = nullptr;  // B
+  int64_t taps = 0;               // of a panel of B; a region may need fewer
   int64_t columns = 0;
   float* out = nullptr;
   int64_t out_n = 0, out_h = 0, out_w = 0;  // between images, rows, pixels
   const float* bias = nullptr;              // [columns] or absent
   const float* residual = nullptr;          // laid out like out, or absent
   bool relu = false;
-  // Each channel has a kernel of its own: in[.., c] * B[t][0][c], and k = 1.
+  // Each channel has a kernel of its own: in[.., c] * B[t][0][c], and k = 1. No region is padded, taps make no runs.
   bool depthwise = false;
 };
 
@@ -55,7 +55,9 @@ struct GatherRegion {
 struct WeightGradientTile {
   const float* x = nullptr;  // input rows from x_row0 on, of n * ih
   int64_t x_row = 0, x_pixel = 0;
-  const float* gy = nullptr;  // output rows from row_begin on, without gaps between rows; `nr` floats of each pixel
+  const float* gy =
+      nullptr;  // output rows from row_begin on, without gaps between rows; of each pixel all vectors that
+                // hold `columns` can be read, depthwise only `columns`
   int64_t gy_pixel = 0;
   int64_t x_row0 = 0, row_begin = 0, row_end = 0;  // output rows are counted over all images: n * oh + i
   int64_t ih = 0, oh = 0, ow = 0;
@@ -63,7 +65,7 @@ struct WeightGradientTile {
   int64_t dh = 0, dw = 0;          // tap offset, padding subtracted
   int64_t w_begin = 0, w_end = 0;  // output columns whose tap falls inside the input
   int rows = 0, columns = 0;
-  float* sum = nullptr;     // [rows][nr]
+  float* sum = nullptr;     // [rows][nr], depthwise [columns]
   bool accumulate = false;  // add to sum instead
 };
 

@@ -4,7 +4,7 @@
 //   registers
 
 constexpr int kLanes = Vec::lanes, kColumns = 2 * Vec::lanes;
-constexpr int kDepthwiseRows = std::min(kRows, 8);  // enough sums to wait for each other
+constexpr int kDepthwiseRows = std::min(kRows, 8);  // enough that no sum waits for its own last product
 constexpr int64_t kWeightsAhead = 2048;             // floats: two pages
 constexpr int64_t kPixelsAhead = 16;                // too far from each other for the processor to guess the next
 // The most products that a sum adds up in registers: a longer chain of additions would lose digits, so it is cut, and
@@ -121,7 +121,7 @@ class RowPixels {
 template <int Rows, int Vectors, class Pixels>
 [[gnu::always_inline]] inline void finish(const GatherGemm& p, const Pixels& pixels, int64_t column,
                                           const typename Vec::T (&acc)[Rows][Vectors]) {
-  const auto out = pixels.of(p.out + column), residual = pixels.of(p.residual + column);
+  const auto out = pixels.of(p.out + column), residual = pixels.of((p.residual ? p.residual : p.out) + column);
   const auto store = [&](int m, int v) { return const_cast<float*>(out.at(m)) + v * kLanes; };
   if (!p.bias && !p.residual && !p.relu && p.columns - column >= Vectors * kLanes) {
 #pragma GCC unroll 16
@@ -156,7 +156,7 @@ template <int Rows, int Vectors, class Pixels>
       for (int c = 0; c < kColumns; c += 16) __builtin_prefetch(residual.at(m) + c);
   }
 
-  if constexpr (std::is_same_v<Pixels, RowPixels>) {  // so is what the next tile writes: its few products end too early
+  if constexpr (std::is_same_v<Pixels, RowPixels>) {  // nor may the next tile's stores wait: a short sum ends too early
     const Line next = pixels.of(p.out + column, Rows);
     for (int m = 0; m < Rows; ++m)
       for (int c = 0; c < kColumns; c += 16) __builtin_prefetch(next.at(m) + c, 1);
@@ -168,12 +168,12 @@ template <int Rows, int Vectors, class Pixels>
 #pragma GCC unroll 2
     for (int v = 0; v < Vectors; ++v) acc[m][v] = Vec::zero();
 
-  const float* const packed = p.packed + (panel * p.taps * p.k + p.k_begin) * kColumns;
+  const float* const packed = p.packed + panel * p.taps * p.k * kColumns;
   for (const Tap* t = r.taps; t != r.taps + r.tap_count; ++t)
     pixels.under(
         p, r.padded, *t, [&](auto in) __attribute__((always_inline)) {
           const float* b = packed + t->index * p.k * kColumns;
-          const float* const end = b + (p.k_end - p.k_begin + (t->count - 1) * p.k) * kColumns;
+          const float* const end = b + (p.k_count + (t->count - 1) * p.k) * kColumns;
           for (; b != end; b += kColumns, in.next()) {
             typename Vec::T bv[Vectors];
             // Weights that come from beyond the second-level cache, page after page: no processor fetches across pages.
@@ -287,8 +287,8 @@ void depthwise_weight_gradient_tile(const WeightGradientTile& t) {
 
 // Calls f(pixels) for each tile of a block.
 template <int Rows, bool kInRow, class F>
-[[gnu::always_inline]] inline void for_tiles(const GatherGemm& p, const GatherRegion& r, const GatherBlock& block,
-                                             const F& f) {
+[[gnu::always_inline]] inline void for_tile_pixels(const GatherGemm& p, const GatherRegion& r, const GatherBlock& block,
+                                                   const F& f) {
   if constexpr (kInRow) {
     RowPixels pixels(p, r, block.n0, block.first);
     for (int64_t i = 0; i < block.pixels; i += Rows, pixels.advance(Rows)) f(pixels);
@@ -299,7 +299,7 @@ template <int Rows, bool kInRow, class F>
 
 template <int Rows, int Vectors, bool kInRow>
 void gather_tiles(const GatherGemm& p, const GatherRegion& r, const GatherBlock& block) {
-  for_tiles<Rows, kInRow>(
+  for_tile_pixels<Rows, kInRow>(
       p, r, block, [&](const auto& pixels) __attribute__((always_inline)) {
         for (int64_t panel = block.panel; panel < block.panel + block.panels; ++panel)
           gather_tile<Rows, Vectors>(p, r, pixels, panel);
@@ -307,7 +307,7 @@ void gather_tiles(const GatherGemm& p, const GatherRegion& r, const GatherBlock&
 }
 template <int Rows, bool kInRow>
 void depthwise_tiles(const GatherGemm& p, const GatherRegion& r, const GatherBlock& block) {
-  for_tiles<Rows, kInRow>(
+  for_tile_pixels<Rows, kInRow>(
       p, r, block, [&](const auto& pixels) __attribute__((always_inline)) {
         const int64_t end = std::min((block.panel + block.panels) * kColumns, p.columns);
         for (int64_t column = block.panel * kColumns; column < end; column += kLanes)
@@ -376,9 +376,10 @@ void gather(const GatherGemm& p, const GatherRegion& r, const GatherBlock& block
     for (int64_t k = 0; k < p.k; k += kChain) {
       part.taps = r.taps + t;
       part.tap_count = std::min(taps, r.tap_count - t);
-      q.k_begin = k;
-      q.k_end = std::min(k + kChain, p.k);
-      q.relu = p.relu && t + taps >= r.tap_count && q.k_end == p.k;
+      q.in = p.in + k;
+      q.packed = p.packed + k * kColumns;
+      q.k_count = std::min(kChain, p.k - k);
+      q.relu = p.relu && t + taps >= r.tap_count && k + q.k_count == p.k;
       compute(q, part);
       q.bias = nullptr;
       q.residual = p.out;

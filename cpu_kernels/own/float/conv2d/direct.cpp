@@ -4,7 +4,6 @@
 #include <span>
 
 #include "core/integers.h"
-#include "core/parallel.h"
 #include "cpu_kernels/common/cpu_features.h"
 #include "cpu_kernels/common/scratch.h"
 #include "cpu_kernels/own/float/conv2d/layout.h"
@@ -140,7 +139,7 @@ void gather_conv(const TilesF32& t, GatherGemm p, const MatrixLayout& layout, co
   const int64_t block = images_per_block(p, images);
   const int64_t whole = cost(t, h, w, block), rows = cost(t, split_h, w, block),
                 both = cost(t, split_h, split_w, block);
-  if (p.depthwise || both < std::min(whole, rows))  // to ask for each tap of few products would take the time
+  if (p.depthwise || both < std::min(whole, rows))  // depthwise tiles know no padding: to ask for each tap takes longer
     run(split_h, split_w);
   else if (rows < whole)
     run(split_h, w);

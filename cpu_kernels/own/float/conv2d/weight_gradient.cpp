@@ -25,7 +25,7 @@ enum class Reading {
 Reading reading(const TilesF32& t, const Conv2dGeometry& g) {
   if (g.kh * g.kw == 1 && g.pad_h == 0 && g.pad_w == 0)
     return ceil_div(g.ocg(), t.nr) <= kFewUses ? Reading::in_place : Reading::pixels;
-  return g.groups == 1 && g.dil_w == 1 && 2 * g.kw * g.ic <= 3 * t.mr ? Reading::merged : Reading::strips;
+  return g.groups == 1 && g.kw > 1 && g.dil_w == 1 && 2 * g.kw * g.ic <= 3 * t.mr ? Reading::merged : Reading::strips;
 }
 
 // The convolution that tiles see.
@@ -169,7 +169,7 @@ class WeightGradient {
     for (int64_t i = 0; i < r.x_count; ++i, to += c_.iw * t_.lanes) {
       int64_t from = r.x_begin + i;
       if (reading_ == Reading::pixels) from = from / c_.ih * g_.ih + from % c_.ih * g_.stride_h;
-      t_.copy_channels(x_ + from * g_.iw * g_.ic + ic0, g_.stride_w / c_.stride_w * g_.ic,
+      t_.copy_channels(x_ + from * g_.iw * g_.ic + ic0, (reading_ == Reading::pixels ? g_.stride_w : 1) * g_.ic,
                        first_channel(strip + 1) - ic0, c_.iw, to, t_.lanes);
     }
   }

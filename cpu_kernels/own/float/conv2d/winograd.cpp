@@ -325,7 +325,7 @@ double direct_cycles(const WinogradF32& isa, const Conv2dGeometry& g) {
   return double(g.macs() / std::max<int64_t>(g.oc, 1) * vectors) * (1 - padding_share(g));
 }
 
-// Most of a vector of input channels would be empty; direct kernels do better.
+// A part of each vector of input channels would be empty; direct kernels do better.
 bool is_stem(const WinogradF32& isa, const Conv2dGeometry& g) { return g.ic < isa.tiles().lanes; }
 
 // Whether it is expected to beat the direct kernel. Weights come from beyond the cache while products are summed, 8
