@@ -170,6 +170,8 @@ void enqueue(const Stream& stream, std::function<void()> work) { queue_of(stream
 
 }  // namespace deferred
 
+namespace {
+
 // The kernel that works on the deferred device: the reference, later.
 template <class Args>
 Kernel<Args> deferred_kernel() {
@@ -188,6 +190,8 @@ Kernel<Args> deferred_kernel() {
     };
   return kernel;
 }
+
+}  // namespace
 
 void install_deferred_device() {
   // Never destroyed: tensors with static storage duration may outlive every other static.

@@ -50,6 +50,23 @@ int64_t rows_per_block(const Conv2dGeometry& g) {
   return std::max<int64_t>(1, kBlockPixels / std::max<int64_t>(g.ow, 1));
 }
 
+// What all tiles of the output rows [begin, end) have in common, where x and gy are read in place.
+WeightGradientTile tile_in_place(const Conv2dGeometry& g, int64_t begin, int64_t end) {
+  WeightGradientTile tile;
+  tile.x_row = g.iw * g.ic;
+  tile.x_pixel = g.ic;
+  tile.gy_pixel = g.oc;
+  tile.row_begin = begin;
+  tile.row_end = end;
+  tile.accumulate = begin > 0;
+  tile.ih = g.ih;
+  tile.oh = g.oh;
+  tile.ow = g.ow;
+  tile.stride_h = g.stride_h;
+  tile.stride_w = g.stride_w;
+  return tile;
+}
+
 void set_tap(WeightGradientTile& tile, const Conv2dGeometry& g, int64_t tap) {
   tile.dh = tap / g.kw * g.dil_h - g.pad_h;
   tile.dw = tap % g.kw * g.dil_w - g.pad_w;
@@ -132,26 +149,18 @@ class WeightGradient {
     return {begin, end, x_begin, input_row(end - 1, c_.dil_h * (c_.kh - 1) + 1) - x_begin};
   }
 
-  // What all tiles of the rows have in common.
   WeightGradientTile tile_of(const Rows& r) const {
-    WeightGradientTile tile;
-    tile.accumulate = r.begin > 0;
-    tile.stride_h = c_.stride_h;
-    tile.stride_w = c_.stride_w;
-    const bool strips = reading_ == Reading::strips || reading_ == Reading::pixels;
-    tile.x_pixel = strips ? t_.lanes : g_.ic;
-    tile.x_row = tile.x_pixel * (reading_ == Reading::merged ? g_.iw + 2 * g_.pad_w : c_.iw);
+    WeightGradientTile tile = tile_in_place(c_, r.begin, r.end);
+    if (reading_ == Reading::in_place) return tile;
+    const bool merged = reading_ == Reading::merged;
+    tile.x_row0 = r.x_begin;
+    tile.x_pixel = merged ? g_.ic : t_.lanes;
+    tile.x_row = tile.x_pixel * (merged ? g_.iw + 2 * g_.pad_w : c_.iw);
     if (reading_ == Reading::pixels) {
+      tile.x_row0 = tile.row_begin = 0;
       tile.ih = tile.oh = tile.row_end = 1;
       tile.ow = (r.end - r.begin) * c_.ow;
-      return tile;
     }
-    tile.ih = c_.ih;
-    tile.oh = c_.oh;
-    tile.ow = c_.ow;
-    tile.row_begin = r.begin;
-    tile.row_end = r.end;
-    tile.x_row0 = reading_ == Reading::in_place ? 0 : r.x_begin;
     return tile;
   }
 
@@ -191,19 +200,8 @@ void depthwise_weight_gradient(const TilesF32& t, const op::Conv2dBwdWeights& a)
   Scratch<float> sums(taps * g.oc);
   parallel_for(ceil_div(g.oc, strip) * taps, 1, [&](int64_t begin, int64_t end) {
     const int64_t block = rows_per_block(g), rows = g.n * g.oh;
-    WeightGradientTile tile;
-    tile.ih = g.ih;
-    tile.oh = g.oh;
-    tile.ow = g.ow;
-    tile.stride_h = g.stride_h;
-    tile.stride_w = g.stride_w;
-    tile.x_row = g.iw * g.ic;
-    tile.x_pixel = g.ic;
-    tile.gy_pixel = g.oc;
     for (int64_t row = 0; row < rows; row += block) {
-      tile.accumulate = row > 0;
-      tile.row_begin = row;
-      tile.row_end = std::min(row + block, rows);
+      WeightGradientTile tile = tile_in_place(g, row, std::min(row + block, rows));
       for (int64_t u = begin; u < end; ++u) {
         const int64_t tap = u % taps, c = u / taps * strip;
         tile.x = a.x.as<float>() + c;
