@@ -257,5 +257,20 @@ TEST_CASE("a long sum keeps its digits in every conv2d kernel") {
   }));
 }
 
+TEST_CASE("a long sum of one channel keeps its digits in own conv2d kernels") {
+  constexpr int64_t kSide = 512;
+  Tensor x = Tensor::empty({1, 2, kSide, kSide}, DType::f32, Device::cpu(), kChannelsLast);
+  x.fill(0.1);
+  const Tensor w = Tensor::full({2, 1, kSide, kSide}, 1);
+  const Conv2dGeometry g = make(x.shape(), w.shape(), {.groups = 2}).g;
+  for_each_kernel<op::Conv2dFwd>([&](Device device, const Kernel<op::Conv2dFwd>& kernel) {
+    Tensor y = Tensor::zeros({1, 2, 1, 1});
+    if (kernel.traits.family != Family::own) return;
+    INFO(to_string(device) << ' ' << kernel.name);
+    if (!run_kernel(device, kernel, {g, x.view(), w.view(), {}, {}, false, y.mutable_view()})) return;
+    for (const double sum : y.to_vector()) CHECK(sum == Approx(0.1 * kSide * kSide).epsilon(2e-4));
+  });
+}
+
 }  // namespace
 }  // namespace mininn::testing::conv2d

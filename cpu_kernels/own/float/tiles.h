@@ -55,9 +55,9 @@ struct GatherRegion {
 struct WeightGradientTile {
   const float* x = nullptr;  // input rows from x_row0 on, of n * ih
   int64_t x_row = 0, x_pixel = 0;
-  const float* gy =
-      nullptr;  // output rows from row_begin on, without gaps between rows; of each pixel all vectors that
-                // hold `columns` can be read, depthwise only `columns`
+  // Output rows from row_begin on, without gaps between rows. Of each pixel all vectors that hold `columns` can be
+  // read, depthwise only `columns`.
+  const float* gy = nullptr;
   int64_t gy_pixel = 0;
   int64_t x_row0 = 0, row_begin = 0, row_end = 0;  // output rows are counted over all images: n * oh + i
   int64_t ih = 0, oh = 0, ow = 0;

@@ -177,8 +177,7 @@ template <int Rows, int Vectors, class Pixels>
           for (; b != end; b += kColumns, in.next()) {
             typename Vec::T bv[Vectors];
             // Weights that come from beyond the second-level cache, page after page: no processor fetches across pages.
-            if constexpr (!std::is_same_v<Pixels, RowPixels>)
-              for (int v = 0; v < Vectors; ++v) __builtin_prefetch(b + v * kLanes + kWeightsAhead, 0, 2);
+            for (int v = 0; v < Vectors; ++v) __builtin_prefetch(b + v * kLanes + kWeightsAhead, 0, 2);
 #pragma GCC unroll 2
             for (int v = 0; v < Vectors; ++v) bv[v] = Vec::load(b + v * kLanes);
 #pragma GCC unroll 16
@@ -352,22 +351,10 @@ struct Cut {
   }
 };
 
-void gather(const GatherGemm& p, const GatherRegion& r, const GatherBlock& block) {
-  constexpr std::make_integer_sequence<int, kRows> heights;
-  static constexpr std::array<GatherTiles, kRows> tables[2][2] = {
-      {gather_table<1, false>(heights), gather_table<1, true>(heights)},
-      {gather_table<2, false>(heights), gather_table<2, true>(heights)}};
-  const Cut cut(r, block, kRows);
-  // The last panel may have columns for one vector.
-  const bool last_narrow = p.columns - (block.panel + block.panels - 1) * kColumns <= kLanes;
-  const auto compute = [&](const GatherGemm& q, const GatherRegion& part) {
-    cut.for_parts(block, [&](GatherBlock b, int64_t height) {
-      if (b.panels -= last_narrow; b.panels > 0) tables[1][cut.in_row][size_t(height - 1)](q, part, b);
-      b.panel += b.panels;
-      b.panels = 1;
-      if (last_narrow) tables[0][cut.in_row][size_t(height - 1)](q, part, b);
-    });
-  };
+// Calls compute(p, region) for the pieces of at most kChain products that sums of the region are made of, one after the
+// other; each but the first adds to what is in out.
+template <class F>
+void for_chains(const GatherGemm& p, const GatherRegion& r, const F& compute) {
   if (r.tap_count * p.k <= kChain) return compute(p, r);
   GatherGemm q = p;
   GatherRegion part = r;
@@ -386,12 +373,33 @@ void gather(const GatherGemm& p, const GatherRegion& r, const GatherBlock& block
     }
 }
 
+void gather(const GatherGemm& p, const GatherRegion& r, const GatherBlock& block) {
+  constexpr std::make_integer_sequence<int, kRows> heights;
+  static constexpr std::array<GatherTiles, kRows> tables[2][2] = {
+      {gather_table<1, false>(heights), gather_table<1, true>(heights)},
+      {gather_table<2, false>(heights), gather_table<2, true>(heights)}};
+  const Cut cut(r, block, kRows);
+  // The last panel may have columns for one vector.
+  const bool last_narrow = p.columns - (block.panel + block.panels - 1) * kColumns <= kLanes;
+  for_chains(p, r, [&](const GatherGemm& q, const GatherRegion& part) {
+    cut.for_parts(block, [&](GatherBlock b, int64_t height) {
+      if (b.panels -= last_narrow; b.panels > 0) tables[1][cut.in_row][size_t(height - 1)](q, part, b);
+      b.panel += b.panels;
+      b.panels = 1;
+      if (last_narrow) tables[0][cut.in_row][size_t(height - 1)](q, part, b);
+    });
+  });
+}
+
 void depthwise(const GatherGemm& p, const GatherRegion& r, const GatherBlock& block) {
   constexpr std::make_integer_sequence<int, kDepthwiseRows> heights;
   static constexpr std::array<GatherTiles, kDepthwiseRows> tables[2] = {depthwise_table<false>(heights),
                                                                         depthwise_table<true>(heights)};
   const Cut cut(r, block, kDepthwiseRows);
-  cut.for_parts(block, [&](const GatherBlock& b, int64_t height) { tables[cut.in_row][size_t(height - 1)](p, r, b); });
+  for_chains(p, r, [&](const GatherGemm& q, const GatherRegion& part) {
+    cut.for_parts(block,
+                  [&](const GatherBlock& b, int64_t height) { tables[cut.in_row][size_t(height - 1)](q, part, b); });
+  });
 }
 
 // Runs a tile over its pixels, or over parts of its only row: a block of rows has few pixels.
