@@ -49,7 +49,10 @@ template <AttrNumber T>
 AttrValue to_attr(const std::vector<T>& v) {
   return std::vector<int64_t>(v.begin(), v.end());
 }
-inline AttrValue to_attr(const Shape& s) { return std::vector<int64_t>(s.begin(), s.end()); }
+template <class Tag>
+AttrValue to_attr(const Dims<Tag>& s) {
+  return std::vector<int64_t>(s.begin(), s.end());
+}
 inline AttrValue to_attr(const std::vector<std::pair<int64_t, int64_t>>& pairs) {
   std::vector<int64_t> flat;
   for (const auto& [first, second] : pairs) flat.insert(flat.end(), {first, second});
@@ -103,10 +106,11 @@ bool from_attr(const AttrValue& a, std::vector<T>& v) {
   for (size_t i = 0; i < v.size(); ++i) fits = detail::narrow((*list)[i], v[i]) && fits;
   return fits;
 }
-inline bool from_attr(const AttrValue& a, Shape& s) {
+template <class Tag>
+bool from_attr(const AttrValue& a, Dims<Tag>& s) {
   const auto* const list = std::get_if<std::vector<int64_t>>(&a);
   if (!list || list->size() > size_t(kMaxRank)) return false;
-  s = Shape(std::span<const int64_t>(*list));
+  s = Dims<Tag>(std::span<const int64_t>(*list));
   return true;
 }
 inline bool from_attr(const AttrValue& a, std::vector<std::pair<int64_t, int64_t>>& pairs) {

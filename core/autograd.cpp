@@ -13,14 +13,14 @@ thread_local Tracer* tracer = nullptr;
 
 // Freeing a node frees its edges, which may free the nodes behind them, and so on down a graph of any depth. Nodes that
 // come free while another is being deleted therefore wait here instead of recursing.
-thread_local std::vector<Node*>* waiting = nullptr;
+thread_local RecycledVector<Node*>* waiting = nullptr;
 
 void dispose(Node* node) {
   if (waiting) {
     waiting->push_back(node);
     return;
   }
-  std::vector<Node*> nodes{node};
+  RecycledVector<Node*> nodes{node};
   waiting = &nodes;
   while (!nodes.empty()) {
     Node* next = nodes.back();
@@ -123,7 +123,7 @@ bool any_requires_grad(std::span<const Tensor> inputs) {
 }
 
 void link(Tensor& y, std::span<const Tensor> inputs, Node* raw) {
-  std::shared_ptr<Node> node(raw, dispose);
+  std::shared_ptr<Node> node(raw, dispose, RecyclingAllocator<Node>());
   if (!y.is_leaf() || y.requires_grad()) throw AutogradError(message(raw->op(), ": the result has a history already"));
   node->sequence = next_sequence();
   node->inputs.reserve(inputs.size());

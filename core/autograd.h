@@ -20,15 +20,15 @@
 #include <mutex>
 #include <optional>
 #include <span>
-#include <vector>
 
 #include "core/kernel.h"
+#include "core/recycling_allocator.h"
 #include "core/tensor.h"
 #include "core/tracer.h"
 
 namespace mininn {
 
-using Grads = std::vector<Tensor>;  // one per input; undefined where none is wanted or none exists
+using Grads = RecycledVector<Tensor>;  // one per input; undefined where none is wanted or none exists
 
 // Which inputs need a gradient. From the 65th input on (a cat of many tensors) the answer is always yes.
 class Wants {
@@ -96,13 +96,13 @@ struct Edge {
 };
 
 // One recorded op call. Made by attach(), walked by the engine.
-struct Node {
+struct Node : Recycled {
   virtual ~Node() = default;
   virtual Grads backward(const Tensor& gy, const Wants& wants) = 0;
   virtual void release() = 0;  // drops what was saved
   virtual const char* op() const = 0;
 
-  std::vector<Edge> inputs;
+  RecycledVector<Edge> inputs;
   uint64_t sequence = 0;  // creation order: an op's inputs always have smaller numbers
   // Set by the backward() that comes first, in whatever thread; any other throws AutogradError.
   std::atomic<bool> walked = false;

@@ -6,6 +6,7 @@
 
 #include "core/autograd.h"
 #include "core/memory_ops.h"
+#include "core/recycling_allocator.h"
 #include "core/tensor_impl.h"
 
 namespace mininn {
@@ -77,7 +78,8 @@ void Tensor::backward(const Tensor& gy) const {
     return add_to_leaf(self, std::move(start));
   }
 
-  std::map<uint64_t, Pending, std::greater<>> pending;  // newest first
+  std::map<uint64_t, Pending, std::greater<>, RecyclingAllocator<std::pair<const uint64_t, Pending>>>
+      pending;  // newest first
   const auto& root = AutogradAccess::find(*this)->node;
   pending.emplace(root->sequence, Pending{root, std::move(start)});
   while (!pending.empty()) {

@@ -86,11 +86,11 @@ Shape broadcast_shapes(const char* op, const Shape& a, const Shape& b) {
   return out;
 }
 
-int normalize_dim(const char* op, int dim, int rank) {
-  const int d = dim < 0 ? dim + rank : dim;
+int normalize_dim(const char* op, int64_t dim, int rank) {
+  const int64_t d = dim < 0 ? dim + rank : dim;
   if (d < 0 || d >= rank)
     throw ShapeError(message(op, ": dimension ", dim, " is out of range for a tensor of ", rank, " dimensions"));
-  return d;
+  return int(d);
 }
 
 }  // namespace mininn

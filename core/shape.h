@@ -16,7 +16,7 @@ namespace mininn {
 
 inline constexpr int kMaxRank = 6;
 
-// A short list of int64. Shape and Strides are two types so that one is never passed for the other.
+// A short list of int64. Each use has a type of its own, so that one is never passed for another.
 template <class Tag>
 class Dims {
  public:
@@ -55,6 +55,7 @@ class Dims {
 
 using Shape = Dims<struct ShapeTag>;      // sizes, outermost first; images are [N,C,H,W]
 using Strides = Dims<struct StridesTag>;  // distance between neighbours along each dimension, in elements
+using DimList = Dims<struct DimListTag>;  // some dimensions of a tensor by number; negative ones count from the end
 
 // a + b and a * b of sizes. Throw ShapeError naming `what` where int64 does not hold the result.
 int64_t checked_add(const char* what, int64_t a, int64_t b);
@@ -79,7 +80,7 @@ bool may_overlap_itself(const Shape& s, const Strides& st);
 Shape broadcast_shapes(const char* op, const Shape& a, const Shape& b);
 
 // Maps -rank..rank-1 to 0..rank-1. Throws ShapeError naming `op`.
-int normalize_dim(const char* op, int dim, int rank);
+int normalize_dim(const char* op, int64_t dim, int rank);
 
 // `n` elements in host memory, all T(). Throws ShapeError if their bytes overflow, Error if there is no memory.
 template <class T>

@@ -95,8 +95,8 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device device, MemoryForma
   if (format != MemoryFormat::contiguous && format != MemoryFormat::channels_last)
     throw ValueError(message("there is no memory format ", int(format)));
   const int64_t bytes = checked_mul("a tensor's bytes", mininn::numel(shape), int64_t(size_of(dtype)));
-  auto impl = std::make_shared<Impl>();
-  impl->storage = std::make_shared<Storage>(size_t(bytes), device);
+  auto impl = make_recycled<Impl>();
+  impl->storage = make_recycled<Storage>(size_t(bytes), device);
   impl->shape = shape;
   impl->strides = format == MemoryFormat::channels_last ? channels_last_strides(shape) : contiguous_strides(shape);
   impl->dtype = dtype;
@@ -240,7 +240,7 @@ Tensor Tensor::as_strided(const Shape& shape, const Strides& strides, int64_t of
   if (!empty && (lowest < 0 || highest >= int64_t(i.storage->bytes() / size_of(i.dtype))))
     throw ShapeError(message("as_strided: shape ", shape, ", strides ", strides, ", offset ", offset,
                              " leaves the storage of ", i.storage->bytes(), " bytes"));
-  auto view = std::make_shared<Impl>();
+  auto view = make_recycled<Impl>();
   view->storage = i.storage;
   view->shape = shape;
   view->strides = strides;

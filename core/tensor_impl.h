@@ -8,12 +8,13 @@
 #include <string>
 
 #include "core/autograd.h"
+#include "core/recycling_allocator.h"
 #include "core/tensor.h"
 
 namespace mininn {
 
 // Made when a tensor first needs it: most tensors of an inference run never do.
-struct Tensor::Autograd {
+struct Tensor::Autograd : Recycled {
   std::atomic<bool> requires_grad = false;  // leaves only
   std::mutex grad_mutex;                    // backward() of several threads may end in one leaf
   Tensor grad;

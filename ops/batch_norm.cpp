@@ -140,7 +140,7 @@ Tensor batch_norm_relu(const Tensor& x, const Tensor& gamma, const Tensor& beta,
   const std::initializer_list<Tensor> inputs{x, gamma, beta, running_mean, running_var, residual};
   std::shared_ptr<Recipe> recipe;
   if (grad_enabled() && detail::any_requires_grad(inputs)) {
-    recipe = std::make_shared<BatchNormRecipe>(x_dense, s.mean, s.rstd, gamma, beta, residual_dense);
+    recipe = make_recycled<BatchNormRecipe>(x_dense, s.mean, s.rstd, gamma, beta, residual_dense);
     set_recipe(y, recipe);
   }
   return attach<BatchNormBackward>(y, inputs, o, x_dense, gamma, s.mean, s.rstd, y, o.training);

@@ -56,19 +56,19 @@ struct FlattenBackward {
   Grads backward(const Tensor& gy, const Wants&) const { return {reshaped(gy, x)}; }
 };
 
-Tensor permuted(const Tensor& x, const std::vector<int>& dims) {
+Tensor permuted(const Tensor& x, const DimList& dims) {
   Shape shape;
   Strides strides;
-  for (const int d : dims) {
-    shape.push_back(x.shape()[d]);
-    strides.push_back(x.strides()[d]);
+  for (const int64_t d : dims) {
+    shape.push_back(x.shape()[int(d)]);
+    strides.push_back(x.strides()[int(d)]);
   }
   return x.as_strided(shape, strides);
 }
 
 struct PermuteBackward {
   static constexpr const char* op = "permute";
-  std::vector<int> inverse;
+  DimList inverse;
   Grads backward(const Tensor& gy, const Wants&) const { return {permuted(gy, inverse)}; }
 };
 
@@ -168,15 +168,15 @@ Shape flatten_shape(const Shape& x, int start_dim) {
 }
 
 // No dimension negative, each once.
-std::vector<int> permute_order(const Shape& x, const std::vector<int>& dims) {
-  std::vector<int> order;
+DimList permute_order(const Shape& x, const DimList& dims) {
+  DimList order;
   std::vector<bool> named(size_t(x.rank()), false);
-  for (const int dim : dims) {
+  for (const int64_t dim : dims) {
     const int d = normalize_dim("permute", dim, x.rank());
     named[size_t(d)] = true;
     order.push_back(d);
   }
-  if (int(dims.size()) != x.rank() || std::count(named.begin(), named.end(), false))
+  if (dims.rank() != x.rank() || std::count(named.begin(), named.end(), false))
     throw ShapeError(message("permute: each dimension of ", x, " must be named exactly once"));
   return order;
 }
@@ -250,20 +250,20 @@ Tensor flatten(const Tensor& x, int start_dim) {
                                  x.shape());
 }
 
-Tensor permute(const Tensor& x, const std::vector<int>& dims) {
+Tensor permute(const Tensor& x, const DimList& dims) {
   Operand("permute", "x", x);
-  std::vector<int> order = permute_order(x.shape(), dims), inverse(order.size());
-  for (size_t i = 0; i < order.size(); ++i) inverse[size_t(order[i])] = int(i);
+  const DimList order = permute_order(x.shape(), dims);
+  DimList inverse = order;
+  for (int i = 0; i < order.rank(); ++i) inverse[int(order[i])] = i;
   Tensor y = permuted(x, order);
-  return attach<PermuteBackward>(std::move(y), {x}, PermuteOptions{std::move(order)}, std::move(inverse));
+  return attach<PermuteBackward>(std::move(y), {x}, PermuteOptions{order}, inverse);
 }
 
 Tensor transpose(const Tensor& x, int a, int b) {
   Operand("transpose", "x", x);
-  std::vector<int> dims;
+  DimList dims;
   for (int d = 0; d < x.rank(); ++d) dims.push_back(d);
-  std::swap(dims[size_t(normalize_dim("transpose", a, x.rank()))],
-            dims[size_t(normalize_dim("transpose", b, x.rank()))]);
+  std::swap(dims[normalize_dim("transpose", a, x.rank())], dims[normalize_dim("transpose", b, x.rank())]);
   return permute(x, dims);
 }
 
@@ -341,7 +341,7 @@ constinit const OpDef opdef::permute =
     define_op<PermuteOptions, [](auto in, const auto& o) { return mininn::permute(in[0], o.dims); },
               [](auto in, const auto& o) {
                 TensorInfo y{{}, in[0].dtype, in[0].qparams};
-                for (const int d : permute_order(in[0].shape, o.dims)) y.shape.push_back(in[0].shape[d]);
+                for (const int64_t d : permute_order(in[0].shape, o.dims)) y.shape.push_back(in[0].shape[int(d)]);
                 return y;
               }>(PermuteBackward::op);
 constinit const OpDef opdef::expand =

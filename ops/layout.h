@@ -20,7 +20,7 @@ Tensor reshape(const Tensor& x, const Shape& shape);
 Tensor flatten(const Tensor& x, int start_dim = 1);
 
 // A view whose dimension i is dimension dims[i] of x. Negative dims count from the end.
-Tensor permute(const Tensor& x, const std::vector<int>& dims);
+Tensor permute(const Tensor& x, const DimList& dims);
 
 // A view with two dimensions swapped (traced as permute).
 Tensor transpose(const Tensor& x, int a, int b);
@@ -57,7 +57,7 @@ void each_field(FlattenOptions& o, const F& field) {
   field("start_dim", o.start_dim);
 }
 struct PermuteOptions {
-  std::vector<int> dims;
+  DimList dims;
 };
 template <class F>
 void each_field(PermuteOptions& o, const F& field) {

@@ -14,22 +14,22 @@ struct Shapes {
   Shape kept, dropped;
 };
 
-Shapes reduced_shapes(const char* op, const Shape& x, const std::vector<int>& dims) {
+Shapes reduced_shapes(const char* op, const Shape& x, const DimList& dims) {
   bool reduced[kMaxRank] = {};
-  for (const int dim : dims) {
+  for (const int64_t dim : dims) {
     bool& r = reduced[normalize_dim(op, dim, x.rank())];
     if (r) throw ShapeError(message(op, ": dimension ", dim, " of ", x, " is named twice"));
     r = true;
   }
   Shapes s;
   for (int d = 0; d < x.rank(); ++d) {
-    const bool r = dims.empty() || reduced[d];
+    const bool r = dims.rank() == 0 || reduced[d];
     s.kept.push_back(r ? 1 : x[d]);
     if (!r) s.dropped.push_back(x[d]);
   }
   return s;
 }
-Shapes reduced_shapes(const char* op, const Tensor& x, const std::vector<int>& dims) {
+Shapes reduced_shapes(const char* op, const Tensor& x, const DimList& dims) {
   detail::Operand(op, "x", x).floating();
   return reduced_shapes(op, x.shape(), dims);
 }
@@ -80,20 +80,20 @@ void check_not_empty(const char* op, const Shape& x, const Shapes& s) {
 
 }  // namespace
 
-Tensor sum(const Tensor& x, const std::vector<int>& dims, bool keepdim) {
+Tensor sum(const Tensor& x, const DimList& dims, bool keepdim) {
   const Shapes s = reduced_shapes("sum", x, dims);
   const Tensor y = with_shape(run_sum(x, s.kept, 1), keepdim ? s.kept : s.dropped);
   return attach<SumBackward>(y, {x}, ReduceOptions{dims, keepdim}, s.kept, x.shape());
 }
 
-Tensor mean(const Tensor& x, const std::vector<int>& dims, bool keepdim) {
+Tensor mean(const Tensor& x, const DimList& dims, bool keepdim) {
   const Shapes s = reduced_shapes("mean", x, dims);
   const double scale = double(numel(s.kept)) / double(x.numel());
   const Tensor y = with_shape(run_sum(x, s.kept, scale), keepdim ? s.kept : s.dropped);
   return attach<MeanBackward>(y, {x}, ReduceOptions{dims, keepdim}, s.kept, x.shape(), scale);
 }
 
-Tensor amax(const Tensor& x, const std::vector<int>& dims, bool keepdim) {
+Tensor amax(const Tensor& x, const DimList& dims, bool keepdim) {
   const Shapes s = reduced_shapes("amax", x, dims);
   check_not_empty("amax", x.shape(), s);
   Tensor y = Tensor::empty(s.kept, x.dtype(), x.device());
@@ -115,7 +115,7 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
   detail::Operand("sum_to", "x", x);
   if (x.shape() == shape) return x;
   const int missing = x.rank() - shape.rank();
-  std::vector<int> dims;
+  DimList dims;
   bool fits = missing >= 0;
   for (int d = 0; fits && d < x.rank(); ++d) {
     const int64_t size = d < missing ? 1 : shape[d - missing];
@@ -123,7 +123,7 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
     fits = size == 1 || size == x.shape()[d];
   }
   if (!fits) throw ShapeError(message("sum_to: ", shape, " does not broadcast to ", x.shape()));
-  return reshape(dims.empty() ? x : sum(x, dims, true), shape);
+  return reshape(dims.rank() == 0 ? x : sum(x, dims, true), shape);
 }
 
 namespace {

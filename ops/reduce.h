@@ -1,8 +1,6 @@
 // Reductions over dimensions. Floating dtypes; results do not depend on the number of threads.
 #pragma once
 
-#include <vector>
-
 #include "core/kernel.h"
 #include "core/tensor.h"
 #include "ops/op.h"
@@ -35,10 +33,10 @@ struct AmaxBwd {  // gx = gy at each `index`, 0 elsewhere
 
 // Over `dims` (negative ones count from the end; none: over all). Reduced dimensions are dropped, or kept with size 1.
 // Differentiable; throw ShapeError for a bad or repeated dimension. The mean of nothing is NaN.
-Tensor sum(const Tensor& x, const std::vector<int>& dims = {}, bool keepdim = false);
-Tensor mean(const Tensor& x, const std::vector<int>& dims = {}, bool keepdim = false);
+Tensor sum(const Tensor& x, const DimList& dims = {}, bool keepdim = false);
+Tensor mean(const Tensor& x, const DimList& dims = {}, bool keepdim = false);
 // The maximum; NaN wins. The whole gradient goes to the first maximum. Throws ShapeError where there is no element.
-Tensor amax(const Tensor& x, const std::vector<int>& dims = {}, bool keepdim = false);
+Tensor amax(const Tensor& x, const DimList& dims = {}, bool keepdim = false);
 
 // i64 index of the first maximum along `dim`. Not differentiable.
 Tensor argmax(const Tensor& x, int dim, bool keepdim = false);
@@ -48,7 +46,7 @@ Tensor argmax(const Tensor& x, int dim, bool keepdim = false);
 Tensor sum_to(const Tensor& x, const Shape& shape);
 
 struct ReduceOptions {  // of sum, mean and amax
-  std::vector<int> dims;
+  DimList dims;
   bool keepdim = false;
 };
 template <class F>

@@ -313,10 +313,10 @@ class Lowering {
       return kernel == Hw(in[2], in[3]) && padding == Hw(0);
     }
     if (!n.is(opdef::mean)) return false;
-    std::vector<int> dims = n.options<ReduceOptions>().dims;
-    for (int& d : dims) d += d < 0 ? 4 : 0;
-    std::sort(dims.begin(), dims.end());
-    return dims == std::vector<int>{2, 3};
+    const DimList dims = n.options<ReduceOptions>().dims;
+    if (dims.rank() != 2) return false;
+    const int a = normalize_dim("mean", dims[0], 4), b = normalize_dim("mean", dims[1], 4);
+    return std::min(a, b) == 2 && std::max(a, b) == 3;
   }
 
   void lower_global_average(const Node& n) {

@@ -70,10 +70,10 @@ void add_layout(std::vector<GradCase>& cases, RandomTensors& random) {
 }
 
 void add_reductions(std::vector<GradCase>& cases, RandomTensors& random) {
-  const std::vector<int> dim_lists[] = {{}, {0}, {-1}, {0, 2}};
+  const DimList dim_lists[] = {{}, {0}, {-1}, {0, 2}};
   for (const auto& dims : dim_lists)
     for (const bool keepdim : {false, true}) {
-      const std::string what = message(dims.size(), " dims, keepdim ", keepdim);
+      const std::string what = message(dims.rank(), " dims, keepdim ", keepdim);
       const Tensor x = random.away_from_zero({2, 3, 4}, 0.5, 2);
       cases.push_back({"sum", what, {x}, [=](const In& in) { return sum(in[0], dims, keepdim); }});
       cases.push_back({"mean", what, {x}, [=](const In& in) { return mean(in[0], dims, keepdim); }});

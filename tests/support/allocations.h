@@ -8,5 +8,7 @@ namespace mininn::testing {
 
 // Calls of operator new by any thread so far.
 size_t allocation_count();
+// Of these, how many have not met their operator delete.
+size_t live_allocations();
 
 }  // namespace mininn::testing
