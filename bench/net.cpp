@@ -121,13 +121,14 @@ struct TemporaryFolder {
 
 // Random weights, the same on every machine.
 void write_random_network(const fs::path& file) {
-  nn::save_safetensors(file, cifar_resnet::Fp32Network(Device::cpu(), 1).params);
+  nn::save_safetensors(file,
+                       cifar_resnet::Fp32Network(cifar_resnet::architecture("resnet18"), Device::cpu(), 1).params);
 }
 
 // The int8 form of an fp32 file, calibrated with synthetic images.
 void write_int8_network(const fs::path& fp32, const fs::path& file) {
   const auto net = cifar_resnet::Fp32Network::load(fp32);
-  quant::Calibrator calibrator(nn::trace(net->model, Tensor::zeros({1, 3, 32, 32})),
+  quant::Calibrator calibrator(nn::trace(*net->model, Tensor::zeros({1, 3, 32, 32})),
                                {.input = data::kCifar10Normalization});
   calibrator.observe(data::synthetic(kCalibrationImages, data::Split::train).images);
   calibrator.compile().save(file);

@@ -48,7 +48,8 @@ struct Options {
 // A network in training, with a batch that it sees again and again.
 class Training {
  public:
-  Training(int64_t batch, const Options& o) : net_(Device::cpu(), 1, o.base_channels) {
+  Training(int64_t batch, const Options& o)
+      : net_(cifar_resnet::architecture("resnet18"), Device::cpu(), 1, o.base_channels) {
     Generator random(1);
     images_ = contiguous(randn({batch, 3, 32, 32}, random), MemoryFormat::channels_last);
     if (o.amp) images_ = cast(images_, DType::bf16);
@@ -58,7 +59,7 @@ class Training {
   }
 
   void step() {
-    const Tensor loss = cross_entropy(net_.model(images_), labels_);
+    const Tensor loss = cross_entropy((*net_.model)(images_), labels_);
     sgd_.zero_grad();
     loss.backward();
     sgd_.step(0.01);

@@ -106,11 +106,18 @@ bool from_attr(const AttrValue& a, std::vector<T>& v) {
   for (size_t i = 0; i < v.size(); ++i) fits = detail::narrow((*list)[i], v[i]) && fits;
   return fits;
 }
-template <class Tag>
-bool from_attr(const AttrValue& a, Dims<Tag>& s) {
+inline bool from_attr(const AttrValue& a, Shape& s) {
   const auto* const list = std::get_if<std::vector<int64_t>>(&a);
   if (!list || list->size() > size_t(kMaxRank)) return false;
-  s = Dims<Tag>(std::span<const int64_t>(*list));
+  s = Shape(std::span<const int64_t>(*list));
+  return true;
+}
+// Only numbers that an int holds.
+inline bool from_attr(const AttrValue& a, DimList& dims) {
+  std::vector<int> numbers;
+  if (!from_attr(a, numbers) || numbers.size() > size_t(kMaxRank)) return false;
+  dims = {};
+  for (const int d : numbers) dims.push_back(d);
   return true;
 }
 inline bool from_attr(const AttrValue& a, std::vector<std::pair<int64_t, int64_t>>& pairs) {

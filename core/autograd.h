@@ -147,6 +147,7 @@ void record(const char* op, std::span<const Tensor> inputs, const Attrs& attrs, 
 template <class B, class Options, class... SavedArgs>
 Tensor attach(Tensor y, std::span<const Tensor> inputs, const Options& options, SavedArgs&&... saved) {
   if (active_tracer()) record(B::op, inputs, to_attrs(options), y);
+  static_assert(alignof(detail::NodeOf<B>) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);  // Recycled
   if (grad_enabled() && detail::any_requires_grad(inputs))
     detail::link(y, inputs, new detail::NodeOf<B>(B{std::forward<SavedArgs>(saved)...}));
   return y;

@@ -4,7 +4,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -23,13 +25,13 @@ void give_back_block(void* p, size_t bytes) noexcept;
 template <class T>
 struct RecyclingAllocator {
   using value_type = T;
-  static_assert(alignof(T) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
 
   RecyclingAllocator() = default;
   template <class U>
   RecyclingAllocator(const RecyclingAllocator<U>&) noexcept {}
 
   T* allocate(size_t n) {
+    static_assert(alignof(T) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
     if (n > size_t(PTRDIFF_MAX) / sizeof(T)) throw std::bad_array_new_length();
     return static_cast<T*>(detail::take_block(n * sizeof(T)));
   }
@@ -46,10 +48,13 @@ std::shared_ptr<T> make_recycled(Args&&... args) {
   return std::allocate_shared<T>(RecyclingAllocator<T>(), std::forward<Args>(args)...);
 }
 
-// A base of classes whose objects are made by new. Where they are deleted as a base class, its destructor is virtual.
+// A base of classes whose objects are made by new, with no alignment beyond that of new. Where they are deleted as a
+// base class, its destructor is virtual.
 struct Recycled {
   static void* operator new(size_t bytes) { return detail::take_block(bytes); }
-  static void operator delete(void* p, size_t bytes) noexcept { detail::give_back_block(p, bytes); }
+  static void operator delete(void* p, size_t bytes) noexcept {
+    if (p) detail::give_back_block(p, bytes);
+  }
 };
 
 }  // namespace mininn

@@ -8,6 +8,12 @@
 
 namespace mininn {
 
+#ifdef __SANITIZE_ADDRESS__
+inline constexpr bool kAddressSanitizer = true;
+#else
+inline constexpr bool kAddressSanitizer = false;
+#endif
+
 inline void show_to_sanitizer([[maybe_unused]] void* p, [[maybe_unused]] size_t bytes) {
 #ifdef __SANITIZE_ADDRESS__
   ASAN_UNPOISON_MEMORY_REGION(p, bytes);

@@ -170,13 +170,13 @@ Shape flatten_shape(const Shape& x, int start_dim) {
 // No dimension negative, each once.
 DimList permute_order(const Shape& x, const DimList& dims) {
   DimList order;
-  std::vector<bool> named(size_t(x.rank()), false);
+  bool named[kMaxRank] = {};
   for (const int64_t dim : dims) {
     const int d = normalize_dim("permute", dim, x.rank());
-    named[size_t(d)] = true;
+    named[d] = true;
     order.push_back(d);
   }
-  if (dims.rank() != x.rank() || std::count(named.begin(), named.end(), false))
+  if (dims.rank() != x.rank() || std::count(named, named + x.rank(), false))
     throw ShapeError(message("permute: each dimension of ", x, " must be named exactly once"));
   return order;
 }

@@ -314,9 +314,8 @@ class Lowering {
     }
     if (!n.is(opdef::mean)) return false;
     const DimList dims = n.options<ReduceOptions>().dims;
-    if (dims.rank() != 2) return false;
-    const int a = normalize_dim("mean", dims[0], 4), b = normalize_dim("mean", dims[1], 4);
-    return std::min(a, b) == 2 && std::max(a, b) == 3;
+    const auto at = [&](int i) { return dims[i] < 0 ? dims[i] + 4 : dims[i]; };
+    return dims.rank() == 2 && std::min(at(0), at(1)) == 2 && std::max(at(0), at(1)) == 3;
   }
 
   void lower_global_average(const Node& n) {

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "examples/cifar_resnet/architecture.h"
 #include "examples/cifar_resnet/command_line.h"
 #include "examples/cifar_resnet/interrupt.h"
 #include "examples/cifar_resnet/options.h"
@@ -34,7 +35,10 @@ void add_common(CLI::App& app, CommonOptions& o) {
 
 void add_train(CLI::App& app, TrainOptions& o) {
   add_common(app, o);
-  app.add_option("--epochs", o.epochs)->check(whole(1, kMostEpochs))->capture_default_str();
+  std::vector<std::string> archs;
+  for (const Architecture& a : architectures()) archs.push_back(a.name);
+  app.add_option("--arch", o.arch, "the network")->check(CLI::IsMember(archs))->capture_default_str();
+  CLI::Option* const epochs = app.add_option("--epochs", o.epochs)->check(whole(1, kMostEpochs))->capture_default_str();
   app.add_option("--batch-size", o.batch_size)->check(whole(1, kMostBatch))->capture_default_str();
   app.add_option("--lr", o.lr, "highest learning rate")->check(between(FLT_MIN, FLT_MAX))->capture_default_str();
   app.add_option("--momentum", o.momentum)->check(between(0, 1))->capture_default_str();
@@ -64,12 +68,18 @@ void add_train(CLI::App& app, TrainOptions& o) {
   app.add_option("--checkpoint-every", o.checkpoint_every, "epochs")
       ->check(whole(1, kMostEpochs))
       ->capture_default_str();
-  app.add_flag("--resume", o.resume, "go on from OUT/checkpoint");
-  app.add_option("--limit-train", o.limit_train, "use the first N training images; 0 for all")
-      ->check(whole(0, kMostImages))
-      ->capture_default_str();
+  CLI::Option* const resume = app.add_flag("--resume", o.resume, "go on from OUT/checkpoint");
+  CLI::Option* const limit =
+      app.add_option("--limit-train", o.limit_train, "use the first N training images; 0 for all")
+          ->check(whole(0, kMostImages))
+          ->capture_default_str();
+  app.add_option("--minutes", o.minutes, "as many epochs, or images of one, as this machine trains on in that time")
+      ->check(between(0.01, 1e5))
+      ->excludes(epochs)
+      ->excludes(resume)
+      ->excludes(limit);
   app.add_option("--out", o.out, "folder for everything that is written")->check(path())->capture_default_str();
-  app.add_option("--model", o.model, "where the network goes [OUT/resnet18.safetensors]")->check(path());
+  app.add_option("--model", o.model, "where the network goes [OUT/ARCH.safetensors]")->check(path());
 }
 
 void add_eval(CLI::App& app, EvalOptions& o) {
@@ -110,7 +120,7 @@ void add_bench(CLI::App& app, BenchOptions& o) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app("ResNet-18 on CIFAR-10 with mininn: train, quantize to int8, measure.");
+  CLI::App app("Residual networks on CIFAR-10 with mininn: train, quantize to int8, measure.");
   app.require_subcommand(1);
   app.set_version_flag("--version", "cifar_resnet " MININN_VERSION);
   TrainOptions train_options;
@@ -118,7 +128,7 @@ int run(int argc, char** argv) {
   PtqOptions ptq_options;
   BenchOptions bench_options;
   ReportOptions report_options;
-  CLI::App* train_command = app.add_subcommand("train", "train ResNet-18 from random weights");
+  CLI::App* train_command = app.add_subcommand("train", "train a network from random weights");
   CLI::App* eval_command =
       app.add_subcommand("eval", "accuracy, loss and the hash of all logits of an fp32 or int8 file");
   CLI::App* kernels_command = app.add_subcommand("kernels", "list the int8 convolution kernels of this build");

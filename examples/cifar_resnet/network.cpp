@@ -37,6 +37,15 @@ std::optional<Path> cifar10_folder(const CommonOptions& o) {
   return data::find_cifar10(o.data.empty() ? std::nullopt : std::optional<Path>(o.data));
 }
 
+const Architecture& architecture_of(const nn::SafeTensors& content, const Path& file) {
+  const auto named = content.metadata.find("architecture");
+  if (named == content.metadata.end()) return architecture("resnet18");
+  for (const Architecture& a : architectures())
+    if (a.in_files() == named->second) return a;
+  throw FileError(
+      message(file.string(), ": holds a network that this program does not know: ", excerpt(named->second)));
+}
+
 }  // namespace
 
 Device apply(const CommonOptions& o) {
@@ -72,11 +81,11 @@ std::vector<NamedFile> data_files(const CommonOptions& o) {
   return files;
 }
 
-Fp32Network::Fp32Network(Device device, uint64_t seed, int64_t base_channels)
-    : params(device, seed), model(params.root(), {.base_channels = base_channels}) {}
+Fp32Network::Fp32Network(const Architecture& a, Device device, uint64_t seed, int64_t base_channels)
+    : architecture(&a), params(device, seed), model(a.make(params.root(), base_channels)) {}
 
-Fp32Network::Fp32Network(nn::ParamStore::Source values, int64_t base_channels)
-    : params(Device::cpu(), std::move(values)), model(params.root(), {.base_channels = base_channels}) {}
+Fp32Network::Fp32Network(const Architecture& a, nn::ParamStore::Source values, int64_t base_channels)
+    : architecture(&a), params(Device::cpu(), std::move(values)), model(a.make(params.root(), base_channels)) {}
 
 std::unique_ptr<Fp32Network> Fp32Network::load(const Path& file) {
   const auto content = nn::SafeTensors::read(file);
@@ -84,8 +93,9 @@ std::unique_ptr<Fp32Network> Fp32Network::load(const Path& file) {
     throw FileError(message(file.string(), ": holds an int8 network, where an fp32 one is needed"));
   const Tensor stem = content.find("conv1.weight");
   if (!stem || stem.rank() != 4 || stem.size(0) < 1 || stem.size(0) > 4096)
-    throw FileError(message(file.string(), ": holds no ResNet-18 (no 4-D tensor conv1.weight)"));
-  auto net = std::make_unique<Fp32Network>(nn::values_of(content, file.string()), stem.size(0));
+    throw FileError(message(file.string(), ": holds no network of this program (no 4-D tensor conv1.weight)"));
+  auto net = std::make_unique<Fp32Network>(architecture_of(content, file), nn::values_of(content, file.string()),
+                                           stem.size(0));
   nn::load_parameters(content, net->params, {}, file.string());  // names what is left over
   for (const Tensor& t : net->params.all()) {
     if (t.dtype() != DType::f32) continue;  // a counter
@@ -98,7 +108,7 @@ std::unique_ptr<Fp32Network> Fp32Network::load(const Path& file) {
 
 nn::graph::Graph Fp32Network::graph() {
   params.train(false);
-  return nn::graph::optimize(nn::trace(model, Tensor::zeros({1, 3, 32, 32})));
+  return nn::graph::optimize(nn::trace(*model, Tensor::zeros({1, 3, 32, 32})));
 }
 
 Classify Fp32Network::classifier() {

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "examples/cifar_resnet/architecture.h"
 #include "examples/cifar_resnet/options.h"
 #include "examples/cifar_resnet/outputs.h"
-#include "examples/cifar_resnet/resnet18.h"
 #include "nn/graph/graph.h"
 #include "nn/scope.h"
 #include "nn/serialize.h"
@@ -29,20 +29,22 @@ mininn::data::Dataset open_data(const CommonOptions& o, mininn::data::Split spli
 // The files that open_data() reads. Throws FileError as find_cifar10() does.
 std::vector<NamedFile> data_files(const CommonOptions& o);
 
-// A ResNet-18 with its parameters.
+// A network with its parameters.
 struct Fp32Network {
-  explicit Fp32Network(mininn::Device device, uint64_t seed, int64_t base_channels = 64);
+  Fp32Network(const Architecture& a, mininn::Device device, uint64_t seed,
+              int64_t base_channels = Architecture::kBaseChannels);
   // With the values of a file instead of random ones; see nn::values_of().
-  Fp32Network(mininn::nn::ParamStore::Source values, int64_t base_channels);
-  // Reads a checkpoint of any width. Throws FileError.
+  Fp32Network(const Architecture& a, mininn::nn::ParamStore::Source values, int64_t base_channels);
+  // Reads a checkpoint of any width; one that names no architecture is a ResNet-18. Throws FileError.
   static std::unique_ptr<Fp32Network> load(const Path& file);
 
   // The inference form: batch norm folded, convolution + add + ReLU fused.
   mininn::nn::graph::Graph graph();
   Classify classifier();
 
+  const Architecture* architecture;
   mininn::nn::ParamStore params;
-  ResNet18 model;
+  std::unique_ptr<Network> model;
 };
 
 // The classifier that a file holds, fp32 or int8. Throws FileError.

@@ -23,8 +23,10 @@ struct CommonOptions {
 
 struct TrainOptions : CommonOptions {
   Path out = "results";
-  Path model;  // empty: OUT/resnet18.safetensors
+  Path model;  // empty: OUT/ARCH.safetensors
+  std::string arch = "resnet18";
   int64_t epochs = 50, batch_size = 128;
+  std::optional<double> minutes;  // epochs and limit_train follow from the speed of this machine
   double lr = 0.1, momentum = 0.9, weight_decay = 5e-4;
   std::string schedule = "cosine";
   std::optional<double> warmup;  // epochs of linearly rising rate before the cosine; see default_warmup() in train.cpp

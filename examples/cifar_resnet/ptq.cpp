@@ -34,7 +34,7 @@ namespace {
 
 constexpr int64_t kBatch = 100;
 constexpr double kSecondsPerTiming = 1.5;
-constexpr const char *kInt8File = "resnet18_int8.safetensors", *kBenchmarksFile = "quantization_benchmarks.json";
+constexpr const char* kBenchmarksFile = "quantization_benchmarks.json";
 
 // Two-sided exact McNemar test: the probability of so uneven a split of the images that only one of two classifiers got
 // right, if both were equally good (McNemar 1947; binomial form).
@@ -227,17 +227,17 @@ json layers_json(const quant::Report& report) {
 }
 
 // Throws ValueError where two of the files would be one.
-void require_distinct_files(const PtqOptions& o) {
+void require_distinct_files(const PtqOptions& o, const std::string& int8_file) {
   std::vector<NamedFile> read = data_files(o), written = report_files(o.out);
   read.push_back({"--model", o.model});
-  for (const char* name : {kInt8File, kBenchmarksFile}) written.push_back(file_of_out(o.out, name));
+  for (const std::string& name : {int8_file, std::string(kBenchmarksFile)}) written.push_back(file_of_out(o.out, name));
   require_distinct(written, read);
 }
 
 // Throws FileError if what is to be written could not be written now: before long work, not after it.
-void require_outputs(const Path& out) {
-  require_writable(out / kInt8File);
-  open_if_there(out / kInt8File);  // what is written is read again to be measured
+void require_outputs(const Path& out, const std::string& int8_file) {
+  require_writable(out / int8_file);
+  open_if_there(out / int8_file);  // what is written is read again to be measured
   for (const char* file : {"summary.json", kBenchmarksFile, "misclassified_examples.png", "quantization_effects.png",
                            "layer_compression.png", "confusion_matrix_original.png", "confusion_matrix_quantized.png"})
     require_writable(out / file);
@@ -274,12 +274,12 @@ struct Outcome {
 };
 
 // `calibrated` is the report of the calibration: errors are known where its data is.
-Outcome measure(const PtqOptions& o, Fp32Network& fp32_net, const quant::Int8Net& int8, const quant::Report& calibrated,
-                const data::Dataset& test) {
+Outcome measure(const PtqOptions& o, Fp32Network& fp32_net, const Path& int8_file, const quant::Int8Net& int8,
+                const quant::Report& calibrated, const data::Dataset& test) {
   Outcome out{.fp32 = evaluate(fp32_net.classifier(), test, kBatch, "fp32"),
               .int8 = evaluate([&](const Tensor& x) { return int8.forward(x); }, test, kBatch, "int8"),
               .fp32_bytes = int64_t(std::filesystem::file_size(o.model)),
-              .int8_bytes = int64_t(std::filesystem::file_size(o.out / kInt8File))};
+              .int8_bytes = int64_t(std::filesystem::file_size(int8_file))};
   out.difference = compare(out.fp32, out.int8, test);
   out.latency = measure_latency(fp32_net.graph(), int8, test);
   out.report = int8.profile(image_range(test, 0, 1));
@@ -355,19 +355,20 @@ json benchmarks_json(const Outcome& m, const PtqOptions& o, const data::Dataset&
 void ptq(const PtqOptions& o) {
   apply(o);
   const quant::ObserverOptions observer = quant::parse_observer(o.observer);
-  require_distinct_files(o);
   const auto fp32_net = Fp32Network::load(o.model);
+  const std::string int8_name = message(fp32_net->architecture->name, "_int8.safetensors");
+  require_distinct_files(o, int8_name);
   const data::Dataset train = open_data(o, data::Split::train, 0), test = open_data(o, data::Split::test, o.limit_test);
   const FolderLock folder(o.out);
-  require_outputs(o.out);
-  const Path int8_file = o.out / kInt8File;
+  require_outputs(o.out, int8_name);
+  const Path int8_file = o.out / int8_name;
   const NoGradGuard no_grad;
 
   const CalibrationSet calibration = calibration_set(train, o);
   std::printf("calibrating with %lld training images (seed %llu, index SHA-256 %s)\n", (long long)o.calib,
               (unsigned long long)o.seed, calibration.sha256.c_str());
   fp32_net->params.train(false);
-  quant::Calibrator calibrator(nn::trace(fp32_net->model, Tensor::zeros({1, 3, 32, 32})),
+  quant::Calibrator calibrator(nn::trace(*fp32_net->model, Tensor::zeros({1, 3, 32, 32})),
                                {.activations = observer,
                                 .per_channel = !o.per_tensor,
                                 .equalize = o.equalize,
@@ -384,9 +385,11 @@ void ptq(const PtqOptions& o) {
 
   // From here on the file's network is what is measured, not the one in memory.
   const quant::Int8Net int8 = quant::Int8Net::load(int8_file);
-  const Outcome outcome = measure(o, *fp32_net, int8, compiled.report(), test);
+  const Outcome outcome = measure(o, *fp32_net, int8_file, int8, compiled.report(), test);
   print(outcome, int8_file);
-  update_summary(o.out / "summary.json", summary_json(outcome, o, calibration));
+  json summary = summary_json(outcome, o, calibration);
+  summary["network"] = fp32_net->architecture->title;
+  update_summary(o.out / "summary.json", summary);
   const json benchmarks = benchmarks_json(outcome, o, test);
   write_json(o.out / kBenchmarksFile, benchmarks);
   draw_quantization(o.out, quantization_figures(benchmarks));

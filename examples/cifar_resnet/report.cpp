@@ -138,11 +138,14 @@ void require_report(const Path& out) {
 void write_report(const Path& out) {
   const json summary = read_json(out / kSummary).value_or(json::object());
   std::ostringstream html;
-  html << "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>mininn: ResNet-18 on "
-          "CIFAR-10</title>\n"
+  const json network = summary.value("network", json());  // none: of a folder that an earlier program has written
+  const std::string title = (network.is_string() ? shown(network) : "ResNet-18") + " on CIFAR-10";
+  html << "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>mininn: " << title
+       << "</title>\n"
           "<style>body{font:15px sans-serif;max-width:70em;margin:2em auto;color:#1e293b}img{max-width:100%}"
           "table{border-collapse:collapse;margin:1em 0}th,td{border-bottom:1px solid #e2e8f0;padding:.25em .8em;"
-          "text-align:left}</style></head>\n<body><h1>ResNet-18 on CIFAR-10</h1>\n";
+          "text-align:left}</style></head>\n<body><h1>"
+       << title << "</h1>\n";
   number_table(html, summary);
   for (const char* name : kPictures)
     if (const auto png = read_if_there(picture_file(out, name), kMostOfPicture))

@@ -1,4 +1,4 @@
-// cifar_resnet train: ResNet-18 from random weights to a checkpoint, resumable to the bit.
+// cifar_resnet train: from random weights to a checkpoint, resumable to the bit.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "core/parallel.h"
 #include "core/random.h"
+#include "core/stopwatch.h"
 #include "data/loader.h"
 #include "examples/cifar_resnet/checkpoint.h"
 #include "examples/cifar_resnet/figures.h"
@@ -24,6 +25,7 @@
 #include "nn/serialize.h"
 #include "ops/cast.h"
 #include "ops/cross_entropy.h"
+#include "ops/layout.h"
 #include "ops/reduce.h"
 
 namespace cifar_resnet {
@@ -68,6 +70,65 @@ double learning_rate(const Recipe& r, const TrainOptions& o, int64_t step, int64
   return optim::cosine_lr(o.lr, step, total, int64_t(share * double(total)));
 }
 
+int64_t base_channels(const TrainOptions& o) {
+  return std::max<int64_t>(std::llround(double(Architecture::kBaseChannels) * o.width), 1);
+}
+
+optim::SgdOptions sgd_options(const TrainOptions& o, const Recipe& r) {
+  return {.momentum = o.momentum, .weight_decay = o.weight_decay, .nesterov = r.nesterov && o.momentum > 0};
+}
+
+struct Prediction {
+  Tensor logits, loss;
+};
+Prediction forward(Fp32Network& net, const Tensor& images, const Tensor& labels, const TrainOptions& o,
+                   const Recipe& r) {
+  const Tensor logits = (*net.model)(o.amp ? cast(images, DType::bf16) : images);
+  return {logits, cross_entropy(logits, labels, {.label_smoothing = r.label_smoothing})};
+}
+
+void descend(const Tensor& loss, optim::Sgd& sgd, double lr) {
+  sgd.zero_grad();
+  loss.backward();
+  sgd.step(lr);
+}
+
+// Of the training that the options describe, by steps on one batch whose network is thrown away.
+double images_per_second(const TrainOptions& o, Device device, const data::Dataset& set) {
+  constexpr int kWarmUp = 2, kLeast = 3;                         // steps
+  const double enough = std::clamp(1.5 * *o.minutes, 0.5, 5.0);  // seconds
+  const Recipe r = recipe(o);
+  Fp32Network net(architecture(o.arch), device, o.seed, base_channels(o));
+  optim::Sgd sgd(net.params.trainable(), sgd_options(o, r));
+  const int64_t n = std::min(o.batch_size, set.size());
+  const Tensor images = data::normalize(image_range(set, 0, n)).to(device);
+  const Tensor labels = slice(set.labels, 0, 0, n).to(device);
+  const auto step = [&] {
+    const Tensor loss = forward(net, images, labels, o, r).loss;
+    descend(loss, sgd, o.lr / 100);
+    (void)loss.item();
+  };
+  for (int i = 0; i < kWarmUp; ++i) step();
+  const Stopwatch watch;
+  int64_t steps = 0;
+  for (; steps < kLeast || watch.seconds() < enough; ++steps) step();
+  return double(steps * n) / watch.seconds();
+}
+
+// --minutes: epochs of equal length, the longest that the data allows. Tests after each epoch come on top.
+void fit_to_time(TrainOptions& o, Device device) {
+  const data::Dataset set = open_data(o, data::Split::train, 0);
+  const int64_t all = set.size() - o.val_split;
+  if (all < 1) return;  // which hold_out() refuses
+  const double speed = images_per_second(o, device, set);
+  const auto images = int64_t(60 * *o.minutes * speed);
+  o.epochs = std::max<int64_t>((images + all - 1) / all, 1);
+  const int64_t each = std::clamp(images / o.epochs, std::min(o.batch_size, all), all);
+  o.limit_train = each + o.val_split;
+  std::printf("%.0f images/s: in %g minutes %lld epoch%s of %lld images\n", speed, *o.minutes, (long long)o.epochs,
+              o.epochs == 1 ? "" : "s", (long long)each);
+}
+
 // What shapes the sequence of weights. A resumed run must have been started with the same, except for the epochs.
 json fingerprint(const TrainOptions& o, Device device, const data::Dataset& set) {
   return {{"epochs", o.epochs},
@@ -78,6 +139,7 @@ json fingerprint(const TrainOptions& o, Device device, const data::Dataset& set)
           {"schedule", o.schedule},
           {"warmup", o.warmup.value_or(default_warmup(o.epochs))},
           {"recipe", o.recipe},
+          {"arch", o.arch},
           {"width", o.width},
           {"amp", o.amp},
           {"seed", o.seed},
@@ -105,7 +167,7 @@ void require_same(const json& before, const json& now, const Path& checkpoint) {
                 checkpoint.c_str(), unknown.c_str());
 }
 
-Path model_file(const TrainOptions& o) { return o.model.empty() ? o.out / "resnet18.safetensors" : o.model; }
+Path model_file(const TrainOptions& o) { return o.model.empty() ? o.out / (o.arch + ".safetensors") : o.model; }
 Path best_file(const TrainOptions& o) {
   const Path model = model_file(o);
   return model.parent_path() / (model.stem().string() + "_best.safetensors");
@@ -184,15 +246,14 @@ class Trainer {
     state_.options = fingerprint(o_, device_, train_set_);
     if (checkpoint) require_fits(*checkpoint);  // before a network is made: options say how large it is
 
-    net_.emplace(device_, o_.seed, std::max<int64_t>(std::llround(64 * o_.width), 1));
-    sgd_.emplace(net_->params.trainable(), optim::SgdOptions{.momentum = o_.momentum,
-                                                             .weight_decay = o_.weight_decay,
-                                                             .nesterov = recipe_.nesterov && o_.momentum > 0});
+    net_.emplace(architecture(o_.arch), device_, o_.seed, base_channels(o_));
+    sgd_.emplace(net_->params.trainable(), sgd_options(o_, recipe_));
     if (checkpoint) resume(*checkpoint);
     if (checkpoint) metrics_.keep_until(steps_done(), state_.history);
-    std::printf("ResNet-18, %lld parameters, on %s with %d threads (%s kernels%s); %lld training images from %s\n",
-                (long long)net_->params.count(), to_string(device_).c_str(), num_threads(), o_.backend.c_str(),
-                o_.amp ? ", mixed precision" : "", (long long)train_set_.size(), train_set_.source.c_str());
+    std::printf("%s, %lld parameters, on %s with %d threads (%s kernels%s); %lld training images from %s\n",
+                net_->architecture->title, (long long)net_->params.count(), to_string(device_).c_str(), num_threads(),
+                o_.backend.c_str(), o_.amp ? ", mixed precision" : "", (long long)train_set_.size(),
+                train_set_.source.c_str());
     std::fflush(stdout);
   }
 
@@ -214,7 +275,8 @@ class Trainer {
 
   void require_fits(const Checkpoint& c) const {
     json before = c.state().options;
-    if (before.is_object()) before.emplace("amp", false);  // runs of programs that had no choice
+    if (before.is_object())
+      before.emplace("amp", false), before.emplace("arch", "resnet18");  // before there was a choice
     require_same(before, state_.options, c.file());
     const auto& [epoch, batch] = c.state().position;
     if (epoch + (batch > 0) > o_.epochs)
@@ -254,17 +316,13 @@ class Trainer {
     for (const auto& [x, labels] : loader_->epoch(epoch, batch)) {
       const int64_t step = steps_done();
       const double lr = learning_rate(recipe_, o_, step, total_steps_);
-      const Tensor images = x.to(device_);
-      const Tensor logits = net_->model(o_.amp ? cast(images, DType::bf16) : images);
-      const Tensor loss = cross_entropy(logits, labels.to(device_), {.label_smoothing = recipe_.label_smoothing});
+      const auto [logits, loss] = forward(*net_, x.to(device_), labels.to(device_), o_, recipe_);
       const double loss_value = loss.item();
       if (!std::isfinite(loss_value))
         throw ValueError(message("the loss became ", std::isnan(loss_value) ? "NaN" : "infinite", " in epoch ",
                                  epoch + 1, " at step ", step, "; the last checkpoint is ", checkpoint_.string(),
                                  "; try a smaller --lr"));
-      sgd_->zero_grad();
-      loss.backward();
-      sgd_->step(lr);
+      descend(loss, *sgd_, lr);
       if (step == 0) metrics_.keep_until(0, {});  // an older run's log is only given up for one that has begun
 
       const int64_t n = labels.numel();
@@ -327,7 +385,7 @@ class Trainer {
 
   void save_network(const Path& file) const {
     nn::save_safetensors(file, net_->params,
-                         {{"architecture", "resnet18-cifar"},
+                         {{"architecture", net_->architecture->in_files()},
                           {"epoch", std::to_string(state_.position.epoch)},
                           {"seed", std::to_string(o_.seed)}},
                          {.weights = o_.save_dtype == "bf16" ? DType::bf16 : DType::f32});
@@ -355,7 +413,7 @@ class Trainer {
       const Tensor image = image_range(test_set_, 0, 1);
       std::vector<FeatureMaps> layers;
       const char* names[] = {"stem", "layer1", "layer2", "layer3", "layer4"};
-      for (const Tensor& map : net_->model.feature_maps(data::normalize(image).to(device_))) {
+      for (const Tensor& map : net_->model->feature_maps(data::normalize(image).to(device_))) {
         FeatureMaps f{.name = names[layers.size()], .height = map.size(2), .width = map.size(3), .channels = {}};
         const auto values = map.to_vector();  // row-major: one plane after the other
         const auto plane = size_t(f.height * f.width);
@@ -385,6 +443,7 @@ class Trainer {
                       {"threads", num_threads()},
                       {"backend", o_.backend},
                       {"options", state_.options}}},
+                    {"network", net_->architecture->title},
                     {"fp32_accuracy", last.test.accuracy},
                     {"fp32_file_bytes", regular ? json(std::filesystem::file_size(model_file_)) : json()}});
     write_report(o_.out);
@@ -422,6 +481,7 @@ void train(const TrainOptions& given) {
   if (o.early_stop > 0 && o.val_split == 0) o.val_split = kImplicitValSplit;
   const Device device = apply(o);
   require_own_files(o);
+  if (o.minutes) fit_to_time(o, device);
   Trainer(o, device).run();
 }
 

@@ -58,10 +58,10 @@ std::string mutate(std::string input, Random& random) { return mutate_container(
 void use(const std::filesystem::path& file) {
   {
     const Checkpoint checkpoint(file);
-    Fp32Network net(Device::cpu(), 1, 1);
+    Fp32Network net(architecture("resnet18"), Device::cpu(), 1, 1);
     optim::Sgd sgd(net.params.trainable(), kSgd);
     checkpoint.restore(net.params, sgd);
-    cross_entropy(net.model(Tensor::zeros({2, 3, 32, 32})), Tensor::zeros({2}, DType::i64)).backward();
+    cross_entropy((*net.model)(Tensor::zeros({2, 3, 32, 32})), Tensor::zeros({2}, DType::i64)).backward();
     sgd.step(0.1);
     default_generator().normal();
   }

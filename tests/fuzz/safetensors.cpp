@@ -15,7 +15,7 @@ std::vector<std::string> seeds() {
   mixed.tensors.emplace_back("scalar", Tensor::full({}, 1));
   mixed.tensors.emplace_back("empty", Tensor::zeros({0, 4}));
   mixed.tensors.emplace_back("deep", Tensor::zeros({1, 2, 1, 2, 1}));
-  const cifar_resnet::Fp32Network resnet(Device::cpu(), 1, 1);
+  const cifar_resnet::Fp32Network resnet(cifar_resnet::architecture("resnet18"), Device::cpu(), 1, 1);
   return {written([&](const auto& file) { mixed.write(file); }),
           written([&](const auto& file) { nn::SafeTensors().write(file); }), written([&](const auto& file) {
             nn::save_safetensors(file, resnet.params, {{"architecture", "resnet18-cifar"}});

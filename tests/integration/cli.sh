@@ -24,6 +24,16 @@ for f in resnet18.safetensors metrics.jsonl summary.json checkpoint/last.safeten
   [ -s "whole/$f" ] || fail "train wrote no $f"
 done
 
+say "another network, for as long as is said"
+"$exe" train --data synthetic --limit-test 50 --arch resnet9 --width 0.0625 --recipe fast --minutes 0.02 --out nine > nine.log
+grep -Eq "^[0-9]+ images/s: in 0.02 minutes [1-9][0-9]* epochs? of [1-9][0-9]* images$" nine.log || fail "--minutes chose nothing"
+grep -q "^ResNet-9, " nine.log || fail "--arch chose nothing"
+"$exe" ptq --data synthetic --limit-test 50 --calib 20 --model nine/resnet9.safetensors --out nine > nine8.log
+for f in resnet9 resnet9_int8; do
+  "$exe" eval --data synthetic --limit-test 50 --model nine/$f.safetensors > /dev/null || fail "eval cannot read $f"
+done
+grep -q "<h1>ResNet-9 on CIFAR-10</h1>" nine/report.html || fail "the report is of another network"
+
 say "killed at random moments and resumed: the same weights, bit for bit"
 for attempt in 1 2 3 4 5 6 7 8 9 10 11 12 done; do
   if [ "$attempt" = done ]; then
@@ -192,6 +202,9 @@ refuses "lr: '1e39' is no number in" "$exe" train "${tiny[@]}" --lr 1e39 --out w
 cmp -s whole/metrics.jsonl killed/metrics.jsonl || [ "$(grep -c . whole/metrics.jsonl)" = 3 ] || fail "a refused run emptied the log"
 refuses "lr: '1e-50' is no number in" "$exe" train --data synthetic --out bad --lr 1e-50
 refuses "weight-decay: '1e300' is no number in" "$exe" train --data synthetic --out bad --weight-decay 1e300
+refuses "--epochs excludes --minutes" "$exe" train "${tiny[@]}" --minutes 1
+refuses "minutes: 'nan' is no" "$exe" train --minutes nan
+refuses "arch: vgg" "$exe" train --arch vgg
 refuses "--epochs: the value is missing" "$exe" train --epochs
 refuses "--epochs: is given more than once" "$exe" train --epochs 1 --epochs 2
 refuses "nothing is called 'nosuch'" "$exe" nosuch

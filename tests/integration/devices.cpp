@@ -3,7 +3,7 @@
 #include <cmath>
 #include <optional>
 
-#include "examples/cifar_resnet/resnet18.h"
+#include "examples/cifar_resnet/resnet.h"
 #include "nn/ema.h"
 #include "nn/graph/executor.h"
 #include "nn/graph/passes.h"

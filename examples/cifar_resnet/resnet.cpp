@@ -1,4 +1,4 @@
-#include "examples/cifar_resnet/resnet18.h"
+#include "examples/cifar_resnet/resnet.h"
 
 #include <string>
 
@@ -42,7 +42,7 @@ Tensor BasicBlock::forward(const Tensor& x) {
   return bn2_.forward_relu(conv2_(bn1_.forward_relu(conv1_(x))), shortcut);
 }
 
-ResNet18::ResNet18(const nn::Scope& s, const ResNet18Options& o)
+ResNet18::ResNet18(const nn::Scope& s, const ResNetOptions& o)
     : conv1_(s / "conv1", conv(3, o.base_channels, 3, 1)),
       bn1_(s / "bn1", o.base_channels),
       fc_(s / "fc", {.in = 8 * o.base_channels, .out = o.classes}) {
@@ -68,6 +68,36 @@ std::vector<Tensor> ResNet18::feature_maps(const Tensor& x) {
   std::vector<Tensor> maps{stem(x)};
   for (size_t i = 0; i < blocks_.size(); i += 2) maps.push_back((*blocks_[i + 1])((*blocks_[i])(maps.back())));
   return maps;
+}
+
+ResNet9::Stage::Stage(const nn::Scope& s, int64_t in, int64_t out)
+    : conv(s / "conv", cifar_resnet::conv(in, out, 3, 1)), bn(s / "bn", out) {}
+
+ResNet9::ResNet9(const nn::Scope& s, const ResNetOptions& o)
+    : conv1_(s / "conv1", conv(3, o.base_channels, 3, 1)),
+      bn1_(s / "bn1", o.base_channels),
+      fc_(s / "fc", {.in = 8 * o.base_channels, .out = o.classes}) {
+  for (int i = 0; i < 3; ++i) {
+    const int64_t in = o.base_channels << i, out = 2 * in;
+    const nn::Scope layer = s / ("layer" + std::to_string(i + 1));
+    stages_.push_back(std::make_unique<Stage>(layer, in, out));
+    if (i != 1) stages_.back()->block.emplace(layer / "block", out, out, 1);
+  }
+}
+
+std::vector<Tensor> ResNet9::feature_maps(const Tensor& x) {
+  std::vector<Tensor> maps{bn1_.forward_relu(conv1_(x))};
+  for (const auto& s : stages_) {
+    const Tensor y = max_pool2d(s->bn.forward_relu(s->conv(maps.back())), {.kernel = 2});
+    maps.push_back(s->block ? (*s->block)(y) : y);
+  }
+  return maps;
+}
+
+Tensor ResNet9::forward(const Tensor& x) {
+  const Tensor y = feature_maps(x).back();
+  // Without the factor its logits, of the maxima of many channels, are too far apart at first.
+  return fc_(flatten(max_pool2d(y, {.kernel = 4}))) * 0.125;
 }
 
 }  // namespace cifar_resnet
