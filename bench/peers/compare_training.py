@@ -42,7 +42,7 @@ class Block(nn.Module):
 
 
 def resnet18():
-    """The network of examples/cifar_resnet/resnet18.h."""
+    """The network of examples/cifar_resnet/resnet.h."""
     layers = [nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
     inputs = 64
     for outputs, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):

@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "examples/cifar_resnet/histogram.h"
+
 namespace cifar_resnet {
 
 #ifdef MININN_HAVE_CAIRO
@@ -52,14 +54,6 @@ struct LayerBytes {
 void draw_layer_compression(const Path& file, std::span<const LayerBytes> layers);
 
 // quantization_effects.png: distributions before and after, and the error of every layer.
-struct Histogram {
-  double lo = 0, hi = 1;  // outer edges; the bins are equally wide
-  std::vector<double> counts;
-};
-struct BeforeAfter {
-  std::string name;  // of the layer
-  Histogram before, after;
-};
 struct LayerError {
   std::string name;
   double sqnr_db = 0;  // signal to quantization noise, of the layer's output

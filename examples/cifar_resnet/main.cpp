@@ -73,7 +73,8 @@ void add_train(CLI::App& app, TrainOptions& o) {
       app.add_option("--limit-train", o.limit_train, "use the first N training images; 0 for all")
           ->check(whole(0, kMostImages))
           ->capture_default_str();
-  app.add_option("--minutes", o.minutes, "as many epochs, or images of one, as this machine trains on in that time")
+  app.add_option("--minutes", o.minutes,
+                 "as many epochs, or images of one, as this machine trains on in that time; tests come on top")
       ->check(between(0.01, 1e5))
       ->excludes(epochs)
       ->excludes(resume)

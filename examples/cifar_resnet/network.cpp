@@ -43,7 +43,7 @@ const Architecture& architecture_of(const nn::SafeTensors& content, const Path& 
   for (const Architecture& a : architectures())
     if (a.in_files() == named->second) return a;
   throw FileError(
-      message(file.string(), ": holds a network that this program does not know: ", excerpt(named->second)));
+      message(file.string(), ": holds a network that this program does not know, \"", excerpt(named->second), '"'));
 }
 
 }  // namespace
@@ -93,7 +93,8 @@ std::unique_ptr<Fp32Network> Fp32Network::load(const Path& file) {
     throw FileError(message(file.string(), ": holds an int8 network, where an fp32 one is needed"));
   const Tensor stem = content.find("conv1.weight");
   if (!stem || stem.rank() != 4 || stem.size(0) < 1 || stem.size(0) > 4096)
-    throw FileError(message(file.string(), ": holds no network of this program (no 4-D tensor conv1.weight)"));
+    throw FileError(
+        message(file.string(), ": holds no network of this program (no conv1.weight of 1 to 4096 filters)"));
   auto net = std::make_unique<Fp32Network>(architecture_of(content, file), nn::values_of(content, file.string()),
                                            stem.size(0));
   nn::load_parameters(content, net->params, {}, file.string());  // names what is left over

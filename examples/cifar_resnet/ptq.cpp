@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <functional>
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -126,21 +127,6 @@ std::vector<Misclassified> misclassified(const Evaluation& fp32, const Evaluatio
   return wrong;
 }
 
-Histogram histogram(std::span<const double> values, double lo, double hi) {
-  constexpr int kBins = 80;
-  Histogram h{.lo = lo, .hi = hi, .counts = std::vector<double>(kBins)};
-  for (const double v : values) {
-    ++h.counts[size_t(std::clamp((v - lo) / (hi - lo) * kBins, 0.0, kBins - 1.0))];
-  }
-  return h;
-}
-
-BeforeAfter before_after(const std::string& name, const std::vector<double>& before, const std::vector<double>& after) {
-  const auto [lo, hi] = std::minmax_element(before.begin(), before.end());
-  const double low = *lo, high = std::max(*hi, low + 1e-9 * std::max(std::abs(low), 1.0));
-  return {name, histogram(before, low, high), histogram(after, low, high)};
-}
-
 // The weights and activations of a few convolutions, as the float and as the int8 network have them.
 void draw_effects(const Path& file, const nn::graph::Graph& graph, const quant::Int8Net& net,
                   const data::Dataset& test) {
@@ -171,8 +157,12 @@ void draw_effects(const Path& file, const nn::graph::Graph& graph, const quant::
     const auto scales = constant(2);
     const size_t per_channel = codes.size() / scales.size();
     for (size_t k = 0; k < codes.size(); ++k) codes[k] *= scales[k / per_channel];
-    weights.push_back(before_after(conv.name, graph.values[size_t(node->inputs[1])].constant.to_vector(), codes));
-    activations.push_back(before_after(conv.name, real[size_t(node->output)], stepper.real(conv.output).to_vector()));
+    const bool one_scale = std::adjacent_find(scales.begin(), scales.end(), std::not_equal_to<>()) == scales.end();
+    weights.push_back(before_after(conv.name, graph.values[size_t(node->inputs[1])].constant.to_vector(), codes,
+                                   one_scale ? scales[0] : 0));
+    const auto& q = int8.values[size_t(conv.output)].qparams;
+    activations.push_back(before_after(conv.name, real[size_t(node->output)], stepper.real(conv.output).to_vector(),
+                                       q ? double(q->scale) : 0));
   }
   std::vector<LayerError> errors;
   for (const auto& layer : net.report().layers)
@@ -360,6 +350,7 @@ void ptq(const PtqOptions& o) {
   require_distinct_files(o, int8_name);
   const data::Dataset train = open_data(o, data::Split::train, 0), test = open_data(o, data::Split::test, o.limit_test);
   const FolderLock folder(o.out);
+  require_same_network(o.out, fp32_net->architecture->title);
   require_outputs(o.out, int8_name);
   const Path int8_file = o.out / int8_name;
   const NoGradGuard no_grad;

@@ -49,7 +49,7 @@ class ResNet18 final : public Network {
 };
 
 // Page 2018, "How to train your ResNet": a stem and three convolutions with pooling, a basic block behind the first and
-// the last of them. Half the work of a ResNet-18, and it learns in fewer epochs. Images of 32x32.
+// the last of them. Two thirds of the work of a ResNet-18, and it learns in fewer epochs. Images of 32x32.
 class ResNet9 final : public Network {
  public:
   ResNet9(const mininn::nn::Scope& s, const ResNetOptions& o = {});

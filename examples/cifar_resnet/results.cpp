@@ -68,6 +68,13 @@ void update_summary(const Path& file, const json& values) {
   write_json(file, summary);
 }
 
+void require_same_network(const Path& out, const std::string& title) {
+  const json network = read_json(out / "summary.json").value_or(json::object()).value("network", json());
+  if (network.is_string() && network != title)
+    throw ValueError(message("--out ", out.string(), " holds results of a ", excerpt(network.get<std::string>()),
+                             ", this is a ", title, ": name another folder"));
+}
+
 json to_json(const EpochResult& e) {
   json line{{"kind", "epoch"},
             {"epoch", e.epoch},

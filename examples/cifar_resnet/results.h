@@ -35,6 +35,10 @@ std::optional<nlohmann::json> read_json(const std::filesystem::path& file);
 // FileError.
 void update_summary(const std::filesystem::path& file, const nlohmann::json& values);
 
+// Throws ValueError if the summary in the folder is of another network: figures and pictures of both would stand side
+// by side. FileError as read_json().
+void require_same_network(const std::filesystem::path& out, const std::string& title);
+
 // What a finished epoch came to: an "epoch" line of the metrics, also kept in checkpoints.
 struct EpochResult {
   int64_t epoch = 0, step = 0;  // finished ones, from the start of the run

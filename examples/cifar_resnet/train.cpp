@@ -95,7 +95,6 @@ void descend(const Tensor& loss, optim::Sgd& sgd, double lr) {
 
 // Of the training that the options describe, by steps on one batch whose network is thrown away.
 double images_per_second(const TrainOptions& o, Device device, const data::Dataset& set) {
-  constexpr int kWarmUp = 2, kLeast = 3;                         // steps
   const double enough = std::clamp(1.5 * *o.minutes, 0.5, 5.0);  // seconds
   const Recipe r = recipe(o);
   Fp32Network net(architecture(o.arch), device, o.seed, base_channels(o));
@@ -103,30 +102,32 @@ double images_per_second(const TrainOptions& o, Device device, const data::Datas
   const int64_t n = std::min(o.batch_size, set.size());
   const Tensor images = data::normalize(image_range(set, 0, n)).to(device);
   const Tensor labels = slice(set.labels, 0, 0, n).to(device);
-  const auto step = [&] {
-    const Tensor loss = forward(net, images, labels, o, r).loss;
-    descend(loss, sgd, o.lr / 100);
-    (void)loss.item();
+  const auto seconds_of = [&](int steps) {
+    const Stopwatch watch;
+    for (int i = 0; i < steps; ++i) {
+      const Tensor loss = forward(net, images, labels, o, r).loss;
+      descend(loss, sgd, o.lr / 100);
+      (void)loss.item();
+    }
+    return watch.seconds();
   };
-  for (int i = 0; i < kWarmUp; ++i) step();
-  const Stopwatch watch;
-  int64_t steps = 0;
-  for (; steps < kLeast || watch.seconds() < enough; ++steps) step();
-  return double(steps * n) / watch.seconds();
+  const double first = seconds_of(1);  // slower: it makes gradients and momentum
+  const int more = std::clamp(int(enough / first), 1, 1000);
+  return double(more * n) / seconds_of(more);
 }
 
-// --minutes: epochs of equal length, the longest that the data allows. Tests after each epoch come on top.
+// --minutes: epochs of equal length, about as many images as the data has. Tests after each epoch come on top.
 void fit_to_time(TrainOptions& o, Device device) {
   const data::Dataset set = open_data(o, data::Split::train, 0);
   const int64_t all = set.size() - o.val_split;
   if (all < 1) return;  // which hold_out() refuses
-  const double speed = images_per_second(o, device, set);
-  const auto images = int64_t(60 * *o.minutes * speed);
-  o.epochs = std::max<int64_t>((images + all - 1) / all, 1);
-  const int64_t each = std::clamp(images / o.epochs, std::min(o.batch_size, all), all);
+  const double speed = images_per_second(o, device, set.take(all));
+  const double images = 60 * *o.minutes * speed;
+  o.epochs = std::max<int64_t>(std::llround(images / double(all)), 1);
+  const int64_t each = std::clamp(int64_t(images / double(o.epochs)), std::min(o.batch_size, all), all);
   o.limit_train = each + o.val_split;
-  std::printf("%.0f images/s: in %g minutes %lld epoch%s of %lld images\n", speed, *o.minutes, (long long)o.epochs,
-              o.epochs == 1 ? "" : "s", (long long)each);
+  std::printf("%.0f images/s: in %g minutes --epochs %lld --limit-train %lld\n", speed, *o.minutes, (long long)o.epochs,
+              (long long)o.limit_train);
 }
 
 // What shapes the sequence of weights. A resumed run must have been started with the same, except for the epochs.
@@ -193,7 +194,6 @@ class Trainer {
         best_file_(best_file(o)),
         checkpoint_(o.out / "checkpoint" / "last.safetensors"),
         metrics_(o.out / "metrics.jsonl"),
-        folder_(o.out),
         model_lock_(model_file_) {
     hold_out_validation();
     loader_.emplace(train_set_, data::LoaderOptions{.batch_size = o.batch_size,
@@ -224,7 +224,10 @@ class Trainer {
     } catch (const Interrupted& e) {
       save();
       throw Interrupted(e.signal, message("interrupted after epoch ", state_.position.epoch, ", batch ",
-                                          state_.position.batch, "; go on with --resume"));
+                                          state_.position.batch, "; go on with --resume",
+                                          o_.minutes ? message(" --epochs ", o_.epochs, " --limit-train ",
+                                                               o_.limit_train, " instead of --minutes")
+                                                     : ""));
     } catch (const FileError&) {  // the network could not be written, but what it has learnt is not lost
       save();
       throw;
@@ -459,7 +462,6 @@ class Trainer {
   data::Dataset train_set_, test_set_, validation_;  // validation_ has no images if none are held out
   Path model_file_, best_file_, checkpoint_;
   MetricsLog metrics_;
-  FolderLock folder_;
   FileLock model_lock_;  // it may be in a folder that is not ours alone
   std::optional<FileLock> best_lock_;
   std::optional<data::Loader> loader_;
@@ -476,12 +478,14 @@ class Trainer {
 
 void train(const TrainOptions& given) {
   TrainOptions o = given;
-  if (o.warmup && !(*o.warmup < double(o.epochs)))
-    throw ValueError(message("--warmup ", *o.warmup, ": must end before the ", o.epochs, " epochs of the run do"));
   if (o.early_stop > 0 && o.val_split == 0) o.val_split = kImplicitValSplit;
   const Device device = apply(o);
   require_own_files(o);
+  const FolderLock folder(o.out);
+  require_same_network(o.out, architecture(o.arch).title);
   if (o.minutes) fit_to_time(o, device);
+  if (o.warmup && !(*o.warmup < double(o.epochs)))
+    throw ValueError(message("--warmup ", *o.warmup, ": must end before the ", o.epochs, " epochs of the run do"));
   Trainer(o, device).run();
 }
 

@@ -25,9 +25,14 @@ for f in resnet18.safetensors metrics.jsonl summary.json checkpoint/last.safeten
 done
 
 say "another network, for as long as is said"
-"$exe" train --data synthetic --limit-test 50 --arch resnet9 --width 0.0625 --recipe fast --minutes 0.02 --out nine > nine.log
-grep -Eq "^[0-9]+ images/s: in 0.02 minutes [1-9][0-9]* epochs? of [1-9][0-9]* images$" nine.log || fail "--minutes chose nothing"
+nine=(train --data synthetic --limit-test 50 --arch resnet9 --width 0.0625 --recipe fast --threads 2)
+"$exe" "${nine[@]}" --minutes 0.02 --out nine > nine.log
+chosen=$(sed -nE 's/^[0-9]+ images\/s: in 0.02 minutes (--epochs [1-9][0-9]* --limit-train [1-9][0-9]*)$/\1/p' nine.log)
+[ -n "$chosen" ] || fail "--minutes chose nothing"
 grep -q "^ResNet-9, " nine.log || fail "--arch chose nothing"
+read -ra chosen <<< "$chosen"
+"$exe" "${nine[@]}" "${chosen[@]}" --out nine2 > nine2.log
+cmp nine/resnet9.safetensors nine2/resnet9.safetensors || fail "what --minutes chose trains another network"
 "$exe" ptq --data synthetic --limit-test 50 --calib 20 --model nine/resnet9.safetensors --out nine > nine8.log
 for f in resnet9 resnet9_int8; do
   "$exe" eval --data synthetic --limit-test 50 --model nine/$f.safetensors > /dev/null || fail "eval cannot read $f"
@@ -203,6 +208,13 @@ cmp -s whole/metrics.jsonl killed/metrics.jsonl || [ "$(grep -c . whole/metrics.
 refuses "lr: '1e-50' is no number in" "$exe" train --data synthetic --out bad --lr 1e-50
 refuses "weight-decay: '1e300' is no number in" "$exe" train --data synthetic --out bad --weight-decay 1e300
 refuses "--epochs excludes --minutes" "$exe" train "${tiny[@]}" --minutes 1
+refuses "--resume excludes --minutes" "$exe" "${nine[@]}" --minutes 1 --resume
+refuses "--warmup 3: must end before the 1 epochs" "$exe" "${nine[@]}" --out bad --minutes 0.01 --warmup 3
+refuses "--out whole holds results of a ResNet-18, this is a ResNet-9" "$exe" "${nine[@]}" --out whole --epochs 1
+refuses "--out whole holds results of a ResNet-18" "$exe" ptq --data synthetic --model nine/resnet9.safetensors --out whole
+cp -r mixed unfinished
+rm unfinished/summary.json
+refuses "made with arch \"resnet18\", this run has \"resnet9\"" "$exe" train "${tiny[@]}" --arch resnet9 --out unfinished --resume --amp
 refuses "minutes: 'nan' is no" "$exe" train --minutes nan
 refuses "arch: vgg" "$exe" train --arch vgg
 refuses "--epochs: the value is missing" "$exe" train --epochs
