@@ -16,7 +16,9 @@ struct BeforeAfter {
   Histogram before, after;
 };
 
-// Some 80 bins for both, from the least to the greatest value of `before`; what lies outside counts in the last ones.
+// At most 80 bins for both, over the finite values of `before`; what lies outside counts in the last ones, what is not
+// finite nowhere. Throws mininn::ValueError if `before` has no finite value.
+//
 // Where all of `after` are multiples of `step`, each bin holds the same number of these: bins of another width would
 // hold one more here and there, and draw combs that are not in the data. 0: there is no such step.
 BeforeAfter before_after(const std::string& name, std::span<const double> before, std::span<const double> after,

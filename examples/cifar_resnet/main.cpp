@@ -15,8 +15,6 @@ namespace {
 
 using namespace cifar_resnet;
 
-constexpr uint64_t kMostEpochs = 1'000'000;
-
 void add_common(CLI::App& app, CommonOptions& o) {
   app.add_option("--data", o.data, "folder of the CIFAR-10 binary files, or 'synthetic'; else the usual places")
       ->check(path());

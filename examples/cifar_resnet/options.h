@@ -11,6 +11,8 @@ namespace cifar_resnet {
 
 using Path = std::filesystem::path;
 
+inline constexpr uint64_t kMostEpochs = 1'000'000;
+
 // Options that every command has.
 struct CommonOptions {
   std::string data;  // a folder, "synthetic", or empty: look in the usual places

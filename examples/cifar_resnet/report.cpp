@@ -138,8 +138,7 @@ void require_report(const Path& out) {
 void write_report(const Path& out) {
   const json summary = read_json(out / kSummary).value_or(json::object());
   std::ostringstream html;
-  const json network = summary.value("network", json());  // none: of a folder that an earlier program has written
-  const std::string title = (network.is_string() ? shown(network) : "ResNet-18") + " on CIFAR-10";
+  const std::string title = escaped(network_of(summary)) + " on CIFAR-10";
   html << "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>mininn: " << title
        << "</title>\n"
           "<style>body{font:15px sans-serif;max-width:70em;margin:2em auto;color:#1e293b}img{max-width:100%}"

@@ -28,7 +28,7 @@ class BasicBlock final : public mininn::nn::Module {
 
 struct ResNetOptions {
   int64_t classes = 10;
-  int64_t base_channels = 64;  // of the stem; the last stage has 8 times as many
+  int64_t base_channels = Architecture::kBaseChannels;  // of the stem; the last stage has 8 times as many
 };
 
 // A 3x3 stem without pooling, four stages of two basic blocks. Parameter paths are torchvision's, so checkpoints travel

@@ -68,10 +68,15 @@ void update_summary(const Path& file, const json& values) {
   write_json(file, summary);
 }
 
+std::string network_of(const json& summary) {
+  const json network = summary.value("network", json());
+  return network.is_string() ? network.get<std::string>() : "ResNet-18";
+}
+
 void require_same_network(const Path& out, const std::string& title) {
-  const json network = read_json(out / "summary.json").value_or(json::object()).value("network", json());
-  if (network.is_string() && network != title)
-    throw ValueError(message("--out ", out.string(), " holds results of a ", excerpt(network.get<std::string>()),
+  const json summary = read_json(out / "summary.json").value_or(json::object());
+  if (!summary.empty() && network_of(summary) != title)
+    throw ValueError(message("--out ", out.string(), " holds results of a ", excerpt(network_of(summary)),
                              ", this is a ", title, ": name another folder"));
 }
 

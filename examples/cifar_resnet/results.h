@@ -35,6 +35,9 @@ std::optional<nlohmann::json> read_json(const std::filesystem::path& file);
 // FileError.
 void update_summary(const std::filesystem::path& file, const nlohmann::json& values);
 
+// What a summary says it is of. Programs that knew one network alone did not say it.
+std::string network_of(const nlohmann::json& summary);
+
 // Throws ValueError if the summary in the folder is of another network: figures and pictures of both would stand side
 // by side. FileError as read_json().
 void require_same_network(const std::filesystem::path& out, const std::string& title);

@@ -112,18 +112,18 @@ double images_per_second(const TrainOptions& o, Device device, const data::Datas
     return watch.seconds();
   };
   const double first = seconds_of(1);  // slower: it makes gradients and momentum
-  const int more = std::clamp(int(enough / first), 1, 1000);
+  const int more = int(std::clamp(enough / first, 1.0, 1000.0));
   return double(more * n) / seconds_of(more);
 }
 
-// --minutes: epochs of equal length, about as many images as the data has. Tests after each epoch come on top.
+// --minutes: the fewest epochs, all of one length. Tests after each epoch come on top.
 void fit_to_time(TrainOptions& o, Device device) {
   const data::Dataset set = open_data(o, data::Split::train, 0);
   const int64_t all = set.size() - o.val_split;
   if (all < 1) return;  // which hold_out() refuses
   const double speed = images_per_second(o, device, set.take(all));
   const double images = 60 * *o.minutes * speed;
-  o.epochs = std::max<int64_t>(std::llround(images / double(all)), 1);
+  o.epochs = int64_t(std::clamp(std::ceil(images / double(all)), 1.0, double(kMostEpochs)));
   const int64_t each = std::clamp(int64_t(images / double(o.epochs)), std::min(o.batch_size, all), all);
   o.limit_train = each + o.val_split;
   std::printf("%.0f images/s: in %g minutes --epochs %lld --limit-train %lld\n", speed, *o.minutes, (long long)o.epochs,
@@ -194,6 +194,7 @@ class Trainer {
         best_file_(best_file(o)),
         checkpoint_(o.out / "checkpoint" / "last.safetensors"),
         metrics_(o.out / "metrics.jsonl"),
+        folder_(o.out),
         model_lock_(model_file_) {
     hold_out_validation();
     loader_.emplace(train_set_, data::LoaderOptions{.batch_size = o.batch_size,
@@ -278,8 +279,10 @@ class Trainer {
 
   void require_fits(const Checkpoint& c) const {
     json before = c.state().options;
-    if (before.is_object())
-      before.emplace("amp", false), before.emplace("arch", "resnet18");  // before there was a choice
+    if (before.is_object()) {  // runs of programs that had no choice
+      before.emplace("amp", false);
+      before.emplace("arch", "resnet18");
+    }
     require_same(before, state_.options, c.file());
     const auto& [epoch, batch] = c.state().position;
     if (epoch + (batch > 0) > o_.epochs)
@@ -326,7 +329,10 @@ class Trainer {
                                  epoch + 1, " at step ", step, "; the last checkpoint is ", checkpoint_.string(),
                                  "; try a smaller --lr"));
       descend(loss, *sgd_, lr);
-      if (step == 0) metrics_.keep_until(0, {});  // an older run's log is only given up for one that has begun
+      if (step == 0) {  // an older run's log is only given up for one that has begun
+        metrics_.keep_until(0, {});
+        update_summary(o_.out / "summary.json", {{"network", net_->architecture->title}});
+      }
 
       const int64_t n = labels.numel();
       running.loss += loss_value * double(n);
@@ -446,7 +452,6 @@ class Trainer {
                       {"threads", num_threads()},
                       {"backend", o_.backend},
                       {"options", state_.options}}},
-                    {"network", net_->architecture->title},
                     {"fp32_accuracy", last.test.accuracy},
                     {"fp32_file_bytes", regular ? json(std::filesystem::file_size(model_file_)) : json()}});
     write_report(o_.out);
@@ -462,6 +467,7 @@ class Trainer {
   data::Dataset train_set_, test_set_, validation_;  // validation_ has no images if none are held out
   Path model_file_, best_file_, checkpoint_;
   MetricsLog metrics_;
+  FolderLock folder_;
   FileLock model_lock_;  // it may be in a folder that is not ours alone
   std::optional<FileLock> best_lock_;
   std::optional<data::Loader> loader_;
@@ -481,7 +487,6 @@ void train(const TrainOptions& given) {
   if (o.early_stop > 0 && o.val_split == 0) o.val_split = kImplicitValSplit;
   const Device device = apply(o);
   require_own_files(o);
-  const FolderLock folder(o.out);
   require_same_network(o.out, architecture(o.arch).title);
   if (o.minutes) fit_to_time(o, device);
   if (o.warmup && !(*o.warmup < double(o.epochs)))

@@ -29,7 +29,7 @@ nine=(train --data synthetic --limit-test 50 --arch resnet9 --width 0.0625 --rec
 "$exe" "${nine[@]}" --minutes 0.02 --out nine > nine.log
 chosen=$(sed -nE 's/^[0-9]+ images\/s: in 0.02 minutes (--epochs [1-9][0-9]* --limit-train [1-9][0-9]*)$/\1/p' nine.log)
 [ -n "$chosen" ] || fail "--minutes chose nothing"
-grep -q "^ResNet-9, " nine.log || fail "--arch chose nothing"
+grep -q "^ResNet-9, 26350 parameters" nine.log || fail "--arch chose nothing"
 read -ra chosen <<< "$chosen"
 "$exe" "${nine[@]}" "${chosen[@]}" --out nine2 > nine2.log
 cmp nine/resnet9.safetensors nine2/resnet9.safetensors || fail "what --minutes chose trains another network"
@@ -37,6 +37,7 @@ cmp nine/resnet9.safetensors nine2/resnet9.safetensors || fail "what --minutes c
 for f in resnet9 resnet9_int8; do
   "$exe" eval --data synthetic --limit-test 50 --model nine/$f.safetensors > /dev/null || fail "eval cannot read $f"
 done
+grep -q '"int8_mac_coverage": 1.0' nine/summary.json || fail "a layer of ResNet-9 has no int8 form"
 grep -q "<h1>ResNet-9 on CIFAR-10</h1>" nine/report.html || fail "the report is of another network"
 
 say "killed at random moments and resumed: the same weights, bit for bit"
@@ -209,7 +210,7 @@ refuses "lr: '1e-50' is no number in" "$exe" train --data synthetic --out bad --
 refuses "weight-decay: '1e300' is no number in" "$exe" train --data synthetic --out bad --weight-decay 1e300
 refuses "--epochs excludes --minutes" "$exe" train "${tiny[@]}" --minutes 1
 refuses "--resume excludes --minutes" "$exe" "${nine[@]}" --minutes 1 --resume
-refuses "--warmup 3: must end before the 1 epochs" "$exe" "${nine[@]}" --out bad --minutes 0.01 --warmup 3
+refuses "--warmup 9999: must end before the [0-9]* epochs" "$exe" "${nine[@]}" --out bad --minutes 0.01 --warmup 9999
 refuses "--out whole holds results of a ResNet-18, this is a ResNet-9" "$exe" "${nine[@]}" --out whole --epochs 1
 refuses "--out whole holds results of a ResNet-18" "$exe" ptq --data synthetic --model nine/resnet9.safetensors --out whole
 cp -r mixed unfinished

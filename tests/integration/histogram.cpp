@@ -1,7 +1,9 @@
 #include "examples/cifar_resnet/histogram.h"
 
+#include <limits>
 #include <numeric>
 
+#include "core/error.h"
 #include "tests/support/catch.h"
 
 using namespace cifar_resnet;
@@ -35,4 +37,14 @@ TEST_CASE("a histogram without a step has 80 bins, also of equal values") {
   CHECK(h.after.counts.front() == 2);
   CHECK(h.after.counts.back() == 2);
   CHECK(before_after("layer", equal, equal).after.counts.front() == 5);
+
+  const double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
+  const std::vector<double> some{inf, 1, nan, 3, -inf}, none{nan, inf};
+  for (const double step : {0.0, 0.5}) {
+    const BeforeAfter finite = before_after("layer", some, none, step);
+    CHECK(std::accumulate(finite.before.counts.begin(), finite.before.counts.end(), 0.0) == 2);
+    CHECK(std::accumulate(finite.after.counts.begin(), finite.after.counts.end(), 0.0) == 0);
+    CHECK_THROWS_AS(before_after("layer", none, some, step), mininn::ValueError);
+    CHECK_THROWS_AS(before_after("layer", {}, some, step), mininn::ValueError);
+  }
 }
