@@ -78,8 +78,8 @@ void Tensor::backward(const Tensor& gy) const {
     return add_to_leaf(self, std::move(start));
   }
 
-  std::map<uint64_t, Pending, std::greater<>, RecyclingAllocator<std::pair<const uint64_t, Pending>>>
-      pending;  // newest first
+  // By sequence, newest first.
+  std::map<uint64_t, Pending, std::greater<>, RecyclingAllocator<std::pair<const uint64_t, Pending>>> pending;
   const auto& root = AutogradAccess::find(*this)->node;
   pending.emplace(root->sequence, Pending{root, std::move(start)});
   while (!pending.empty()) {

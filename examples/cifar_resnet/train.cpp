@@ -116,9 +116,8 @@ double images_per_second(const TrainOptions& o, Device device, const data::Datas
   return double(more * n) / seconds_of(more);
 }
 
-// --minutes: the fewest epochs, all of one length. Tests after each epoch come on top.
-void fit_to_time(TrainOptions& o, Device device) {
-  const data::Dataset set = open_data(o, data::Split::train, 0);
+// --minutes: the fewest epochs of `set`, or of its first images, all of one length. Tests after each epoch come on top.
+void fit_to_time(TrainOptions& o, Device device, data::Dataset& set) {
   const int64_t all = set.size() - o.val_split;
   if (all < 1) return;  // which hold_out() refuses
   const double speed = images_per_second(o, device, set.take(all));
@@ -128,6 +127,7 @@ void fit_to_time(TrainOptions& o, Device device) {
   o.limit_train = each + o.val_split;
   std::printf("%.0f images/s: in %g minutes --epochs %lld --limit-train %lld\n", speed, *o.minutes, (long long)o.epochs,
               (long long)o.limit_train);
+  set = set.take(o.limit_train);
 }
 
 // What shapes the sequence of weights. A resumed run must have been started with the same, except for the epochs.
@@ -184,11 +184,11 @@ void require_own_files(const TrainOptions& o) {
 
 class Trainer {
  public:
-  Trainer(const TrainOptions& o, Device device)
+  Trainer(const TrainOptions& o, Device device, data::Dataset train_set)
       : o_(o),
         device_(device),
         recipe_(recipe(o)),
-        train_set_(open_data(o, data::Split::train, o.limit_train)),
+        train_set_(std::move(train_set)),
         test_set_(open_data(o, data::Split::test, o.limit_test)),
         model_file_(model_file(o)),
         best_file_(best_file(o)),
@@ -488,10 +488,11 @@ void train(const TrainOptions& given) {
   const Device device = apply(o);
   require_own_files(o);
   require_same_network(o.out, architecture(o.arch).title);
-  if (o.minutes) fit_to_time(o, device);
+  data::Dataset train_set = open_data(o, data::Split::train, o.limit_train);
+  if (o.minutes) fit_to_time(o, device, train_set);
   if (o.warmup && !(*o.warmup < double(o.epochs)))
     throw ValueError(message("--warmup ", *o.warmup, ": must end before the ", o.epochs, " epochs of the run do"));
-  Trainer(o, device).run();
+  Trainer(o, device, std::move(train_set)).run();
 }
 
 }  // namespace cifar_resnet
