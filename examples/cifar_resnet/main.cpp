@@ -72,7 +72,7 @@ void add_train(CLI::App& app, TrainOptions& o) {
           ->check(whole(0, kMostImages))
           ->capture_default_str();
   app.add_option("--minutes", o.minutes,
-                 "as many epochs, or images of one, as this machine trains on in that time; tests come on top")
+                 "train for about that time: the fewest epochs, all of as many images as fit; tests come on top")
       ->check(between(0.01, 1e5))
       ->excludes(epochs)
       ->excludes(resume)

@@ -70,7 +70,7 @@ Evaluation evaluate(const Classify& classify, const mininn::data::Dataset& set, 
 // Images [begin, end) of a set, sharing its memory.
 mininn::Tensor image_range(const mininn::data::Dataset& set, int64_t begin, int64_t end);
 
-// For summaries: "Intel(R) ... (2 cores)", and the commit the build was made from ("unknown" outside a checkout).
+// For summaries: "Intel(R) ... (2 cores)", and the commit the build was configured at ("unknown" outside a checkout).
 std::string machine_name();
 std::string git_revision();
 
