@@ -22,6 +22,8 @@ struct Position {
 struct Running {  // sums over the finished part of an epoch
   double loss = 0;
   int64_t right = 0, images = 0;
+  void add(const Running& r) { *this = {loss + r.loss, right + r.right, images + r.images}; }
+  Running without(const Running& r) const { return {loss - r.loss, right - r.right, images - r.images}; }
   double mean_loss() const { return images ? loss / double(images) : 0; }
   double accuracy() const { return images ? double(right) / double(images) : 0; }
 };

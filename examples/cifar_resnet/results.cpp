@@ -118,7 +118,19 @@ void MetricsLog::append(const json& line) {
     throw FileError(message(file_.string(), ": cannot be written: ", std::strerror(errno)));
 }
 
-void MetricsLog::keep_until(int64_t step, std::span<const EpochResult> history) {
+void MetricsLog::step(const StepResult& s) {
+  append({{"kind", "step"},
+          {"step", s.step},
+          {"epoch", s.epoch},
+          {"loss", s.loss},
+          {"accuracy", s.accuracy},
+          {"lr", s.lr},
+          {"images_per_s", s.images_per_s}});
+}
+
+void MetricsLog::epoch(const EpochResult& e) { append(to_json(e)); }
+
+void MetricsLog::begin(const RunPlan& plan, std::span<const EpochResult> history) {
   std::istringstream in(read_if_there(file_, kMostOfLog).value_or(""));
   std::string kept;
   const auto add_epochs_before = [&](int64_t later) {
@@ -128,7 +140,7 @@ void MetricsLog::keep_until(int64_t step, std::span<const EpochResult> history) 
   for (std::string line; std::getline(in, line);) {
     const auto value = parse_object(line);
     const json at = value ? value->value("step", json()) : json();
-    if (!at.is_number_integer() || at > step || value->value("kind", json()) == "epoch") continue;
+    if (!at.is_number_integer() || at > plan.first_step || value->value("kind", json()) == "epoch") continue;
     add_epochs_before(at);
     kept += line + '\n';
   }

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/file.h"
-#include "examples/cifar_resnet/network.h"
+#include "examples/cifar_resnet/training_listener.h"
 
 namespace cifar_resnet {
 
@@ -42,30 +42,27 @@ std::string network_of(const nlohmann::json& summary);
 // by side. FileError as read_json().
 void require_same_network(const std::filesystem::path& out, const std::string& title);
 
-// What a finished epoch came to: an "epoch" line of the metrics, also kept in checkpoints.
-struct EpochResult {
-  int64_t epoch = 0, step = 0;  // finished ones, from the start of the run
-  Quality train, test;
-  std::optional<Quality> validation;
-  double lr = 0, seconds = 0, images_per_s = 0;  // lr of the last step; the others of training alone
-};
+// A line of the metrics.
 nlohmann::json to_json(const EpochResult& e);
 // Throws ValueError naming the field that makes no sense, or is missing though pictures show it.
 EpochResult epoch_result(const nlohmann::json& line);
 
-// A log with one JSON object per line, each with a "step".
-class MetricsLog {
+// metrics.jsonl: a JSON object per line, "step" and "epoch" ones by their "kind".
+class MetricsLog final : public TrainingListener {
  public:
   explicit MetricsLog(std::filesystem::path file) : file_(std::move(file)) {}
-  void append(const nlohmann::json& line);
-  // Drops the lines after `step`, what an interrupted run wrote beyond its checkpoint. The "epoch" lines become those
-  // of `history`: another run may have begun the log anew and got no further.
-  void keep_until(int64_t step, std::span<const EpochResult> history);
+  // Drops the lines after plan.first_step, what an interrupted run wrote beyond its checkpoint. The "epoch" lines
+  // become those of `history`: another run may have begun the log anew and got no further.
+  void begin(const RunPlan& plan, std::span<const EpochResult> history) override;
+  void step(const StepResult& s) override;
+  void epoch(const EpochResult& e) override;
   // The "epoch" lines; none if there is no such file. A last line that was cut off is passed over. Throws FileError
   // naming the line for another one that is damaged.
   std::vector<EpochResult> epochs() const;
 
  private:
+  void append(const nlohmann::json& line);
+
   std::filesystem::path file_;
 };
 

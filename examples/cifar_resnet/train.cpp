@@ -18,9 +18,9 @@
 #include "examples/cifar_resnet/options.h"
 #include "examples/cifar_resnet/outputs.h"
 #include "examples/cifar_resnet/progress.h"
+#include "examples/cifar_resnet/recipe.h"
 #include "examples/cifar_resnet/report.h"
 #include "examples/cifar_resnet/results.h"
-#include "nn/optim/schedule.h"
 #include "nn/optim/sgd.h"
 #include "nn/serialize.h"
 #include "ops/cast.h"
@@ -39,43 +39,8 @@ constexpr int64_t kStepsPerMetric = 50;  // a line in metrics.jsonl
 constexpr int64_t kEvalBatch = 100;
 constexpr int64_t kImplicitValSplit = 5000;  // what early stopping holds out if --val-split does not say
 
-// What a recipe decides beside the options.
-struct Recipe {
-  data::AugmentOptions augment = data::kCifar10Augment;
-  double label_smoothing = 0;
-  bool nesterov = false;
-  std::string schedule;
-};
-
-Recipe recipe(const TrainOptions& o) {
-  Recipe r;
-  r.schedule = o.schedule;
-  if (o.recipe == "fast") {  // Jordan 2024 (arXiv:2404.00498) uses the same ingredients
-    r.augment.flip = data::Flip::alternating;
-    r.augment.border = data::Border::reflect;
-    r.label_smoothing = 0.1;
-    r.nesterov = true;
-    r.schedule = "one-cycle";
-  }
-  return r;
-}
-
-// A rate of 0.1 from the first step throws random weights far off, which a long run forgets and a short one does not.
-double default_warmup(int64_t epochs) { return std::min(1.0, 0.2 * double(epochs)); }
-
-double learning_rate(const Recipe& r, const TrainOptions& o, int64_t step, int64_t total) {
-  if (r.schedule == "one-cycle") return optim::one_cycle_lr(o.lr, step, std::max<int64_t>(total, 2));
-  if (r.schedule == "step") return optim::step_lr(o.lr, step, std::max<int64_t>(total / 3, 1));
-  const double share = o.warmup.value_or(default_warmup(o.epochs)) / double(o.epochs);
-  return optim::cosine_lr(o.lr, step, total, int64_t(share * double(total)));
-}
-
 int64_t base_channels(const TrainOptions& o) {
   return std::max<int64_t>(std::llround(double(Architecture::kBaseChannels) * o.width), 1);
-}
-
-optim::SgdOptions sgd_options(const TrainOptions& o, const Recipe& r) {
-  return {.momentum = o.momentum, .weight_decay = o.weight_decay, .nesterov = r.nesterov && o.momentum > 0};
 }
 
 struct Prediction {
@@ -96,9 +61,9 @@ void descend(const Tensor& loss, optim::Sgd& sgd, double lr) {
 // Of the training that the options describe, by steps on one batch whose network is thrown away.
 double images_per_second(const TrainOptions& o, Device device, const data::Dataset& set) {
   const double enough = std::clamp(1.5 * *o.minutes, 0.5, 5.0);  // seconds
-  const Recipe r = recipe(o);
+  const Recipe r(o);
   Fp32Network net(architecture(o.arch), device, o.seed, base_channels(o));
-  optim::Sgd sgd(net.params.trainable(), sgd_options(o, r));
+  optim::Sgd sgd(net.params.trainable(), r.sgd);
   const int64_t n = std::min(o.batch_size, set.size());
   const Tensor images = data::normalize(image_range(set, 0, n)).to(device);
   const Tensor labels = slice(set.labels, 0, 0, n).to(device);
@@ -187,7 +152,7 @@ class Trainer {
   Trainer(const TrainOptions& o, Device device, data::Dataset train_set)
       : o_(o),
         device_(device),
-        recipe_(recipe(o)),
+        recipe_(o),
         train_set_(std::move(train_set)),
         test_set_(open_data(o, data::Split::test, o.limit_test)),
         model_file_(model_file(o)),
@@ -244,6 +209,7 @@ class Trainer {
     if (o_.resume && std::filesystem::exists(checkpoint_, error)) {
       checkpoint.emplace(checkpoint_);
       keep_warmup(checkpoint->state().options);
+      recipe_ = Recipe(o_);
     } else if (o_.resume) {
       std::printf("nothing to resume in %s: starting anew\n", checkpoint_.parent_path().c_str());
     }
@@ -251,9 +217,9 @@ class Trainer {
     if (checkpoint) require_fits(*checkpoint);  // before a network is made: options say how large it is
 
     net_.emplace(architecture(o_.arch), device_, o_.seed, base_channels(o_));
-    sgd_.emplace(net_->params.trainable(), sgd_options(o_, recipe_));
+    sgd_.emplace(net_->params.trainable(), recipe_.sgd);
     if (checkpoint) resume(*checkpoint);
-    if (checkpoint) metrics_.keep_until(steps_done(), state_.history);
+    if (checkpoint) begin();
     std::printf("%s, %lld parameters, on %s with %d threads (%s kernels%s); %lld training images from %s\n",
                 net_->architecture->title, (long long)net_->params.count(), to_string(device_).c_str(), num_threads(),
                 o_.backend.c_str(), o_.amp ? ", mixed precision" : "", (long long)train_set_.size(),
@@ -310,6 +276,14 @@ class Trainer {
                 (long long)state_.position.batch);
   }
 
+  void begin() {
+    metrics_.begin({.title = net_->architecture->title,
+                    .epochs = o_.epochs,
+                    .steps_per_epoch = loader_->batches(),
+                    .first_step = steps_done()},
+                   state_.history);
+  }
+
   int64_t steps_done() const { return state_.position.epoch * loader_->batches() + state_.position.batch; }
 
   // May be interrupted after any batch.
@@ -317,11 +291,12 @@ class Trainer {
     net_->params.train(true);
     auto& [epoch, batch] = state_.position;
     Running& running = state_.running;
+    Running told = running;  // to listeners
     const int64_t images_after = (o_.epochs - epoch - 1) * loader_->images(), seen_before = running.images;
     Progress progress(message("epoch ", epoch + 1, '/', o_.epochs), loader_->images(), images_after);
     for (const auto& [x, labels] : loader_->epoch(epoch, batch)) {
       const int64_t step = steps_done();
-      const double lr = learning_rate(recipe_, o_, step, total_steps_);
+      const double lr = recipe_.learning_rate(step, total_steps_);
       const auto [logits, loss] = forward(*net_, x.to(device_), labels.to(device_), o_, recipe_);
       const double loss_value = loss.item();
       if (!std::isfinite(loss_value))
@@ -330,24 +305,23 @@ class Trainer {
                                  "; try a smaller --lr"));
       descend(loss, *sgd_, lr);
       if (step == 0) {  // an older run's log is only given up for one that has begun
-        metrics_.keep_until(0, {});
+        begin();
         update_summary(o_.out / "summary.json", {{"network", net_->architecture->title}});
       }
 
-      const int64_t n = labels.numel();
-      running.loss += loss_value * double(n);
-      running.right += count_right(logits, labels);
-      running.images += n;
+      running.add({loss_value * double(labels.numel()), count_right(logits, labels), labels.numel()});
       ++batch;
       progress.update(running.images, {.loss = running.mean_loss(), .accuracy = running.accuracy(), .lr = lr});
-      if ((step + 1) % kStepsPerMetric == 0)
-        metrics_.append({{"kind", "step"},
-                         {"step", step + 1},
-                         {"epoch", epoch + 1},
-                         {"loss", running.mean_loss()},
-                         {"accuracy", running.accuracy()},
-                         {"lr", lr},
-                         {"images_per_s", double(running.images - seen_before) / progress.seconds()}});
+      if ((step + 1) % kStepsPerMetric == 0) {
+        const Running since = running.without(told);
+        told = running;
+        metrics_.step({.step = step + 1,
+                       .epoch = epoch + 1,
+                       .loss = since.mean_loss(),
+                       .accuracy = since.accuracy(),
+                       .lr = lr,
+                       .images_per_s = double(running.images - seen_before) / progress.seconds()});
+      }
       throw_if_interrupted();
     }
     train_seconds_ = progress.seconds();
@@ -372,7 +346,7 @@ class Trainer {
                   .train = {state_.running.mean_loss(), state_.running.accuracy()},
                   .test = {},
                   .validation = {},
-                  .lr = learning_rate(recipe_, o_, step - 1, total_steps_),
+                  .lr = recipe_.learning_rate(step - 1, total_steps_),
                   .seconds = train_seconds_,
                   .images_per_s = train_images_per_s_};
     const Classify classify = net_->classifier();
@@ -385,7 +359,7 @@ class Trainer {
     trained_ = true;
     save_network(model_file_);
     if (best_epoch() == e.epoch) save_network(best_file_);
-    metrics_.append(to_json(e));
+    metrics_.epoch(e);
     if (e.epoch % o_.checkpoint_every == 0 || e.epoch == o_.epochs) save();
     draw_history(o_.out, state_.history);
   }
