@@ -1,6 +1,7 @@
 #include "core/error.h"
 
 #include <algorithm>
+#include <cstdio>
 
 namespace mininn {
 
@@ -45,5 +46,21 @@ std::string shortened(std::string text, size_t most) {
 std::string excerpt(std::string_view text) { return shortened(without_controls(text, false), kMostOfText); }
 
 Error::Error(const std::string& what) : std::runtime_error(shortened(without_controls(what, true), kMostOfMessage)) {}
+
+// Not by std::to_chars, whose tables take 100 KB of a static program.
+void detail::append_number(std::string& out, double v) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.6g", v);
+  std::string_view rest = text;
+  const size_t point = rest.find_first_not_of("0123456789-+einfa");  // of the process's locale
+  if (point == rest.npos) {
+    out += rest;
+    return;
+  }
+  out += rest.substr(0, point);
+  out += '.';
+  rest.remove_prefix(point);
+  out += rest.substr(rest.find_first_of("0123456789"));
+}
 
 }  // namespace mininn

@@ -1,7 +1,6 @@
 // Every failure of the library is one of these exceptions; it never aborts its host and never prints on its own.
 #pragma once
 
-#include <charconv>
 #include <concepts>
 #include <stdexcept>
 #include <string>
@@ -37,6 +36,9 @@ struct ValueError : Error {  // an option or a number out of its range, NaN wher
 };
 
 namespace detail {
+// As %g prints it in the C locale, whatever the process's locale.
+void append_number(std::string& out, double v);
+
 template <class T>
 void append(std::string& out, const T& part) {
   if constexpr (std::convertible_to<T, std::string_view>) {
@@ -46,8 +48,7 @@ void append(std::string& out, const T& part) {
   } else if constexpr (std::integral<T>) {
     out += std::to_string(part);
   } else if constexpr (std::floating_point<T>) {
-    char text[32];  // as %g prints it in the C locale, whatever the process's locale
-    out.append(text, std::to_chars(text, text + sizeof text, double(part), std::chars_format::general, 6).ptr);
+    append_number(out, double(part));
   } else {
     out += to_string(part);
   }

@@ -38,7 +38,8 @@ void add_train(CLI::App& app, TrainOptions& o) {
   app.add_option("--arch", o.arch, "the network")->check(CLI::IsMember(archs))->capture_default_str();
   CLI::Option* const epochs = app.add_option("--epochs", o.epochs)->check(whole(1, kMostEpochs))->capture_default_str();
   app.add_option("--batch-size", o.batch_size)->check(whole(1, kMostBatch))->capture_default_str();
-  app.add_option("--lr", o.lr, "highest learning rate")->check(between(FLT_MIN, FLT_MAX))->capture_default_str();
+  app.add_option("--lr", o.lr, "highest learning rate [0.1, or 0.2 with --recipe fast]")
+      ->check(between(FLT_MIN, FLT_MAX));
   app.add_option("--momentum", o.momentum)->check(between(0, 1))->capture_default_str();
   app.add_option("--weight-decay", o.weight_decay)->check(between(0, FLT_MAX))->capture_default_str();
   app.add_option("--schedule", o.schedule)
@@ -79,6 +80,9 @@ void add_train(CLI::App& app, TrainOptions& o) {
       ->excludes(limit);
   app.add_option("--out", o.out, "folder for everything that is written")->check(path())->capture_default_str();
   app.add_option("--model", o.model, "where the network goes [OUT/ARCH.safetensors]")->check(path());
+  app.add_option("--init", o.init,
+                 "begin with the values of this fp32 file, of the same network, instead of random ones")
+      ->check(path());
 }
 
 void add_eval(CLI::App& app, EvalOptions& o) {
@@ -127,7 +131,7 @@ int run(int argc, char** argv) {
   PtqOptions ptq_options;
   BenchOptions bench_options;
   ReportOptions report_options;
-  CLI::App* train_command = app.add_subcommand("train", "train a network from random weights");
+  CLI::App* train_command = app.add_subcommand("train", "train a network");
   CLI::App* eval_command =
       app.add_subcommand("eval", "accuracy, loss and the hash of all logits of an fp32 or int8 file");
   CLI::App* kernels_command = app.add_subcommand("kernels", "list the int8 convolution kernels of this build");

@@ -46,6 +46,18 @@ const Architecture& architecture_of(const nn::SafeTensors& content, const Path& 
       message(file.string(), ": holds a network that this program does not know, \"", excerpt(named->second), '"'));
 }
 
+nn::SafeTensors read_fp32(const Path& file) {
+  auto content = nn::SafeTensors::read(file);
+  if (quant::is_int8(content))
+    throw FileError(message(file.string(), ": holds an int8 network, where an fp32 one is needed"));
+  for (const auto& [name, t] : content.tensors) {
+    if (!is_floating(t.dtype())) continue;  // a counter
+    for (const double v : t.to_vector())
+      if (!std::isfinite(float(v))) throw FileError(message(file.string(), ": ", name, " is not finite everywhere"));
+  }
+  return content;
+}
+
 }  // namespace
 
 Device apply(const CommonOptions& o) {
@@ -88,9 +100,7 @@ Fp32Network::Fp32Network(const Architecture& a, nn::ParamStore::Source values, i
     : architecture(&a), params(Device::cpu(), std::move(values)), model(a.make(params.root(), base_channels)) {}
 
 std::unique_ptr<Fp32Network> Fp32Network::load(const Path& file) {
-  const auto content = nn::SafeTensors::read(file);
-  if (quant::is_int8(content))
-    throw FileError(message(file.string(), ": holds an int8 network, where an fp32 one is needed"));
+  const auto content = read_fp32(file);
   const Tensor stem = content.find("conv1.weight");
   if (!stem || stem.rank() != 4 || stem.size(0) < 1 || stem.size(0) > 4096)
     throw FileError(
@@ -98,14 +108,11 @@ std::unique_ptr<Fp32Network> Fp32Network::load(const Path& file) {
   auto net = std::make_unique<Fp32Network>(architecture_of(content, file), nn::values_of(content, file.string()),
                                            stem.size(0));
   nn::load_parameters(content, net->params, {}, file.string());  // names what is left over
-  for (const Tensor& t : net->params.all()) {
-    if (t.dtype() != DType::f32) continue;  // a counter
-    for (const float v : t.data<float>())
-      if (!std::isfinite(v)) throw FileError(message(file.string(), ": ", t.name(), " is not finite everywhere"));
-  }
   net->params.train(false);
   return net;
 }
+
+void Fp32Network::read_values(const Path& file) { nn::load_parameters(read_fp32(file), params, {}, file.string()); }
 
 nn::graph::Graph Fp32Network::graph() {
   params.train(false);

@@ -37,6 +37,8 @@ struct Fp32Network {
   Fp32Network(const Architecture& a, mininn::nn::ParamStore::Source values, int64_t base_channels);
   // Reads a checkpoint of any width; one that names no architecture is a ResNet-18. Throws FileError.
   static std::unique_ptr<Fp32Network> load(const Path& file);
+  // Takes the values of a file of the same network. Throws FileError; then nothing has changed.
+  void read_values(const Path& file);
 
   // The inference form: batch norm folded, convolution + add + ReLU fused.
   mininn::nn::graph::Graph graph();

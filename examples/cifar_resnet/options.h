@@ -26,12 +26,14 @@ struct CommonOptions {
 struct TrainOptions : CommonOptions {
   Path out = "results";
   Path model;  // empty: OUT/ARCH.safetensors
+  Path init;   // an fp32 file whose values to begin with; empty: random ones
   std::string arch = "resnet18";
   int64_t epochs = 50, batch_size = 128;
   std::optional<double> minutes;  // epochs and limit_train follow from the speed of this machine
-  double lr = 0.1, momentum = 0.9, weight_decay = 5e-4;
+  std::optional<double> lr;  // the highest; the recipe's own
+  double momentum = 0.9, weight_decay = 5e-4;
   std::string schedule = "cosine";
-  std::optional<double> warmup;  // epochs of linearly rising rate before the cosine; see default_warmup() in train.cpp
+  std::optional<double> warmup;  // epochs of linearly rising rate before the cosine; see default_warmup() in recipe.h
   std::string recipe = "classic";
   double width = 1.0;
   bool amp = false;                // activations of bf16

@@ -17,11 +17,12 @@ struct Recipe {
 
   mininn::data::AugmentOptions augment = mininn::data::kCifar10Augment;
   mininn::optim::SgdOptions sgd;
+  double lr = 0.1;  // the highest
   double label_smoothing = 0;
 
  private:
   std::string schedule_;
-  double lr_, warmup_;  // warmup_: share of the steps
+  double warmup_;  // share of the steps
 };
 
 // Epochs of --warmup if the command line says none. A rate of 0.1 from the first step throws random weights far off,

@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "core/parallel.h"
 #include "core/random.h"
+#include "core/sha256.h"
 #include "core/stopwatch.h"
 #include "data/loader.h"
 #include "examples/cifar_resnet/checkpoint.h"
@@ -71,7 +72,7 @@ double images_per_second(const TrainOptions& o, Device device, const data::Datas
     const Stopwatch watch;
     for (int i = 0; i < steps; ++i) {
       const Tensor loss = forward(net, images, labels, o, r).loss;
-      descend(loss, sgd, o.lr / 100);
+      descend(loss, sgd, r.lr / 100);
       (void)loss.item();
     }
     return watch.seconds();
@@ -95,11 +96,16 @@ void fit_to_time(TrainOptions& o, Device device, data::Dataset& set) {
   set = set.take(o.limit_train);
 }
 
+std::string sha256_of(const Path& file) {
+  const std::string bytes = read_all(open_regular_file(file).get());
+  return Sha256().update(bytes.data(), bytes.size()).hex();
+}
+
 // What shapes the sequence of weights. A resumed run must have been started with the same, except for the epochs.
 json fingerprint(const TrainOptions& o, Device device, const data::Dataset& set) {
   return {{"epochs", o.epochs},
           {"batch-size", o.batch_size},
-          {"lr", o.lr},
+          {"lr", Recipe(o).lr},
           {"momentum", o.momentum},
           {"weight-decay", o.weight_decay},
           {"schedule", o.schedule},
@@ -108,6 +114,7 @@ json fingerprint(const TrainOptions& o, Device device, const data::Dataset& set)
           {"arch", o.arch},
           {"width", o.width},
           {"amp", o.amp},
+          {"init", o.init.empty() ? json() : json(sha256_of(o.init))},
           {"seed", o.seed},
           {"val-split", o.val_split},
           {"early-stop", o.early_stop},
@@ -144,7 +151,9 @@ void require_own_files(const TrainOptions& o) {
   for (const char* name : {"metrics.jsonl", "checkpoint/last.safetensors"}) written.push_back(file_of_out(o.out, name));
   written.push_back({"--model", model_file(o)});
   if (o.val_split > 0) written.push_back({"the best network beside --model", best_file(o)});
-  require_distinct(written, data_files(o));
+  std::vector<NamedFile> read = data_files(o);
+  if (!o.init.empty()) read.push_back({"--init", o.init});
+  require_distinct(written, read);
 }
 
 class Trainer {
@@ -217,6 +226,7 @@ class Trainer {
     if (checkpoint) require_fits(*checkpoint);  // before a network is made: options say how large it is
 
     net_.emplace(architecture(o_.arch), device_, o_.seed, base_channels(o_));
+    if (!o_.init.empty()) net_->read_values(o_.init);
     sgd_.emplace(net_->params.trainable(), recipe_.sgd);
     if (checkpoint) resume(*checkpoint);
     if (checkpoint) begin();
@@ -248,6 +258,7 @@ class Trainer {
     if (before.is_object()) {  // runs of programs that had no choice
       before.emplace("amp", false);
       before.emplace("arch", "resnet18");
+      before.emplace("init", json());
     }
     require_same(before, state_.options, c.file());
     const auto& [epoch, batch] = c.state().position;

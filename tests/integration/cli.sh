@@ -81,6 +81,14 @@ cmp -s whole/checkpoint/last.safetensors older/checkpoint/last.safetensors && fa
 "$exe" train "${tiny[@]}" --amp --out older --resume > older.log 2>&1 && fail "an fp32 run was resumed in mixed precision"
 grep -q "made with amp false, this run has true" older.log || fail "no clear sentence: $(tail -1 older.log)"
 
+say "beginning with the values of a file"
+"$exe" train "${base[@]}" --epochs 1 --threads 2 --init whole/resnet18.safetensors --out begun > begun.log
+first_loss() { grep '"kind":"epoch"' "$1/metrics.jsonl" | head -1 | sed -nE 's/.*"train_loss":([0-9.]+).*/\1/p'; }
+awk -v begun="$(first_loss begun)" -v whole="$(first_loss whole)" 'BEGIN { exit !(begun < 0.8 * whole) }' ||
+  fail "--init helps nothing: loss $(first_loss begun) after $(first_loss whole)"
+"$exe" train "${base[@]}" --epochs 1 --threads 2 --out begun --resume > begun.log 2>&1 && fail "a run was resumed without its --init"
+grep -q "was made with init" begun.log || fail "no clear sentence: $(tail -1 begun.log)"
+
 say "asked to end by the system: the same, with the signal in the exit status; an ignored signal stays ignored"
 for signal in HUP TERM; do
   rm -rf asked asked.log
@@ -146,6 +154,10 @@ refuses "nowhere" "$exe" eval --model nowhere.safetensors --data synthetic
 refuses "cuda" "$exe" eval --model whole/resnet18.safetensors --data synthetic --device cuda:99
 refuses "observer" "$exe" ptq --observer nonsense --data synthetic --limit-test 10 --model whole/resnet18.safetensors --out bad
 refuses "lr" "$exe" train "${tiny[@]}" --lr 0.2 --out whole --resume
+refuses "whole/resnet18.safetensors" "$exe" train "${tiny[@]}" --arch resnet9 --init whole/resnet18.safetensors --out bad
+refuses "holds an int8 network" "$exe" train "${tiny[@]}" --init whole/resnet18_int8.safetensors --out bad
+refuses "nowhere" "$exe" train "${tiny[@]}" --init nowhere --out bad
+refuses "are the same file" "$exe" train "${tiny[@]}" --init whole/resnet18.safetensors --out whole
 head -c 5000 whole/resnet18.safetensors > truncated.safetensors
 refuses "truncated.safetensors" "$exe" eval --model truncated.safetensors --data synthetic
 head -c 5000 whole/resnet18_int8.safetensors > truncated8.safetensors

@@ -37,9 +37,12 @@ TEST_CASE("the fast recipe flips in turn, looks ahead and smooths labels") {
 
 TEST_CASE("the fast recipe's learning rate is that of one cycle, the classic one's a warm-up and a cosine") {
   const Recipe fast(options("fast", 10)), classic(options("classic", 10));
-  CHECK(fast.learning_rate(0, 1000) == Approx(0.1 / 25));
-  CHECK(fast.learning_rate(299, 1000) == Approx(0.1).margin(1e-4));
+  CHECK(fast.learning_rate(0, 1000) == Approx(0.2 / 25));
+  CHECK(fast.learning_rate(299, 1000) == Approx(0.2).margin(1e-4));
   CHECK(fast.learning_rate(999, 1000) < 1e-5);
+  TrainOptions slower = options("fast", 10);
+  slower.lr = 0.05;
+  CHECK(Recipe(slower).learning_rate(299, 1000) == Approx(0.05).margin(1e-4));
   CHECK(classic.learning_rate(99, 1000) == Approx(0.1));
   CHECK(classic.learning_rate(49, 1000) == Approx(0.05));
   CHECK(classic.learning_rate(550, 1000) == Approx(0.05).margin(1e-3));
