@@ -91,12 +91,12 @@ std::unique_ptr<Fp32Network> Fp32Network::load(const Path& file) {
   const auto content = nn::SafeTensors::read(file);
   if (quant::is_int8(content))
     throw FileError(message(file.string(), ": holds an int8 network, where an fp32 one is needed"));
-  const Tensor stem = content.find("conv1.weight");
+  const Architecture& a = architecture_of(content, file);
+  const std::string name = std::string(a.stem) + ".weight";
+  const Tensor stem = content.find(name);
   if (!stem || stem.rank() != 4 || stem.size(0) < 1 || stem.size(0) > 4096)
-    throw FileError(
-        message(file.string(), ": holds no network of this program (no conv1.weight of 1 to 4096 filters)"));
-  auto net = std::make_unique<Fp32Network>(architecture_of(content, file), nn::values_of(content, file.string()),
-                                           stem.size(0));
+    throw FileError(message(file.string(), ": holds no network of this program (no ", name, " of 1 to 4096 filters)"));
+  auto net = std::make_unique<Fp32Network>(a, nn::values_of(content, file.string()), a.stem_divisor * stem.size(0));
   nn::load_parameters(content, net->params, {}, file.string());  // names what is left over
   for (const Tensor& t : net->params.all()) {
     if (t.dtype() != DType::f32) continue;  // a counter

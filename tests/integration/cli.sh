@@ -40,6 +40,19 @@ done
 grep -q '"int8_mac_coverage": 1.0' nine/summary.json || fail "a layer of ResNet-9 has no int8 form"
 grep -q "<h1>ResNet-9 on CIFAR-10</h1>" nine/report.html || fail "the report is of another network"
 
+say "every other network: trained, resumed, quantized and evaluated, of a width that fits no vector"
+for arch in resnet50 vgg11 mobilenetv2; do
+  other=(--data synthetic --limit-test 20)
+  few=("${other[@]}" --arch $arch --limit-train 40 --batch-size 20 --width 0.08 --threads 1 --out $arch)
+  "$exe" train "${few[@]}" --epochs 1 --amp > other.log
+  "$exe" train "${few[@]}" --epochs 2 --amp --resume > other.log || fail "$arch is not resumed"
+  "$exe" ptq "${other[@]}" --calib 20 --min-coverage 0.95 --model $arch/$arch.safetensors --out $arch > other.log ||
+    fail "$arch: $(tail -n 1 other.log)"
+  for f in $arch ${arch}_int8; do
+    "$exe" eval "${other[@]}" --model $arch/$f.safetensors > other.log || fail "eval cannot read $f"
+  done
+done
+
 say "killed at random moments and resumed: the same weights, bit for bit"
 for attempt in 1 2 3 4 5 6 7 8 9 10 11 12 done; do
   if [ "$attempt" = done ]; then
