@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Times mininn's networks beside ONNX Runtime and OpenVINO: the same network, the same threads, taking turns in one run.
+"""Times mininn's networks beside ONNX Runtime, OpenVINO and, in fp32 and where it is installed, PyTorch: the same network, the
+same threads, taking turns in one run.
 
     scripts/setup --peers
     .venv/bin/python bench/peers/compare.py --int8 results/resnet18_int8.safetensors --model results/resnet18.safetensors
@@ -10,7 +11,7 @@ things have no such form and are made as those programs' own quantizers make the
  - the stem, into which mininn folds the normalisation of the image, takes normalised pixels as u8 codes;
  - ONNX Runtime needs a grid between a convolution and the addition behind it (mininn and OpenVINO add before they round);
  - the average pool's result has a grid (mininn hands exact sums to the classifier).
-These grids cover what the check images produce. The fp32 twin has batch norm folded, as all three programs do.
+These grids cover what the check images produce. The fp32 twin has batch norm folded, as all programs do.
 
 Without VNNI both programs multiply u8 by s8 with vpmaddubsw, whose 16-bit sums overflow: their logits are then further off
 than the twin's own, computed in float. "ORT, no overflow" is ONNX Runtime with session.x64quantprecision=1, which recodes
@@ -34,6 +35,12 @@ import onnx
 import onnxruntime as ort
 import openvino as ov
 from onnx import TensorProto, helper, numpy_helper
+
+os.environ.setdefault("TORCHINDUCTOR_FREEZING", "1")  # compiled networks pack their weights once
+try:
+    import torch
+except ImportError:
+    torch = None
 
 ROOT = Path(__file__).resolve().parents[2]
 BATCH_NORM_EPSILON = 1e-5
@@ -85,7 +92,8 @@ class Network:
     def read_graph(self, graph, layers):
         """Sets image, input (the value that holds its codes), output, steps (nodes, inputs that are constants left out)
         and grids: scale and zero point of each value of codes."""
-        kinds = {"qconv2d": "conv", "qglobal_sum": "global_sum", "qlinear": "linear"}
+        kinds = {"qconv2d": "conv", "qmax_pool2d": "max_pool", "qglobal_sum": "global_sum", "qlinear": "linear",
+                 "reshape": "flatten", "flatten": "flatten"}
         self.image = graph["inputs"][0]["shape"][1:]
         (self.output,) = graph["outputs"]
         self.steps, self.grids = [], {}
@@ -96,11 +104,12 @@ class Network:
             if node["op"] == "qpack":
                 self.input, self.grids[number] = number, (1.0, 0)
             elif node["op"] in kinds:
-                self.steps.append({"name": node["name"], "kind": kinds[node["op"]], "op": layer["op"], "inputs": inputs,
-                                   "output": number, **attributes})
-                # Sums are on the grid of what was added up.
-                self.grids[number] = ((attributes["scale"], attributes["zero_point"]) if "scale" in attributes
-                                      else self.grids[inputs[0]])
+                self.steps.append({"name": node["name"], "kind": kinds[node["op"]], "op": layer.get("op", ""),
+                                   "inputs": inputs, "output": number, **attributes})
+                # Maxima and sums are on the grid of their operands. A scale of 0: real numbers, which have no grid.
+                scale = attributes.get("scale")
+                self.grids[number] = (self.grids[inputs[0]] if scale is None else
+                                      (scale, attributes["zero_point"]) if scale else None)
             else:
                 sys.exit(f"compare.py: no twin is known for op {node['op']}")
 
@@ -164,6 +173,17 @@ class Builder:
         return self.op("Conv", x, weight, bias, strides=step["stride"], pads=[h, w, h, w],
                        dilations=step["dilation"], group=step["groups"])
 
+    def max_pool(self, step, x):
+        h, w = step["padding"]
+        return self.op("MaxPool", x, kernel_shape=step["kernel"], strides=step["stride"], pads=[h, w, h, w])
+
+    def activation(self, step, x, codes_follow=False):
+        # Where codes end at 6 or below, as after calibration they do, the grid is the upper bound: ONNX Runtime keeps a
+        # convolution with a Clip behind it in float.
+        if "relu6" in step["op"] and not (codes_follow and step["hi"] == 255):
+            return self.op("Clip", x, self.constant(np.float32(0)), self.constant(np.float32(6)))
+        return self.op("Relu", x) if "relu" in step["op"] else x
+
     def model(self, batch, image, dtype, outputs):
         x = helper.make_tensor_value_info("x", dtype, [batch, *image])
         ys = [helper.make_tensor_value_info(y, TensorProto.FLOAT, None) for y in outputs]
@@ -199,9 +219,13 @@ def int8_twin(net, batch, grids=None, grids_before_add=True):
                 if grids_before_add:
                     y = own_grid(name, y)
                 y = b.op("Add", y, value[step["inputs"][1]])
-            if "relu" in step["op"]:
-                y = b.op("Relu", y)
-            value[step["output"]] = b.requantize(y, *net.grids[step["output"]])
+            y = b.activation(step, y, codes_follow=True)
+            grid = net.grids[step["output"]]
+            value[step["output"]] = b.requantize(y, *grid) if grid else y
+        elif step["kind"] == "max_pool":
+            value[step["output"]] = b.requantize(b.max_pool(step, value[x]), *net.grids[step["output"]])
+        elif step["kind"] == "flatten":
+            value[step["output"]] = b.op("Flatten", value[x])
         elif step["kind"] == "global_sum":
             y = own_grid(name, b.op("GlobalAveragePool", value[x]))
             value[step["output"]] = b.op("Flatten", y)
@@ -231,29 +255,42 @@ def measured_grids(net, codes):
     return {name: affine_u8(*np.percentile(v, [CLIPPED, 100 - CLIPPED])) for name, v in zip(names, values)}
 
 
+def folded(net, parameters, step):
+    """Weight and bias of a convolution with its batch norm, or of the classifier, which has none."""
+    name = step["name"]
+    weight = parameters[name + ".weight"].astype(np.float64).reshape(net.tensors[name + ".weight"].shape)
+    bias = parameters.get(name + ".bias", np.zeros(len(weight))).astype(np.float64)
+    # "layer1.0.conv2" is followed by "layer1.0.bn2", "features.0" and "downsample.0" by a number that is one more.
+    head, _, last = name.rpartition(".")
+    follower = last.replace("conv", "bn") if "conv" in last else str(int(last) + 1) if last.isdigit() else ""
+    norm = f"{head}.{follower}".lstrip(".")
+    if norm + ".running_mean" in parameters:
+        gamma, beta, mean, var = (parameters[f"{norm}.{k}"].astype(np.float64)
+                                  for k in ("weight", "bias", "running_mean", "running_var"))
+        factor = gamma / np.sqrt(var + BATCH_NORM_EPSILON)
+        weight, bias = weight * factor.reshape(-1, *[1] * (weight.ndim - 1)), beta + (bias - mean) * factor
+    return weight.astype(np.float32), bias.astype(np.float32)
+
+
 def fp32_twin(net, parameters, batch):
     b = Builder()
     value = {net.input: "x"}
     for step in net.steps:
-        name, x = step["name"], step["inputs"][0]
+        x = step["inputs"][0]
         if step["kind"] == "conv":
-            # "layer1.0.conv2" is followed by "layer1.0.bn2", "downsample.0" by "downsample.1" (torchvision's names).
-            head, _, last = name.rpartition(".")
-            norm = f"{head}.{last.replace('conv', 'bn') if 'conv' in last else int(last) + 1}".lstrip(".")
-            gamma, beta, mean, var = (parameters[f"{norm}.{k}"].astype(np.float64)
-                                      for k in ("weight", "bias", "running_mean", "running_var"))
-            factor = gamma / np.sqrt(var + BATCH_NORM_EPSILON)
-            weight = parameters[name + ".weight"] * factor[:, None, None, None]
-            bias = beta - mean * factor
-            y = b.conv(step, value[x], b.constant(weight.astype(np.float32)), b.constant(bias.astype(np.float32)))
+            y = b.conv(step, value[x], *map(b.constant, folded(net, parameters, step)))
             if len(step["inputs"]) == 2:
                 y = b.op("Add", y, value[step["inputs"][1]])
-            value[step["output"]] = b.op("Relu", y) if "relu" in step["op"] else y
+            y = b.activation(step, y)
+        elif step["kind"] == "max_pool":
+            y = b.max_pool(step, value[x])
+        elif step["kind"] == "flatten":
+            y = b.op("Flatten", value[x])
         elif step["kind"] == "global_sum":
-            value[step["output"]] = b.op("Flatten", b.op("GlobalAveragePool", value[x]))
+            y = b.op("Flatten", b.op("GlobalAveragePool", value[x]))
         else:
-            weight, bias = (b.constant(parameters[f"{name}.{k}"]) for k in ("weight", "bias"))
-            value[step["output"]] = b.op("Gemm", value[x], weight, bias, transB=1)
+            y = b.op("Gemm", value[x], *map(b.constant, folded(net, parameters, step)), transB=1)
+        value[step["output"]] = y
     return b.model(batch, net.image, TensorProto.FLOAT, [value[net.output]])
 
 
@@ -323,6 +360,63 @@ class OpenVino(Peer):
         return self.request.infer({0: x})[0].copy()
 
 
+def torch_twin(net, parameters):
+    class Twin(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            for i, step in enumerate(net.steps):
+                if step["kind"] in ("conv", "linear"):
+                    for what, values in zip("wb", folded(net, parameters, step)):
+                        self.register_buffer(f"{what}{i}", torch.from_numpy(values))
+
+        def forward(self, x):
+            value = {net.input: x}
+            for i, step in enumerate(net.steps):
+                x, kind = value[step["inputs"][0]], step["kind"]
+                if kind == "conv":
+                    y = torch.nn.functional.conv2d(x, getattr(self, f"w{i}"), getattr(self, f"b{i}"), step["stride"],
+                                                   step["padding"], step["dilation"], step["groups"])
+                    if len(step["inputs"]) == 2:
+                        y = y + value[step["inputs"][1]]
+                    if "relu" in step["op"]:
+                        y = torch.nn.functional.relu6(y) if "relu6" in step["op"] else torch.relu(y)
+                elif kind == "max_pool":
+                    y = torch.nn.functional.max_pool2d(x, step["kernel"], step["stride"], step["padding"])
+                elif kind == "flatten":
+                    y = x.flatten(1)
+                elif kind == "global_sum":
+                    y = x.mean((2, 3))
+                else:
+                    y = torch.nn.functional.linear(x, getattr(self, f"w{i}"), getattr(self, f"b{i}"))
+                value[step["output"]] = y
+            return value[net.output]
+
+    return Twin().eval().to(memory_format=torch.channels_last)
+
+
+class PyTorch(Peer):
+    convolutions = {}
+
+    def __init__(self, net, parameters, x, threads, compiled):
+        self.name = "PyTorch compiled" if compiled else "PyTorch"
+        torch.set_num_threads(threads)
+        twin = torch_twin(net, parameters)
+        self.model = torch.compile(twin) if compiled else twin
+        self.images = self.tensor(x)
+
+    @staticmethod
+    def tensor(x):
+        return torch.from_numpy(x).to(memory_format=torch.channels_last)
+
+    def call(self):
+        with torch.no_grad():
+            return self.model(self.images)
+
+    def run(self, x):
+        with torch.no_grad():
+            return self.model(self.tensor(x)).numpy()
+
+
 class Server:
     """bench_net --serve"""
 
@@ -367,6 +461,11 @@ def interleaved(candidates, seconds):
     return times
 
 
+def quantile(times, q):
+    """As cifar_resnet bench has it: one of the times."""
+    return float(np.sort(times)[min(int(q * len(times)), len(times) - 1)])
+
+
 def check_images(image, folder, n):
     """(u8 images [n,C,H,W], labels or None, what they are)"""
     places = [folder] if folder else [ROOT / "data/cifar-10-batches-bin", os.environ.get("CIFAR10_DIR"),
@@ -393,11 +492,11 @@ def compare_logits(name, logits, ours, labels):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="mininn beside ONNX Runtime and OpenVINO")
+    parser = argparse.ArgumentParser(description="mininn beside ONNX Runtime, OpenVINO and PyTorch")
     parser.add_argument("--int8", required=True, help="an int8 file")
     parser.add_argument("--model", help="the fp32 file it was made from: also compares fp32")
     parser.add_argument("--program", default=ROOT / "build/bench/bench_net", help="[%(default)s]")
-    parser.add_argument("--batch", default="1,32", help="batch sizes [%(default)s]")
+    parser.add_argument("--batch", default="1,8,32,128", help="batch sizes [%(default)s]")
     parser.add_argument("--threads", default="1,2", help="numbers of threads [%(default)s]")
     parser.add_argument("--seconds", type=float, default=5, help="per program and row [%(default)s]")
     parser.add_argument("--images", help="folder with CIFAR-10's test_batch.bin [the usual places, else random images]")
@@ -411,6 +510,8 @@ def main():
     images, labels, what = check_images(net.image, o.images, max(o.check, *batches))
     grids = measured_grids(net, net.codes(images[:128]))
     versions = {"onnxruntime": ort.__version__, "openvino": ov.__version__.split("-")[0]}
+    if torch:
+        versions["torch"] = torch.__version__
     print(", ".join(f"{k} {v}" for k, v in versions.items()), f"; load average {os.getloadavg()[0]:.1f}")
 
     def candidates(server, kind, batch, threads):
@@ -418,7 +519,10 @@ def main():
         ours = Ours(server, kind, batch)
         if kind == "fp32":
             x, model = net.normalize(images[:batch]), fp32_twin(net, parameters, batch)
-            return [ours, OnnxRuntime(model, x, threads), OpenVino(model, x, threads)]
+            peers = [OnnxRuntime(model, x, threads), OpenVino(model, x, threads)]
+            if torch:
+                peers += [PyTorch(net, parameters, x, threads, compiled) for compiled in (False, True)]
+            return [ours, *peers]
         x = net.codes(images[:batch])
         model = int8_twin(net, batch, grids)[0]
         return [ours, OnnxRuntime(model, x, threads), OnnxRuntime(model, x, threads, no_overflow=True),
@@ -445,19 +549,24 @@ def main():
                         compare_logits(f"int8 {text}, in float", logits, ours[kind], labels)
                 for peer in candidates(server, kind, batch, threads)[1:]:
                     compare_logits(f"{kind} {peer.name}", logits_of(peer, x, batch), ours[kind], labels)
-                    print(f"  {'':39} its convolutions: {peer.convolutions}")
-            print(f"\n{'net':5} {'batch':>5} {'threads':>7}  {'program':16} {'ms/image':>9} {'least':>9}  peer/mininn")
+                    if peer.convolutions:
+                        print(f"  {'':39} its convolutions: {peer.convolutions}")
+            print(f"\n{'net':4} {'batch':>5} {'threads':>7}  {'program':16} {'ms/image':>9} {'least':>8} {'p50 ms':>8} "
+                  f"{'p95 ms':>8} {'p99 ms':>8}  peer/mininn")
         for kind in kinds:
             for batch in batches:
                 programs = candidates(server, kind, batch, threads)
-                times = [np.array(t) / batch for t in interleaved(programs, o.seconds)]
+                times = interleaved(programs, o.seconds)
+                ours = quantile(times[0], 0.5)
                 for program, t in zip(programs, times):
-                    ratio = float(np.median(t) / np.median(times[0]))
-                    shown = "" if program is programs[0] else f" {ratio:11.2f}x"
-                    print(f"{kind:5} {batch:5} {threads:7}  {program.name:16} {np.median(t):9.4f} {t.min():9.4f}{shown}")
+                    p50, p95, p99 = (quantile(t, q) for q in (0.5, 0.95, 0.99))
+                    shown = "" if program is programs[0] else f" {p50 / ours:11.2f}x"
+                    print(f"{kind:4} {batch:5} {threads:7}  {program.name:16} {p50 / batch:9.4f} {min(t) / batch:8.4f} "
+                          f"{p50:8.3f} {p95:8.3f} {p99:8.3f}{shown}")
                     rows.append({"net": kind, "batch": batch, "threads": threads, "program": program.name,
-                                 "ms_per_image": float(np.median(t)), "ms_per_image_min": float(t.min()),
-                                 "calls": len(t), "times_mininn": ratio})
+                                 "ms_per_image": p50 / batch, "ms_per_image_min": min(t) / batch, "p50": p50,
+                                 "p95": p95, "p99": p99, "calls": len(t), "images_per_s": 1000 * batch / p50,
+                                 "times_mininn": p50 / ours})
                 sys.stdout.flush()
         server.close()
     if o.json:

@@ -1,7 +1,9 @@
 #include "examples/cifar_resnet/architecture.h"
 
 #include "core/error.h"
+#include "examples/cifar_resnet/mobilenet.h"
 #include "examples/cifar_resnet/resnet.h"
+#include "examples/cifar_resnet/vgg.h"
 
 namespace cifar_resnet {
 
@@ -11,13 +13,33 @@ namespace {
 
 template <class N>
 std::unique_ptr<Network> make(const nn::Scope& s, int64_t base_channels) {
-  return std::make_unique<N>(s, ResNetOptions{.base_channels = base_channels});
+  return std::make_unique<N>(s, NetworkOptions{.base_channels = base_channels});
 }
 
 constexpr Architecture kArchitectures[] = {{"resnet18", "ResNet-18", make<ResNet18>},
-                                           {"resnet9", "ResNet-9", make<ResNet9>}};
+                                           {"resnet9", "ResNet-9", make<ResNet9>},
+                                           {"resnet50", "ResNet-50", make<ResNet50>},
+                                           {"vgg11", "VGG-11", make<Vgg11>, "features.0"},
+                                           {"mobilenetv2", "MobileNetV2", make<MobileNetV2>, "conv1", 2}};
 
 }  // namespace
+
+Tensor Network::forward(const Tensor& x) {
+  Tensor y = x;
+  for (const auto& part : parts_) y = (*part)(y);
+  return y;
+}
+
+std::vector<Tensor> Network::feature_maps(const Tensor& x) {
+  std::vector<Tensor> maps;
+  Tensor y = x;
+  size_t done = 0;
+  for (const size_t end : stage_ends_) {
+    for (; done < end; ++done) y = (*parts_[done])(y);
+    maps.push_back(y);
+  }
+  return maps;
+}
 
 std::span<const Architecture> architectures() { return kArchitectures; }
 

@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "nn/module.h"
@@ -11,21 +12,41 @@
 
 namespace cifar_resnet {
 
-// forward(): [N,3,H,W], normalised -> logits [N,classes].
+// Modules in a row: [N,3,H,W], normalised -> logits [N,classes].
 class Network : public mininn::nn::Module {
  public:
-  // The activations after the stem and after each stage, for pictures.
-  virtual std::vector<mininn::Tensor> feature_maps(const mininn::Tensor& x) = 0;
+  mininn::Tensor forward(const mininn::Tensor& x) override;
+  // The activations after the stem and after each stage, for pictures: at most five.
+  std::vector<mininn::Tensor> feature_maps(const mininn::Tensor& x);
+
+  // Appends M(args...).
+  template <class M, class... Args>
+  void add(Args&&... args) {
+    parts_.push_back(std::make_unique<M>(std::forward<Args>(args)...));
+  }
+  // What was appended last ends the stem or a stage.
+  void end_stage() { stage_ends_.push_back(parts_.size()); }
+
+ private:
+  std::vector<std::unique_ptr<mininn::nn::Module>> parts_;
+  std::vector<size_t> stage_ends_;  // numbers of parts
 };
 
-// The stem of each is the convolution "conv1".
 struct Architecture {
+  static constexpr int64_t kBaseChannels = 64;  // at width 1
+
   const char *name, *title;  // "resnet18", "ResNet-18"
   std::unique_ptr<Network> (*make)(const mininn::nn::Scope& s, int64_t base_channels);
+  const char* stem = "conv1";  // its first convolution, which has base_channels / stem_divisor filters
+  int64_t stem_divisor = 1;
 
-  static constexpr int64_t kBaseChannels = 64;  // of the stem, at width 1
   // What a file of parameters says of them.
   std::string in_files() const { return std::string(name) + "-cifar"; }
+};
+
+struct NetworkOptions {
+  int64_t classes = 10;
+  int64_t base_channels = Architecture::kBaseChannels;  // all other numbers of channels are in proportion
 };
 
 std::span<const Architecture> architectures();

@@ -119,6 +119,9 @@ void add_bench(CLI::App& app, BenchOptions& o) {
   add_list(app, "--batch", o.batch, "batch sizes", whole(1, kMostBatch));
   app.remove_option(app.get_option("--threads"));
   add_list(app, "--threads", o.bench_threads, "numbers of threads", whole(1, kMostThreads));
+  app.add_option("--seconds", o.seconds, "that each batch size and number of threads is measured for")
+      ->check(between(0.001, 3600))
+      ->capture_default_str();
   app.add_option("--json", o.json, "write the figures there too")->check(path());
 }
 

@@ -101,12 +101,12 @@ Fp32Network::Fp32Network(const Architecture& a, nn::ParamStore::Source values, i
 
 std::unique_ptr<Fp32Network> Fp32Network::load(const Path& file) {
   const auto content = read_fp32(file);
-  const Tensor stem = content.find("conv1.weight");
+  const Architecture& a = architecture_of(content, file);
+  const std::string name = std::string(a.stem) + ".weight";
+  const Tensor stem = content.find(name);
   if (!stem || stem.rank() != 4 || stem.size(0) < 1 || stem.size(0) > 4096)
-    throw FileError(
-        message(file.string(), ": holds no network of this program (no conv1.weight of 1 to 4096 filters)"));
-  auto net = std::make_unique<Fp32Network>(architecture_of(content, file), nn::values_of(content, file.string()),
-                                           stem.size(0));
+    throw FileError(message(file.string(), ": holds no network of this program (no ", name, " of 1 to 4096 filters)"));
+  auto net = std::make_unique<Fp32Network>(a, nn::values_of(content, file.string()), a.stem_divisor * stem.size(0));
   nn::load_parameters(content, net->params, {}, file.string());  // names what is left over
   net->params.train(false);
   return net;

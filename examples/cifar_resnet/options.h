@@ -66,6 +66,7 @@ struct BenchOptions : CommonOptions {
   Path model, int8;
   std::vector<int64_t> batch{1, 8, 32, 128};
   std::vector<int> bench_threads{1, 2};
+  double seconds = 2;
   Path json;
 };
 

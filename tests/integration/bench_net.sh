@@ -56,8 +56,21 @@ if [ -x "$root/.venv/bin/python" ]; then
   say "beside other programs"
   "$root/.venv/bin/python" "$root/bench/peers/compare.py" "${files[@]}" --program "$bench" --batch 1,4 --threads 1 \
     --seconds 0.01 --check 64 --json peers.json > peers.txt || fail "$(cat peers.txt)"
-  [ "$(grep -c '"ms_per_image"' peers.json)" = 14 ] || fail "not 2 x (4 + 3) rows in peers.json"
+  # PyTorch, where it is installed, has more rows of fp32.
+  [ "$(grep -c '"net": "int8"' peers.json)" = 8 ] || fail "not 2 x 4 rows of int8 in peers.json"
+  [ "$(grep -c '"net": "fp32"' peers.json)" -ge 6 ] || fail "not 2 x 3 rows of fp32 in peers.json"
+  for key in ms_per_image p50 p95 p99 images_per_s; do
+    [ "$(grep -c "\"$key\"" peers.json)" -ge 14 ] || fail "peers.json: not every row has $key"
+  done
   # The fp32 twin is the same network, so its logits are.
-  [ "$(grep -cE 'fp32 (ONNX Runtime|OpenVINO) .* 100.00%, logits differ by   0.00%' peers.txt)" = 2 ] || fail "$(cat peers.txt)"
+  same() { [ "$(grep -cE 'fp32 (ONNX Runtime|OpenVINO) .* 100.00%, logits differ by   0.00%' peers.txt)" = 2 ] || fail "$(cat peers.txt)"; }
+  same
+  for arch in vgg11 mobilenetv2; do
+    "$cifar_resnet" train --data synthetic --limit-train 64 --limit-test 50 --arch $arch --width 0.125 --epochs 1 --batch-size 32 --out $arch > log.txt
+    "$cifar_resnet" ptq --data synthetic --limit-test 50 --calib 50 --model $arch/$arch.safetensors --out $arch > log.txt
+    "$root/.venv/bin/python" "$root/bench/peers/compare.py" --model $arch/$arch.safetensors --int8 $arch/${arch}_int8.safetensors \
+      --program "$bench" --batch 1 --threads 1 --seconds 0.01 --check 64 > peers.txt || fail "$(cat peers.txt)"
+    same
+  done
 fi
 echo "all good"

@@ -40,6 +40,19 @@ done
 grep -q '"int8_mac_coverage": 1.0' nine/summary.json || fail "a layer of ResNet-9 has no int8 form"
 grep -q "<h1>ResNet-9 on CIFAR-10</h1>" nine/report.html || fail "the report is of another network"
 
+say "every other network: trained, resumed, quantized and evaluated, of a width that fits no vector"
+for arch in resnet50 vgg11 mobilenetv2; do
+  other=(--data synthetic --limit-test 20)
+  few=("${other[@]}" --arch $arch --limit-train 40 --batch-size 20 --width 0.08 --threads 1 --out $arch)
+  "$exe" train "${few[@]}" --epochs 1 --amp > other.log
+  "$exe" train "${few[@]}" --epochs 2 --amp --resume > other.log || fail "$arch is not resumed"
+  "$exe" ptq "${other[@]}" --calib 20 --min-coverage 0.95 --model $arch/$arch.safetensors --out $arch > other.log ||
+    fail "$arch: $(tail -n 1 other.log)"
+  for f in $arch ${arch}_int8; do
+    "$exe" eval "${other[@]}" --model $arch/$f.safetensors > other.log || fail "eval cannot read $f"
+  done
+done
+
 say "killed at random moments and resumed: the same weights, bit for bit"
 for attempt in 1 2 3 4 5 6 7 8 9 10 11 12 done; do
   if [ "$attempt" = done ]; then
@@ -457,8 +470,18 @@ mkfifo odd/metrics.jsonl
 refuses "metrics.jsonl: is not a regular file" timeout 60 "$exe" report --out odd
 
 say "bench"
-"$exe" bench --model whole/resnet18.safetensors --int8 whole/resnet18_int8.safetensors --batch 1,4 --threads 1 --json bench.json > /dev/null
-grep -q '"ms_per_image"' bench.json || fail "bench wrote no rows"
+quick=(bench --batch 1,4 --threads 1,2 --seconds 0.02 --json bench.json --model whole/resnet18.safetensors)
+"$exe" "${quick[@]}" --int8 whole/resnet18_int8.safetensors > bench.log
+for key in net batch threads ms_per_image p50 p95 p99 peak_rss_mib; do
+  [ "$(grep -c "^ *\"$key\": " bench.json)" -ge 8 ] || fail "bench: not every row has $key"
+done
+for key in load_ms first_ms warm_ms; do [ "$(grep -c "\"$key\"" bench.json)" = 2 ] || fail "bench: no $key"; done
+[ "$(grep -c "times as fast" bench.log)" = 4 ] || fail "bench compares nothing"
+[ "$(wc -L < bench.log)" -le 100 ] || fail "a line of bench has more than 100 columns"
+"$exe" "${quick[@]}" --int8 nine/resnet9_int8.safetensors > bench.log
+[ "$(grep -c "different networks.*layer" bench.log)" = 1 ] || fail "bench does not say that it times two networks"
+grep -q "times as fast" bench.log && fail "bench compares different networks"
+grep -q '"same_network": false' bench.json || fail "bench.json does not say that it is of two networks"
 
 hello="$(dirname "$exe")/hello_mlp"
 if [ -x "$hello" ]; then
