@@ -107,12 +107,13 @@ void LiveView::look_if_worthwhile(int64_t step) {
 void LiveView::look(int64_t step) {
   const Stopwatch watch;
   const NoGradGuard no_grad;
-  const bool training = net_->params.training();
-  net_->params.train(false);
-  const Tensor x = data::normalize(images_.images).to(net_->params.device());
-  const std::vector<double> probabilities = softmax((*net_->model)(x), 1).to_vector();
-  const std::vector<Tensor> maps = net_->model->feature_maps(x);
-  net_->params.train(training);
+  Fp32Network& net = *plan_.network;
+  const bool training = net.params.training();
+  net.params.train(false);
+  const Tensor x = data::normalize(images_.images).to(net.params.device());
+  const std::vector<double> probabilities = softmax((*net.model)(x), 1).to_vector();
+  const std::vector<Tensor> maps = net.model->feature_maps(x);
+  net.params.train(training);
 
   const int64_t n = images_.size(), classes = int64_t(images_.classes.size());
   json layers = json::array(), predictions = json::array();

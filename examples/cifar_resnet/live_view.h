@@ -21,8 +21,6 @@ class LiveView final : public TrainingListener {
   ~LiveView() override;
 
   const std::string& url() const { return server_->url(); }
-  // The network that predicts, which must outlive this.
-  void watch(Fp32Network& net) { net_ = &net; }
 
   void begin(const RunPlan& plan, std::span<const EpochResult> history) override;
   void step(const StepResult& s) override;
@@ -35,7 +33,6 @@ class LiveView final : public TrainingListener {
   void look_if_worthwhile(int64_t step);
 
   mininn::data::Dataset images_;
-  Fp32Network* net_ = nullptr;
   RunPlan plan_;
   int64_t step_ = 0;
   mininn::Stopwatch since_begin_;
