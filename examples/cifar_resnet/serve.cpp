@@ -161,7 +161,7 @@ LiveServer::LiveServer(const std::string& address, LiveFeed& feed) : impl_(std::
 
 LiveServer::~LiveServer() {
   impl_->feed.close();
-  for (int i = 0; i < 100 && impl_->feed.readers > 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  for (int i = 0; i < 300 && impl_->feed.readers > 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
   impl_->leaving = true;
   impl_->server.stop();
   impl_->thread.join();

@@ -15,7 +15,7 @@ class LiveServer {
   // `address` is PORT, for visitors from this machine, or HOST:PORT; port 0 is any that is free. Throws ValueError if it
   // is no address or nothing can listen there, or if the program was built without a web server.
   LiveServer(const std::string& address, LiveFeed& feed);
-  // Closes the feed, gives its readers a second for what they have not read yet.
+  // Closes the feed, gives its readers seconds for what they have not read yet.
   ~LiveServer();
   LiveServer(const LiveServer&) = delete;
   LiveServer& operator=(const LiveServer&) = delete;

@@ -58,8 +58,13 @@ TEST_CASE("every run writes an event file of its own, the later one behind the e
   CHECK(before.find("train/loss") != before.npos);  // it is there before the run ends
 
   EventFile second(folder.path);
-  second.begin({.first_step = 20}, {});
-  second.epoch({.epoch = 1, .step = 60, .test = {1.5, 0.5}, .validation = Quality{1.25, 0.5}});
+  RunPlan resumed;
+  resumed.first_step = 20;
+  second.begin(resumed, {});
+  EpochResult e;
+  e.step = 60;
+  e.validation = Quality{1.25, 0.5};
+  second.epoch(e);
   REQUIRE(files().size() == 2);
   CHECK(files()[0] == old_file);
   CHECK(mininn::read_file(old_file) == before);

@@ -18,7 +18,7 @@ function shape(tag, attributes = {}, text = "") {
 }
 
 const percent = (v) => (100 * v).toFixed(1) + "%";
-const short = (v) => String(Number(v.toPrecision(3)));
+const digits = (v) => v.toPrecision(3);
 const whole = (v) => Math.round(v).toLocaleString("en");
 function duration(seconds) {
   const s = Math.max(0, Math.round(seconds)), two = (n) => String(n).padStart(2, "0");
@@ -37,11 +37,10 @@ function ticks(from, to, count, least = 0) {
 }
 
 // ------------------------------------------------------------------------------------------------------------ charts
-const COLORS = {train: "var(--train)", test: "var(--test)", validation: "var(--validation)"};
 const MARGIN = {left: 48, right: 10, top: 12, bottom: 24};
 
 class Chart {
-  constructor(title, format, limits = {}) {
+  constructor(title, format, limits) {
     this.format = format;
     this.limits = limits;
     this.legend = element("div", {class: "legend"});
@@ -98,25 +97,26 @@ class Chart {
     const Y = (y) => height - MARGIN.bottom - ((y - low) / (high - low)) * (height - MARGIN.top - MARGIN.bottom);
     for (const y of ticks(low, high, 4)) {
       this.svg.append(shape("line", {class: "rule", x1: MARGIN.left, x2: width - MARGIN.right, y1: Y(y), y2: Y(y)}),
-                      shape("text", {x: MARGIN.left - 8, y: Y(y) + 4, "text-anchor": "end"}, this.format(y)));
+                      shape("text", {x: MARGIN.left - 8, y: Y(y) + 4, "text-anchor": "end"}, this.tick(y)));
     }
-    for (const x of ticks(0, right, width / 90, right > 2 ? 1 : 0))
+    for (const x of ticks(0, right, width / 90, right >= 2 ? 1 : 0))
       this.svg.append(shape("text", {x: X(x), y: height - 6, "text-anchor": x ? "middle" : "start"},
                             x ? String(x) : "epoch 0"));
     for (const [name, points] of Object.entries(this.series)) {
       const line = points.map(([x, y]) => X(x).toFixed(1) + "," + Y(y).toFixed(1)).join(" ");
-      this.svg.append(shape("polyline", {points: line, style: "stroke:" + COLORS[name]}));
+      this.svg.append(shape("polyline", {class: name, points: line}));
       if (points.length <= 60)
-        for (const [x, y] of points) this.svg.append(shape("circle", {cx: X(x), cy: Y(y), r: 2.6, style: "fill:" + COLORS[name]}));
+        for (const [x, y] of points) this.svg.append(shape("circle", {class: name, cx: X(x), cy: Y(y), r: 2.6}));
     }
     this.explain(X, Y, right, width);
   }
+  // A round number.
+  tick(y) {
+    return this.format === percent ? Number((100 * y).toPrecision(3)) + "%" : String(y);
+  }
   name() {
-    this.legend.replaceChildren(...Object.entries(this.series).map(([name, points]) => {
-      const color = element("i");
-      color.style.background = COLORS[name];
-      return element("span", {}, color, name + " ", element("b", {}, this.format(points.at(-1)[1])));
-    }));
+    this.legend.replaceChildren(...Object.entries(this.series).map(([name, points]) =>
+        element("span", {}, element("i", {class: name}), name + " ", element("b", {}, this.format(points.at(-1)[1])))));
   }
   // What the curves say where the pointer is.
   explain(X, Y, right, width) {
@@ -130,10 +130,8 @@ class Chart {
     hint.replaceChildren(element("div", {}, "epoch " + Math.min(x, right).toFixed(2)));
     for (const [name, points] of Object.entries(this.series)) {
       const [px, py] = points.reduce((a, b) => (Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a));
-      const color = element("i");
-      color.style.background = COLORS[name];
-      hint.append(element("div", {}, color, name + " " + this.format(py)));
-      this.svg.append(shape("circle", {cx: X(px), cy: Y(py), r: 4, style: "fill:" + COLORS[name]}));
+      hint.append(element("div", {}, element("i", {class: name}), name + " " + this.format(py)));
+      this.svg.append(shape("circle", {class: name, cx: X(px), cy: Y(py), r: 4}));
     }
     this.svg.append(shape("line", {class: "cross", x1: this.at, x2: this.at, y1: MARGIN.top, y2: 186}));
     hint.style.top = "54px";
@@ -143,9 +141,9 @@ class Chart {
 
 // ------------------------------------------------------------------------------------------------------------- state
 const charts = {
-  loss: new Chart("Loss", short, {low: 0}),
+  loss: new Chart("Loss", digits, {low: 0}),
   accuracy: new Chart("Accuracy", percent, {low: 0, high: 1}),
-  lr: new Chart("Learning rate", short, {zero: true}),
+  lr: new Chart("Learning rate", digits, {zero: true}),
   images_per_s: new Chart("Images per second", whole, {zero: true}),
 };
 let run = null;
@@ -175,7 +173,7 @@ function begin(plan) {
 function add_train(at, values) {
   for (const key of ["loss", "accuracy"]) charts[key].add("train", at, values[key]);
   charts.lr.add("train", at, values.lr);
-  charts.images_per_s.add("train", at, values.images_per_s);
+  if (values.images_per_s > 0) charts.images_per_s.add("train", at, values.images_per_s);  // 0: of a resumed run that only tested
 }
 
 function take_step(s) {
