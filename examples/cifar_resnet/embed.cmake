@@ -1,23 +1,31 @@
-# Text files as constants of a program. As a script (cmake -D OUT=.. -D FILES=.. -P embed.cmake) it writes the header.
+# A page of HTML, CSS and JavaScript as one constant of a program.
 #
-#   embed_files(TARGET HEADER files...)   #include "examples/cifar_resnet/HEADER" then gives the target
-#                                         cifar_resnet::embedded::live_js for a file live.js, a std::string_view
-function(embed_files target header)
-  set(out ${PROJECT_BINARY_DIR}/embedded/examples/cifar_resnet/${header})
-  list(TRANSFORM ARGN PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
-  add_custom_command(OUTPUT ${out} DEPENDS ${ARGN} ${CMAKE_CURRENT_FUNCTION_LIST_FILE} VERBATIM
-                     COMMAND ${CMAKE_COMMAND} -D OUT=${out} -D "FILES=${ARGN}" -P ${CMAKE_CURRENT_FUNCTION_LIST_FILE})
+#   embed_page(TARGET NAME FOLDER scripts...)
+#
+# #include "examples/cifar_resnet/NAME.h" then gives the target the std::string_view cifar_resnet::embedded::NAME: page.html
+# of the folder, with its style.css for @STYLE@ and the scripts, in this order, for @SCRIPT@.
+function(embed_page target name folder)
+  set(out ${PROJECT_BINARY_DIR}/embedded/examples/cifar_resnet/${name}.h)
+  set(folder ${CMAKE_CURRENT_SOURCE_DIR}/${folder})
+  list(TRANSFORM ARGN PREPEND ${folder}/ OUTPUT_VARIABLE scripts)
+  add_custom_command(OUTPUT ${out} VERBATIM
+                     DEPENDS ${folder}/page.html ${folder}/style.css ${scripts} ${CMAKE_CURRENT_FUNCTION_LIST_FILE}
+                     COMMAND ${CMAKE_COMMAND} -D OUT=${out} -D NAME=${name} -D FOLDER=${folder} -D "SCRIPTS=${scripts}"
+                             -P ${CMAKE_CURRENT_FUNCTION_LIST_FILE})
   target_sources(${target} PRIVATE ${out})
   target_include_directories(${target} PRIVATE ${PROJECT_BINARY_DIR}/embedded)
 endfunction()
 
-if(CMAKE_SCRIPT_MODE_FILE STREQUAL CMAKE_CURRENT_LIST_FILE)
-  set(text "// Made by embed.cmake.\n#pragma once\n\n#include <string_view>\n\nnamespace cifar_resnet::embedded {\n")
-  foreach(file IN LISTS FILES)
-    get_filename_component(name ${file} NAME)
-    string(MAKE_C_IDENTIFIER ${name} name)
-    file(READ ${file} content)
-    string(APPEND text "inline constexpr std::string_view ${name} = R\"embedded(${content})embedded\";\n")
+if(CMAKE_SCRIPT_MODE_FILE STREQUAL CMAKE_CURRENT_LIST_FILE)  # the command above
+  file(READ ${FOLDER}/page.html page)
+  file(READ ${FOLDER}/style.css style)
+  foreach(file IN LISTS SCRIPTS)
+    file(READ ${file} text)
+    string(APPEND script "${text}")
   endforeach()
-  file(WRITE ${OUT} "${text}}  // namespace cifar_resnet::embedded\n")
+  string(REPLACE "@STYLE@" "${style}" page "${page}")
+  string(REPLACE "@SCRIPT@" "${script}" page "${page}")
+  file(WRITE ${OUT} "// Made by embed.cmake.\n#pragma once\n\n#include <string_view>\n\n"
+                    "namespace cifar_resnet::embedded {\n"
+                    "inline constexpr std::string_view ${NAME} = R\"embedded(${page})embedded\";\n}\n")
 endif()

@@ -12,7 +12,7 @@
 
 namespace cifar_resnet {
 
-// A log of messages, and things by name, such as images. Nobody holds its lock longer than it takes to add something, or
+// A log of messages, and things by name, such as images. Nobody holds its lock longer than it takes to add something or
 // to copy a few pointers.
 class LiveFeed {
  public:

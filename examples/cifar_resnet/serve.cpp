@@ -39,14 +39,6 @@ Address parse(const std::string& text) {
   return a;
 }
 
-struct Page {
-  const char *path, *type;
-  std::string_view content;
-};
-constexpr Page kPages[] = {{"/", "text/html; charset=utf-8", embedded::live_html},
-                           {"/live.css", "text/css; charset=utf-8", embedded::live_css},
-                           {"/live.js", "text/javascript; charset=utf-8", embedded::live_js}};
-
 }  // namespace
 
 struct LiveServer::Impl {
@@ -69,10 +61,9 @@ struct LiveServer::Impl {
 };
 
 void LiveServer::Impl::route() {
-  for (const Page& page : kPages)
-    server.Get(page.path, [&page](const httplib::Request&, httplib::Response& response) {
-      response.set_content(page.content.data(), page.content.size(), page.type);
-    });
+  server.Get("/", [](const httplib::Request&, httplib::Response& response) {
+    response.set_content(embedded::live_page.data(), embedded::live_page.size(), "text/html; charset=utf-8");
+  });
   server.Get("/events", [this](const auto& request, auto& response) { events(request, response); });
   server.Get("/things/([a-z0-9/]+)", [this](const httplib::Request& request, httplib::Response& response) {
     if (const auto thing = feed.get(request.matches[1]))
@@ -86,7 +77,7 @@ void LiveServer::Impl::route() {
   });
   server.set_default_headers({{"Cache-Control", "no-store"},
                               {"X-Content-Type-Options", "nosniff"},
-                              {"Content-Security-Policy", "default-src 'self'; img-src 'self' data:"}});
+                              {"Content-Security-Policy", "default-src 'self' 'unsafe-inline'; img-src data:"}});
   server.set_payload_max_length(4096);
   server.set_keep_alive_max_count(1);  // a thread that waits for a next request would be one less for others
   server.set_read_timeout(kPatience);

@@ -8,8 +8,8 @@
 
 namespace cifar_resnet {
 
-// Answers in threads of its own: the page at /, the feed's messages as server-sent events at /events, and the things of
-// the feed at /things/NAME. Serves a bounded number of visitors and waits for none longer than seconds.
+// Answers in threads of its own: the page at /, the feed's messages as server-sent events at /events, the things of the
+// feed at /things/NAME. Serves a bounded number of visitors and waits for none longer than seconds.
 class LiveServer {
  public:
   // `address` is PORT, for visitors from this machine, or HOST:PORT; port 0 is any that is free. Throws ValueError if it

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """TensorBoard's own reader on the event files of a run that was resumed: it shows what metrics.jsonl says, each step once.
 
-Usage: event_files.py CIFAR_RESNET. Exit status 77 where the package tensorboard is not installed.
+Usage: event_files.py CIFAR_RESNET. Exit status 77 where the package tensorboard is not installed, neither for this Python
+nor in the .venv of scripts/setup --peers.
 """
 import json
 import os
@@ -11,9 +12,12 @@ import subprocess
 import sys
 import tempfile
 
+VENV_PYTHON = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../.venv/bin/python")
 try:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 except ImportError as e:
+    if len(sys.argv) == 2 and os.path.exists(VENV_PYTHON):
+        os.execv(VENV_PYTHON, [VENV_PYTHON, *sys.argv, "in .venv"])
     print(f"skipped: {e} (scripts/setup --peers installs it)")
     sys.exit(77)
 

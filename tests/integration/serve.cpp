@@ -104,7 +104,7 @@ TEST_CASE("visitors who read nothing, ask for nothing or leave hold nobody up") 
   const Client deaf(*server, get("/events"));
   while (feed.readers == 0) ::usleep(1000);
   for (size_t i = 0; i < LiveFeed::kMostKept; ++i) feed.publish("step", std::string(1000, 'x'));  // no socket takes it
-  CHECK_THAT(Client(*server, get("/live.js")).read_until("EventSource"), Contains("200 OK"));
+  CHECK_THAT(Client(*server, get("/")).read_until("EventSource"), Contains("200 OK"));
   server.reset();
   CHECK(feed.closed());
 }

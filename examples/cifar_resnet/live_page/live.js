@@ -95,7 +95,7 @@ class Chart {
     if (!(high > low)) high = low + 1;
     const X = (x) => MARGIN.left + (x / right) * (width - MARGIN.left - MARGIN.right);
     const Y = (y) => height - MARGIN.bottom - ((y - low) / (high - low)) * (height - MARGIN.top - MARGIN.bottom);
-    for (const y of ticks(low, high, 4)) {
+    for (const y of ticks(low, high, 5)) {
       this.svg.append(shape("line", {class: "rule", x1: MARGIN.left, x2: width - MARGIN.right, y1: Y(y), y2: Y(y)}),
                       shape("text", {x: MARGIN.left - 8, y: Y(y) + 4, "text-anchor": "end"}, this.tick(y)));
     }
@@ -225,8 +225,8 @@ async function make_samples() {
     paint(canvas, height, width, (i) => [bytes[first + i], bytes[first + plane + i], bytes[first + 2 * plane + i]]);
     const tile = element("button", {class: "sample", type: "button", "aria-pressed": k === chosen.image}, canvas,
         element("span", {class: "truth"}, "is " + classes[truth]),
-        element("span", {class: "guess"}, element("span", {}, "…"), element("span")),
-        element("div", {class: "sure"}, element("div")));
+        element("span", {class: "guess"}, "…"),
+        element("span", {class: "sure"}, element("span", {class: "track"}, element("span")), element("span")));
     tile.addEventListener("click", () => {
       chosen.image = k;
       mark($("samples"), k);
@@ -246,13 +246,10 @@ function show_predictions() {
   [...$("samples").children].forEach((tile, k) => {
     const probabilities = samples.probabilities[k].map(Number), most = Math.max(...probabilities);
     const best = probabilities.indexOf(most), kind = best === run.truths[k] ? "right" : "wrong";
-    const [name, sure] = tile.querySelector(".guess").children;
-    name.textContent = (kind === "right" ? "✓ " : "✗ ") + run.classes[best];
-    name.className = kind;
-    sure.textContent = (100 * most).toFixed(0) + "%";
-    const bar = tile.querySelector(".sure div");
-    bar.style.width = 100 * most + "%";
-    bar.className = kind;
+    tile.querySelector(".guess").textContent = (kind === "right" ? "✓ " : "✗ ") + run.classes[best];
+    tile.querySelector(".track span").style.width = 100 * most + "%";
+    tile.querySelector(".sure").lastChild.textContent = (100 * most).toFixed(0) + "%";
+    tile.className = "sample " + kind;
     const order = probabilities.map((p, c) => [p, run.classes[c]]).sort((a, b) => b[0] - a[0]);
     tile.title = order.slice(0, 3).map(([p, c]) => c + " " + percent(p)).join(", ");
   });
