@@ -78,6 +78,8 @@ void add_train(CLI::App& app, TrainOptions& o) {
       ->excludes(epochs)
       ->excludes(resume)
       ->excludes(limit);
+  app.add_option("--tensorboard", o.tensorboard, "write event files for TensorBoard into this folder")->check(path());
+  app.add_option("--serve", o.serve, "show the training live at http://localhost:PORT; HOST:PORT lets others see it");
   app.add_option("--out", o.out, "folder for everything that is written")->check(path())->capture_default_str();
   app.add_option("--model", o.model, "where the network goes [OUT/ARCH.safetensors]")->check(path());
   app.add_option("--init", o.init,

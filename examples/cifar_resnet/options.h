@@ -43,6 +43,8 @@ struct TrainOptions : CommonOptions {
   int64_t checkpoint_every = 1;
   bool resume = false;
   int64_t limit_train = 0;
+  Path tensorboard;                  // a folder for event files; empty: none
+  std::optional<std::string> serve;  // PORT or HOST:PORT of the live page
 };
 
 struct EvalOptions : CommonOptions {

@@ -80,6 +80,16 @@ void require_same_network(const Path& out, const std::string& title) {
                              ", this is a ", title, ": name another folder"));
 }
 
+json to_json(const StepResult& s) {
+  return {{"kind", "step"},
+          {"step", s.step},
+          {"epoch", s.epoch},
+          {"loss", s.loss},
+          {"accuracy", s.accuracy},
+          {"lr", s.lr},
+          {"images_per_s", s.images_per_s}};
+}
+
 json to_json(const EpochResult& e) {
   json line{{"kind", "epoch"},
             {"epoch", e.epoch},
@@ -118,15 +128,7 @@ void MetricsLog::append(const json& line) {
     throw FileError(message(file_.string(), ": cannot be written: ", std::strerror(errno)));
 }
 
-void MetricsLog::step(const StepResult& s) {
-  append({{"kind", "step"},
-          {"step", s.step},
-          {"epoch", s.epoch},
-          {"loss", s.loss},
-          {"accuracy", s.accuracy},
-          {"lr", s.lr},
-          {"images_per_s", s.images_per_s}});
-}
+void MetricsLog::step(const StepResult& s) { append(to_json(s)); }
 
 void MetricsLog::epoch(const EpochResult& e) { append(to_json(e)); }
 

@@ -42,7 +42,8 @@ std::string network_of(const nlohmann::json& summary);
 // by side. FileError as read_json().
 void require_same_network(const std::filesystem::path& out, const std::string& title);
 
-// A line of the metrics.
+// Lines of the metrics.
+nlohmann::json to_json(const StepResult& s);
 nlohmann::json to_json(const EpochResult& e);
 // Throws ValueError naming the field that makes no sense, or is missing though pictures show it.
 EpochResult epoch_result(const nlohmann::json& line);

@@ -15,6 +15,7 @@
 #include "examples/cifar_resnet/checkpoint.h"
 #include "examples/cifar_resnet/figures.h"
 #include "examples/cifar_resnet/interrupt.h"
+#include "examples/cifar_resnet/listeners.h"
 #include "examples/cifar_resnet/network.h"
 #include "examples/cifar_resnet/options.h"
 #include "examples/cifar_resnet/outputs.h"
@@ -167,7 +168,7 @@ class Trainer {
         model_file_(model_file(o)),
         best_file_(best_file(o)),
         checkpoint_(o.out / "checkpoint" / "last.safetensors"),
-        metrics_(o.out / "metrics.jsonl"),
+        listeners_(o, test_set_),
         folder_(o.out),
         model_lock_(model_file_) {
     hold_out_validation();
@@ -288,11 +289,12 @@ class Trainer {
   }
 
   void begin() {
-    metrics_.begin({.title = net_->architecture->title,
-                    .epochs = o_.epochs,
-                    .steps_per_epoch = loader_->batches(),
-                    .first_step = steps_done()},
-                   state_.history);
+    listeners_.begin({.title = net_->architecture->title,
+                      .epochs = o_.epochs,
+                      .steps_per_epoch = loader_->batches(),
+                      .first_step = steps_done(),
+                      .network = &*net_},
+                     state_.history);
   }
 
   int64_t steps_done() const { return state_.position.epoch * loader_->batches() + state_.position.batch; }
@@ -326,13 +328,14 @@ class Trainer {
       if ((step + 1) % kStepsPerMetric == 0) {
         const Running since = running.without(told);
         told = running;
-        metrics_.step({.step = step + 1,
-                       .epoch = epoch + 1,
-                       .loss = since.mean_loss(),
-                       .accuracy = since.accuracy(),
-                       .lr = lr,
-                       .images_per_s = double(running.images - seen_before) / progress.seconds()});
+        listeners_.step({.step = step + 1,
+                         .epoch = epoch + 1,
+                         .loss = since.mean_loss(),
+                         .accuracy = since.accuracy(),
+                         .lr = lr,
+                         .images_per_s = double(running.images - seen_before) / progress.seconds()});
       }
+      listeners_.batch(step + 1);
       throw_if_interrupted();
     }
     train_seconds_ = progress.seconds();
@@ -370,7 +373,7 @@ class Trainer {
     trained_ = true;
     save_network(model_file_);
     if (best_epoch() == e.epoch) save_network(best_file_);
-    metrics_.epoch(e);
+    listeners_.epoch(e);
     if (e.epoch % o_.checkpoint_every == 0 || e.epoch == o_.epochs) save();
     draw_history(o_.out, state_.history);
   }
@@ -451,7 +454,7 @@ class Trainer {
   Recipe recipe_;
   data::Dataset train_set_, test_set_, validation_;  // validation_ has no images if none are held out
   Path model_file_, best_file_, checkpoint_;
-  MetricsLog metrics_;
+  Listeners listeners_;
   FolderLock folder_;
   FileLock model_lock_;  // it may be in a folder that is not ours alone
   std::optional<FileLock> best_lock_;

@@ -13,7 +13,8 @@ namespace cifar_resnet {
 struct RunPlan {
   std::string title;  // of the network
   int64_t epochs = 0, steps_per_epoch = 0;
-  int64_t first_step = 0;  // finished ones of the run that is resumed
+  int64_t first_step = 0;          // finished ones of the run that is resumed
+  Fp32Network* network = nullptr;  // that trains; lives until the last call of a listener
 };
 
 // What some steps came to.
@@ -38,6 +39,8 @@ class TrainingListener {
   // Before anything else. What an earlier run said of steps after plan.first_step is void; `history` is of the epochs
   // before it.
   virtual void begin(const RunPlan& plan, std::span<const EpochResult> history) = 0;
+  // After every step, of which `step` are finished now. Costs next to nothing.
+  virtual void batch(int64_t /*step*/) {}
   virtual void step(const StepResult& s) = 0;
   virtual void epoch(const EpochResult& e) = 0;
 };
