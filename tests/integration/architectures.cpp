@@ -46,8 +46,8 @@ bool all_finite(const Tensor& t) {
 }  // namespace
 
 TEST_CASE("networks have the parameters of the papers and the names of their checkpoints") {
-  // Of torchvision's resnet18 and resnet50 with this stem and 10 classes, of the layers of its vgg11_bn and a classifier,
-  // and of pytorch-cifar's MobileNetV2. ResNet-9's is the sum over its layers.
+  // Of torchvision's resnet18 and resnet50 with this stem and 10 classes, of the layers of its vgg11_bn and a
+  // classifier, and of pytorch-cifar's MobileNetV2. ResNet-9's is the sum over its layers.
   const std::map<std::string, int64_t> parameters{{"resnet18", 11'173'962},
                                                   {"resnet9", 6'573'130},
                                                   {"resnet50", 23'520'842},
