@@ -128,7 +128,7 @@ void add_bench(CLI::App& app, BenchOptions& o) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app("Residual networks on CIFAR-10 with mininn: train, quantize to int8, measure.");
+  CLI::App app("Small networks on CIFAR-10 with mininn: train, quantize to int8, measure.");
   app.require_subcommand(1);
   app.set_version_flag("--version", "cifar_resnet " MININN_VERSION);
   TrainOptions train_options;
