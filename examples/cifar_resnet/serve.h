@@ -12,8 +12,8 @@ namespace cifar_resnet {
 // feed at /things/NAME. Serves a bounded number of visitors and waits for none longer than seconds.
 class LiveServer {
  public:
-  // `address` is PORT, for visitors from this machine, or HOST:PORT; port 0 is any that is free. Throws ValueError if it
-  // is no address or nothing can listen there, or if the program was built without a web server.
+  // `address` is PORT, for visitors from this machine, or HOST:PORT; port 0 is any that is free. Throws ValueError if
+  // it is no address or nothing can listen there, or if the program was built without a web server.
   LiveServer(const std::string& address, LiveFeed& feed);
   // Closes the feed, gives its readers seconds for what they have not read yet.
   ~LiveServer();
