@@ -40,6 +40,9 @@ function ticks(from, to, count, least = 0) {
 const MARGIN = {left: 48, right: 10, top: 12, bottom: 24};
 
 class Chart {
+  static all = [];
+  static right = 0;  // epochs on the common x axis
+
   constructor(title, format, limits) {
     this.format = format;
     this.limits = limits;
@@ -48,6 +51,7 @@ class Chart {
     this.card = element("div", {class: "card chart"},
         element("div", {class: "card-head"}, element("h2", {}, title), this.legend), this.svg);
     $("charts").append(this.card);
+    Chart.all.push(this);
     this.clear();
     new ResizeObserver(() => this.change()).observe(this.svg);
     this.svg.addEventListener("pointermove", (e) => this.point(e.clientX - this.svg.getBoundingClientRect().left));
@@ -56,13 +60,15 @@ class Chart {
   clear() {
     this.series = {};
     this.at = null;
+    Chart.right = 0;
     this.change();
   }
   // `x` in epochs.
   add(name, x, y) {
     if (!Number.isFinite(y)) return;
     (this.series[name] ??= []).push([x, y]);
-    this.change();
+    Chart.right = Math.max(Chart.right, x);
+    for (const chart of Chart.all) chart.change();
   }
   change() {
     if (this.waits) return;
@@ -87,7 +93,7 @@ class Chart {
       this.card.querySelector(".hint")?.remove();
       return;
     }
-    const right = Math.max(...all.map((p) => p[0])) || 1;
+    const right = Chart.right || 1;
     let low = Math.min(...all.map((p) => p[1])), high = Math.max(...all.map((p) => p[1]));
     const room = (high - low || Math.abs(high) || 1) * 0.06;
     low = this.limits.zero ? 0 : Math.max(low - room, this.limits.low ?? -Infinity);
@@ -149,7 +155,7 @@ const charts = {
 let run = null;
 let steps_of_epoch = new Set();  // epochs with curves of their own
 let samples = null;
-let finished = false, step = 0;
+let finished = false, step = 0, seconds = 0, left = 0;
 const chosen = {image: 0, layer: null};
 
 function show_status(text, kind) {
@@ -160,6 +166,7 @@ function show_status(text, kind) {
 function begin(plan) {
   run = plan;
   step = plan.first_step;
+  seconds = left = 0;
   samples = null;
   finished = false;
   steps_of_epoch = new Set();
@@ -191,14 +198,13 @@ function take_epoch(e) {
   show_progress();
 }
 
-function show_progress(seconds, left) {
+function show_progress() {
   const steps = run.epochs * run.steps_per_epoch, share = 100 * Math.min(1, step / steps);
   $("done").style.width = share + "%";
   $("bar").setAttribute("aria-valuenow", share.toFixed(0));
   const epoch = Math.min(run.epochs, Math.floor(step / run.steps_per_epoch) + 1);
   $("where").textContent = `epoch ${epoch} of ${run.epochs}, step ${whole(step)} of ${whole(steps)}`;
-  if (seconds !== undefined)
-    $("time").textContent = duration(seconds) + (step < steps ? ", about " + duration(left) + " left" : "");
+  $("time").textContent = duration(seconds) + (left > 0 ? ", about " + duration(left) + " left" : "");
 }
 
 // ------------------------------------------------------------------------------------------------- images and maps
@@ -304,14 +310,15 @@ on("run", begin);
 on("step", take_step);
 on("epoch", take_epoch);
 on("progress", (p) => {
-  step = p.step;
-  show_progress(p.seconds, p.seconds_left);
+  ({step, seconds, seconds_left: left} = p);
+  show_progress();
 });
 on("samples", take_samples);
 let ended = false;
 on("end", (e) => {
   ended = true;
   step = e.step;
+  left = 0;
   if (run) show_progress();
   show_status(finished ? "finished" : `stopped after step ${whole(e.step)}`, finished ? "done" : "lost");
 });
