@@ -230,7 +230,7 @@ class Trainer {
     if (!o_.init.empty()) net_->read_values(o_.init);
     sgd_.emplace(net_->params.trainable(), recipe_.sgd);
     if (checkpoint) resume(*checkpoint);
-    if (checkpoint) begin();
+    if (checkpoint) begin(steps_done());
     std::printf("%s, %lld parameters, on %s with %d threads (%s kernels%s); %lld training images from %s\n",
                 net_->architecture->title, (long long)net_->params.count(), to_string(device_).c_str(), num_threads(),
                 o_.backend.c_str(), o_.amp ? ", mixed precision" : "", (long long)train_set_.size(),
@@ -288,11 +288,11 @@ class Trainer {
                 (long long)state_.position.batch);
   }
 
-  void begin() {
+  void begin(int64_t first_step) {
     listeners_.begin({.title = net_->architecture->title,
                       .epochs = o_.epochs,
                       .steps_per_epoch = loader_->batches(),
-                      .first_step = steps_done(),
+                      .first_step = first_step,
                       .network = &*net_},
                      state_.history);
   }
@@ -317,13 +317,12 @@ class Trainer {
                                  epoch + 1, " at step ", step, "; the last checkpoint is ", checkpoint_.string(),
                                  "; try a smaller --lr"));
       descend(loss, *sgd_, lr);
-      if (step == 0) {  // an older run's log is only given up for one that has begun
-        begin();
-        update_summary(o_.out / "summary.json", {{"network", net_->architecture->title}});
-      }
-
       running.add({loss_value * double(labels.numel()), count_right(logits, labels), labels.numel()});
       ++batch;
+      if (step == 0) {  // an older run's log is only given up for one that has begun
+        begin(0);
+        update_summary(o_.out / "summary.json", {{"network", net_->architecture->title}});
+      }
       progress.update(running.images, {.loss = running.mean_loss(), .accuracy = running.accuracy(), .lr = lr});
       if ((step + 1) % kStepsPerMetric == 0) {
         const Running since = running.without(told);

@@ -13,8 +13,8 @@
 
 namespace {
 
-// A PNG or JPEG may unpack to a thousand times its size, and the decoder would let it: while one is decoded, nothing larger
-// than this is allocated.
+// A PNG or JPEG may unpack to a thousand times its size, and the decoder would let it: while one is decoded, nothing
+// larger than this is allocated.
 size_t largest_allocation = 0;
 void* reallocate(void* p, size_t bytes) { return bytes <= largest_allocation ? std::realloc(p, bytes) : nullptr; }
 
