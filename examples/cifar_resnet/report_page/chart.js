@@ -57,7 +57,7 @@ class LineChart {
       figure.append(svg('line', {x1: m.left, x2: width - m.right, y1: this.y(v), y2: this.y(v), class: 'grid'}),
                     svg('text', {x: m.left - 8, y: this.y(v) + 4, class: 'tick end'}, this.yText(v)));
     }
-    const marks = this.xMarks ?? roundNumbers(first, last, Math.max(2, Math.floor(inner / 90)));
+    const marks = this.xMarks ?? roundNumbers(first, last, Math.max(2, Math.floor(inner / 70)));
     for (const v of last === first ? [first] : marks) {
       figure.append(svg('text', {x: this.x(v), y: height - m.bottom + 17, class: 'tick middle'}, this.xText(v)));
     }
