@@ -63,42 +63,44 @@ void draw_history(const Path& out, const TrainingHistory& h) {
 }
 
 void draw_figures(const Path& out, const QuantizationFigures& f) {
-  draw_confusion_matrix(out / "confusion_matrix_original.png", "fp32 network", f.fp32_confusion, f.classes);
-  draw_confusion_matrix(out / "confusion_matrix_quantized.png", "int8 network", f.int8_confusion, f.classes);
-  std::vector<LayerBytes> layers;
-  for (const LayerRow& l : f.layers)
-    if (l.fp32_bytes > 0) layers.push_back({l.name, l.fp32_bytes, l.int8_bytes});
-  draw_layer_compression(out / "layer_compression.png", layers);
+  if constexpr (kHaveFigures) {
+    draw_confusion_matrix(out / "confusion_matrix_original.png", "fp32 network", f.fp32_confusion, f.classes);
+    draw_confusion_matrix(out / "confusion_matrix_quantized.png", "int8 network", f.int8_confusion, f.classes);
+    std::vector<LayerBytes> layers;
+    for (const LayerRow& l : f.layers)
+      if (l.fp32_bytes > 0) layers.push_back({l.name, l.fp32_bytes, l.int8_bytes});
+    draw_layer_compression(out / "layer_compression.png", layers);
+  }
 }
 
 void draw_details(const Path& out, const QuantizationDetails& d, const std::vector<LayerRow>& layers) {
-  draw_misclassified(out / "misclassified_examples.png", d.misclassified, d.classes);
-  constexpr size_t kShown = 4;
-  std::vector<BeforeAfter> weights, activations;
-  const size_t n = d.histograms.size();
-  for (size_t i = 0; i < std::min(kShown, n); ++i) {
-    const LayerHistograms& h = d.histograms[n <= kShown ? i : i * (n - 1) / (kShown - 1)];
-    weights.push_back(h.weights);
-    activations.push_back(h.activations);
+  if constexpr (kHaveFigures) {
+    draw_misclassified(out / "misclassified_examples.png", d.misclassified, d.classes);
+    constexpr size_t kShown = 4;
+    std::vector<BeforeAfter> weights, activations;
+    const size_t n = d.histograms.size();
+    for (size_t i = 0; i < std::min(kShown, n); ++i) {
+      const LayerHistograms& h = d.histograms[n <= kShown ? i : i * (n - 1) / (kShown - 1)];
+      weights.push_back(h.weights);
+      activations.push_back(h.activations);
+    }
+    std::vector<LayerError> errors;
+    for (const LayerRow& l : layers)
+      if (l.sqnr_db) errors.push_back({l.name, *l.sqnr_db});
+    draw_quantization_effects(out / "quantization_effects.png", weights, activations, errors);
   }
-  std::vector<LayerError> errors;
-  for (const LayerRow& l : layers)
-    if (l.sqnr_db) errors.push_back({l.name, *l.sqnr_db});
-  draw_quantization_effects(out / "quantization_effects.png", weights, activations, errors);
+}
+
+void draw_features(const Path& out, const ImageFeatures& f) {
+  if constexpr (kHaveFigures) draw_feature_maps(out / "feature_maps.png", f.pixels, f.caption, f.layers);
 }
 
 void draw_pictures(const Path& out, const Results& r) {
   draw_history(out, r.training);
-  if constexpr (kHaveFigures) {
-    if (r.figures) about(out / kBenchmarksFile, [&] { draw_figures(out, *r.figures); });
-    if (r.details)
-      about(out / kDetailsFile,
-            [&] { draw_details(out, *r.details, r.figures ? r.figures->layers : std::vector<LayerRow>()); });
-    if (r.features)
-      about(out / kFeatureMapsFile, [&] {
-        draw_feature_maps(out / "feature_maps.png", r.features->pixels, r.features->caption, r.features->layers);
-      });
-  }
+  const std::vector<LayerRow> layers = r.figures ? r.figures->layers : std::vector<LayerRow>();
+  if (r.figures) about(out / kBenchmarksFile, [&] { draw_figures(out, *r.figures); });
+  if (r.details) about(out / kDetailsFile, [&] { draw_details(out, *r.details, layers); });
+  if (r.features) about(out / kFeatureMapsFile, [&] { draw_features(out, *r.features); });
 }
 
 }  // namespace
