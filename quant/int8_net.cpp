@@ -185,6 +185,7 @@ Report Int8Net::report() const {
       const Program::NodeReport& node = nodes[i];
       if (node.kernel != last) l.kernel += (last.empty() ? "" : " / ") + node.kernel;
       last = node.kernel;
+      l.kernels.push_back(node.kernel);
       l.trials.push_back(node.trials);
       if (node.packed && packed.insert(node.packed.id()).second) l.packed_bytes += node.packed.numel();
     }
@@ -203,6 +204,8 @@ Report Int8Net::profile(const Tensor& x, int repeats) const {
   for (size_t i = 0; i < report.layers.size(); ++i) report.layers[i].ms = ms[i];
   return report;
 }
+
+std::vector<nn::graph::ArenaPiece> Int8Net::arena_of_one() const { return compiled_->program.arena(1); }
 
 Int8Stepper::Int8Stepper(const Int8Net& net, int64_t n) : net_(net), n_(n) {
   if (n < 1 || n > kMaxBatch) throw ValueError(message("int8 stepper: a batch of ", n, ", not 1 to ", kMaxBatch));

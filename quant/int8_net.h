@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/tensor.h"
+#include "nn/graph/memory_plan.h"
 #include "quant/int8_model.h"
 #include "quant/report.h"
 
@@ -43,6 +44,8 @@ class Int8Net {
   Report report() const;
   // The same with the time of each node: the median of `repeats` runs on x.
   Report profile(const Tensor& x, int repeats = 20) const;
+  // What lies where in the block of Report::arena_bytes_per_image. Nodes are those of the model's graph.
+  std::vector<nn::graph::ArenaPiece> arena_of_one() const;
 
   // One file that load() gives back bit for bit (quant/int8_file.h). Throw FileError.
   void save(const std::filesystem::path& path) const;

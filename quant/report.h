@@ -15,7 +15,8 @@ namespace mininn::quant {
 
 struct LayerReport {
   std::string name, op;
-  std::string kernel;                      // "a / b" where larger batches have another one
+  std::string kernel;                      // "a / b" where larger batches have another one; empty for a view
+  std::vector<std::string> kernels;        // for each of Report::batches
   std::vector<std::vector<Trial>> trials;  // the candidates' times alone, if measured, for each of Report::batches
   Shape shape;                             // of the output, for one image: [C,H,W], or [rows,...]
   QParams q;                               // of the output
@@ -46,7 +47,8 @@ struct Report {
   double int8_mac_coverage() const { return graph_macs ? double(int8_macs()) / double(graph_macs) : 1; }
 };
 
-// A table with one line per layer, the totals below, and what stayed float ops.
+// A table with one line per layer, one of kernels and the runners-up, the totals, and what stayed float ops. No line is
+// longer than 100 characters.
 std::ostream& operator<<(std::ostream& out, const Report& r);
 
 }  // namespace mininn::quant

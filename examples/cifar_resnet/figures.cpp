@@ -117,28 +117,58 @@ void draw_confusion_matrix(const Path& file, const std::string& title, std::span
   c.save_png(file);
 }
 
-void draw_training_history(const Path& file, std::span<const EpochFigures> epochs) {
-  if (epochs.empty()) throw mininn::ValueError("training history: there are no epochs to draw");
-  struct Curve {
-    const char* name;
-    Color color;
-    double EpochFigures::*value;
-  };
-  const auto points = [&](const Axes& a, double EpochFigures::*value) {
-    const size_t every = 1 + epochs.size() / 2000;  // more cannot be told apart
-    std::vector<Point> p;
-    for (size_t i = (epochs.size() - 1) % every; i < epochs.size(); i += every)
-      if (const EpochFigures& e = epochs[i]; std::isfinite(e.*value)) p.push_back(a.at(double(e.epoch), e.*value));
-    return p;
-  };
-  const auto extent = [&](std::initializer_list<double EpochFigures::*> values) {
-    Range r{1e300, -1e300};
-    for (const auto value : values)
-      for (const EpochFigures& e : epochs)
-        if (std::isfinite(e.*value)) r = {std::min(r.lo, e.*value), std::max(r.hi, e.*value)};
-    return r.lo <= r.hi ? r : Range{};
-  };
+namespace {
 
+struct Curve {
+  Color color;
+  double EpochFigures::*epoch;
+  double StepFigures::*step;  // null: only known of epochs
+};
+struct History {
+  std::span<const EpochFigures> epochs;
+  std::span<const StepFigures> steps;
+};
+
+Range extent(const History& h, std::initializer_list<Curve> curves) {
+  Range r{1e300, -1e300};
+  const auto add = [&](double v) {
+    if (std::isfinite(v)) r = {std::min(r.lo, v), std::max(r.hi, v)};
+  };
+  for (const Curve& curve : curves) {
+    for (const EpochFigures& e : h.epochs) add(e.*curve.epoch);
+    for (const StepFigures& s : h.steps)
+      if (curve.step) add(s.*curve.step);
+  }
+  return r.lo <= r.hi ? r : Range{};
+}
+
+void draw_curves(Canvas& c, const Axes& a, const History& h, std::initializer_list<Curve> curves) {
+  // At most 2000 of n: more cannot be told apart. The last one is among them.
+  const auto thinned = [](size_t n, const auto& use) {
+    const size_t every = 1 + n / 2000;
+    for (size_t i = n == 0 ? 0 : (n - 1) % every; i < n; i += every) use(i);
+  };
+  constexpr size_t kMostDots = 60;
+  for (const Curve& curve : curves) {
+    std::vector<Point> line, dots;
+    thinned(h.steps.size(), [&](size_t i) {
+      if (curve.step) line.push_back(a.at(h.steps[i].epoch, h.steps[i].*curve.step));
+    });
+    thinned(h.epochs.size(), [&](size_t i) {
+      const EpochFigures& e = h.epochs[i];
+      if (std::isfinite(e.*curve.epoch)) dots.push_back(a.at(double(e.epoch), e.*curve.epoch));
+    });
+    c.polyline(line, curve.color.with_alpha(0.45), 1);
+    c.polyline(dots, curve.color, 2);
+    for (const Point& p : std::span(dots).last(dots.size() <= kMostDots ? dots.size() : 1)) c.dot(p, 2.8, curve.color);
+  }
+}
+
+}  // namespace
+
+void draw_training_history(const Path& file, std::span<const EpochFigures> epochs, std::span<const StepFigures> steps) {
+  if (epochs.empty()) throw mininn::ValueError("training history: there are no epochs to draw");
+  const History history{epochs, steps};
   Canvas c(1120, 580);
   const EpochFigures& last = epochs.back();
   double best = -1, newest = -1;
@@ -153,29 +183,29 @@ void draw_training_history(const Path& file, std::span<const EpochFigures> epoch
                        static_cast<long long>(best_epoch));
   draw_title(c, "Training history", subtitle);
   draw_legend(c, {kMargin, 84},
-              std::vector<LegendEntry>{{"training", kFp32}, {"held out", kInt8}, {"learning rate", kGood}});
+              std::vector<LegendEntry>{{steps.empty() ? "training" : "training (thin: inside the epochs)", kFp32},
+                                       {"held out", kInt8},
+                                       {"learning rate", kGood}});
 
   const auto [first, furthest] = std::minmax_element(
       epochs.begin(), epochs.end(), [](const EpochFigures& a, const EpochFigures& b) { return a.epoch < b.epoch; });
-  const Range x{double(first->epoch), std::max(double(furthest->epoch), double(first->epoch) + 1)};
+  const Range x{steps.empty() ? double(first->epoch) : std::min(double(first->epoch), std::floor(steps[0].epoch)),
+                std::max(double(furthest->epoch), double(first->epoch) + 1)};
   const auto whole = [](double v) { return v == std::floor(v) ? format("%.0f", v) : std::string(); };
-  const auto draw = [&](Axes& a, std::initializer_list<Curve> curves) {
-    for (const Curve& curve : curves) {
-      const auto p = points(a, curve.value);
-      c.polyline(p, curve.color, 2);
-      if (!p.empty()) c.dot(p.back(), 3.2, curve.color);
-    }
-  };
-
-  Range loss = extent({&EpochFigures::train_loss, &EpochFigures::test_loss});
+  const std::initializer_list<Curve> losses{{kFp32, &EpochFigures::train_loss, &StepFigures::loss},
+                                            {kInt8, &EpochFigures::test_loss, nullptr}},
+      accuracies{{kFp32, &EpochFigures::train_accuracy, &StepFigures::accuracy},
+                 {kInt8, &EpochFigures::test_accuracy, nullptr}},
+      rates{{kGood, &EpochFigures::lr, &StepFigures::lr}};
+  Range loss = extent(history, losses);
   loss = {0, loss.hi > 0 ? loss.hi * 1.05 : 1};
   Axes left(c, {80, 130, 450, 260}, x, loss);
   left.title("Loss (cross entropy)");
   left.grid_y([](double v) { return format("%.3g", v); });
   left.ticks_x(whole);
-  draw(left, {{"training", kFp32, &EpochFigures::train_loss}, {"held out", kInt8, &EpochFigures::test_loss}});
+  draw_curves(c, left, history, losses);
 
-  Range accuracy = extent({&EpochFigures::train_accuracy, &EpochFigures::test_accuracy});
+  Range accuracy = extent(history, accuracies);
   accuracy = {std::clamp(std::floor(accuracy.lo * 10) / 10, 0.0, 0.9), 1};
   Axes right(c, {620, 130, 450, 260}, x, accuracy);
   right.title("Accuracy");
@@ -183,15 +213,15 @@ void draw_training_history(const Path& file, std::span<const EpochFigures> epoch
   right.ticks_x(whole);
   if (best >= 0)
     c.line({right.box().x, right.y(best)}, {right.box().right(), right.y(best)}, kInt8.with_alpha(0.5), 1, true);
-  draw(right, {{"training", kFp32, &EpochFigures::train_accuracy}, {"held out", kInt8, &EpochFigures::test_accuracy}});
+  draw_curves(c, right, history, accuracies);
 
-  const Range lr = extent({&EpochFigures::lr});
+  const Range lr = extent(history, rates);
   Axes bottom(c, {80, 444, 990, 80}, x, {0, lr.hi > 0 ? lr.hi * 1.1 : 1});
   bottom.title("Learning rate");
   bottom.grid_y([](double v) { return format("%.3g", v); }, 2);
   bottom.ticks_x(whole, 12);
   bottom.label_x("epoch");
-  draw(bottom, {{"learning rate", kGood, &EpochFigures::lr}});
+  draw_curves(c, bottom, history, rates);
   c.save_png(file);
 }
 
@@ -215,20 +245,21 @@ void draw_misclassified(const Path& file, std::span<const Misclassified> example
     const Misclassified& m = shown[i];
     const double x = kMargin + kWide * double(i % kColumns), y = kTop + kHigh * double(i / kColumns);
     const Box photo{x + (kWide - kPhoto) / 2 - 8, y, kPhoto, kPhoto};
-    if (m.fp32 != m.int8) c.fill({photo.x - 3, photo.y - 3, kPhoto + 6, kPhoto + 6}, kInt8, 3);
+    if (m.disagree()) c.fill({photo.x - 3, photo.y - 3, kPhoto + 6, kPhoto + 6}, kInt8, 3);
     draw_photo(c, photo, m.pixels);
     c.text({photo.x, y + kPhoto + 19}, class_name(m.truth), {.size = 12, .bold = true});
     c.text({photo.x + kPhoto, y + kPhoto + 19}, format("#%lld", static_cast<long long>(m.index)),
            {.size = 9, .color = kMuted, .align = Align::right});
-    const auto verdict = [&](double line, const char* net, int said, double confidence) {
+    const auto verdict = [&](double line, const char* net, const Guess& guess) {
+      const int said = guess.label;
       const TextStyle style{.size = 10.5, .color = said == m.truth ? kGood : kBad};
       c.text({photo.x, y + kPhoto + line}, net, {.size = 10.5, .color = kMuted});
       c.text({photo.x + 32, y + kPhoto + line}, class_name(said), style);
-      c.text({photo.x + kPhoto, y + kPhoto + line}, percent(confidence),
+      c.text({photo.x + kPhoto, y + kPhoto + line}, percent(guess.probability),
              {.size = 10.5, .color = kMuted, .align = Align::right});
     };
-    verdict(36, "fp32", m.fp32, m.fp32_confidence);
-    verdict(51, "int8", m.int8, m.int8_confidence);
+    verdict(36, "fp32", m.fp32.at(0));
+    verdict(51, "int8", m.int8.at(0));
   }
   if (shown.empty()) c.text({kMargin, kTop + 40}, "There are none: every image was classified correctly.");
   c.save_png(file);
@@ -384,8 +415,8 @@ void draw_feature_maps(const Path& file, std::span<const uint8_t> pixels, const 
     const size_t shown = std::min(l.channels.size(), kMost);
     c.text({kLeft, y + 12}, l.name, {.size = 12, .bold = true});
     c.text({kLeft + c.text_width(l.name, {.size = 12, .bold = true}) + 12, y + 12},
-           format("%zu of %zu channels, %lld × %lld", shown, l.channels.size(), static_cast<long long>(l.height),
-                  static_cast<long long>(l.width)),
+           format("%zu of %lld channels, %lld × %lld", shown, static_cast<long long>(l.all),
+                  static_cast<long long>(l.height), static_cast<long long>(l.width)),
            {.size = 10.5, .color = kMuted});
     y += 22;
     for (size_t k = 0; k < shown; ++k) {

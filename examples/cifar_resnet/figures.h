@@ -27,21 +27,33 @@ using Path = std::filesystem::path;
 void draw_confusion_matrix(const Path& file, const std::string& title, std::span<const int64_t> counts,
                            std::span<const std::string> classes);
 
-// training_history.png: loss, accuracy and learning rate over the epochs. NaN where something was not measured.
+// training_history.png: loss, accuracy and learning rate over the epochs, and, as thin lines, inside of them. NaN where
+// something was not measured.
 struct EpochFigures {
   int64_t epoch = 0;  // from 1
   double train_loss = std::numeric_limits<double>::quiet_NaN(), test_loss = train_loss;
   double train_accuracy = train_loss, test_accuracy = train_loss;  // fractions of 1
   double lr = train_loss;
 };
-void draw_training_history(const Path& file, std::span<const EpochFigures> epochs);
+struct StepFigures {
+  double epoch = 0;                       // how many were finished, with their fraction
+  double loss = 0, accuracy = 0, lr = 0;  // of training
+};
+void draw_training_history(const Path& file, std::span<const EpochFigures> epochs,
+                           std::span<const StepFigures> steps = {});
 
 // misclassified_examples.png: at most 24 are shown.
+struct Guess {
+  int label = 0;  // class number
+  double probability = 0;
+};
 struct Misclassified {
-  std::span<const uint8_t> pixels;                  // 3 planes (R, G, B) of 32 x 32
-  int64_t index = 0;                                // in the test set
-  int truth = 0, fp32 = 0, int8 = 0;                // class numbers
-  double fp32_confidence = 0, int8_confidence = 0;  // probability of the predicted class
+  std::vector<uint8_t> pixels;  // 3 planes (R, G, B) of 32 x 32
+  int64_t index = 0;            // in the test set
+  int truth = 0;
+  std::vector<Guess> fp32, int8;  // the likeliest first
+
+  bool disagree() const { return fp32.at(0).label != int8.at(0).label; }
 };
 void draw_misclassified(const Path& file, std::span<const Misclassified> examples,
                         std::span<const std::string> classes);
@@ -65,7 +77,8 @@ void draw_quantization_effects(const Path& file, std::span<const BeforeAfter> we
 struct FeatureMaps {
   std::string name;  // of the layer
   int64_t height = 0, width = 0;
-  std::vector<std::vector<float>> channels;  // height * width values each
+  int64_t all = 0;                           // channels that the layer has
+  std::vector<std::vector<float>> channels;  // the first of them, height * width values each
 };
 void draw_feature_maps(const Path& file, std::span<const uint8_t> pixels, const std::string& caption,
                        std::span<const FeatureMaps> layers);

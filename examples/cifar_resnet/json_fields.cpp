@@ -1,6 +1,7 @@
 #include "examples/cifar_resnet/json_fields.h"
 
 #include "core/error.h"
+#include "examples/cifar_resnet/base64.h"
 #include "nn/serialize.h"
 
 namespace cifar_resnet {
@@ -24,6 +25,12 @@ int64_t integer(const json& v, const char* key, int64_t least, int64_t most) {
   if (!fits || v.get<int64_t>() < least || v.get<int64_t>() > most)
     throw ValueError(message('\'', key, "' is no integer from ", least, " to ", most));
   return v.get<int64_t>();
+}
+
+double number(const json& v, const char* key, double least, double most) {
+  if (!v.is_number() || !(v.get<double>() >= least && v.get<double>() <= most))
+    throw ValueError(message('\'', key, "' is no number from ", least, " to ", most));
+  return v.get<double>();
 }
 
 std::string text(const json& v, const char* key) {
@@ -65,10 +72,24 @@ uint64_t unsigned_at(const json& object, const char* key) {
 }
 
 double number_at(const json& object, const char* key, double least, double most) {
-  const json& v = at(object, key);
-  if (!v.is_number() || !(v.get<double>() >= least && v.get<double>() <= most))
-    throw ValueError(message('\'', key, "' is no number from ", least, " to ", most));
-  return v.get<double>();
+  return number(at(object, key), key, least, most);
+}
+
+std::vector<uint8_t> bytes_at(const json& object, const char* key, size_t count) {
+  auto bytes = from_base64(text_at(object, key));
+  if (!bytes || bytes->size() != count) throw ValueError(message('\'', key, "' is not ", count, " bytes in base64"));
+  return *std::move(bytes);
+}
+
+std::optional<double> number_if_at(const json& object, const char* key, double least, double most) {
+  if (!object.is_object() || !object.contains(key) || object[key].is_null()) return {};
+  return number(object[key], key, least, most);
+}
+
+std::vector<double> numbers_at(const json& object, const char* key, double least, double most) {
+  std::vector<double> out;
+  for (const json& v : array_at(object, key)) out.push_back(number(v, key, least, most));
+  return out;
 }
 
 std::vector<int64_t> integers_at(const json& object, const char* key, int64_t least, int64_t most) {

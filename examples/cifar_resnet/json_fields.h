@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace cifar_resnet {
 
@@ -19,7 +20,13 @@ int64_t integer_at(const nlohmann::json& object, const char* key, int64_t least,
 uint64_t unsigned_at(const nlohmann::json& object, const char* key);
 double number_at(const nlohmann::json& object, const char* key, double least, double most);
 
-// The integers of an array of such.
+// `count` bytes in base64.
+std::vector<uint8_t> bytes_at(const nlohmann::json& object, const char* key, size_t count);
+// Null, or not there, is no number.
+std::optional<double> number_if_at(const nlohmann::json& object, const char* key, double least, double most);
+
+// The items of an array of such.
+std::vector<double> numbers_at(const nlohmann::json& object, const char* key, double least, double most);
 std::vector<int64_t> integers_at(const nlohmann::json& object, const char* key, int64_t least, int64_t most);
 std::vector<std::string> texts_at(const nlohmann::json& object, const char* key);
 

@@ -12,17 +12,15 @@
 #include "core/parallel.h"
 #include "core/sha256.h"
 #include "data/augment.h"
-#include "examples/cifar_resnet/figures.h"
 #include "examples/cifar_resnet/network.h"
 #include "examples/cifar_resnet/options.h"
 #include "examples/cifar_resnet/outputs.h"
+#include "examples/cifar_resnet/quantization_details.h"
 #include "examples/cifar_resnet/report.h"
 #include "examples/cifar_resnet/results.h"
 #include "examples/cifar_resnet/timing.h"
-#include "nn/graph/executor.h"
 #include "nn/graph/program.h"
 #include "nn/graph/trace.h"
-#include "ops/qconv2d.h"
 #include "quant/calibrator.h"
 #include "quant/int8_file.h"
 
@@ -35,7 +33,6 @@ namespace {
 
 constexpr int64_t kBatch = 100;
 constexpr double kSecondsPerTiming = 1.5;
-constexpr const char* kBenchmarksFile = "quantization_benchmarks.json";
 
 // Two-sided exact McNemar test: the probability of so uneven a split of the images that only one of two classifiers got
 // right, if both were equally good (McNemar 1947; binomial form).
@@ -100,76 +97,6 @@ std::vector<int64_t> confusion(const Evaluation& e, const data::Dataset& test) {
   return counts;
 }
 
-double confidence(const Evaluation& e, size_t image, size_t classes) {
-  const auto row = std::span(e.logits).subspan(image * classes, classes);
-  const double best = *std::max_element(row.begin(), row.end());
-  double sum = 0;
-  for (const float v : row) sum += std::exp(double(v) - best);
-  return 1 / sum;
-}
-
-std::vector<Misclassified> misclassified(const Evaluation& fp32, const Evaluation& int8, const data::Dataset& test) {
-  std::vector<Misclassified> wrong;
-  const auto labels = test.labels.data<int64_t>();
-  const auto pixels = test.images.data<uint8_t>();
-  const size_t bytes = pixels.size() / labels.size(), classes = test.classes.size();
-  for (size_t i = 0; i < labels.size(); ++i)
-    if (fp32.predicted[i] != labels[i] || int8.predicted[i] != labels[i])
-      wrong.push_back({.pixels = pixels.subspan(i * bytes, bytes),
-                       .index = int64_t(i),
-                       .truth = int(labels[i]),
-                       .fp32 = fp32.predicted[i],
-                       .int8 = int8.predicted[i],
-                       .fp32_confidence = confidence(fp32, i, classes),
-                       .int8_confidence = confidence(int8, i, classes)});
-  // Where the two disagree first: that is what quantization changed.
-  std::stable_partition(wrong.begin(), wrong.end(), [](const Misclassified& m) { return m.fp32 != m.int8; });
-  return wrong;
-}
-
-// The weights and activations of a few convolutions, as the float and as the int8 network have them.
-void draw_effects(const Path& file, const nn::graph::Graph& graph, const quant::Int8Net& net,
-                  const data::Dataset& test) {
-  const nn::graph::Graph& int8 = net.model().graph;
-  std::vector<size_t> convolutions;
-  for (size_t i = 0; i < int8.nodes.size(); ++i)
-    if (int8.nodes[i].is(opdef::qconv2d)) convolutions.push_back(i);
-  // The first layer has the input's normalisation folded into its weights: not comparable, so it is passed over.
-  std::vector<size_t> shown;
-  for (const size_t part : {1, 2, 3, 4}) shown.push_back(convolutions.at(part * (convolutions.size() - 1) / 4));
-
-  const Tensor images = image_range(test, 0, std::min<int64_t>(8, test.size()));
-  std::vector<std::vector<double>> real(graph.values.size());
-  nn::graph::run(graph, data::normalize(images), [&](int id, const Tensor& t) { real[size_t(id)] = t.to_vector(); });
-  quant::Int8Stepper stepper(net, images.size(0));
-  stepper.set_input(images);
-
-  std::vector<BeforeAfter> weights, activations;
-  for (size_t i = 0; i < int8.nodes.size(); ++i) {
-    stepper.run(i);
-    if (std::find(shown.begin(), shown.end(), i) == shown.end()) continue;
-    const nn::graph::Node& conv = int8.nodes[i];
-    const auto node =
-        std::find_if(graph.nodes.begin(), graph.nodes.end(), [&](const auto& n) { return n.name == conv.name; });
-    if (node == graph.nodes.end()) continue;
-    const auto constant = [&](size_t input) { return int8.values[size_t(conv.inputs[input])].constant.to_vector(); };
-    auto codes = constant(1);
-    const auto scales = constant(2);
-    const size_t per_channel = codes.size() / scales.size();
-    for (size_t k = 0; k < codes.size(); ++k) codes[k] *= scales[k / per_channel];
-    const bool one_scale = std::adjacent_find(scales.begin(), scales.end(), std::not_equal_to<>()) == scales.end();
-    weights.push_back(before_after(conv.name, graph.values[size_t(node->inputs[1])].constant.to_vector(), codes,
-                                   one_scale ? scales[0] : 0));
-    const auto& q = int8.values[size_t(conv.output)].qparams;
-    activations.push_back(before_after(conv.name, real[size_t(node->output)], stepper.real(conv.output).to_vector(),
-                                       q ? double(q->scale) : 0));
-  }
-  std::vector<LayerError> errors;
-  for (const auto& layer : net.report().layers)
-    if (std::isfinite(layer.sqnr_total)) errors.push_back({layer.name, layer.sqnr_total});
-  if constexpr (kHaveFigures) draw_quantization_effects(file, weights, activations, errors);
-}
-
 // What the int8 file's bytes are. The parts add up to the file, or this throws.
 void print_size_table(const Path& file) {
   std::map<std::string, int64_t> parts;
@@ -185,7 +112,7 @@ void print_size_table(const Path& file) {
   std::printf("%-14s %10lld bytes = %.2f MiB\n\n", "int8 file", (long long)size, double(size) / 1048576);
 }
 
-// The report's layers that hold something: what layer_compression.png and summary.json list.
+// The report's layers that compute something.
 json layers_json(const quant::Report& report) {
   json layers = json::array();
   const auto times = [](const std::vector<Trial>& trials) {
@@ -208,6 +135,8 @@ json layers_json(const quant::Report& report) {
                       {"scale_bytes", l.scale_bytes},
                       {"bias_bytes", l.bias_bytes},
                       {"in_float", l.in_float},
+                      {"scale", l.real ? json() : json(l.q.scale)},
+                      {"zero_point", l.real ? json() : json(l.q.zero_point)},
                       {"macs", l.macs},
                       {"sqnr_db", number(l.sqnr_total)},
                       {"sqnr_local_db", number(l.sqnr_local)},
@@ -220,7 +149,7 @@ json layers_json(const quant::Report& report) {
 void require_distinct_files(const PtqOptions& o, const std::string& int8_file) {
   std::vector<NamedFile> read = data_files(o), written = report_files(o.out);
   read.push_back({"--model", o.model});
-  for (const std::string& name : {int8_file, std::string(kBenchmarksFile)}) written.push_back(file_of_out(o.out, name));
+  written.push_back(file_of_out(o.out, int8_file));
   require_distinct(written, read);
 }
 
@@ -228,10 +157,8 @@ void require_distinct_files(const PtqOptions& o, const std::string& int8_file) {
 void require_outputs(const Path& out, const std::string& int8_file) {
   require_writable(out / int8_file);
   open_if_there(out / int8_file);  // what is written is read again to be measured
-  for (const char* file : {"summary.json", kBenchmarksFile, "misclassified_examples.png", "quantization_effects.png",
-                           "layer_compression.png", "confusion_matrix_original.png", "confusion_matrix_quantized.png"})
-    require_writable(out / file);
-  require_report(out);
+  require_writable(out / kSummaryFile);
+  require_report(out, {kBenchmarksFile, kDetailsFile});
 }
 
 struct CalibrationSet {
@@ -381,14 +308,9 @@ void ptq(const PtqOptions& o) {
   json summary = summary_json(outcome, o, calibration);
   summary["network"] = fp32_net->architecture->title;
   update_summary(o.out / "summary.json", summary);
-  const json benchmarks = benchmarks_json(outcome, o, test);
-  write_json(o.out / kBenchmarksFile, benchmarks);
-  draw_quantization(o.out, quantization_figures(benchmarks));
-  if constexpr (kHaveFigures) {
-    draw_misclassified(o.out / "misclassified_examples.png", misclassified(outcome.fp32, outcome.int8, test),
-                       test.classes);
-    draw_effects(o.out / "quantization_effects.png", calibrator.graph(), int8, test);
-  }
+  write_json(o.out / kBenchmarksFile, benchmarks_json(outcome, o, test));
+  write_text(o.out / kDetailsFile,
+             to_json(quantization_details(outcome.fp32, outcome.int8, calibrator.graph(), int8, test)).dump() + '\n');
   write_report(o.out);
   std::printf("the int8 network is %s; figures and pictures are in %s\n", int8_file.c_str(), o.out.c_str());
 

@@ -1,39 +1,43 @@
-// report.html and the pictures that can be redrawn from the files of a results folder.
+// report.html and the pictures, from the logs of a results folder alone.
 #pragma once
 
 #include <nlohmann/json.hpp>
-#include <span>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
-#include "examples/cifar_resnet/figures.h"
+#include "examples/cifar_resnet/feature_maps.h"
+#include "examples/cifar_resnet/quantization_log.h"
 #include "examples/cifar_resnet/results.h"
 
 namespace cifar_resnet {
 
-// training_history.png; nothing in a build without pictures.
-void draw_history(const Path& out, std::span<const EpochResult> epochs);
-
-// What the pictures below show of quantization_benchmarks.json.
-struct QuantizationFigures {
-  std::vector<std::string> classes;
-  std::vector<int64_t> fp32_confusion, int8_confusion;
-  std::vector<LayerBytes> layers;
+// What the logs of a folder say.
+struct Results {
+  nlohmann::json summary = nlohmann::json::object();
+  TrainingHistory training;
+  std::optional<QuantizationFigures> figures;
+  std::optional<QuantizationDetails> details;
+  std::optional<ImageFeatures> features;
+  std::vector<LatencyRow> bench;  // of a bench.json, which the command `bench` writes where it is told to
 };
-// Throws ValueError naming the field that makes no sense.
-QuantizationFigures quantization_figures(const nlohmann::json& benchmarks);
+// Throws FileError naming the file, and the field that makes no sense. Passes over the files called as in `except`.
+Results read_results(const Path& out, const std::set<std::string>& except = {});
 
-// confusion_matrix_*.png and layer_compression.png; nothing in a build without pictures.
-void draw_quantization(const Path& out, const QuantizationFigures& figures);
+inline constexpr const char *kMetricsFile = "metrics.jsonl", *kSummaryFile = "summary.json";
+
+// training_history.png from metrics.jsonl; nothing in a build without pictures, or without a finished epoch.
+void draw_history(const Path& out);
 
 // The files that write_report(out) reads and writes.
 std::vector<NamedFile> report_files(const Path& out);
 
-// Throws FileError if write_report(out) could not read or write its files now: before long work, not after it.
-void require_report(const Path& out);
+// Throws FileError if what write_report(out) reads and writes could not be read and written now: before long work, not
+// after it. Of the logs `replaced`, which are yet to be written, it does not matter what they hold.
+void require_report(const Path& out, const std::set<std::string>& replaced);
 
-// report.html: the numbers of summary.json and every picture of the folder in one file that opens offline. Throws
-// FileError.
+// Every picture that the logs have the numbers of, and report.html: one file that opens offline. Throws FileError.
 void write_report(const Path& out);
 
 }  // namespace cifar_resnet

@@ -121,6 +121,15 @@ EpochResult epoch_result(const json& line) {
   return e;
 }
 
+StepResult step_result(const json& line) {
+  return {.step = integer_at(line, "step", 1, INT64_MAX),
+          .epoch = integer_at(line, "epoch", 1, INT64_MAX),
+          .loss = number_at(line, "loss", -kRounding, DBL_MAX),
+          .accuracy = number_at(line, "accuracy", 0, 1),
+          .lr = number_at(line, "lr", 0, DBL_MAX),
+          .images_per_s = number_at(line, "images_per_s", 0, DBL_MAX)};
+}
+
 void MetricsLog::append(const json& line) {
   const std::string text = line.dump() + '\n';
   const File out = open_file(file_, "ab");
@@ -150,16 +159,17 @@ void MetricsLog::begin(const RunPlan& plan, std::span<const EpochResult> history
   write_text(file_, kept);
 }
 
-std::vector<EpochResult> MetricsLog::epochs() const {
-  std::vector<EpochResult> out;
+TrainingHistory MetricsLog::read() const {
+  TrainingHistory out;
   std::istringstream in(read_if_there(file_, kMostOfLog).value_or(""));
   int64_t number = 1;
   for (std::string line; std::getline(in, line); ++number) {
     const auto value = parse_object(line);
     if (!value && !in.eof()) throw FileError(message(file_.string(), ": line ", number, ": is no JSON object"));
-    if (!value || !value->contains("kind") || value->at("kind") != "epoch") continue;
+    const json kind = value ? value->value("kind", json()) : json();
     try {
-      out.push_back(epoch_result(*value));
+      if (kind == "epoch") out.epochs.push_back(epoch_result(*value));
+      if (kind == "step") out.steps.push_back(step_result(*value));
     } catch (const ValueError& e) {
       throw FileError(message(file_.string(), ": line ", number, ": ", e.what()));
     }

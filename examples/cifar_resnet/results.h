@@ -12,8 +12,7 @@
 
 namespace cifar_resnet {
 
-// Of the files that are read whole.
-inline constexpr uint64_t kMostOfLog = uint64_t{256} << 20, kMostOfPicture = uint64_t{64} << 20;  // bytes
+inline constexpr uint64_t kMostOfLog = uint64_t{256} << 20;  // bytes; logs are read whole
 
 // A file to read; null if there is no such file, or a device (/dev/null keeps nothing). Throws FileError, also if it is
 // larger than `most` bytes.
@@ -48,6 +47,14 @@ nlohmann::json to_json(const EpochResult& e);
 // Throws ValueError naming the field that makes no sense, or is missing though pictures show it.
 EpochResult epoch_result(const nlohmann::json& line);
 
+// Throws ValueError as epoch_result().
+StepResult step_result(const nlohmann::json& line);
+
+struct TrainingHistory {
+  std::vector<StepResult> steps;
+  std::vector<EpochResult> epochs;
+};
+
 // metrics.jsonl: a JSON object per line, "step" and "epoch" ones by their "kind".
 class MetricsLog final : public TrainingListener {
  public:
@@ -57,9 +64,9 @@ class MetricsLog final : public TrainingListener {
   void begin(const RunPlan& plan, std::span<const EpochResult> history) override;
   void step(const StepResult& s) override;
   void epoch(const EpochResult& e) override;
-  // The "epoch" lines; none if there is no such file. A last line that was cut off is passed over. Throws FileError
-  // naming the line for another one that is damaged.
-  std::vector<EpochResult> epochs() const;
+  // The "step" and "epoch" lines; none if there is no such file. A last line that was cut off is passed over. Throws
+  // FileError naming the line for another one that is damaged.
+  TrainingHistory read() const;
 
  private:
   void append(const nlohmann::json& line);

@@ -13,7 +13,7 @@
 #include "core/stopwatch.h"
 #include "data/loader.h"
 #include "examples/cifar_resnet/checkpoint.h"
-#include "examples/cifar_resnet/figures.h"
+#include "examples/cifar_resnet/feature_maps.h"
 #include "examples/cifar_resnet/interrupt.h"
 #include "examples/cifar_resnet/listeners.h"
 #include "examples/cifar_resnet/network.h"
@@ -178,9 +178,8 @@ class Trainer {
                                                     .seed = o.seed});
     total_steps_ = o.epochs * loader_->batches();
     make_folder(checkpoint_.parent_path());
-    for (const char* file : {"metrics.jsonl", "summary.json", "training_history.png", "feature_maps.png"})
-      require_writable(o.out / file);
-    require_report(o.out);
+    require_writable(o.out / kSummaryFile);
+    require_report(o.out, {kMetricsFile, kFeatureMapsFile});
     require_writable(checkpoint_);
     require_writable(model_file_);
     if (validation_.images) {
@@ -374,7 +373,7 @@ class Trainer {
     if (best_epoch() == e.epoch) save_network(best_file_);
     listeners_.epoch(e);
     if (e.epoch % o_.checkpoint_every == 0 || e.epoch == o_.epochs) save();
-    draw_history(o_.out, state_.history);
+    draw_history(o_.out);
   }
 
   void save() { save_checkpoint(checkpoint_, net_->params, *sgd_, state_); }
@@ -402,31 +401,19 @@ class Trainer {
     return true;
   }
 
-  void draw_maps() {
-    if constexpr (kHaveFigures) {
-      const NoGradGuard no_grad;
-      net_->params.train(false);
-      const Tensor image = image_range(test_set_, 0, 1);
-      std::vector<FeatureMaps> layers;
-      const char* names[] = {"stem", "layer1", "layer2", "layer3", "layer4"};
-      for (const Tensor& map : net_->model->feature_maps(data::normalize(image).to(device_))) {
-        FeatureMaps f{.name = names[layers.size()], .height = map.size(2), .width = map.size(3), .channels = {}};
-        const auto values = map.to_vector();  // row-major: one plane after the other
-        const auto plane = size_t(f.height * f.width);
-        for (size_t c = 0; c < 16 && (c + 1) * plane <= values.size(); ++c)
-          f.channels.emplace_back(values.begin() + std::ptrdiff_t(c * plane),
-                                  values.begin() + std::ptrdiff_t((c + 1) * plane));
-        layers.push_back(std::move(f));
-      }
-      const auto label = size_t(test_set_.labels.data<int64_t>()[0]);
-      draw_feature_maps(o_.out / "feature_maps.png", image.data<uint8_t>(), "test image 0: " + test_set_.classes[label],
-                        layers);
-    }
+  void log_feature_maps() {
+    const NoGradGuard no_grad;
+    net_->params.train(false);
+    const Tensor image = image_range(test_set_, 0, 1);
+    const std::vector<Tensor> maps = net_->model->feature_maps(data::normalize(image).to(device_));
+    const auto label = size_t(test_set_.labels.data<int64_t>()[0]);
+    write_text(o_.out / kFeatureMapsFile,
+               to_json(image_features(image, "test image 0: " + test_set_.classes[label], maps)).dump() + '\n');
   }
 
   void summarize() {
     const EpochResult& last = state_.history.back();
-    draw_maps();
+    log_feature_maps();
     std::error_code error;
     if (!trained_) save_network(model_file_);  // a finished run, resumed for its network
     const bool regular = std::filesystem::is_regular_file(model_file_, error);  // it may have gone to a device

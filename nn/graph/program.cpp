@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -16,50 +17,12 @@
 #include "core/tracer.h"
 #include "core/tuner.h"
 #include "nn/graph/executor.h"
+#include "nn/graph/layout.h"
 #include "nn/graph/memory_plan.h"
 #include "ops/prepared.h"
 
 namespace mininn::nn::graph {
 namespace {
-
-// What a tensor is and how it lies in memory.
-struct Layout {
-  TensorInfo info;
-  Strides strides;
-  Device device = Device::cpu();
-
-  Layout(const TensorInfo& t, Device d) : info(t), strides(contiguous_strides(t.shape)), device(d) {}
-  explicit Layout(const Tensor& t) : info(info_of(t)), strides(t.strides()), device(t.device()) {}
-  bool operator==(const Layout&) const = default;
-  // The same places: a dimension of one index may have any stride.
-  bool lies_like(const Layout& other) const {
-    bool same = info.shape == other.info.shape;
-    for (int d = 0; same && d < info.shape.rank(); ++d) same = info.shape[d] <= 1 || strides[d] == other.strides[d];
-    return same;
-  }
-
-  // The bytes that it spans before its first element, and from there on.
-  struct Extent {
-    size_t before = 0, behind = 0;
-  };
-  Extent extent() const {
-    if (numel(info.shape) == 0) return {};
-    int64_t lowest = 0, highest = 0;
-    for (int d = 0; d < info.shape.rank(); ++d) (strides[d] < 0 ? lowest : highest) += (info.shape[d] - 1) * strides[d];
-    return {size_t(-lowest) * size_of(info.dtype), size_t(highest + 1) * size_of(info.dtype)};
-  }
-  // Memory for it alone: kernels on codes read four at a time (ops/qlayout.h).
-  size_t bytes() const {
-    const auto [before, behind] = extent();
-    return info.qparams ? round_up(before + behind, size_t{4}) : before + behind;
-  }
-  Tensor empty() const {
-    const auto element = int64_t(size_of(info.dtype));
-    const Tensor t = Tensor::empty({int64_t(bytes()) / element}, info.dtype, device)
-                         .as_strided(info.shape, strides, int64_t(extent().before) / element);
-    return info.qparams ? t.with_qparams(*info.qparams) : t;
-  }
-};
 
 Tensor random_tensor(const Layout& l, Generator& random) {
   const bool real = is_floating(l.info.dtype);
@@ -76,6 +39,7 @@ struct Recording {
   std::vector<std::shared_ptr<const void>> kept;
   std::vector<size_t> ends;  // node i made the calls before ends[i] and not before those of its predecessor
   size_t arena_bytes = 0;
+  std::vector<ArenaPiece> arena;
 
   bool takes(std::span<const Tensor> in) const {
     return std::ranges::equal(in, inputs, [](const Tensor& t, const Layout& l) { return t && Layout(t) == l; });
@@ -116,8 +80,9 @@ struct Arena {
   std::vector<std::byte*> memory;  // of a call: inputs, outputs, block
 };
 
-// Decides where everything that was captured lies. `outputs` are the pieces that become the results.
-void place_memory(Recording& r, Capture& capture, const std::vector<size_t>& outputs) {
+// Decides where everything that was captured lies. `values` are the pieces that hold results of nodes, `outputs` those
+// that become the program's.
+void place_memory(Recording& r, Capture& capture, const std::set<size_t>& values, const std::vector<size_t>& outputs) {
   const std::vector<size_t>& bytes = capture.promised_bytes();
   constexpr size_t kUnused = std::numeric_limits<size_t>::max();
   std::vector<Lifetime> lives(bytes.size(), Lifetime{0, kUnused, 0});
@@ -141,7 +106,17 @@ void place_memory(Recording& r, Capture& capture, const std::vector<size_t>& out
     }
   }
   const MemoryPlan plan = plan_memory(shared);
-  for (size_t i = 0; i < sharing.size(); ++i) places[sharing[i]] = {r.inputs.size() + outputs.size(), plan.offset[i]};
+  const auto node_of = [&](size_t made) {  // copies of results come behind the last node
+    return std::min(size_t(std::ranges::upper_bound(r.ends, made) - r.ends.begin()), r.ends.size() - 1);
+  };
+  for (size_t i = 0; i < sharing.size(); ++i) {
+    places[sharing[i]] = {r.inputs.size() + outputs.size(), plan.offset[i]};
+    r.arena.push_back({.is_value = values.contains(sharing[i]),
+                       .offset = int64_t(plan.offset[i]),
+                       .bytes = int64_t(shared[i].bytes),
+                       .first = node_of(shared[i].first),
+                       .last = node_of(shared[i].last)});
+  }
   for (auto& call : capture.calls()) {
     for (auto& operand : call->operands) {
       const Place at = places[operand.place.memory];
@@ -303,10 +278,12 @@ std::shared_ptr<const Recording> Program::Impl::record(std::vector<Layout> input
   Capture capture;
   std::vector<Tensor> in;
   for (const Layout& l : r->inputs) in.push_back(l.empty());
+  std::set<size_t> values;
   const auto call = [&](size_t i, std::span<const Tensor> args) {
     const Node& n = graph.nodes[i];
     Tensor y = ops[i] ? ops[i]->call(args) : n.op->call(args, n.attrs);
     r->ends.push_back(capture.calls().size());
+    if (const auto place = capture.place_of(y.storage()->data())) values.insert(place->memory);
     return y;
   };
   const std::vector<Tensor> results = graph::run(graph, in, call);
@@ -323,7 +300,7 @@ std::shared_ptr<const Recording> Program::Impl::record(std::vector<Layout> input
     pieces.push_back(piece(y)->memory);
     r->outputs.emplace_back(y);
   }
-  place_memory(*r, capture, pieces);
+  place_memory(*r, capture, values, pieces);
   return r;
 }
 
@@ -461,6 +438,8 @@ std::vector<Program::NodeReport> Program::report(size_t batch_class) const {
 }
 
 int64_t Program::arena_bytes(int64_t rows) const { return int64_t(impl_->record(rows)->arena_bytes); }
+
+std::vector<ArenaPiece> Program::arena(int64_t rows) const { return impl_->record(rows)->arena; }
 
 std::vector<double> Program::profile(std::span<const Tensor> inputs, int repeats) const {
   if (repeats < 1) throw ValueError(message("program: cannot profile ", repeats, " calls"));

@@ -11,6 +11,7 @@
 
 #include "core/tuner.h"
 #include "nn/graph/graph.h"
+#include "nn/graph/memory_plan.h"
 
 namespace mininn::nn::graph {
 
@@ -66,6 +67,8 @@ class Program {
   std::vector<NodeReport> report(size_t batch_class) const;
   // Bytes of the block that holds the intermediate values of so many rows. Throws Error for more than memory has.
   int64_t arena_bytes(int64_t rows) const;
+  // What lies in that block. Nodes are numbered as in graph().
+  std::vector<ArenaPiece> arena(int64_t rows) const;
   // What each node takes of a call, in ms: medians of `repeats` calls. Throws ValueError for repeats below 1.
   std::vector<double> profile(std::span<const Tensor> inputs, int repeats) const;
 

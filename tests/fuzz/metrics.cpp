@@ -1,9 +1,11 @@
-// The logs of a results folder: metrics.jsonl, quantization_benchmarks.json and summary.json, behind each other with a
-// line of dashes between them. What the report accepts it draws, what the program keeps of a log it can read again.
+// The logs of a results folder, metrics.jsonl and the JSON files, behind each other with a line of dashes between them.
+// What the report accepts it draws, what the program keeps of a log it can read again.
 #include <algorithm>
 
 #include "core/error.h"
+#include "examples/cifar_resnet/feature_maps.h"
 #include "examples/cifar_resnet/options.h"
+#include "examples/cifar_resnet/quantization_log.h"
 #include "examples/cifar_resnet/results.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/mutate.h"
@@ -16,7 +18,9 @@ using nlohmann::json;
 namespace {
 
 const std::string kBetween = "\n-----\n";
-const char* const kNames[] = {"metrics.jsonl", "quantization_benchmarks.json", "summary.json"};
+const char* const kNames[] = {"metrics.jsonl",     "quantization_benchmarks.json",
+                              "summary.json",      "quantization_details.json",
+                              "feature_maps.json", "bench.json"};
 
 std::vector<std::string> split(const std::string& text, const std::string& separator) {
   std::vector<std::string> parts;
@@ -58,8 +62,26 @@ std::string benchmarks() {
                    {"sqnr_db", 33.1},
                    {"ms", 0.01}};
   return json{{"confusion", {{"classes", {"cat", "dog"}}, {"fp32", {3, 1, 0, 4}}, {"int8", {3, 1, 1, 3}}}},
+              {"rows", {{{"net", "fp32"}, {"batch", 1}, {"threads", 2}, {"ms_per_image", 0.5}}}},
               {"layers", {layer, layer}}}
       .dump();
+}
+
+std::string details() {
+  cifar_resnet::QuantizationDetails d{
+      .classes = {"cat", "dog"}, .misclassified = {}, .wrong = 2, .histograms = {}, .fp32 = {}, .int8 = {}};
+  const std::vector<uint8_t> pixels(3 * 32 * 32, 77);
+  const cifar_resnet::Histogram h{-1, 2, {1, 2, 3}};
+  d.misclassified = {{pixels, 4, 1, {{0, 0.75}, {1, 0.25}}, {{1, 0.6}}}};
+  d.histograms = {{{"conv1", h, h}, {"conv1", h, h}}};
+  d.fp32 = {400, 500, 256, {"conv1", "fc"}, {{0, 100, 0, 1, true}, {128, 64, 1, 1, false}}};
+  d.int8 = d.fp32;
+  return cifar_resnet::to_json(d).dump();
+}
+
+std::string features() {
+  const std::vector<uint8_t> pixels(3 * 32 * 32, 7);
+  return cifar_resnet::to_json({pixels, "test image 0: cat", {{"stem", 2, 3, 64, {{1, 2, 3, 4, 5, 6}}}}}).dump();
 }
 
 std::string summary() {
@@ -73,8 +95,8 @@ std::string summary() {
 }  // namespace
 
 std::vector<std::string> seeds() {
-  return {join({metrics(3), benchmarks(), summary()}, kBetween), join({metrics(1), "", ""}, kBetween),
-          join({"", benchmarks(), "{}"}, kBetween)};
+  return {join({metrics(3), benchmarks(), summary(), details(), features(), benchmarks()}, kBetween),
+          join({metrics(1), "", ""}, kBetween), join({"", benchmarks(), "{}", details()}, kBetween)};
 }
 
 std::string mutate(std::string input, Random& random) {
@@ -98,7 +120,7 @@ void use(const std::filesystem::path& file) {
     if (!parts[i].empty()) testing::write_file(out / kNames[i], parts[i]);
   const auto log = out / kNames[0];
   cifar_resnet::report({.out = out.path});
-  const auto epochs = cifar_resnet::MetricsLog(log).epochs();
+  const auto epochs = cifar_resnet::MetricsLog(log).read().epochs;
   cifar_resnet::MetricsLog(log).begin({.first_step = 3}, epochs);
   const std::string kept = read_file(log);
   cifar_resnet::MetricsLog(log).begin({.first_step = 3}, epochs);

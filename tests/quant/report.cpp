@@ -1,5 +1,6 @@
 #include "quant/report.h"
 
+#include <algorithm>
 #include <sstream>
 
 #include "tests/quant/compiled_nets.h"
@@ -42,17 +43,43 @@ TEST_CASE("the table has a line per layer and the totals") {
                             Contains("100.00% of multiply-accumulates in int8"));
 }
 
-TEST_CASE("the table names the times of the kernels that lost, if any were measured") {
+TEST_CASE("the table names each kernel, its time and the runner-up, if any were measured") {
   Report r = calibrated(residual(1), 1, true).compile().report();
   const auto text = [&] {
     std::ostringstream out;
     out << r;
     return out.str();
   };
-  CHECK_THAT(text(), !Contains("kernels measured"));
+  for (LayerReport& l : r.layers) l.trials.clear();
+  CHECK_THAT(text(), Contains("from batch") && !Contains("x\n conv"));
   REQUIRE(r.batches == std::vector<int64_t>{1, 8, 32});
-  r.layers[1].trials = {
-      {{"own.fast", 0.25}, {"own.slow", 1.5}}, {}, {{"a", 1}, {"b", 2}, {"c", 3}, {"d", 4}, {"e", 5}}};
-  CHECK_THAT(text(), Contains("kernels measured for 1 image, ms") && Contains("for 8 images, ms") &&
-                         Contains("own.fast 0.250, own.slow 1.500") && Contains("c 3.000, 2 slower"));
+  r.layers[1].kernels = {"own.fast", "own.fast", "c"};
+  r.layers[1].trials = {{{"own.fast", 0.25}, {"own.slow", 1.5}}, {}, {{"a", 1}, {"b", 2}, {"c", 4}}};
+  CHECK_THAT(text(),
+             Catch::Matches(R"([^]*\nconv1 +1  own.fast +0.250  own.slow +6.00x\n +32  c +4.000  a +0.25x\n[^]*)"));
+}
+
+TEST_CASE("no line of the table is longer than 100 characters, whatever layers are called") {
+  Report r = calibrated(mobile(1), 1, false).compile().report();
+  for (const std::string& name :
+       {std::string("conv"), std::string(300, 'n') + "conv", std::string(300, '\xc3') + "conv", [] {
+          std::string s;
+          for (int i = 0; i < 90; ++i) s += "é";
+          return s + " conv";
+        }()}) {
+    for (LayerReport& l : r.layers) {
+      l.name = name;
+      l.in_float = "because " + name + " is made of words that take more than one line, and this sentence goes on";
+      l.kernels = {"own." + name, "own.b" + name, "own.c" + name};
+      l.trials = {{{l.kernels[0], 1}, {"a" + name, 2}}, {}, {}};
+      l.fp32_bytes = int64_t{1} << 40;
+    }
+    std::stringstream out;
+    out << r;
+    for (std::string line; std::getline(out, line);) {
+      INFO(line);
+      CHECK(std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xc0) != 0x80; }) <= 100);
+    }
+    CHECK_THAT(out.str(), Contains("conv"));
+  }
 }

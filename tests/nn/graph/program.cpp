@@ -246,6 +246,32 @@ TEST_CASE("a program's intermediate values share memory") {
   CHECK_THROWS_AS(chain.arena_bytes(-1), ShapeError);
 }
 
+TEST_CASE("an arena's map says which nodes need which bytes") {
+  const Tensor x = Tensor::full({1, 1000}, 1);
+  const Program chain(nn::trace(
+      [](const Tensor& t) {
+        const Tensor a = t + 1.0, b = t + 2.0;
+        return relu(a + (b + 3.0));
+      },
+      x));
+  REQUIRE(chain.graph().nodes.size() == 5);
+  const std::vector<ArenaPiece> map = chain.arena(1);
+  std::vector<std::pair<size_t, size_t>> lives;
+  int64_t most = 0;
+  for (const ArenaPiece& p : map) {
+    CHECK(p.is_value);
+    CHECK(p.bytes == 4000);
+    lives.emplace_back(p.first, p.last);
+    most = std::max(most, p.offset + 4032);
+    for (const ArenaPiece& q : map) {
+      const bool together = &p != &q && p.first <= q.last && q.first <= p.last;
+      CHECK_FALSE((together && p.offset < q.offset + q.bytes && q.offset < p.offset + p.bytes));
+    }
+  }
+  CHECK(most == chain.arena_bytes(1));
+  CHECK(lives == std::vector<std::pair<size_t, size_t>>{{0, 3}, {1, 2}, {2, 3}, {3, 4}});  // relu's is the result
+}
+
 TEST_CASE("results go where run_into() is told, if they fit there") {
   const Tensors x{Layers(1).input({2, 12}), Layers(2).input({2, 12})}, expected = many(x);
   const Program program(nn::trace(many, x));
