@@ -3,11 +3,12 @@
 #   embed_page(TARGET NAME FOLDER scripts...)
 #
 # #include "examples/cifar_resnet/NAME.h" then gives the target the std::string_view cifar_resnet::embedded::NAME: page.html
-# of the folder, with its style.css for @STYLE@ and the scripts, in this order, for @SCRIPT@.
+# of the folder, with its style.css for @STYLE@ and page/common.js and the scripts, in this order, for @SCRIPT@.
 function(embed_page target name folder)
   set(out ${PROJECT_BINARY_DIR}/embedded/examples/cifar_resnet/${name}.h)
   set(folder ${CMAKE_CURRENT_SOURCE_DIR}/${folder})
   list(TRANSFORM ARGN PREPEND ${folder}/ OUTPUT_VARIABLE scripts)
+  list(PREPEND scripts ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/page/common.js)
   add_custom_command(OUTPUT ${out} VERBATIM
                      DEPENDS ${folder}/page.html ${folder}/style.css ${scripts} ${CMAKE_CURRENT_FUNCTION_LIST_FILE}
                      COMMAND ${CMAKE_COMMAND} -D OUT=${out} -D NAME=${name} -D FOLDER=${folder} -D "SCRIPTS=${scripts}"

@@ -1,7 +1,6 @@
 #include "examples/cifar_resnet/feature_maps.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "core/error.h"
 #include "examples/cifar_resnet/base64.h"
@@ -19,21 +18,25 @@ namespace {
 constexpr size_t kMostChannels = 16;  // of a layer, that are shown
 constexpr int64_t kMostSide = 1024;
 
-std::vector<uint8_t> as_bytes(const std::vector<float>& map) {
+}  // namespace
+
+std::string layer_name(size_t i) { return i == 0 ? "stem" : message("layer", i); }
+
+std::vector<uint8_t> map_bytes(std::span<const double> map) {
   const auto [least, most] = std::minmax_element(map.begin(), map.end());
   std::vector<uint8_t> bytes(map.size());
-  for (size_t i = 0; i < map.size() && *least < *most; ++i)
-    bytes[i] = uint8_t(std::lround(255 * (map[i] - *least) / (*most - *least)));
+  for (size_t i = 0; i < map.size() && *least < *most; ++i) {
+    const double byte = 255 * (map[i] - *least) / (*most - *least) + 0.5;
+    if (byte >= 0 && byte < 256) bytes[i] = uint8_t(byte);
+  }
   return bytes;
 }
-
-}  // namespace
 
 ImageFeatures image_features(const Tensor& image, const std::string& caption, const std::vector<Tensor>& maps) {
   const auto pixels = image.data<uint8_t>();
   ImageFeatures f{.pixels = {pixels.begin(), pixels.end()}, .caption = caption, .layers = {}};
   for (const Tensor& map : maps) {
-    FeatureMaps l{.name = f.layers.empty() ? "stem" : message("layer", f.layers.size()),
+    FeatureMaps l{.name = layer_name(f.layers.size()),
                   .height = map.size(2),
                   .width = map.size(3),
                   .all = map.size(1),
@@ -51,7 +54,7 @@ json to_json(const ImageFeatures& f) {
   json layers = json::array();
   for (const FeatureMaps& l : f.layers) {
     json channels = json::array();
-    for (const auto& channel : l.channels) channels.push_back(base64(as_bytes(channel)));
+    for (const auto& c : l.channels) channels.push_back(base64(map_bytes(std::vector<double>(c.begin(), c.end()))));
     layers.push_back(
         {{"name", l.name}, {"height", l.height}, {"width", l.width}, {"all", l.all}, {"channels", channels}});
   }

@@ -1,7 +1,8 @@
-// feature_maps.json: what the layers of a trained network make of one image.
+// What the layers of a network make of an image, and feature_maps.json, which says so of a trained one.
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,12 @@
 namespace cifar_resnet {
 
 inline constexpr const char* kFeatureMapsFile = "feature_maps.json";
+
+// The name of Network::feature_maps()[i].
+std::string layer_name(size_t i);
+
+// What pictures show of a map: a byte per value, from its least to its largest one. What is no number becomes 0.
+std::vector<uint8_t> map_bytes(std::span<const double> map);
 
 struct ImageFeatures {
   std::vector<uint8_t> pixels;  // 3 planes (R, G, B) of 32 x 32
@@ -22,7 +29,7 @@ struct ImageFeatures {
 ImageFeatures image_features(const mininn::Tensor& image, const std::string& caption,
                              const std::vector<mininn::Tensor>& maps);
 
-// A channel is kept as a byte per value, from its least to its largest one: what pictures show of it.
+// A channel is kept as its map_bytes().
 nlohmann::json to_json(const ImageFeatures& f);
 // Throws ValueError naming the field that makes no sense.
 ImageFeatures image_features(const nlohmann::json& log);

@@ -34,4 +34,8 @@ void Listeners::epoch(const EpochResult& e) {
   for (const auto& listener : all_) listener->epoch(e);
 }
 
+void Listeners::end() {
+  for (const auto& listener : all_) listener->end();
+}
+
 }  // namespace cifar_resnet

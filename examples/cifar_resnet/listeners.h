@@ -20,6 +20,7 @@ class Listeners final : public TrainingListener {
   void batch(int64_t step) override;
   void step(const StepResult& s) override;
   void epoch(const EpochResult& e) override;
+  void end() override;
 
  private:
   std::vector<std::unique_ptr<TrainingListener>> all_;

@@ -1,11 +1,13 @@
 #include "examples/cifar_resnet/live_view.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "core/autograd.h"
 #include "data/augment.h"
+#include "examples/cifar_resnet/feature_maps.h"
 #include "examples/cifar_resnet/results.h"
 #include "ops/softmax.h"
 
@@ -19,7 +21,7 @@ namespace {
 constexpr size_t kImages = 8;
 constexpr int64_t kMostChannels = 32;  // that are shown of a layer
 constexpr double kProgressSeconds = 0.5;
-// Looking takes at most this share of the time.
+// Looking takes at most this share of the time, but for the last look.
 constexpr double kLookShare = 0.02, kLeastLookSeconds = 1;
 
 // The first image of each class.
@@ -32,21 +34,18 @@ data::Dataset some_of(const data::Dataset& set) {
   return set.subset(indices);
 }
 
-// The first channels of an image's maps as bytes, one plane after the other, each from its least to its greatest value.
-std::string bytes_of(std::span<const double> maps, int64_t channels, int64_t plane) {
-  std::string out;
-  out.reserve(size_t(channels * plane));
-  for (int64_t c = 0; c < channels; ++c) {
-    const auto map = maps.subspan(size_t(c * plane), size_t(plane));
-    const auto [least, most] = std::minmax_element(map.begin(), map.end());
-    const double scale = 255 / std::max(*most - *least, 1e-12);
-    for (const double v : map) {
-      const double byte = (v - *least) * scale + 0.5;
-      out += char(byte >= 0 && byte < 256 ? uint8_t(byte) : 0);  // a network on its way to NaN is shown, too
-    }
-  }
-  return out;
-}
+// Evaluation mode, for a while.
+class EvalMode {
+ public:
+  explicit EvalMode(nn::ParamStore& params) : params_(params), training_(params.training()) { params.train(false); }
+  ~EvalMode() { params_.train(training_); }
+  EvalMode(const EvalMode&) = delete;
+  EvalMode& operator=(const EvalMode&) = delete;
+
+ private:
+  nn::ParamStore& params_;
+  const bool training_;
+};
 
 }  // namespace
 
@@ -56,7 +55,7 @@ LiveView::LiveView(const std::string& address, const data::Dataset& test_set) : 
   server_.emplace(address, feed_);
 }
 
-LiveView::~LiveView() { feed_.publish("end", json{{"step", step_}}.dump()); }
+LiveView::~LiveView() { feed_.publish("end", json{{"step", step_}, {"finished", finished_}}.dump()); }
 
 void LiveView::begin(const RunPlan& plan, std::span<const EpochResult> history) {
   plan_ = plan;
@@ -79,10 +78,12 @@ void LiveView::step(const StepResult& s) { feed_.publish("step", to_json(s).dump
 
 void LiveView::epoch(const EpochResult& e) {
   feed_.publish("epoch", to_json(e).dump());
-  if (e.epoch == plan_.epochs)
-    look(e.step);
-  else
-    look_if_worthwhile(e.step);
+  look_if_worthwhile(e.step);
+}
+
+void LiveView::end() {
+  finished_ = true;
+  look(step_);
 }
 
 void LiveView::batch(int64_t step) {
@@ -101,30 +102,48 @@ void LiveView::batch(int64_t step) {
 
 void LiveView::look_if_worthwhile(int64_t step) {
   const double pause = std::max(kLeastLookSeconds, look_seconds_ / kLookShare);
-  if (feed_.readers > 0 && (!since_look_ || since_look_->seconds() > pause)) look(step);
+  if (!since_look_ || since_look_->seconds() > pause) look(step);
 }
 
 void LiveView::look(int64_t step) {
-  const Stopwatch watch;
-  const NoGradGuard no_grad;
-  Fp32Network& net = *plan_.network;
-  const bool training = net.params.training();
-  net.params.train(false);
-  const Tensor x = data::normalize(images_.images).to(net.params.device());
-  const std::vector<double> probabilities = softmax((*net.model)(x), 1).to_vector();
-  const std::vector<Tensor> maps = net.model->feature_maps(x);
-  net.params.train(training);
+  if (feed_.readers == 0 || blind_) return;
+  try {
+    const Stopwatch watch;
+    show(step);
+    look_seconds_ = watch.seconds();
+    since_look_.emplace();
+  } catch (const std::exception& e) {  // the training can do without
+    blind_ = true;
+    std::fprintf(stderr, "\nlive page: no more test images and feature maps: %s\n", e.what());
+  }
+}
 
+void LiveView::show(int64_t step) {
+  std::vector<double> probabilities;
+  std::vector<Tensor> maps;
+  {
+    const NoGradGuard no_grad;
+    Fp32Network& net = *plan_.network;
+    const EvalMode eval_mode(net.params);
+    const Tensor x = data::normalize(images_.images).to(net.params.device());
+    probabilities = softmax((*net.model)(x), 1).to_vector();
+    maps = net.model->feature_maps(x);
+  }
   const int64_t n = images_.size(), classes = int64_t(images_.classes.size());
   json layers = json::array(), predictions = json::array();
   for (size_t l = 0; l < maps.size(); ++l) {
     const int64_t channels = maps[l].size(1), shown = std::min(channels, kMostChannels);
     const int64_t plane = maps[l].size(2) * maps[l].size(3);
-    const std::string name = l == 0 ? "stem" : "layer" + std::to_string(l);
+    const std::string name = layer_name(l);
     const std::vector<double> values = maps[l].to_vector();
-    for (int64_t i = 0; i < n; ++i)
-      feed_.put(message("maps/", name, '/', i),
-                bytes_of(std::span(values).subspan(size_t(i * channels * plane)), shown, plane));
+    for (int64_t i = 0; i < n; ++i) {
+      std::string planes;
+      for (int64_t c = 0; c < shown; ++c) {
+        const auto bytes = map_bytes(std::span(values).subspan(size_t((i * channels + c) * plane), size_t(plane)));
+        planes.append(bytes.begin(), bytes.end());
+      }
+      feed_.put(message("maps/", name, '/', i), std::move(planes));
+    }
     layers.push_back({{"name", name},
                       {"channels", channels},
                       {"shown", shown},
@@ -137,8 +156,6 @@ void LiveView::look(int64_t step) {
   }
   feed_.publish("samples", json{{"step", step}, {"layers", layers}, {"probabilities", predictions}}.dump(),
                 LiveFeed::Keep::newest);
-  look_seconds_ = watch.seconds();
-  since_look_.emplace();
 }
 
 }  // namespace cifar_resnet

@@ -13,7 +13,7 @@
 
 namespace cifar_resnet {
 
-// Members are called by the thread that trains. None waits for a visitor.
+// Members are called by the thread that trains. None waits for a visitor, and a fault of what is shown ends no run.
 class LiveView final : public TrainingListener {
  public:
   // Throws ValueError as LiveServer does.
@@ -26,9 +26,12 @@ class LiveView final : public TrainingListener {
   void step(const StepResult& s) override;
   void epoch(const EpochResult& e) override;
   void batch(int64_t step) override;
+  void end() override;
 
  private:
   // Shows what the network makes of the images now: in evaluation mode, which leaves it as it was.
+  void show(int64_t step);
+  // Does so if anybody watches, until it fails once.
   void look(int64_t step);
   void look_if_worthwhile(int64_t step);
 
@@ -38,6 +41,7 @@ class LiveView final : public TrainingListener {
   mininn::Stopwatch since_begin_;
   std::optional<mininn::Stopwatch> since_progress_, since_look_;
   double look_seconds_ = 0;
+  bool blind_ = false, finished_ = false;
   LiveFeed feed_;
   std::optional<LiveServer> server_;
 };

@@ -207,6 +207,7 @@ class Trainer {
       save();
       throw;
     }
+    listeners_.end();
     summarize();
   }
 

@@ -17,10 +17,11 @@ struct RunPlan {
   Fp32Network* network = nullptr;  // that trains; lives until the last call of a listener
 };
 
-// What some steps came to.
+// What some steps came to: those since the last such result, or since the epoch or this process began. (After a resume
+// inside an epoch, the first result leaves out the steps before.)
 struct StepResult {
   int64_t step = 0, epoch = 0;    // finished steps; the epoch they are in, from 1
-  double loss = 0, accuracy = 0;  // means over the images since the last such result, or since the epoch began
+  double loss = 0, accuracy = 0;  // means over the images of these steps
   double lr = 0;                  // of the last step
   double images_per_s = 0;        // since this process began the epoch
 };
@@ -39,10 +40,12 @@ class TrainingListener {
   // Before anything else. What an earlier run said of steps after plan.first_step is void; `history` is of the epochs
   // before it.
   virtual void begin(const RunPlan& plan, std::span<const EpochResult> history) = 0;
-  // After every step, of which `step` are finished now. Costs next to nothing.
+  // After every step; `step` are finished now. Training waits for it and must find the network as it was.
   virtual void batch(int64_t /*step*/) {}
   virtual void step(const StepResult& s) = 0;
   virtual void epoch(const EpochResult& e) = 0;
+  // After the last epoch, which may come earlier than planned. A run that is interrupted or fails does not get here.
+  virtual void end() {}
 };
 
 }  // namespace cifar_resnet

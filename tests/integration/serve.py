@@ -5,6 +5,7 @@ bits as one that nobody watches. Usage: serve.py CIFAR_RESNET. Exit status 77 wh
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +17,8 @@ import urllib.request
 signal.signal(signal.SIGINT, signal.default_int_handler)  # started in the background it would be ignored, here and below
 EXE = os.path.realpath(sys.argv[1])
 TRAIN = [EXE, "train", "--data", "synthetic", "--limit-train", "320", "--limit-test", "50", "--width", "0.03125"]
-TRAIN += ["--batch-size", "16", "--epochs", "3", "--threads", "2", "--arch", "resnet9"]
+TRAIN += ["--batch-size", "16", "--threads", "2", "--arch", "resnet9"]
+STEPS = 20  # an epoch
 PATIENCE = 200  # seconds; whoever waits longer has found a fault
 
 
@@ -84,27 +86,27 @@ class Run:
         return self.process.returncode, out + err
 
 
-def check_events(events, history):
-    """The kinds come in order, with the fields that the page shows."""
+def check_events(events, epochs, first_step=0):
+    """The kinds come in order, with the fields that the page shows, for a run of so many epochs."""
     kinds = [kind for kind, _ in events]
     last = {kind: data for kind, data in events}
     assert kinds[0] == "run" and kinds[-1] == "end", kinds
     run = last["run"]
-    assert run["title"] == "ResNet-9" and run["epochs"] == 3 and run["steps_per_epoch"] == 20, run
+    assert run["title"] == "ResNet-9" and run["epochs"] == epochs and run["steps_per_epoch"] == STEPS, run
     assert len(run["classes"]) == 10 and run["height"] == run["width"] == 32, run
     assert len(run["truths"]) == len(set(run["truths"])) == 8, run
-    epochs = [data for kind, data in events if kind == "epoch"]
-    assert [e["epoch"] for e in epochs] == [1, 2, 3], epochs
-    assert all(key in epochs[0] for key in ("step", "train_loss", "test_loss", "test_accuracy", "lr")), epochs[0]
+    assert run["first_step"] == first_step, run
+    history = [data for kind, data in events if kind == "epoch"]
+    assert [e["epoch"] for e in history] == list(range(1, epochs + 1)), history
+    assert all(key in history[0] for key in ("step", "train_loss", "test_loss", "test_accuracy", "lr")), history[0]
     steps = [data for kind, data in events if kind == "step"]
-    assert [s["step"] for s in steps] == [n for n in (50,) if n > run["first_step"]], steps
+    assert [s["step"] for s in steps] == [n for n in range(50, epochs * STEPS + 1, 50) if n > first_step], steps
     assert all(key in s for s in steps for key in ("epoch", "loss", "accuracy", "lr", "images_per_s")), steps
-    assert 0 < last["progress"]["step"] <= 60 and last["progress"]["seconds_left"] >= 0, last["progress"]
+    assert 0 < last["progress"]["step"] <= epochs * STEPS and last["progress"]["seconds_left"] >= 0, last["progress"]
     samples = last["samples"]
-    assert samples["step"] == last["end"]["step"] == 60, samples
+    assert samples["step"] == epochs * STEPS and last["end"] == {"step": epochs * STEPS, "finished": True}, last
     assert [layer["name"] for layer in samples["layers"]] == ["stem", "layer1", "layer2", "layer3"], samples
     assert len(samples["probabilities"]) == 8 and all(abs(sum(p) - 1) < 1e-5 for p in samples["probabilities"])
-    assert (run["first_step"] > 0) == history
 
 
 def read_bytes(path):
@@ -124,17 +126,18 @@ def main():
         assert "already in use" in refusal("--serve", str(taken.getsockname()[1]))
 
     say("a run that nobody watches")
-    subprocess.run([*TRAIN, "--out", "alone"], check=True, stdout=subprocess.DEVNULL, timeout=PATIENCE)
+    subprocess.run([*TRAIN, "--epochs", "3", "--out", "alone"], check=True, stdout=subprocess.DEVNULL, timeout=PATIENCE)
 
     say("a run that is watched, by visitors of every kind")
-    run = Run("--out", "watched")
+    run = Run("--epochs", "3", "--out", "watched")
     events, looked = [], False
     for event in run.events():
         events.append(event)
         if event[0] == "samples" and not looked:
             looked = True
             page = run.get("")
-            assert all(part in page for part in (b"<style>\n:root", b"new EventSource", b"</html>")), page
+            for part in (b"<style>\n:root", b"function roundNumbers", b"new EventSource", b"</html>"):
+                assert page.count(part) == 1, (part, page)
             assert len(run.get("things/images")) == 8 * 3 * 32 * 32
             layer = event[1]["layers"][0]
             maps = run.get("things/maps/stem/7")
@@ -144,30 +147,40 @@ def main():
                 assert run.status(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n") == 404, path
             assert run.status(b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n") == 404
             assert run.status(b"GET /" + 100000 * b"x" + b" HTTP/1.1\r\n\r\n") >= 400
-    check_events(events, history=False)
+    check_events(events, epochs=3)
     status, said = run.end()
     assert status == 0, said
     assert read_bytes("watched/resnet9.safetensors") == read_bytes("alone/resnet9.safetensors"), "other weights"
 
-    say("Ctrl-C ends it; the page of the run that goes on begins with the history")
-    run = Run("--out", "stopped")
-    for kind, data in run.events():
-        if kind == "epoch":
-            run.process.send_signal(signal.SIGINT)
-        if kind == "end":
-            stopped = data["step"]
+    say("a run that stops early has finished, too")
+    run = Run("--epochs", "500", "--val-split", "64", "--early-stop", "1", "--lr", "1", "--out", "early")
+    last = {kind: data for kind, data in run.events()}
     status, said = run.end()
-    if stopped == 60:  # it was faster than the signal
-        assert status == 0, said
-        return
-    assert status == 130 and "--resume" in said and stopped >= 20, (status, said, stopped)
-    run = Run("--out", "stopped", "--resume")
+    assert status == 0 and "stopping early" in said and last["epoch"]["epoch"] < 500, (status, said)
+    assert last["end"] == {"step": last["epoch"]["step"], "finished": True}, last["end"]
+    assert last["samples"]["step"] == last["end"]["step"], last["samples"]
+
+    say("Ctrl-C ends it; the page of the run that goes on begins with the history")
+    run = Run("--epochs", "100000", "--out", "stopped")
+    events = run.events()
+    while next(events)[0] != "epoch":
+        pass
+    run.process.send_signal(signal.SIGINT)
+    kind, end = list(events)[-1]
+    status, said = run.end()
+    assert status == 130 and "--resume" in said, (status, said)
+    assert kind == "end" and end["step"] >= STEPS and not end["finished"], (kind, end)
+    shutil.copytree("stopped", "stopped_alone")
+    epochs = end["step"] // STEPS + 2
+    run = Run("--epochs", str(epochs), "--out", "stopped", "--resume")
     events = list(run.events())
-    check_events(events, history=True)
-    assert [kind for kind, _ in events][:2] == ["run", "epoch"], events
     status, said = run.end()
     assert status == 0, said
-    assert read_bytes("stopped/resnet9.safetensors") == read_bytes("alone/resnet9.safetensors"), "other weights"
+    check_events(events, epochs, end["step"])
+    assert [kind for kind, _ in events][:2] == ["run", "epoch"], events
+    subprocess.run([*TRAIN, "--epochs", str(epochs), "--out", "stopped_alone", "--resume"], check=True,
+                   stdout=subprocess.DEVNULL, timeout=PATIENCE)
+    assert read_bytes("stopped/resnet9.safetensors") == read_bytes("stopped_alone/resnet9.safetensors"), "other weights"
 
 
 with tempfile.TemporaryDirectory() as folder:

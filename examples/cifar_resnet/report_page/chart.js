@@ -1,15 +1,5 @@
 // ---------------------------------------------------------------------------------------------------------- charts
 
-// 1, 2 or 5 times a power of ten: about `about` round numbers from lo to hi.
-function roundNumbers(lo, hi, about) {
-  const raw = (hi - lo) / about, power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].find((m) => m * power >= raw * 0.999) * power;
-  const out = [];
-  if (!(step > 0 && Math.max(Math.abs(lo), Math.abs(hi)) / step < 1e12)) return out;
-  for (let k = Math.ceil(lo / step - 1e-6); k * step <= hi + 1e-6 * step; ++k) out.push(k * step + 0);
-  return out;
-}
-
 const kMargin = {left: 58, right: 14, top: 10, bottom: 40};
 
 // Curves over a common x axis. Charts of one `group` show their cursors together.

@@ -1,20 +1,6 @@
-'use strict';
-
 const data = JSON.parse(document.getElementById('data').textContent);
 
 // ------------------------------------------------------------------------------------------------------- elements
-
-function fill(node, attributes, children) {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
-    else if (value !== undefined && value !== null && value !== false) node.setAttribute(name, value === true ? '' : value);
-  }
-  node.append(...children.flat().filter((c) => c !== undefined && c !== null));
-  return node;
-}
-const el = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
-const svg = (tag, attributes = {}, ...children) =>
-  fill(document.createElementNS('http://www.w3.org/2000/svg', tag), attributes, children);
 
 // A section of the page and its entry in the contents.
 function section(id, title, intro) {
@@ -55,9 +41,7 @@ function onWidth(host, draw) {
 
 const isNumber = (v) => typeof v === 'number' && Number.isFinite(v);
 const or = (v, format) => (isNumber(v) ? format(v) : '–');
-const count = (v) => v.toLocaleString('en-US');
 const fixed = (v, places) => v.toFixed(places);
-const percent = (v, places = 2) => (100 * v).toFixed(places) + '%';
 const times = (v) => v.toFixed(2) + '×';
 const short = (v) => {
   if (v === 0 || !isNumber(v)) return String(v);
@@ -93,14 +77,7 @@ addEventListener('scroll', hideTip, {passive: true});
 // The pictures of the logs: bytes in base64.
 const decoded = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 
-// A canvas of square pixels; color(i) gives [r, g, b] of the i-th one.
-function pixels(width, height, label, color) {
-  const canvas = el('canvas', {width, height, role: 'img', 'aria-label': label});
-  const context = canvas.getContext('2d'), image = context.createImageData(width, height);
-  for (let i = 0; i < width * height; ++i) image.data.set([...color(i), 255], 4 * i);
-  context.putImageData(image, 0, 0);
-  return canvas;
-}
+const pixels = (width, height, label, color) => paint(el('canvas', {role: 'img', 'aria-label': label}), width, height, color);
 function photo(text, label) {
   const planes = decoded(text);
   return pixels(32, 32, label, (i) => [planes[i], planes[1024 + i], planes[2048 + i]]);

@@ -104,13 +104,6 @@ function showMisclassified(details) {
 
 // ---------------------------------------------------------------------------------------------------- feature maps
 
-// The colours of matplotlib's viridis, at nine places.
-const kViridis = [[68, 1, 84], [71, 45, 123], [59, 82, 139], [44, 114, 142], [33, 145, 140], [40, 174, 128], [94, 201, 98], [173, 220, 48], [253, 231, 37]];
-function viridis(byte) {
-  const at = (byte / 255) * 8, i = Math.min(7, Math.floor(at));
-  return kViridis[i].map((v, k) => Math.round(v + (kViridis[i + 1][k] - v) * (at - i)));
-}
-
 function showFeatures(features) {
   if (!features) return;
   const body = section('features', 'Feature maps',
