@@ -11,13 +11,18 @@ void LiveFeed::publish(std::string kind, std::string data, Keep keep) {
     const std::lock_guard lock(mutex_);
     message.id = ++last_id_;
     if (keep == Keep::newest) std::erase_if(messages_, [&](const auto& m) { return m->kind == message.kind; });
-    if (messages_.size() >= kMostKept) {
-      size_t i = 0;
-      std::erase_if(messages_, [&](const auto&) { return i++ % 2 == 1; });
-    }
+    if (messages_.size() >= kMostKept) thin_out();
     messages_.push_back(std::make_shared<const Message>(std::move(message)));
   }
   changed_.notify_all();
+}
+
+void LiveFeed::thin_out() {
+  std::map<std::string, size_t> counts;
+  for (const auto& m : messages_) ++counts[m->kind];
+  auto& [kind, left] =
+      *std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  std::erase_if(messages_, [&](const auto& m) { return m->kind == kind && left-- % 2 == 0; });
 }
 
 LiveFeed::Messages LiveFeed::after(int64_t id) const {

@@ -40,10 +40,12 @@ class LiveFeed {
   std::atomic<int> readers = 0;
 
   static constexpr size_t kMostAtOnce = 256;
-  // Of more than these, every second one goes: curves keep their shape. The very first stays.
+  // Of more than these, every second one of the most frequent kind goes: curves keep their shape and their end.
   static constexpr size_t kMostKept = 20'000;
 
  private:
+  void thin_out();
+
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
   Messages messages_;

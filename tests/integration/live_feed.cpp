@@ -1,5 +1,7 @@
 #include "examples/cifar_resnet/live_feed.h"
 
+#include <algorithm>
+#include <map>
 #include <thread>
 
 #include "tests/support/catch.h"
@@ -41,6 +43,28 @@ TEST_CASE("a long history is thinned out and keeps its beginning and its end") {
   CHECK(kept.size() >= LiveFeed::kMostKept / 2);
   CHECK(kept.front() == "run a");
   CHECK(kept.back() == "step " + std::to_string(n - 1));
+}
+
+TEST_CASE("thinning out takes from the most frequent kind, and every kind keeps its end") {
+  LiveFeed feed;
+  const size_t n = 3 * LiveFeed::kMostKept;
+  feed.publish("run", "a");
+  for (size_t i = 0; i < 10; ++i) feed.publish("rare", std::to_string(i));
+  for (size_t i = 0; i < n; ++i) {
+    feed.publish("step", std::to_string(i));
+    feed.publish("epoch", std::to_string(i));
+  }
+  feed.close();
+  std::map<std::string, size_t> counts;
+  const auto kept = everything(feed);
+  for (const std::string& m : kept) ++counts[m.substr(0, m.find(' '))];
+  CHECK(kept.size() <= LiveFeed::kMostKept);
+  CHECK(counts["run"] == 1);
+  CHECK(counts["rare"] == 10);
+  for (const std::string kind : {"step", "epoch"}) {
+    CHECK(counts[kind] >= LiveFeed::kMostKept / 8);
+    CHECK(std::find(kept.begin(), kept.end(), kind + ' ' + std::to_string(n - 1)) != kept.end());
+  }
 }
 
 TEST_CASE("readers wait for messages and see each once, in order") {
