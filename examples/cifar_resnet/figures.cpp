@@ -190,7 +190,7 @@ void draw_training_history(const Path& file, std::span<const EpochFigures> epoch
   const auto [first, furthest] = std::minmax_element(
       epochs.begin(), epochs.end(), [](const EpochFigures& a, const EpochFigures& b) { return a.epoch < b.epoch; });
   const Range x{steps.empty() ? double(first->epoch) : std::min(double(first->epoch), std::floor(steps[0].epoch)),
-                std::max(double(furthest->epoch), double(first->epoch) + 1)};
+                std::max({double(furthest->epoch), double(first->epoch) + 1, steps.empty() ? 0 : steps.back().epoch})};
   const auto whole = [](double v) { return v == std::floor(v) ? format("%.0f", v) : std::string(); };
   const std::initializer_list<Curve> losses{{kFp32, &EpochFigures::train_loss, &StepFigures::loss},
                                             {kInt8, &EpochFigures::test_loss, nullptr}},

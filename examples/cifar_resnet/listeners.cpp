@@ -9,7 +9,7 @@
 namespace cifar_resnet {
 
 Listeners::Listeners(const TrainOptions& o, const mininn::data::Dataset& test_set) {
-  all_.push_back(std::make_unique<MetricsLog>(o.out / "metrics.jsonl"));
+  all_.push_back(std::make_unique<MetricsLog>(o.out / kMetricsFile));
   if (!o.tensorboard.empty()) all_.push_back(std::make_unique<EventFile>(o.tensorboard));
   if (o.serve) {
     auto view = std::make_unique<LiveView>(*o.serve, test_set);

@@ -42,9 +42,8 @@ void add_train(CLI::App& app, TrainOptions& o) {
       ->check(between(FLT_MIN, FLT_MAX));
   app.add_option("--momentum", o.momentum)->check(between(0, 1))->capture_default_str();
   app.add_option("--weight-decay", o.weight_decay)->check(between(0, FLT_MAX))->capture_default_str();
-  app.add_option("--schedule", o.schedule)
-      ->check(CLI::IsMember({"cosine", "one-cycle", "step"}))
-      ->capture_default_str();
+  app.add_option("--schedule", o.schedule, "of the classic recipe's learning rate [cosine]")
+      ->check(CLI::IsMember({"cosine", "one-cycle", "step"}));
   app.add_option("--warmup", o.warmup,
                  "epochs in which the rate rises to --lr before the cosine [1, or a fifth of a short run]")
       ->check(between(0, kMostEpochs));

@@ -30,9 +30,9 @@ struct TrainOptions : CommonOptions {
   std::string arch = "resnet18";
   int64_t epochs = 50, batch_size = 128;
   std::optional<double> minutes;  // epochs and limit_train follow from the speed of this machine
-  std::optional<double> lr;  // the highest; the recipe's own
+  std::optional<double> lr;       // the highest; the recipe's own
   double momentum = 0.9, weight_decay = 5e-4;
-  std::string schedule = "cosine";
+  std::optional<std::string> schedule;  // the recipe's own
   std::optional<double> warmup;  // epochs of linearly rising rate before the cosine; see default_warmup() in recipe.h
   std::string recipe = "classic";
   double width = 1.0;

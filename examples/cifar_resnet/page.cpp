@@ -94,6 +94,12 @@ std::string replaced(const std::string& text, const std::string& mark, const std
   return out + text.substr(begin);
 }
 
+// Programs that did not say it mostly had CIFAR-10.
+std::string data_of(const json& summary) {
+  const json data = summary.value("data", json());
+  return data.is_string() && data.get<std::string>().starts_with("synthetic") ? " on synthetic images" : " on CIFAR-10";
+}
+
 }  // namespace
 
 json page_head(const json& summary) {
@@ -121,7 +127,7 @@ std::string page(const Results& r) {
   const std::string_view text = embedded::report_page, mark = "{{data}}";
   const size_t data =
       text.find(mark);  // texts of the folder may look like marks: they are looked for in the page alone
-  return replaced(std::string(text.substr(0, data)), "{{title}}", escaped(network_of(r.summary)) + " on CIFAR-10") +
+  return replaced(std::string(text.substr(0, data)), "{{title}}", escaped(network_of(r.summary) + data_of(r.summary))) +
          in_script(page_data(r)) + std::string(text.substr(data + mark.size()));
 }
 

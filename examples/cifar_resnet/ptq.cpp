@@ -307,7 +307,8 @@ void ptq(const PtqOptions& o) {
   print(outcome, int8_file);
   json summary = summary_json(outcome, o, calibration);
   summary["network"] = fp32_net->architecture->title;
-  update_summary(o.out / "summary.json", summary);
+  summary["data"] = test.source;
+  update_summary(o.out / kSummaryFile, summary);
   write_json(o.out / kBenchmarksFile, benchmarks_json(outcome, o, test));
   write_text(o.out / kDetailsFile,
              to_json(quantization_details(outcome.fp32, outcome.int8, calibrator.graph(), int8, test)).dump() + '\n');

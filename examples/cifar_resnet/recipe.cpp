@@ -12,7 +12,7 @@ double default_warmup(int64_t epochs) { return std::min(1.0, 0.2 * double(epochs
 
 Recipe::Recipe(const TrainOptions& o)
     : sgd{.momentum = o.momentum, .weight_decay = o.weight_decay},
-      schedule_(o.schedule),
+      schedule_(o.schedule.value_or(kSchedule)),
       warmup_(o.warmup.value_or(default_warmup(o.epochs)) / double(o.epochs)) {
   if (o.recipe == "fast") {  // Jordan 2024 (arXiv:2404.00498) uses the same ingredients
     augment.flip = data::Flip::alternating;
@@ -20,7 +20,7 @@ Recipe::Recipe(const TrainOptions& o)
     label_smoothing = 0.1;
     sgd.nesterov = o.momentum > 0;
     schedule_ = "one-cycle";
-    lr = 0.2;  // of 0.1, 0.2 and 0.4 after five epochs: docs/results.md
+    lr = 0.2;  // docs/results.md
   }
   lr = o.lr.value_or(lr);
 }

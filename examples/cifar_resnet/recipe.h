@@ -9,6 +9,8 @@
 
 namespace cifar_resnet {
 
+inline constexpr const char* kSchedule = "cosine";  // of the classic recipe
+
 struct Recipe {
   explicit Recipe(const TrainOptions& o);
 

@@ -74,7 +74,7 @@ std::string network_of(const json& summary) {
 }
 
 void require_same_network(const Path& out, const std::string& title) {
-  const json summary = read_json(out / "summary.json").value_or(json::object());
+  const json summary = read_json(out / kSummaryFile).value_or(json::object());
   if (!summary.empty() && network_of(summary) != title)
     throw ValueError(message("--out ", out.string(), " holds results of a ", excerpt(network_of(summary)),
                              ", this is a ", title, ": name another folder"));

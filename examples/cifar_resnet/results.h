@@ -12,6 +12,8 @@
 
 namespace cifar_resnet {
 
+inline constexpr const char *kMetricsFile = "metrics.jsonl", *kSummaryFile = "summary.json";
+
 inline constexpr uint64_t kMostOfLog = uint64_t{256} << 20;  // bytes; logs are read whole
 
 // A file to read; null if there is no such file, or a device (/dev/null keeps nothing). Throws FileError, also if it is

@@ -109,7 +109,7 @@ json fingerprint(const TrainOptions& o, Device device, const data::Dataset& set)
           {"lr", Recipe(o).lr},
           {"momentum", o.momentum},
           {"weight-decay", o.weight_decay},
-          {"schedule", o.schedule},
+          {"schedule", o.schedule.value_or(kSchedule)},
           {"warmup", o.warmup.value_or(default_warmup(o.epochs))},
           {"recipe", o.recipe},
           {"arch", o.arch},
@@ -149,7 +149,7 @@ Path best_file(const TrainOptions& o) {
 
 void require_own_files(const TrainOptions& o) {
   std::vector<NamedFile> written = report_files(o.out);
-  for (const char* name : {"metrics.jsonl", "checkpoint/last.safetensors"}) written.push_back(file_of_out(o.out, name));
+  for (const char* name : {kMetricsFile, "checkpoint/last.safetensors"}) written.push_back(file_of_out(o.out, name));
   written.push_back({"--model", model_file(o)});
   if (o.val_split > 0) written.push_back({"the best network beside --model", best_file(o)});
   std::vector<NamedFile> read = data_files(o);
@@ -288,6 +288,8 @@ class Trainer {
                 (long long)state_.position.batch);
   }
 
+  json about_network() const { return {{"network", net_->architecture->title}, {"data", train_set_.source}}; }
+
   void begin(int64_t first_step) {
     listeners_.begin({.title = net_->architecture->title,
                       .epochs = o_.epochs,
@@ -321,7 +323,7 @@ class Trainer {
       ++batch;
       if (step == 0) {  // an older run's log is only given up for one that has begun
         begin(0);
-        update_summary(o_.out / "summary.json", {{"network", net_->architecture->title}});
+        update_summary(o_.out / kSummaryFile, about_network());
       }
       progress.update(running.images, {.loss = running.mean_loss(), .accuracy = running.accuracy(), .lr = lr});
       if ((step + 1) % kStepsPerMetric == 0) {
@@ -369,6 +371,7 @@ class Trainer {
     state_.running = {};
     state_.history.push_back(e);
 
+    if (!trained_) replace_network(o_.out, about_network());
     trained_ = true;
     save_network(model_file_);
     if (best_epoch() == e.epoch) save_network(best_file_);
@@ -418,7 +421,7 @@ class Trainer {
     std::error_code error;
     if (!trained_) save_network(model_file_);  // a finished run, resumed for its network
     const bool regular = std::filesystem::is_regular_file(model_file_, error);  // it may have gone to a device
-    update_summary(o_.out / "summary.json",
+    update_summary(o_.out / kSummaryFile,
                    {{"train",
                      {{"epochs", last.epoch},
                       {"test_accuracy", last.test.accuracy},
@@ -455,6 +458,13 @@ class Trainer {
   bool trained_ = false;                               // an epoch, in this process
 };
 
+// Of options that something else decides.
+void require_effect(const TrainOptions& o) {
+  if (o.recipe == "fast" && o.schedule) throw ValueError("--schedule: --recipe fast has its own");
+  if (o.warmup && (o.recipe == "fast" || o.schedule.value_or(kSchedule) != kSchedule))
+    throw ValueError("--warmup: goes with the schedule 'cosine' alone");
+}
+
 }  // namespace
 
 void train(const TrainOptions& given) {
@@ -465,6 +475,7 @@ void train(const TrainOptions& given) {
   require_same_network(o.out, architecture(o.arch).title);
   data::Dataset train_set = open_data(o, data::Split::train, o.limit_train);
   if (o.minutes) fit_to_time(o, device, train_set);
+  require_effect(o);
   if (o.warmup && !(*o.warmup < double(o.epochs)))
     throw ValueError(message("--warmup ", *o.warmup, ": must end before the ", o.epochs, " epochs of the run do"));
   Trainer(o, device, std::move(train_set)).run();

@@ -98,13 +98,23 @@ Image parse_pnm(const std::string& bytes) {
   return image;
 }
 
-// Whether a JPEG is all there: stb_image fills up what is missing with grey. The marker that ends it (EOI) comes behind
-// the one that begins the picture's data (SOS), between which there are segments of known length (ITU-T T.81, B.1.1.4).
+// Whether a JPEG is all there: stb_image fills up what is missing with grey. Segments say how long they are; coded data
+// follows those that begin a scan (SOS) and goes on to a marker that is no escaped FF and no restart; EOI ends the file
+// (ITU-T T.81, B.1.1).
 bool is_whole_jpeg(const std::string& bytes) {
-  size_t at = 2;
-  while (at + 4 <= bytes.size() && bytes[at] == '\xFF' && bytes[at + 1] != '\xDA')
-    at += bytes[at + 1] == '\xFF' ? 1 : 2 + (size_t(uint8_t(bytes[at + 2])) << 8 | uint8_t(bytes[at + 3]));
-  return bytes.find("\xFF\xD9", at) != bytes.npos;
+  const auto byte = [&](size_t i) { return i < bytes.size() ? int(uint8_t(bytes[i])) : -1; };
+  for (size_t at = 2; byte(at) == 0xff;) {
+    const int marker = byte(at + 1);
+    if (marker == 0xd9) return true;
+    if (marker == 0xff) {  // fills up
+      ++at;
+      continue;
+    }
+    at += 2 + size_t(std::max(byte(at + 2) * 256 + byte(at + 3), 0));
+    if (marker != 0xda) continue;
+    while (at < bytes.size() && (byte(at) != 0xff || byte(at + 1) == 0 || (byte(at + 1) & 0xf8) == 0xd0)) ++at;
+  }
+  return false;
 }
 
 Image decode(const std::string& bytes) {

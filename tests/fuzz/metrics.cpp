@@ -121,9 +121,9 @@ void use(const std::filesystem::path& file) {
   const auto log = out / kNames[0];
   cifar_resnet::report({.out = out.path});
   const auto epochs = cifar_resnet::MetricsLog(log).read().epochs;
-  cifar_resnet::MetricsLog(log).begin({.first_step = 3}, epochs);
+  cifar_resnet::MetricsLog(log).begin({.title = "", .first_step = 3}, epochs);
   const std::string kept = read_file(log);
-  cifar_resnet::MetricsLog(log).begin({.first_step = 3}, epochs);
+  cifar_resnet::MetricsLog(log).begin({.title = "", .first_step = 3}, epochs);
   require(read_file(log) == kept, "what was kept is kept again");
   cifar_resnet::update_summary(out / kNames[2], {{"fp32_accuracy", 0.5}});
   require(json::parse(read_file(out / kNames[2])).at("fp32_accuracy") == 0.5, "a summary takes a number");

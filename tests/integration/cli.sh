@@ -29,7 +29,7 @@ for f in resnet9 resnet9_int8; do
   "$exe" eval --data synthetic --limit-test 50 --model nine/$f.safetensors > /dev/null || fail "eval cannot read $f"
 done
 grep -q '"int8_mac_coverage": 1.0' nine/summary.json || fail "a layer of ResNet-9 has no int8 form"
-grep -q "<h1>ResNet-9 on CIFAR-10</h1>" nine/report.html || fail "the report is of another network"
+grep -q "<h1>ResNet-9 on synthetic images</h1>" nine/report.html || fail "the report is of another network"
 
 say "every other network: trained, resumed, quantized and evaluated, of a width that fits no vector"
 for arch in resnet50 vgg11 mobilenetv2; do
@@ -219,7 +219,10 @@ refuses "lr: '1e-50' is no number in" "$exe" train --data synthetic --out bad --
 refuses "weight-decay: '1e300' is no number in" "$exe" train --data synthetic --out bad --weight-decay 1e300
 refuses "--epochs excludes --minutes" "$exe" train "${tiny[@]}" --minutes 1
 refuses "--resume excludes --minutes" "$exe" "${nine[@]}" --minutes 1 --resume
-refuses "--warmup 9999: must end before the [0-9]* epochs" "$exe" "${nine[@]}" --out bad --minutes 0.01 --warmup 9999
+refuses "--warmup 9999: must end before the [0-9]* epochs" "$exe" train "${base[@]:0:2}" --width 0.0625 --out bad --minutes 0.01 --warmup 9999
+refuses "--warmup: goes with" "$exe" "${nine[@]}" --out bad --warmup 1
+refuses "--warmup: goes with" "$exe" train "${tiny[@]}" --schedule step --out bad --warmup 1
+refuses "--schedule: --recipe fast has its own" "$exe" "${nine[@]}" --out bad --schedule cosine
 refuses "--out whole holds results of a ResNet-18, this is a ResNet-9" "$exe" "${nine[@]}" --out whole --epochs 1
 refuses "--out whole holds results of a ResNet-18" "$exe" ptq --data synthetic --model nine/resnet9.safetensors --out whole
 cp -r mixed unfinished

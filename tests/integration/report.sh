@@ -22,6 +22,17 @@ for file in before/*; do
 done
 [ -s before/report.html ] && [ "$(find before -name '*.png' | wc -l)" = "$(find whole -name '*.png' | wc -l)" ] || fail "report drew: $(ls whole)"
 refuses "holds no results" "$exe" report --out broken
+
+say "what was said of a network goes with it"
+cp -r whole again
+"$exe" train "${short[@]}" --out again > again.log
+for gone in quantization_benchmarks.json quantization_details.json confusion_matrix_quantized.png; do
+  [ ! -e "again/$gone" ] || fail "$gone of an older network is still there"
+done
+! grep -q int8_accuracy again/summary.json || fail "summary.json has the int8 accuracy of an older network"
+! grep -q '"int8_accuracy"' again/report.html || fail "report.html has the int8 accuracy of an older network"
+
+say "logs that are damaged or of another program"
 odd() { mkdir -p odd; cat > "odd/$1"; }
 for numbers in "100000000000000000 1 100000000000000016 2" "1 1e300 1 1e300" "9223372036854775807 0 1 0"; do
   read -r e1 l1 e2 l2 <<< "$numbers"
@@ -76,6 +87,13 @@ echo nonsense | odd metrics.jsonl
 "$exe" train "${short[@]}" --out odd > out.txt || fail "a damaged log of an older run keeps a new one from writing its own: $(cat out.txt)"
 echo '{"rows":[{"net":"fp64","batch":1,"threads":1,"ms_per_image":1}]}' | odd bench.json
 refuses "bench.json: is damaged: 'net'" "$exe" report --out odd
+rm odd/bench.json
+for same in "true 1" "false 0"; do  # lines with the time
+  echo "{\"same_network\":${same% *},\"rows\":[{\"net\":\"fp32\",\"batch\":1,\"threads\":1,\"ms_per_image\":4321.5}]}" |
+    odd bench.json
+  "$exe" report --out odd > out.txt
+  [ "$(grep -c 4321.5 odd/report.html)" = "${same#* }" ] || fail "the times of two networks are compared, or of one are not"
+done
 rm odd/bench.json
 for file in metrics.jsonl summary.json quantization_details.json; do
   printf '%s\n' "$good" | odd metrics.jsonl
