@@ -20,9 +20,9 @@ void LiveFeed::publish(std::string kind, std::string data, Keep keep) {
 void LiveFeed::thin_out() {
   std::map<std::string, size_t> counts;
   for (const auto& m : messages_) ++counts[m->kind];
-  auto& [kind, left] =
-      *std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-  std::erase_if(messages_, [&](const auto& m) { return m->kind == kind && left-- % 2 == 0; });
+  const auto most =
+      std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  std::erase_if(messages_, [&](const auto& m) { return m->kind == most->first && most->second-- % 2 == 0; });
 }
 
 LiveFeed::Messages LiveFeed::after(int64_t id) const {

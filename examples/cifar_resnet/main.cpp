@@ -1,4 +1,4 @@
-// The command line of the example: cifar_resnet train | eval | ptq | bench | report.
+// The command line of the example: cifar_resnet train | eval | kernels | ptq | bench | report.
 #include <CLI/CLI.hpp>
 #include <cfloat>
 #include <csignal>
@@ -22,7 +22,8 @@ void add_common(CLI::App& app, CommonOptions& o) {
   app.add_option("--backend", o.backend, "which kernels go first")
       ->check(CLI::IsMember({"auto", "own", "vendor"}))
       ->capture_default_str();
-  app.add_option("--threads", o.threads, "CPU threads; 0 takes all cores")
+  app.add_option("--threads", o.threads,
+                 "CPU threads; 0 takes MININN_NUM_THREADS, or all cores that the process may use")
       ->check(whole(0, kMostThreads))
       ->capture_default_str();
   app.add_option("--seed", o.seed, "of everything random")->check(whole(0, UINT64_MAX))->capture_default_str();
@@ -66,7 +67,8 @@ void add_train(CLI::App& app, TrainOptions& o) {
   app.add_option("--checkpoint-every", o.checkpoint_every, "epochs")
       ->check(whole(1, kMostEpochs))
       ->capture_default_str();
-  CLI::Option* const resume = app.add_flag("--resume", o.resume, "go on from OUT/checkpoint");
+  CLI::Option* const resume =
+      app.add_flag("--resume", o.resume, "go on from OUT/checkpoint, with all other options as before");
   CLI::Option* const limit =
       app.add_option("--limit-train", o.limit_train, "use the first N training images; 0 for all")
           ->check(whole(0, kMostImages))
@@ -82,7 +84,7 @@ void add_train(CLI::App& app, TrainOptions& o) {
   app.add_option("--out", o.out, "folder for everything that is written")->check(path())->capture_default_str();
   app.add_option("--model", o.model, "where the network goes [OUT/ARCH.safetensors]")->check(path());
   app.add_option("--init", o.init,
-                 "begin with the values of this fp32 file, of the same network, instead of random ones")
+                 "begin with the values of this fp32 file, of the same network and width, instead of random ones")
       ->check(path());
 }
 

@@ -17,15 +17,14 @@ using nlohmann::json;
 
 namespace {
 
-constexpr const char *kBench = "bench.json", *kPage = "report.html", *kHistory = "training_history.png",
-                     *kFeatureMaps = "feature_maps.png";
+constexpr const char *kBench = "bench.json", *kPage = "report.html", *kHistory = "training_history.png";
 constexpr const char* kPictures[] = {kHistory,
                                      "confusion_matrix_original.png",
                                      "confusion_matrix_quantized.png",
                                      "misclassified_examples.png",
                                      "layer_compression.png",
                                      "quantization_effects.png",
-                                     kFeatureMaps};
+                                     "feature_maps.png"};
 
 // use(): of what the file holds.
 template <class Use>
@@ -93,7 +92,7 @@ void draw_details(const Path& out, const QuantizationDetails& d, const std::vect
 }
 
 void draw_features(const Path& out, const ImageFeatures& f) {
-  if constexpr (kHaveFigures) draw_feature_maps(out / kFeatureMaps, f.pixels, f.caption, f.layers);
+  if constexpr (kHaveFigures) draw_feature_maps(out / "feature_maps.png", f.pixels, f.caption, f.layers);
 }
 
 void draw_pictures(const Path& out, const Results& r) {
@@ -127,11 +126,10 @@ Results read_results(const Path& out, const std::set<std::string>& except) {
 }
 
 void replace_network(const Path& out, const json& summary) {
-  write_json(out / kSummaryFile, summary);
   std::error_code error;
-  for (const std::string name : {kBenchmarksFile, kDetailsFile}) std::filesystem::remove(out / name, error);
-  for (const std::string name : kPictures)
-    if (name != kHistory && name != kFeatureMaps) std::filesystem::remove(out / name, error);
+  for (const NamedFile& file : report_files(out))
+    if (file.path.filename() != kHistory) std::filesystem::remove(file.path, error);
+  update_summary(out / kSummaryFile, summary);
 }
 
 void draw_history(const Path& out) { draw_history(out, MetricsLog(out / kMetricsFile).read()); }

@@ -25,7 +25,8 @@ struct Results {
 // Throws FileError naming the file, and the field that makes no sense. Passes over the files called as in `except`.
 Results read_results(const Path& out, const std::set<std::string>& except = {});
 
-// The folder's network becomes another one: `summary` is all that is known of it, and what ptq wrote goes.
+// The folder's network becomes another one: `summary` is all that is known of it, what was measured of the one before
+// goes.
 void replace_network(const Path& out, const nlohmann::json& summary);
 
 // training_history.png from metrics.jsonl; nothing in a build without pictures, or without a finished epoch.

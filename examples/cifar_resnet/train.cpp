@@ -207,8 +207,8 @@ class Trainer {
       save();
       throw;
     }
-    listeners_.end();
     summarize();
+    listeners_.end();
   }
 
  private:
@@ -227,7 +227,7 @@ class Trainer {
     if (checkpoint) require_fits(*checkpoint);  // before a network is made: options say how large it is
 
     net_.emplace(architecture(o_.arch), device_, o_.seed, base_channels(o_));
-    if (!o_.init.empty()) net_->read_values(o_.init);
+    if (!o_.init.empty() && !checkpoint) net_->read_values(o_.init);
     sgd_.emplace(net_->params.trainable(), recipe_.sgd);
     if (checkpoint) resume(*checkpoint);
     if (checkpoint) begin(steps_done());
@@ -288,7 +288,15 @@ class Trainer {
                 (long long)state_.position.batch);
   }
 
-  json about_network() const { return {{"network", net_->architecture->title}, {"data", train_set_.source}}; }
+  // Whoever forgot --resume finds it there.
+  void keep_older_checkpoint() const {
+    std::error_code error;
+    const Path older = checkpoint_.parent_path() / "previous.safetensors";
+    if (!std::filesystem::is_regular_file(checkpoint_, error)) return;
+    std::filesystem::rename(checkpoint_, older, error);
+    if (error) throw FileError(message(older.string(), ": cannot be written: ", error.message()));
+    std::printf("a new run: the checkpoint of the one before is now %s\n", older.c_str());
+  }
 
   void begin(int64_t first_step) {
     listeners_.begin({.title = net_->architecture->title,
@@ -322,8 +330,9 @@ class Trainer {
       running.add({loss_value * double(labels.numel()), count_right(logits, labels), labels.numel()});
       ++batch;
       if (step == 0) {  // an older run's log is only given up for one that has begun
+        keep_older_checkpoint();
         begin(0);
-        update_summary(o_.out / kSummaryFile, about_network());
+        update_summary(o_.out / kSummaryFile, {{"network", net_->architecture->title}});
       }
       progress.update(running.images, {.loss = running.mean_loss(), .accuracy = running.accuracy(), .lr = lr});
       if ((step + 1) % kStepsPerMetric == 0) {
@@ -371,7 +380,7 @@ class Trainer {
     state_.running = {};
     state_.history.push_back(e);
 
-    if (!trained_) replace_network(o_.out, about_network());
+    if (!trained_) replace_network(o_.out, {{"network", net_->architecture->title}, {"data", train_set_.source}});
     trained_ = true;
     save_network(model_file_);
     if (best_epoch() == e.epoch) save_network(best_file_);
@@ -468,6 +477,7 @@ void require_effect(const TrainOptions& o) {
 }  // namespace
 
 void train(const TrainOptions& given) {
+  require_effect(given);
   TrainOptions o = given;
   if (o.early_stop > 0 && o.val_split == 0) o.val_split = kImplicitValSplit;
   const Device device = apply(o);
@@ -475,7 +485,6 @@ void train(const TrainOptions& given) {
   require_same_network(o.out, architecture(o.arch).title);
   data::Dataset train_set = open_data(o, data::Split::train, o.limit_train);
   if (o.minutes) fit_to_time(o, device, train_set);
-  require_effect(o);
   if (o.warmup && !(*o.warmup < double(o.epochs)))
     throw ValueError(message("--warmup ", *o.warmup, ": must end before the ", o.epochs, " epochs of the run do"));
   Trainer(o, device, std::move(train_set)).run();

@@ -103,13 +103,14 @@ Image parse_pnm(const std::string& bytes) {
 // (ITU-T T.81, B.1.1).
 bool is_whole_jpeg(const std::string& bytes) {
   const auto byte = [&](size_t i) { return i < bytes.size() ? int(uint8_t(bytes[i])) : -1; };
-  for (size_t at = 2; byte(at) == 0xff;) {
+  size_t at = 2;
+  while (at < bytes.size()) {
     const int marker = byte(at + 1);
-    if (marker == 0xd9) return true;
-    if (marker == 0xff) {  // fills up
+    if (byte(at) != 0xff || marker == 0xff) {  // fills up
       ++at;
       continue;
     }
+    if (marker == 0xd9) return true;
     at += 2 + size_t(std::max(byte(at + 2) * 256 + byte(at + 3), 0));
     if (marker != 0xda) continue;
     while (at < bytes.size() && (byte(at) != 0xff || byte(at + 1) == 0 || (byte(at + 1) & 0xf8) == 0xd0)) ++at;

@@ -224,6 +224,10 @@ TEST_CASE("int8_infer reads JPEGs") {
   std::fill_n(red.mutable_data<uint8_t>().data(), 81, uint8_t{254});
   f.check_same(from_hex(kRedJpeg), red);
   f.check_same(from_hex(kRedProgressiveJpeg), red);
+  f.check_same(from_hex(kRedJpeg) + "more", red);
+  std::string padded = from_hex(kRedJpeg);
+  padded.insert(padded.size() - 2, "\xFF");
+  f.check_same(padded.insert(2, "\xFF"), red);
 }
 
 TEST_CASE("int8_infer refuses bad input in one sentence") {

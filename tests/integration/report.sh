@@ -25,10 +25,14 @@ refuses "holds no results" "$exe" report --out broken
 
 say "what was said of a network goes with it"
 cp -r whole again
+echo '{"rows":[]}' > again/bench.json
 "$exe" train "${short[@]}" --out again > again.log
-for gone in quantization_benchmarks.json quantization_details.json confusion_matrix_quantized.png; do
+for gone in quantization_benchmarks.json quantization_details.json bench.json confusion_matrix_quantized.png; do
   [ ! -e "again/$gone" ] || fail "$gone of an older network is still there"
 done
+grep -q previous.safetensors again.log && cmp -s whole/checkpoint/last.safetensors again/checkpoint/previous.safetensors ||
+  fail "the checkpoint of the older run is gone"
+[ -s again/report.html ] && grep -q '"machine"' again/summary.json || fail "the new run has no results"
 ! grep -q int8_accuracy again/summary.json || fail "summary.json has the int8 accuracy of an older network"
 ! grep -q '"int8_accuracy"' again/report.html || fail "report.html has the int8 accuracy of an older network"
 
