@@ -13,8 +13,8 @@
 
 namespace {
 
-// A PNG or JPEG may unpack to a thousand times its size, and the decoder would let it: while one is decoded, nothing
-// larger than this is allocated.
+// A PNG may unpack to a thousand times its size, and the decoder would let it: while one is decoded, nothing larger
+// than this is allocated.
 size_t largest_allocation = 0;
 void* reallocate(void* p, size_t bytes) { return bytes <= largest_allocation ? std::realloc(p, bytes) : nullptr; }
 
@@ -22,7 +22,6 @@ void* reallocate(void* p, size_t bytes) { return bytes <= largest_allocation ? s
 
 #define STB_IMAGE_IMPLEMENTATION
 #define STB_IMAGE_STATIC
-#define STBI_ONLY_JPEG
 #define STBI_ONLY_PNG
 #define STBI_MAX_DIMENSIONS 16384
 #define STBI_MALLOC(bytes) reallocate(nullptr, bytes)
@@ -98,43 +97,20 @@ Image parse_pnm(const std::string& bytes) {
   return image;
 }
 
-// Whether a JPEG is all there: stb_image fills up what is missing with grey. Segments say how long they are; coded data
-// follows those that begin a scan (SOS) and goes on to a marker that is no escaped FF and no restart; EOI ends the file
-// (ITU-T T.81, B.1.1).
-bool is_whole_jpeg(const std::string& bytes) {
-  const auto byte = [&](size_t i) { return i < bytes.size() ? int(uint8_t(bytes[i])) : -1; };
-  size_t at = 2;
-  while (at < bytes.size()) {
-    const int marker = byte(at + 1);
-    if (byte(at) != 0xff || marker == 0xff) {  // fills up
-      ++at;
-      continue;
-    }
-    if (marker == 0xd9) return true;
-    at += 2 + size_t(std::max(byte(at + 2) * 256 + byte(at + 3), 0));
-    if (marker != 0xda) continue;
-    while (at < bytes.size() && (byte(at) != 0xff || byte(at + 1) == 0 || (byte(at + 1) & 0xf8) == 0xd0)) ++at;
-  }
-  return false;
-}
-
-Image decode(const std::string& bytes) {
+Image decode_png(const std::string& bytes) {
   const auto* const data = reinterpret_cast<const uint8_t*>(bytes.data());
   int width = 0, height = 0, channels = 0;
   largest_allocation = 65536;
   stbi_info_from_memory(data, int(bytes.size()), &width, &height, &channels);
   const int depth = stbi_is_16_bit_from_memory(data, int(bytes.size())) ? 2 : 1;
   check_size(height, width, channels * depth);
-  if (bytes.starts_with("\xFF\xD8") && !is_whole_jpeg(bytes)) throw FileError("the file ends before its image does");
-  // Rows of RGBA with a byte before each, and the compressed bytes; both grow by doubling. A JPEG has blocks of up to
-  // 32 pixels each way.
-  const size_t rows = size_t(height) + 31, columns = size_t(width) + 31;
-  largest_allocation += 2 * std::max(rows * (4 * size_t(depth) * columns + 1), bytes.size());
+  // Rows of RGBA with a byte before each, and the compressed bytes; both grow by doubling.
+  largest_allocation += 2 * std::max(size_t(height) * (4 * size_t(depth) * size_t(width) + 1), bytes.size());
   const std::unique_ptr<uint8_t, void (*)(void*)> pixels(
       stbi_load_from_memory(data, int(bytes.size()), &width, &height, &channels, 3), stbi_image_free);
   if (!pixels) {
     const char* const reason = stbi_failure_reason();  // null where memory ran out
-    throw FileError(message("no PNG, JPEG, PPM or PGM can be read: ", reason ? reason : "no reason given"));
+    throw FileError(message("no PNG, PPM or PGM can be read: ", reason ? reason : "no reason given"));
   }
   return {height, width, 3, {pixels.get(), pixels.get() + size_t(height) * size_t(width) * 3}};
 }
@@ -161,7 +137,7 @@ Image read_image(const std::filesystem::path& path, int64_t channels) {
     if (file_size(file.get()) > kMostFile) throw FileError("the file is too large for an image");
     const std::string bytes = read_all(file.get(), kMostFile);
     const bool pnm = bytes.starts_with("P5") || bytes.starts_with("P6");
-    return with_channels(pnm ? parse_pnm(bytes) : decode(bytes), channels);
+    return with_channels(pnm ? parse_pnm(bytes) : decode_png(bytes), channels);
   } catch (const FileError& e) {
     throw FileError(message(path.string(), ": ", e.what()));
   }

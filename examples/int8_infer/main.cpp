@@ -68,7 +68,7 @@ int main(int argc, char** argv) {
   occupy_standard_streams();
   std::signal(SIGXFSZ, SIG_IGN);  // a file that grows too large (ulimit -f) is an error to report
   if (argc != 3 || !*argv[1] || !*argv[2]) {
-    std::fprintf(stderr, "usage: int8_infer MODEL.safetensors IMAGE.(png|jpg|ppm|pgm)\n");
+    std::fprintf(stderr, "usage: int8_infer MODEL.safetensors IMAGE.(png|ppm|pgm)\n");
     return 2;
   }
   try {

@@ -15,7 +15,6 @@
 #include "tests/quant/compiled_nets.h"
 #include "tests/support/catch.h"
 #include "tests/support/files.h"
-#include "tests/support/jpeg_files.h"
 
 using namespace mininn;
 using namespace mininn::testing;
@@ -218,18 +217,6 @@ TEST_CASE("int8_infer repeats a grey image for every colour") {
   f.check_same("P5 9 9 255\n" + interleaved(grey, false), input);
 }
 
-TEST_CASE("int8_infer reads JPEGs") {
-  const Fixture f(residual(3));
-  Tensor red = Tensor::full({1, 3, 9, 9}, 0, DType::u8);
-  std::fill_n(red.mutable_data<uint8_t>().data(), 81, uint8_t{254});
-  f.check_same(from_hex(kRedJpeg), red);
-  f.check_same(from_hex(kRedProgressiveJpeg), red);
-  f.check_same(from_hex(kRedJpeg) + "more", red);
-  std::string padded = from_hex(kRedJpeg);
-  padded.insert(padded.size() - 2, "\xFF");
-  f.check_same(padded.insert(2, "\xFF"), red);
-}
-
 TEST_CASE("int8_infer refuses bad input in one sentence") {
   const Fixture f(residual(3));
   const std::string good = ppm(random_images({1, 3, 9, 9}, 5));
@@ -249,11 +236,6 @@ TEST_CASE("int8_infer refuses bad input in one sentence") {
   refuses(f.classify("no picture"), f.image);
   refuses(f.classify(""), f.image);
   refuses(f.classify(png(random_images({1, 3, 9, 9}, 5)).substr(0, 60)), f.image);
-  for (const char* jpeg : {kRedJpeg, kRedProgressiveJpeg}) {
-    const std::string bytes = from_hex(jpeg);
-    for (size_t missing = 1; missing < bytes.size() - 2; missing += 7)  // between scans, too
-      refuses(f.classify(bytes.substr(0, bytes.size() - missing)), f.image + ": the file ends before its image does");
-  }
   refuses(run(f.model + " nowhere.png"), "nowhere.png: cannot be opened: No such file");
   const std::string fifo = (f.folder / "fifo").string();
   REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
