@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "core/utf8.h"
+
 namespace mininn {
 
 namespace {
 
 constexpr size_t kMostOfText = 100, kMostOfMessage = 4000;  // bytes
-
-bool inside_character(char c) { return (uint8_t(c) & 0xc0) == 0x80; }  // of UTF-8
 
 // The escape sequences of terminals begin with a control character: ESC, or one of those that UTF-8 writes as C2 80 to
 // C2 9F.

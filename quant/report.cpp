@@ -6,6 +6,8 @@
 #include <numeric>
 #include <sstream>
 
+#include "core/utf8.h"
+
 namespace mininn::quant {
 namespace {
 
@@ -19,18 +21,15 @@ std::string known(double v, int places) { return std::isnan(v) ? "-" : fixed(v, 
 constexpr size_t kWidest = 100;  // characters of a line
 using Row = std::vector<std::string>;
 
-// Of UTF-8.
-size_t characters(const std::string& s) {
-  return size_t(std::count_if(s.begin(), s.end(), [](char c) { return (c & 0xc0) != 0x80; }));
-}
-
 // The end of a text, which tells names apart.
 std::string shortened(const std::string& s, size_t width) {
-  if (characters(s) <= width) return s;
-  size_t begin = 0;
-  for (size_t left = characters(s); left + 2 > width && begin < s.size(); --left) do
-      ++begin;
-    while (begin < s.size() && (s[begin] & 0xc0) == 0x80);
+  size_t left = characters(s), begin = 0;
+  if (left <= width) return s;
+  for (; begin < s.size(); ++begin) {
+    if (inside_character(s[begin])) continue;
+    if (left + 2 <= width) break;
+    --left;
+  }
   return ".." + s.substr(begin);
 }
 

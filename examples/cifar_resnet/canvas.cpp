@@ -15,6 +15,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/utf8.h"
 
 namespace cifar_resnet {
 namespace {
@@ -37,7 +38,7 @@ Range drawable(Range r) {
 }  // namespace
 
 std::string from_byte(const std::string& text, size_t begin) {
-  while (begin < text.size() && (uint8_t(text[begin]) & 0xc0) == 0x80) ++begin;
+  while (begin < text.size() && mininn::inside_character(text[begin])) ++begin;
   return text.substr(std::min(begin, text.size()));
 }
 

@@ -54,7 +54,7 @@ json to_json(const ImageFeatures& f) {
   json layers = json::array();
   for (const FeatureMaps& l : f.layers) {
     json channels = json::array();
-    for (const auto& c : l.channels) channels.push_back(base64(map_bytes(std::vector<double>(c.begin(), c.end()))));
+    for (const auto& c : l.channels) channels.push_back(base64(map_bytes(c)));
     layers.push_back(
         {{"name", l.name}, {"height", l.height}, {"width", l.width}, {"all", l.all}, {"channels", channels}});
   }

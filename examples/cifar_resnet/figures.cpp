@@ -420,7 +420,7 @@ void draw_feature_maps(const Path& file, std::span<const uint8_t> pixels, const 
            {.size = 10.5, .color = kMuted});
     y += 22;
     for (size_t k = 0; k < shown; ++k) {
-      const std::vector<float>& map = l.channels[k];
+      const std::vector<double>& map = l.channels[k];
       if (map.empty() || int64_t(map.size()) != l.height * l.width)
         throw mininn::ValueError(mininn::message("feature maps: channel ", k, " of ", l.name, " has ", map.size(),
                                                  " values for ", l.height, " x ", l.width));

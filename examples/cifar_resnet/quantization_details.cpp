@@ -13,7 +13,7 @@
 namespace cifar_resnet {
 
 using namespace mininn;
-using nn::graph::ArenaPiece, nn::graph::Graph, nn::graph::Node;
+using nn::graph::Graph, nn::graph::Node;
 
 namespace {
 
@@ -90,28 +90,28 @@ std::vector<LayerHistograms> histograms(const Graph& graph, const quant::Int8Net
   return out;
 }
 
-void add_arena(MemoryUse& m, const Graph& g, const std::vector<ArenaPiece>& arena) {
-  for (const Node& n : g.nodes) m.nodes.push_back(n.name);
-  for (const ArenaPiece& p : arena)
-    m.arena.push_back({p.offset, p.bytes, int64_t(p.first), int64_t(p.last), p.is_value});
+std::vector<std::string> node_names(const Graph& g) {
+  std::vector<std::string> names;
+  for (const Node& n : g.nodes) names.push_back(n.name);
+  return names;
 }
 
 MemoryUse memory_of_fp32(const Graph& graph) {
   const nn::graph::Program program(graph);
-  MemoryUse m{.arena_bytes = program.arena_bytes(1), .nodes = {}, .arena = {}};
+  MemoryUse m{.arena_bytes = program.arena_bytes(1), .nodes = node_names(program.graph()), .arena = program.arena(1)};
   const auto bytes = [](const Tensor& t) { return t ? t.numel() * int64_t(size_of(t.dtype())) : 0; };
   for (const auto& v : program.graph().values) m.weight_bytes += bytes(v.constant);
   for (const auto& node : program.report(0)) m.packed_bytes += bytes(node.packed);
-  add_arena(m, program.graph(), program.arena(1));
   return m;
 }
 
 MemoryUse memory_of_int8(const quant::Int8Net& net) {
   const quant::Report report = net.report();
-  MemoryUse m{
-      .weight_bytes = report.int8_bytes(), .arena_bytes = report.arena_bytes_per_image, .nodes = {}, .arena = {}};
+  MemoryUse m{.weight_bytes = report.int8_bytes(),
+              .arena_bytes = report.arena_bytes_per_image,
+              .nodes = node_names(net.model().graph),
+              .arena = net.arena_of_one()};
   for (const auto& l : report.layers) m.packed_bytes += l.packed_bytes;
-  add_arena(m, net.model().graph, net.arena_of_one());
   return m;
 }
 

@@ -10,6 +10,7 @@ namespace cifar_resnet {
 
 using mininn::message;
 using mininn::ValueError;
+using mininn::nn::graph::ArenaPiece;
 using nlohmann::json;
 
 namespace {
@@ -50,7 +51,7 @@ std::vector<Guess> guesses(const json& image, const char* net, int64_t classes) 
 
 json to_json(const MemoryUse& m) {
   json arena = json::array();
-  for (const MemoryPiece& p : m.arena)
+  for (const ArenaPiece& p : m.arena)
     arena.push_back({{"offset", p.offset},
                      {"bytes", p.bytes},
                      {"first", p.first},
@@ -70,12 +71,12 @@ MemoryUse memory_use(const json& log) {
               .nodes = texts_at(log, "nodes"),
               .arena = {}};
   for (const json& p : array_at(log, "arena")) {
-    MemoryPiece piece{.offset = integer_at(p, "offset", 0, m.arena_bytes),
-                      .bytes = integer_at(p, "bytes", 0, m.arena_bytes),
-                      .first = integer_at(p, "first", 0, int64_t(m.nodes.size()) - 1),
-                      .last = 0,
-                      .is_value = integer_at(p, "is_value", 0, 1) == 1};
-    piece.last = integer_at(p, "last", piece.first, int64_t(m.nodes.size()) - 1);
+    const auto last_node = int64_t(m.nodes.size()) - 1, first = integer_at(p, "first", 0, last_node);
+    const ArenaPiece piece{.is_value = integer_at(p, "is_value", 0, 1) == 1,
+                           .offset = integer_at(p, "offset", 0, m.arena_bytes),
+                           .bytes = integer_at(p, "bytes", 0, m.arena_bytes),
+                           .first = size_t(first),
+                           .last = size_t(integer_at(p, "last", first, last_node))};
     if (piece.offset + piece.bytes > m.arena_bytes) throw ValueError("a piece of 'arena' lies outside of its bytes");
     m.arena.push_back(piece);
   }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "examples/cifar_resnet/figures.h"
+#include "nn/graph/memory_plan.h"
 
 namespace cifar_resnet {
 
@@ -36,16 +37,11 @@ struct QuantizationFigures {
 };
 
 // What a network keeps in memory: for one image, where activations are concerned.
-struct MemoryPiece {
-  int64_t offset = 0, bytes = 0;
-  int64_t first = 0, last = 0;  // nodes between which it is needed, both included
-  bool is_value = false;        // the result of node `first`; else its kernel's scratch memory
-};
 struct MemoryUse {
   int64_t weight_bytes = 0, packed_bytes = 0;  // in the file, and as kernels read them
   int64_t arena_bytes = 0;
   std::vector<std::string> nodes;
-  std::vector<MemoryPiece> arena;
+  std::vector<mininn::nn::graph::ArenaPiece> arena;
 };
 
 struct LayerHistograms {
