@@ -24,21 +24,16 @@ constexpr Architecture kArchitectures[] = {{"resnet18", "ResNet-18", make<ResNet
 
 }  // namespace
 
-Tensor Network::forward(const Tensor& x) {
+Tensor Network::forward(const Tensor& x, std::vector<Tensor>* maps) {
   Tensor y = x;
-  for (const auto& part : parts_) y = (*part)(y);
-  return y;
-}
-
-std::vector<Tensor> Network::feature_maps(const Tensor& x) {
-  std::vector<Tensor> maps;
-  Tensor y = x;
-  size_t done = 0;
-  for (const size_t end : stage_ends_) {
-    for (; done < end; ++done) y = (*parts_[done])(y);
-    maps.push_back(y);
+  auto end = stage_ends_.begin();
+  for (size_t done = 0; done < parts_.size();) {
+    y = (*parts_[done++])(y);
+    if (!maps || end == stage_ends_.end() || *end != done) continue;
+    maps->push_back(y);
+    ++end;
   }
-  return maps;
+  return y;
 }
 
 std::span<const Architecture> architectures() { return kArchitectures; }

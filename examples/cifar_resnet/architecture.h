@@ -15,9 +15,9 @@ namespace cifar_resnet {
 // Modules in a row: [N,3,H,W], normalised -> logits [N,classes].
 class Network : public mininn::nn::Module {
  public:
-  mininn::Tensor forward(const mininn::Tensor& x) override;
-  // The activations after the stem and after each stage, for pictures: at most five.
-  std::vector<mininn::Tensor> feature_maps(const mininn::Tensor& x);
+  mininn::Tensor forward(const mininn::Tensor& x) override { return forward(x, nullptr); }
+  // Also appends to `maps`, for pictures, the activations after the stem and after each stage: at most five.
+  mininn::Tensor forward(const mininn::Tensor& x, std::vector<mininn::Tensor>* maps);
 
   // Appends M(args...).
   template <class M, class... Args>

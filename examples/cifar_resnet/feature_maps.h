@@ -2,7 +2,6 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -13,11 +12,12 @@ namespace cifar_resnet {
 
 inline constexpr const char* kFeatureMapsFile = "feature_maps.json";
 
-// The name of Network::feature_maps()[i].
+// The name of the i-th of a network's maps.
 std::string layer_name(size_t i);
 
-// What pictures show of a map: a byte per value, from its least to its largest one. What is no number becomes 0.
-std::vector<uint8_t> map_bytes(std::span<const double> map);
+// What pictures show of the first channels, at most `most`, of maps [1,C,H,W]: a byte per value, from the channel's
+// least to its largest one. What is no number becomes 0.
+std::vector<std::vector<uint8_t>> channel_bytes(const mininn::Tensor& maps, int64_t most);
 
 struct ImageFeatures {
   std::vector<uint8_t> pixels;  // 3 planes (R, G, B) of 32 x 32
@@ -29,7 +29,6 @@ struct ImageFeatures {
 ImageFeatures image_features(const mininn::Tensor& image, const std::string& caption,
                              const std::vector<mininn::Tensor>& maps);
 
-// A channel is kept as its map_bytes().
 nlohmann::json to_json(const ImageFeatures& f);
 // Throws ValueError naming the field that makes no sense.
 ImageFeatures image_features(const nlohmann::json& log);

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/integers.h"
 #include "examples/cifar_resnet/canvas.h"
+#include "examples/cifar_resnet/thinned.h"
 
 namespace cifar_resnet {
 namespace {
@@ -143,18 +144,13 @@ Range extent(const History& h, std::initializer_list<Curve> curves) {
 }
 
 void draw_curves(Canvas& c, const Axes& a, const History& h, std::initializer_list<Curve> curves) {
-  // At most 2000 of n: more cannot be told apart. The last one is among them.
-  const auto thinned = [](size_t n, const auto& use) {
-    const size_t every = 1 + n / 2000;
-    for (size_t i = n == 0 ? 0 : (n - 1) % every; i < n; i += every) use(i);
-  };
-  constexpr size_t kMostDots = 60;
+  constexpr size_t kMostPoints = 2000, kMostDots = 60;
   for (const Curve& curve : curves) {
     std::vector<Point> line, dots;
-    thinned(h.steps.size(), [&](size_t i) {
+    thinned(h.steps.size(), kMostPoints, [&](size_t i) {
       if (curve.step) line.push_back(a.at(h.steps[i].epoch, h.steps[i].*curve.step));
     });
-    thinned(h.epochs.size(), [&](size_t i) {
+    thinned(h.epochs.size(), kMostPoints, [&](size_t i) {
       const EpochFigures& e = h.epochs[i];
       if (std::isfinite(e.*curve.epoch)) dots.push_back(a.at(double(e.epoch), e.*curve.epoch));
     });
@@ -420,15 +416,12 @@ void draw_feature_maps(const Path& file, std::span<const uint8_t> pixels, const 
            {.size = 10.5, .color = kMuted});
     y += 22;
     for (size_t k = 0; k < shown; ++k) {
-      const std::vector<double>& map = l.channels[k];
+      const std::vector<uint8_t>& map = l.channels[k];
       if (map.empty() || int64_t(map.size()) != l.height * l.width)
         throw mininn::ValueError(mininn::message("feature maps: channel ", k, " of ", l.name, " has ", map.size(),
                                                  " values for ", l.height, " x ", l.width));
-      const auto [least, most] = std::minmax_element(map.begin(), map.end());
-      const double lo = *least, span = std::max(double(*most) - lo, 1e-12);
       c.image({kLeft + (kMap + kGap) * double(k % kPerRow), y + (kMap + kGap) * double(k / kPerRow), kMap, kMap},
-              l.width, l.height,
-              [&](int64_t u, int64_t v) { return viridis((map[size_t(v * l.width + u)] - lo) / span); });
+              l.width, l.height, [&](int64_t u, int64_t v) { return viridis(map[size_t(v * l.width + u)] / 255.0); });
     }
     y += rows_of(l) * (kMap + kGap) + 16;
   }

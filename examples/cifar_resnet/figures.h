@@ -77,8 +77,8 @@ void draw_quantization_effects(const Path& file, std::span<const BeforeAfter> we
 struct FeatureMaps {
   std::string name;  // of the layer
   int64_t height = 0, width = 0;
-  int64_t all = 0;                           // channels that the layer has
-  std::vector<std::vector<double>> channels;  // the first of them, height * width values each
+  int64_t all = 0;                             // channels that the layer has
+  std::vector<std::vector<uint8_t>> channels;  // the first of them, height * width values each
 };
 void draw_feature_maps(const Path& file, std::span<const uint8_t> pixels, const std::string& caption,
                        std::span<const FeatureMaps> layers);

@@ -9,6 +9,7 @@
 #include "data/augment.h"
 #include "examples/cifar_resnet/feature_maps.h"
 #include "examples/cifar_resnet/results.h"
+#include "ops/layout.h"
 #include "ops/softmax.h"
 
 namespace cifar_resnet {
@@ -62,7 +63,7 @@ void LiveView::begin(const RunPlan& plan, std::span<const EpochResult> history) 
   step_ = plan.first_step;
   since_begin_ = {};
   const auto labels = images_.labels.data<int64_t>();
-  feed_.publish("run", json{{"title", plan.title},
+  feed_.publish("run", json{{"title", plan.network->architecture->title},
                             {"epochs", plan.epochs},
                             {"steps_per_epoch", plan.steps_per_epoch},
                             {"first_step", plan.first_step},
@@ -126,22 +127,17 @@ void LiveView::show(int64_t step) {
     Fp32Network& net = *plan_.network;
     const EvalMode eval_mode(net.params);
     const Tensor x = data::normalize(images_.images).to(net.params.device());
-    probabilities = softmax((*net.model)(x), 1).to_vector();
-    maps = net.model->feature_maps(x);
+    probabilities = softmax(net.model->forward(x, &maps), 1).to_vector();
   }
   const int64_t n = images_.size(), classes = int64_t(images_.classes.size());
   json layers = json::array(), predictions = json::array();
   for (size_t l = 0; l < maps.size(); ++l) {
     const int64_t channels = maps[l].size(1), shown = std::min(channels, kMostChannels);
-    const int64_t plane = maps[l].size(2) * maps[l].size(3);
     const std::string name = layer_name(l);
-    const std::vector<double> values = maps[l].to_vector();
     for (int64_t i = 0; i < n; ++i) {
       std::string planes;
-      for (int64_t c = 0; c < shown; ++c) {
-        const auto bytes = map_bytes(std::span(values).subspan(size_t((i * channels + c) * plane), size_t(plane)));
+      for (const auto& bytes : channel_bytes(slice(maps[l], 0, i, i + 1), shown))
         planes.append(bytes.begin(), bytes.end());
-      }
       feed_.put(message("maps/", name, '/', i), std::move(planes));
     }
     layers.push_back({{"name", name},

@@ -6,6 +6,7 @@
 #include "examples/cifar_resnet/json_fields.h"
 #include "examples/cifar_resnet/report.h"
 #include "examples/cifar_resnet/report_page.h"
+#include "examples/cifar_resnet/thinned.h"
 
 namespace cifar_resnet {
 
@@ -53,19 +54,18 @@ void add_about(json& rows, const std::string& prefix, const json& values) {
 
 json training_json(const TrainingHistory& h) {
   json steps = json::array(), epochs = json::array();
-  const size_t every = 1 + h.steps.size() / kMostPoints, every_epoch = 1 + h.epochs.size() / kMostPoints;
-  for (size_t i = h.steps.empty() ? 0 : (h.steps.size() - 1) % every; i < h.steps.size(); i += every) {
+  thinned(h.steps.size(), kMostPoints, [&](size_t i) {
     const StepResult& s = h.steps[i];
     steps.push_back({s.step, s.epoch, s.loss, s.accuracy, s.lr, s.images_per_s});
-  }
-  for (size_t i = h.epochs.empty() ? 0 : (h.epochs.size() - 1) % every_epoch; i < h.epochs.size(); i += every_epoch)
-    epochs.push_back(to_json(h.epochs[i]));
+  });
+  thinned(h.epochs.size(), kMostPoints, [&](size_t i) { epochs.push_back(to_json(h.epochs[i])); });
   return {{"steps", steps}, {"epochs", epochs}};
 }
 
-json latency_json(const std::vector<LatencyRow>& rows) {
+template <class Row>
+json rows_json(const std::vector<Row>& rows) {
   json out = json::array();
-  for (const LatencyRow& l : rows) out.push_back(to_json(l));
+  for (const Row& row : rows) out.push_back(to_json(row));
   return out;
 }
 
@@ -73,14 +73,12 @@ json page_data(const Results& r) {
   json data{
       {"network", network_of(r.summary)}, {"head", page_head(r.summary)}, {"training", training_json(r.training)}};
   if (r.figures) {
-    json layers = json::array();
-    for (const LayerRow& l : r.figures->layers) layers.push_back(to_json(l));
-    data["layers"] = layers;
+    data["layers"] = rows_json(r.figures->layers);
     data["confusion"] = {
         {"classes", r.figures->classes}, {"fp32", r.figures->fp32_confusion}, {"int8", r.figures->int8_confusion}};
-    data["latency"]["ptq"] = latency_json(r.figures->latency);
+    data["latency"]["ptq"] = rows_json(r.figures->latency);
   }
-  if (!r.bench.empty()) data["latency"]["bench"] = latency_json(r.bench);
+  if (!r.bench.empty()) data["latency"]["bench"] = rows_json(r.bench);
   if (r.details) data["details"] = to_json(*r.details);
   if (r.features) data["features"] = to_json(*r.features);
   return data;

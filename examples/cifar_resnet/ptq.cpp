@@ -310,8 +310,10 @@ void ptq(const PtqOptions& o) {
   summary["data"] = test.source;
   update_summary(o.out / kSummaryFile, summary);
   write_json(o.out / kBenchmarksFile, benchmarks_json(outcome, o, test));
-  write_text(o.out / kDetailsFile,
-             to_json(quantization_details(outcome.fp32, outcome.int8, calibrator.graph(), int8, test)).dump() + '\n');
+  write_text(
+      o.out / kDetailsFile,
+      to_json(quantization_details(outcome.fp32, outcome.int8, calibrator.graph(), int8, outcome.report, test)).dump() +
+          '\n');
   write_report(o.out);
   std::printf("the int8 network is %s; figures and pictures are in %s\n", int8_file.c_str(), o.out.c_str());
 

@@ -105,8 +105,7 @@ MemoryUse memory_of_fp32(const Graph& graph) {
   return m;
 }
 
-MemoryUse memory_of_int8(const quant::Int8Net& net) {
-  const quant::Report report = net.report();
+MemoryUse memory_of_int8(const quant::Int8Net& net, const quant::Report& report) {
   MemoryUse m{.weight_bytes = report.int8_bytes(),
               .arena_bytes = report.arena_bytes_per_image,
               .nodes = node_names(net.model().graph),
@@ -118,12 +117,13 @@ MemoryUse memory_of_int8(const quant::Int8Net& net) {
 }  // namespace
 
 QuantizationDetails quantization_details(const Evaluation& fp32, const Evaluation& int8, const Graph& graph,
-                                         const quant::Int8Net& net, const data::Dataset& test) {
+                                         const quant::Int8Net& net, const quant::Report& report,
+                                         const data::Dataset& test) {
   QuantizationDetails d{.classes = test.classes,
                         .misclassified = {},
                         .histograms = histograms(graph, net, test),
                         .fp32 = memory_of_fp32(graph),
-                        .int8 = memory_of_int8(net)};
+                        .int8 = memory_of_int8(net, report)};
   add_misclassified(d, fp32, int8, test);
   return d;
 }

@@ -9,9 +9,9 @@
 
 namespace cifar_resnet {
 
-// `graph` is the float network that was quantized.
+// `graph` is the float network that was quantized, `report` that of the int8 one.
 QuantizationDetails quantization_details(const Evaluation& fp32, const Evaluation& int8,
                                          const mininn::nn::graph::Graph& graph, const mininn::quant::Int8Net& net,
-                                         const mininn::data::Dataset& test);
+                                         const mininn::quant::Report& report, const mininn::data::Dataset& test);
 
 }  // namespace cifar_resnet

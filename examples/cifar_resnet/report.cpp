@@ -1,7 +1,7 @@
 // cifar_resnet report: pictures and report.html from the logs of a results folder.
 #include "examples/cifar_resnet/report.h"
 
-#include <cmath>
+#include <algorithm>
 #include <cstdio>
 
 #include "core/error.h"
@@ -103,6 +103,20 @@ void draw_pictures(const Path& out, const Results& r) {
   if (r.features) about(out / kFeatureMapsFile, [&] { draw_features(out, *r.features); });
 }
 
+// Of pictures and page.
+void require_outputs(const Path& out) {
+  for (const char* name : kPictures) {
+    open_if_there(out / name);
+    if (kHaveFigures) require_writable(out / name);
+  }
+  require_writable(out / kPage);
+}
+
+void write_report(const Path& out, const Results& results) {
+  draw_pictures(out, results);
+  write_text(out / kPage, page(results));
+}
+
 }  // namespace
 
 Results read_results(const Path& out, const std::set<std::string>& except) {
@@ -148,18 +162,10 @@ void require_report(const Path& out, const std::set<std::string>& replaced) {
     open_if_there(out / name);  // what is written is read again
     require_writable(out / name);
   }
-  for (const char* name : kPictures) {
-    open_if_there(out / name);
-    if (kHaveFigures) require_writable(out / name);
-  }
-  require_writable(out / kPage);
+  require_outputs(out);
 }
 
-void write_report(const Path& out) {
-  const Results results = read_results(out);
-  draw_pictures(out, results);
-  write_text(out / kPage, page(results));
-}
+void write_report(const Path& out) { write_report(out, read_results(out)); }
 
 void report(const ReportOptions& o) {
   const Results results = read_results(o.out);
@@ -169,8 +175,8 @@ void report(const ReportOptions& o) {
     throw FileError(
         message(o.out.string(), ": holds no results (neither ", kMetricsFile, " nor ", kBenchmarksFile, ")"));
   }
-  require_report(o.out, {});
-  write_report(o.out);
+  require_outputs(o.out);
+  write_report(o.out, results);
   std::printf("%s\n", (o.out / kPage).c_str());
 }
 

@@ -299,12 +299,9 @@ class Trainer {
   }
 
   void begin(int64_t first_step) {
-    listeners_.begin({.title = net_->architecture->title,
-                      .epochs = o_.epochs,
-                      .steps_per_epoch = loader_->batches(),
-                      .first_step = first_step,
-                      .network = &*net_},
-                     state_.history);
+    listeners_.begin(
+        {.epochs = o_.epochs, .steps_per_epoch = loader_->batches(), .first_step = first_step, .network = &*net_},
+        state_.history);
   }
 
   int64_t steps_done() const { return state_.position.epoch * loader_->batches() + state_.position.batch; }
@@ -418,7 +415,8 @@ class Trainer {
     const NoGradGuard no_grad;
     net_->params.train(false);
     const Tensor image = image_range(test_set_, 0, 1);
-    const std::vector<Tensor> maps = net_->model->feature_maps(data::normalize(image).to(device_));
+    std::vector<Tensor> maps;
+    net_->model->forward(data::normalize(image).to(device_), &maps);
     const auto label = size_t(test_set_.labels.data<int64_t>()[0]);
     write_text(o_.out / kFeatureMapsFile,
                to_json(image_features(image, "test image 0: " + test_set_.classes[label], maps)).dump() + '\n');

@@ -11,7 +11,6 @@
 namespace cifar_resnet {
 
 struct RunPlan {
-  std::string title;  // of the network
   int64_t epochs = 0, steps_per_epoch = 0;
   int64_t first_step = 0;          // finished ones of the run that is resumed
   Fp32Network* network = nullptr;  // that trains; lives until the last call of a listener

@@ -74,7 +74,7 @@ std::string details() {
   const cifar_resnet::Histogram h{-1, 2, {1, 2, 3}};
   d.misclassified = {{pixels, 4, 1, {{0, 0.75}, {1, 0.25}}, {{1, 0.6}}}};
   d.histograms = {{{"conv1", h, h}, {"conv1", h, h}}};
-  d.fp32 = {400, 500, 256, {"conv1", "fc"}, {{0, 100, 0, 1, true}, {128, 64, 1, 1, false}}};
+  d.fp32 = {400, 500, 256, {"conv1", "fc"}, {{true, 0, 100, 0, 1}, {false, 128, 64, 1, 1}}};
   d.int8 = d.fp32;
   return cifar_resnet::to_json(d).dump();
 }
@@ -121,9 +121,9 @@ void use(const std::filesystem::path& file) {
   const auto log = out / kNames[0];
   cifar_resnet::report({.out = out.path});
   const auto epochs = cifar_resnet::MetricsLog(log).read().epochs;
-  cifar_resnet::MetricsLog(log).begin({.title = "", .first_step = 3}, epochs);
+  cifar_resnet::MetricsLog(log).begin({.first_step = 3}, epochs);
   const std::string kept = read_file(log);
-  cifar_resnet::MetricsLog(log).begin({.title = "", .first_step = 3}, epochs);
+  cifar_resnet::MetricsLog(log).begin({.first_step = 3}, epochs);
   require(read_file(log) == kept, "what was kept is kept again");
   cifar_resnet::update_summary(out / kNames[2], {{"fp32_accuracy", 0.5}});
   require(json::parse(read_file(out / kNames[2])).at("fp32_accuracy") == 0.5, "a summary takes a number");
