@@ -21,15 +21,15 @@ class Chart {
   constructor(title, format, limits, tick = String) {
     Object.assign(this, {format, limits, tick});
     this.legend = el("div", {class: "legend"});
-    this.svg = svg("svg", {role: "img", "aria-label": title});
+    this.svg = svg("svg", {
+      role: "img", "aria-label": title, onpointerleave: () => this.point(null),
+      onpointermove: (e) => this.point(e.clientX - this.svg.getBoundingClientRect().left)});
     this.card = el("div", {class: "card chart"},
         el("div", {class: "card-head"}, el("h2", {}, title), this.legend), this.svg);
     $("charts").append(this.card);
     Chart.all.push(this);
     this.clear();
     new ResizeObserver(() => this.change()).observe(this.svg);
-    this.svg.addEventListener("pointermove", (e) => this.point(e.clientX - this.svg.getBoundingClientRect().left));
-    this.svg.addEventListener("pointerleave", () => this.point(null));
   }
   clear() {
     this.series = {};
@@ -88,14 +88,14 @@ class Chart {
       if (points.length <= 60)
         for (const [x, y] of points) this.svg.append(svg("circle", {class: name, cx: X(x), cy: Y(y), r: 2.6}));
     }
-    this.explain(X, Y, right, width);
+    this.explain(X, Y, right, width, height);
   }
   name() {
     this.legend.replaceChildren(...Object.entries(this.series).map(([name, points]) =>
         el("span", {}, el("i", {class: name}), name + " ", el("b", {}, this.format(points.at(-1)[1])))));
   }
   // What the curves say where the pointer is.
-  explain(X, Y, right, width) {
+  explain(X, Y, right, width, height) {
     let hint = this.card.querySelector(".hint");
     if (this.at === null || this.at < MARGIN.left) {
       hint?.remove();
@@ -109,7 +109,7 @@ class Chart {
       hint.append(el("div", {}, el("i", {class: name}), name + " " + this.format(py)));
       this.svg.append(svg("circle", {class: name, cx: X(px), cy: Y(py), r: 4}));
     }
-    this.svg.append(svg("line", {class: "cross", x1: this.at, x2: this.at, y1: MARGIN.top, y2: 186}));
+    this.svg.append(svg("line", {class: "cross", x1: this.at, x2: this.at, y1: MARGIN.top, y2: height - MARGIN.bottom}));
     hint.style.top = "54px";
     hint.style.left = (this.at > width / 2 ? this.at - hint.offsetWidth + 2 : this.at + 30) + "px";
   }
@@ -186,18 +186,16 @@ async function make_samples() {
   const {height, width, classes, truths} = run, plane = height * width;
   const bytes = await bytes_of("things/images");
   $("samples").replaceChildren(...truths.map((truth, k) => {
-    const canvas = el("canvas"), first = 3 * plane * k;
-    paint(canvas, width, height, (i) => [bytes[first + i], bytes[first + plane + i], bytes[first + 2 * plane + i]]);
-    const tile = el("button", {class: "sample", type: "button", "aria-pressed": k === chosen.image}, canvas,
-        el("span", {class: "truth"}, "is " + classes[truth]),
-        el("span", {class: "guess"}, "…"),
-        el("span", {class: "sure"}, el("span", {class: "track"}, el("span")), el("span")));
-    tile.addEventListener("click", () => {
+    const canvas = paint(el("canvas"), width, height, planes(bytes.subarray(3 * plane * k), plane));
+    const choose = () => {
       chosen.image = k;
       mark($("samples"), k);
       show_maps();
-    });
-    return tile;
+    };
+    return el("button", {class: "sample", type: "button", "aria-pressed": k === chosen.image, onclick: choose}, canvas,
+        el("span", {class: "truth"}, "is " + classes[truth]),
+        el("span", {class: "guess"}, "…"),
+        el("span", {class: "sure"}, el("span", {class: "track"}, el("span")), el("span")));
   }));
   if (samples) show_predictions();
 }
@@ -226,13 +224,12 @@ function take_samples(s) {
   if (!names.includes(chosen.layer)) chosen.layer = names[0];
   if ($("layers").children.length !== names.length)
     $("layers").replaceChildren(...names.map((name, i) => {
-      const button = el("button", {type: "button", "aria-pressed": name === chosen.layer}, name);
-      button.addEventListener("click", () => {
+      const choose = () => {
         chosen.layer = name;
         mark($("layers"), i);
         show_maps();
-      });
-      return button;
+      };
+      return el("button", {type: "button", "aria-pressed": name === chosen.layer, onclick: choose}, name);
     }));
   show_predictions();
   show_maps();

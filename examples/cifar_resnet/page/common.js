@@ -43,6 +43,9 @@ function paint(canvas, width, height, color) {
   return canvas;
 }
 
+// The color(i) of an image whose bytes lie in three planes of this size: red, green, blue.
+const planes = (bytes, size) => (i) => [bytes[i], bytes[size + i], bytes[2 * size + i]];
+
 // Of a byte: the colours of matplotlib's viridis, which are known at nine places.
 const kViridis = [[68, 1, 84], [71, 45, 123], [59, 82, 139], [44, 114, 142], [33, 145, 140], [40, 174, 128], [94, 201, 98],
                   [173, 220, 48], [253, 231, 37]];

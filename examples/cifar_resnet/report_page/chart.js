@@ -2,12 +2,22 @@
 
 const kMargin = {left: 58, right: 14, top: 10, bottom: 40};
 
+// What all charts have: lines of the grid and marks below the x axis, each [place, text], the axis and its title.
+function frame(figure, width, height, margin, lines, marks, title) {
+  const right = width - margin.right, base = height - margin.bottom;
+  const line = (y, kind) => svg('line', {x1: margin.left, x2: right, y1: y, y2: y, class: kind});
+  figure.replaceChildren(
+    ...lines.flatMap(([y, text]) => [line(y, 'grid'), svg('text', {x: margin.left - 8, y: y + 4, class: 'tick end'}, text)]),
+    ...marks.map(([x, text]) => svg('text', {x, y: base + 17, class: 'tick middle'}, text)),
+    line(base, 'axis'), svg('text', {x: (margin.left + right) / 2, y: height - 6, class: 'tick middle'}, title));
+}
+
 // Curves over a common x axis. Charts of one `group` show their cursors together.
 class LineChart {
   // yText(v), xText(v) and tipText(v) make labels; yRange(lo, hi) makes the axis of the extent of the values.
   constructor(host, {label, group = [], yText = short, xText = short, tipText = yText, yRange = (lo, hi) => [Math.min(0, lo), hi],
                      height = 230}) {
-    Object.assign(this, {host, label, group, yText, xText, tipText, yRange, height, series: [], xTitle: '', xMarks: null});
+    Object.assign(this, {group, yText, xText, tipText, yRange, height, series: [], xTitle: '', xMarks: null});
     group.push(this);
     this.figure = svg('svg', {
       role: 'img', tabindex: 0, 'aria-label': label, height,
@@ -28,9 +38,8 @@ class LineChart {
     this.width = width;
     const {figure, height} = this, m = kMargin;
     figure.setAttribute('width', width);
-    figure.replaceChildren();
     if (!this.series.length) {
-      figure.append(svg('text', {x: width / 2, y: height / 2, class: 'empty'}, 'nothing chosen'));
+      figure.replaceChildren(svg('text', {x: width / 2, y: height / 2, class: 'empty'}, 'nothing chosen'));
       return;
     }
     const ys = this.series.flatMap((s) => s.points.map((p) => p[1]));
@@ -43,16 +52,9 @@ class LineChart {
     this.x = (v) => m.left + (last === first ? inner / 2 : (inner * (v - first)) / span);
     this.y = (v) => height - m.bottom - ((height - m.top - m.bottom) * Math.max(0, Math.min(1, (v - lo) / (hi - lo))));
 
-    for (const v of roundNumbers(lo, hi, 5)) {
-      figure.append(svg('line', {x1: m.left, x2: width - m.right, y1: this.y(v), y2: this.y(v), class: 'grid'}),
-                    svg('text', {x: m.left - 8, y: this.y(v) + 4, class: 'tick end'}, this.yText(v)));
-    }
-    const marks = this.xMarks ?? roundNumbers(first, last, Math.max(2, Math.floor(inner / 70)));
-    for (const v of last === first ? [first] : marks) {
-      figure.append(svg('text', {x: this.x(v), y: height - m.bottom + 17, class: 'tick middle'}, this.xText(v)));
-    }
-    figure.append(svg('line', {x1: m.left, x2: width - m.right, y1: height - m.bottom, y2: height - m.bottom, class: 'axis'}),
-                  svg('text', {x: m.left + inner / 2, y: height - 6, class: 'tick middle'}, this.xTitle));
+    const marks = last === first ? [first] : this.xMarks ?? roundNumbers(first, last, Math.max(2, Math.floor(inner / 70)));
+    frame(figure, width, height, m, roundNumbers(lo, hi, 5).map((v) => [this.y(v), this.yText(v)]),
+          marks.map((v) => [this.x(v), this.xText(v)]), this.xTitle);
     for (const s of this.series) {
       const path = s.points.map(([x, y], i) => (i ? 'L' : 'M') + this.x(x).toFixed(1) + ' ' + this.y(y).toFixed(1)).join('');
       figure.append(svg('path', {d: path, class: s.thin ? 'curve thin' : 'curve', style: `stroke:${s.color}`, 'stroke-dasharray': s.dash}));

@@ -25,8 +25,12 @@ function choice(label, values, change) {
 
 function checkbox(label, change) {
   const box = el('input', {type: 'checkbox', onchange: () => change(box.checked)});
-  return el('label', {class: 'check'}, box, label);
+  return el('label', {}, box, label);
 }
+
+// A bar of a length from 0 to 1 below a number; without a colour it has that of its place.
+const minibar = (share, color) => el('span', {class: 'minibar', 'aria-hidden': true},
+  el('i', {style: `width:${(100 * share).toFixed(1)}%` + (color ? `;background:${color}` : '')}));
 
 // Calls draw(width) now and whenever the width of `host` changes.
 function onWidth(host, draw) {
@@ -78,7 +82,4 @@ addEventListener('scroll', hideTip, {passive: true});
 const decoded = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 
 const pixels = (width, height, label, color) => paint(el('canvas', {role: 'img', 'aria-label': label}), width, height, color);
-function photo(text, label) {
-  const planes = decoded(text);
-  return pixels(32, 32, label, (i) => [planes[i], planes[1024 + i], planes[2048 + i]]);
-}
+const photo = (text, label) => pixels(32, 32, label, planes(decoded(text), 32 * 32));

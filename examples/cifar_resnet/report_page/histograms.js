@@ -2,7 +2,6 @@
 
 class HistogramChart {
   constructor(host, label) {
-    Object.assign(this, {host, label, logarithmic: true});
     this.figure = svg('svg', {role: 'img', 'aria-label': label, height: 250, onpointermove: (e) => this.point(e), onpointerleave: () => {
       hideTip();
       this.band?.setAttribute('visibility', 'hidden');
@@ -31,25 +30,18 @@ class HistogramChart {
     const y = (v) => height - m.bottom - (height - m.bottom - m.top - 4) * scale(v);
     this.bin = (px) => Math.floor(((px - m.left) / (width - m.left - m.right)) * n);
     figure.setAttribute('width', width);
-    figure.replaceChildren();
     const decades = [];
     for (let p = Math.ceil(Math.log10(least)); p <= Math.log10(top); ++p) decades.push(10 ** p);
-    for (const v of this.logarithmic ? decades : roundNumbers(0, top, 4)) {
-      figure.append(svg('line', {x1: m.left, x2: width - m.right, y1: y(v), y2: y(v), class: 'grid'}),
-        svg('text', {x: m.left - 8, y: y(v) + 4, class: 'tick end'}, Number((100 * v).toPrecision(2)) + '%'));
-    }
-    for (const v of roundNumbers(h.lo, h.hi, Math.max(2, Math.floor(width / 110)))) {
-      const at = x((n * (v - h.lo)) / (h.hi - h.lo));
-      figure.append(svg('text', {x: at, y: height - m.bottom + 17, class: 'tick middle'}, short(v)));
-    }
+    const lines = this.logarithmic ? decades : roundNumbers(0, top, 4);
+    const marks = roundNumbers(h.lo, h.hi, Math.max(2, Math.floor(width / 110)));
+    frame(figure, width, height, m, lines.map((v) => [y(v), Number((100 * v).toPrecision(2)) + '%']),
+          marks.map((v) => [x((n * (v - h.lo)) / (h.hi - h.lo)), short(v)]), 'value');
     const outline = (shares) => shares.map((v, i) => `L${x(i).toFixed(1)} ${y(v).toFixed(1)}L${x(i + 1).toFixed(1)} ${y(v).toFixed(1)}`).join('');
     const base = height - m.bottom;
     this.band = svg('rect', {y: m.top, width: (width - m.left - m.right) / n, height: base - m.top, class: 'band', visibility: 'hidden'});
     this.bandX = x;
     figure.append(this.band, svg('path', {d: `M${x(0)} ${base}${outline(this.before)}L${x(n)} ${base}Z`, class: 'area'}),
-      svg('path', {d: 'M' + outline(this.after).slice(1), class: 'curve', style: 'stroke:var(--int8)'}),
-      svg('line', {x1: m.left, x2: width - m.right, y1: base, y2: base, class: 'axis'}),
-      svg('text', {x: (m.left + width - m.right) / 2, y: height - 6, class: 'tick middle'}, 'value'));
+      svg('path', {d: 'M' + outline(this.after).slice(1), class: 'curve', style: 'stroke:var(--int8)'}));
   }
 
   point(e) {

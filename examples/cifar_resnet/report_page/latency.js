@@ -17,7 +17,7 @@ function latencyTable(pairs) {
   const most = Math.max(...pairs.flatMap((p) => ['fp32', 'int8'].map((net) => p[net]?.ms_per_image ?? 0)), 1e-12);
   const tails = pairs.some((p) => isNumber((p.fp32 ?? p.int8).p95));
   const time = (p, net) => el('td', {class: 'number'}, p[net] ? milliseconds(p[net].ms_per_image) : '–',
-    p[net] ? el('span', {class: 'minibar', 'aria-hidden': true}, el('i', {style: `width:${(100 * p[net].ms_per_image) / most}%;background:var(--${net})`})) : null);
+    p[net] ? minibar(p[net].ms_per_image / most, `var(--${net})`) : null);
   const speed = (p, net) => el('td', {class: 'number'}, p[net] && p[net].ms_per_image > 0 ? count(Math.round(1000 / p[net].ms_per_image)) : '–');
   const tail = (p, net) => el('td', {class: 'number small'}, p[net] ? ['p50', 'p95', 'p99'].map((q) => or(p[net][q], (v) => short(Number(v.toPrecision(3))))).join(' / ') : '–');
   const heads = ['threads', 'batch', 'fp32', 'int8', 'speed-up', 'fp32 images/s', 'int8 images/s',

@@ -3,7 +3,7 @@
 // Which node needs which bytes of the block that activations share: nodes to the right, addresses upwards.
 class ArenaMap {
   constructor(host, net, memory, most) {
-    Object.assign(this, {host, net, memory, most, common: false});
+    Object.assign(this, {net, memory, most, common: false});
     this.figure = svg('svg', {role: 'img', height: 260, 'aria-label': `memory map of the ${net} network's activations`,
       onpointerleave: hideTip});
     host.append(this.figure);
@@ -24,13 +24,12 @@ class ArenaMap {
     const x = (i) => m.left + ((width - m.left - m.right) * i) / n;
     const y = (v) => height - m.bottom - ((height - m.bottom - m.top) * v) / most;
     figure.setAttribute('width', width);
-    figure.replaceChildren(svg('rect', {x: x(this.peak), width: x(1) - x(0), y: m.top, height: height - m.bottom - m.top, class: 'band'}));
+    const lines = [], marks = roundNumbers(1, n, Math.max(2, Math.floor(width / 70))).filter((v) => Number.isInteger(v));
     let unit = 64;
     while (most / unit > 5) unit *= 2;
-    for (let v = 0; v <= most; v += unit) {
-      figure.append(svg('line', {x1: m.left, x2: width - m.right, y1: y(v), y2: y(v), class: 'grid'}),
-        svg('text', {x: m.left - 8, y: y(v) + 4, class: 'tick end'}, bytes(v)));
-    }
+    for (let v = 0; v <= most; v += unit) lines.push([y(v), bytes(v)]);
+    frame(figure, width, height, m, lines, marks.map((i) => [x(i - 0.5), i]), 'node, in the order in which they run');
+    figure.append(svg('rect', {x: x(this.peak), width: x(1) - x(0), y: m.top, height: height - m.bottom - m.top, class: 'band'}));
     for (const p of memory.arena) {
       const lines = [p.is_value ? `result of ${memory.nodes[p.first]}` : `scratch memory of ${memory.nodes[p.first]}`,
         `${bytes(p.bytes)} at byte ${count(p.offset)}`,
@@ -39,11 +38,6 @@ class ArenaMap {
         height: Math.max(1, y(p.offset) - y(p.offset + p.bytes) - 0.5), rx: 1.5, class: p.is_value ? 'piece' : 'piece scratch',
         style: `fill:var(--${net})`, onpointermove: (e) => showTip(e.clientX, e.clientY, lines)}));
     }
-    figure.append(svg('line', {x1: m.left, x2: width - m.right, y1: height - m.bottom, y2: height - m.bottom, class: 'axis'}));
-    for (const i of roundNumbers(1, n, Math.max(2, Math.floor(width / 70))).filter((v) => Number.isInteger(v))) {
-      figure.append(svg('text', {x: x(i - 0.5), y: height - m.bottom + 17, class: 'tick middle'}, i));
-    }
-    figure.append(svg('text', {x: (m.left + width - m.right) / 2, y: height - 6, class: 'tick middle'}, 'node, in the order in which they run'));
   }
 }
 
@@ -63,8 +57,7 @@ function showMemory(details, head) {
     el('thead', {}, el('tr', {}, ['', 'fp32', 'int8', 'fp32 / int8'].map((t, i) => el('th', {scope: 'col', class: i ? 'number' : ''}, t)))),
     el('tbody', {}, rows.map(([name, value, note]) => {
       const most = Math.max(value(fp32), value(int8), 1);
-      const cell = (m, net) => el('td', {class: 'number'}, bytes(value(m)), el('span', {class: 'minibar', 'aria-hidden': true},
-        el('i', {style: `width:${(100 * value(m)) / most}%;background:var(--${net})`})));
+      const cell = (m, net) => el('td', {class: 'number'}, bytes(value(m)), minibar(value(m) / most, `var(--${net})`));
       return el('tr', {}, el('th', {scope: 'row'}, name, el('small', {}, note)), cell(fp32, 'fp32'), cell(int8, 'int8'),
         el('td', {class: 'number'}, value(int8) && value(fp32) ? times(value(fp32) / value(int8)) : '–'));
     })))));

@@ -28,7 +28,7 @@ function matrix(title, note, classes, text, style, describe) {
     el('thead', {}, el('tr', {}, el('td', {class: 'corner'}, 'truth ↓ predicted →'),
       classes.map((c) => el('th', {scope: 'col'}, el('span', {}, c))))),
     el('tbody', {}, body));
-  return el('div', {class: 'scroll matrix-box'}, table);
+  return el('div', {class: 'scroll'}, table);
 }
 
 // Which ink a background needs.
@@ -75,11 +75,10 @@ function showMisclassified(details) {
       'the networks disagree, which is what quantization changed. Bars are probabilities of the three likeliest classes.');
   if (!misclassified.length) return;
   const differ = (m) => m.fp32[0].class !== m.int8[0].class;
-  const guesses = (m, net) => el('div', {class: 'guesses'}, el('b', {style: `color:var(--${net}-text)`}, net), m[net].map((g) =>
+  const guesses = (m, net) => el('div', {}, el('b', {style: `color:var(--${net}-text)`}, net), m[net].map((g) =>
     el('div', {class: g.class === m.truth ? 'guess right' : 'guess'}, el('span', {}, classes[g.class]),
-      el('span', {class: 'minibar', 'aria-hidden': true}, el('i', {style: `width:${(100 * g.probability).toFixed(1)}%`})),
-      el('span', {}, percent(g.probability, g.probability > 0.995 && g.probability < 1 ? 1 : 0)))));
-  const cards = misclassified.map((m) => el('li', {class: differ(m) ? 'card differ' : 'card', 'data-truth': m.truth},
+      minibar(g.probability), el('span', {}, percent(g.probability, g.probability > 0.995 && g.probability < 1 ? 1 : 0)))));
+  const cards = misclassified.map((m) => el('li', {class: differ(m) ? 'card differ' : 'card'},
     el('div', {class: 'who'}, photo(m.pixels, `test image ${m.index}, a ${classes[m.truth]}`),
       el('div', {}, el('b', {}, classes[m.truth]), el('small', {}, `image ${m.index}`),
         differ(m) ? el('small', {class: 'flag'}, m.fp32[0].class === m.truth ? 'only fp32 right'

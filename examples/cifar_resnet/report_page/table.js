@@ -10,8 +10,7 @@ function sortableTable(columns, rows, {noun, totals}) {
     if (!c.text) return el('td', {class: c.long ? 'words long' : 'words'}, v === '' ? '–' : v);
     const share = c.bar ? Math.max(0, Math.min(1, c.bar(row) || 0)) : 0;
     return el('td', {class: 'number'}, or(v, c.text),
-      c.bar ? el('span', {class: 'minibar', 'aria-hidden': true},
-                 el('i', {style: `width:${(100 * share).toFixed(1)}%;background:${c.color}`})) : null);
+      c.bar ? minibar(share, c.color) : null);
   };
   const update = () => {
     const kept = rows.filter((row) => {
