@@ -26,7 +26,8 @@ import onnx
 import onnxruntime as ort
 import openvino as ov
 
-from twins import Network, fp32_twin, int8_twin, measured_grids, read_safetensors, run_in_float, torch, torch_twin
+from twins import (Network, folded_layers, fp32_twin, int8_twin, measured_grids, read_safetensors, run_in_float, torch,
+                   torch_twin)
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS_PER_TURN = 0.05
@@ -102,10 +103,10 @@ class OpenVino(Peer):
 class PyTorch(Peer):
     convolutions = {}
 
-    def __init__(self, net, parameters, x, threads, compiled):
+    def __init__(self, net, layers, x, threads, compiled):
         self.name = "PyTorch compiled" if compiled else "PyTorch"
         torch.set_num_threads(threads)
-        twin = torch_twin(net, parameters)
+        twin = torch_twin(net, layers)
         self.model = torch.compile(twin) if compiled else twin
         self.images = self.tensor(x)
 
@@ -211,7 +212,7 @@ def main():
     batches, thread_counts = ([int(v) for v in text.split(",")] for text in (o.batch, o.threads))
 
     net = Network(o.int8)
-    parameters = read_safetensors(o.model)[1] if o.model else None
+    layers = folded_layers(net, read_safetensors(o.model)[1]) if o.model else None
     images, labels, what = check_images(net.image, o.images, max(o.check, *batches))
     grids = measured_grids(net, net.codes(images[:128]))
     versions = {"onnxruntime": ort.__version__, "openvino": ov.__version__.split("-")[0]}
@@ -223,10 +224,10 @@ def main():
         """[(name in the table, candidate)], ours first"""
         ours = Ours(server, kind, batch)
         if kind == "fp32":
-            x, model = net.normalize(images[:batch]), fp32_twin(net, parameters, batch)
+            x, model = net.normalize(images[:batch]), fp32_twin(net, layers, batch)
             peers = [OnnxRuntime(model, x, threads), OpenVino(model, x, threads)]
             if torch:
-                peers += [PyTorch(net, parameters, x, threads, compiled) for compiled in (False, True)]
+                peers += [PyTorch(net, layers, x, threads, compiled) for compiled in (False, True)]
             return [ours, *peers]
         x = net.codes(images[:batch])
         model = int8_twin(net, batch, grids)[0]

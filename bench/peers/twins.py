@@ -236,9 +236,8 @@ def measured_grids(net, codes):
     return {name: affine_u8(*np.percentile(v, [CLIPPED, 100 - CLIPPED])) for name, v in zip(names, values)}
 
 
-def folded(net, parameters, step):
+def folded(net, parameters, name):
     """Weight and bias of a convolution with its batch norm, or of the classifier, which has none."""
-    name = step["name"]
     weight = parameters[name + ".weight"].astype(np.float64).reshape(net.tensors[name + ".weight"].shape)
     bias = parameters.get(name + ".bias", np.zeros(len(weight))).astype(np.float64)
     # "layer1.0.conv2" is followed by "layer1.0.bn2", "features.0" and "downsample.0" by a number that is one more.
@@ -253,13 +252,18 @@ def folded(net, parameters, step):
     return weight.astype(np.float32), bias.astype(np.float32)
 
 
-def fp32_twin(net, parameters, batch):
+def folded_layers(net, parameters):
+    """{name: (weight, bias)} for the fp32 twins"""
+    return {s["name"]: folded(net, parameters, s["name"]) for s in net.steps if s["kind"] in ("conv", "linear")}
+
+
+def fp32_twin(net, layers, batch):
     b = Builder()
     value = {net.input: "x"}
     for step in net.steps:
         x = step["inputs"][0]
         if step["kind"] == "conv":
-            y = b.conv(step, value[x], *map(b.constant, folded(net, parameters, step)))
+            y = b.conv(step, value[x], *map(b.constant, layers[step["name"]]))
             if len(step["inputs"]) == 2:
                 y = b.op("Add", y, value[step["inputs"][1]])
             y = b.activation(step, y)
@@ -270,19 +274,18 @@ def fp32_twin(net, parameters, batch):
         elif step["kind"] == "global_sum":
             y = b.op("Flatten", b.op("GlobalAveragePool", value[x]))
         else:
-            y = b.op("Gemm", value[x], *map(b.constant, folded(net, parameters, step)), transB=1)
+            y = b.op("Gemm", value[x], *map(b.constant, layers[step["name"]]), transB=1)
         value[step["output"]] = y
     return b.model(batch, net.image, TensorProto.FLOAT, [value[net.output]])
 
 
-def torch_twin(net, parameters):
+def torch_twin(net, layers):
     class Twin(torch.nn.Module):
         def __init__(self):
             super().__init__()
             for i, step in enumerate(net.steps):
-                if step["kind"] in ("conv", "linear"):
-                    for what, values in zip("wb", folded(net, parameters, step)):
-                        self.register_buffer(f"{what}{i}", torch.from_numpy(values))
+                for what, values in zip("wb", layers.get(step["name"], ())):
+                    self.register_buffer(f"{what}{i}", torch.from_numpy(values))
 
         def forward(self, x):
             value = {net.input: x}
