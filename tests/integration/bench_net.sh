@@ -2,14 +2,10 @@
 # bench_net on a tiny network and on its own: rows, equal answers on any number of threads, one sentence for bad input; and
 # beside other programs, where scripts/setup --peers has installed them.
 # Usage: bench_net.sh BENCH_NET CIFAR_RESNET ROOT
-set -euo pipefail
-bench=$(realpath "$1") cifar_resnet=$(realpath "$2") root=$(realpath "$3")
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-
-fail() { echo "FAILED: $*" >&2; exit 1; }
-say() { printf -- '-- %s\n' "$*"; }
+cifar_resnet=$(realpath "$2") root=$(realpath "$3")
+# shellcheck source=tests/integration/common.sh
+. "$(dirname "$0")/common.sh"
+bench=$exe
 
 say "a tiny network"
 "$cifar_resnet" train --data synthetic --limit-train 64 --limit-test 50 --width 0.125 --epochs 1 --batch-size 32 --out net > log.txt

@@ -1,14 +1,10 @@
 #!/usr/bin/env bash
 # bench_dispatch and bench_train_step: rows, answers to requests, one sentence for bad input.
 # Usage: bench_small.sh BENCH_DISPATCH BENCH_TRAIN_STEP
-set -euo pipefail
-dispatch=$(realpath "$1") train_step=$(realpath "$2")
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-
-fail() { echo "FAILED: $*" >&2; exit 1; }
-say() { printf -- '-- %s\n' "$*"; }
+train_step=$(realpath "$2")
+# shellcheck source=tests/integration/common.sh
+. "$(dirname "$0")/common.sh"
+dispatch=$exe
 refuses() {  # PROGRAM OPTION..
   if "$@" > out.txt 2> err.txt; then fail "accepted ${*:2}"; fi
   [ "$(wc -l < err.txt)" = 1 ] || fail "not one sentence: $(cat err.txt)"

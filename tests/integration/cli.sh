@@ -354,7 +354,6 @@ say "what will be read is read first"
 unprivileged() {  # COMMAND...: with permissions that count
   if [ "$(id -u)" != 0 ]; then "$@"; else setpriv --reuid 65534 --regid 65534 --clear-groups "$@"; fi
 }
-short=("${tiny[@]:0:2}" --limit-train 64 --limit-test 10 --width 0.125 --epochs 1)
 quantize=(ptq --data synthetic --limit-test 10 --calib 10 --model whole/resnet18.safetensors)
 chmod 755 .
 mkdir -m 777 read

@@ -1,4 +1,4 @@
-# What the tests of the example program begin with, in a folder of their own. The program is $1.
+# What the tests of a program begin with, in a folder of their own. The program is $1.
 set -euo pipefail
 exe=$(realpath "$1")
 dir=$(mktemp -d)
@@ -18,3 +18,4 @@ refuses() {  # PATTERN COMMAND...
 }
 base=(--data synthetic --limit-train 640 --limit-test 200 --width 0.125 --batch-size 64 --seed 7)
 tiny=("${base[@]}" --epochs 3 --threads 2)
+short=(--data synthetic --limit-train 64 --limit-test 10 --width 0.125 --epochs 1)

@@ -7,7 +7,6 @@
 say "a network, trained and quantized"
 "$exe" train "${tiny[@]}" --out whole > whole.log
 "$exe" ptq --data synthetic --limit-test 200 --calib 100 --model whole/resnet18.safetensors --out whole --threads 2 > ptq.log
-short=("${tiny[@]:0:2}" --limit-train 64 --limit-test 10 --width 0.125 --epochs 1)
 mkdir broken
 
 say "report"
