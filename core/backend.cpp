@@ -44,6 +44,7 @@ Backend& backend(DeviceType type) {
 
 Backend& backend(Device d) {
   Backend& b = backend(d.type);
+  if (b.count() == 0) throw DeviceError(message("device ", to_string(d), ": ", b.why_none()));
   if (d.index < 0 || d.index >= b.count())
     throw DeviceError(message("there is no device ", to_string(d), " among ", b.count(), " of its type"));
   return b;

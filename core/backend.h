@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 
 #include "core/allocator.h"
 #include "core/device.h"
@@ -15,6 +16,8 @@ class Backend {
   virtual ~Backend() = default;
   // Usable devices.
   virtual int count() const = 0;
+  // Why that is 0: a sentence without its full stop.
+  virtual std::string why_none() const { return "there is none"; }
   virtual Allocator& memory(int index) = 0;
   // Between devices of this type, or one of them and the host. Asynchronous, with two promises about the host's end:
   // what is read there has been read when this returns, and what is written there is there after synchronize(stream).

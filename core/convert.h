@@ -12,7 +12,7 @@ namespace mininn {
 
 // Integers saturate; on the way to one, a fraction is dropped and NaN becomes 0. f64 goes to bf16 by way of f32.
 template <class To, class From>
-To convert(From v) {
+constexpr To convert(From v) {
   using Limits = std::numeric_limits<To>;
   if constexpr (std::is_same_v<From, To>) {
     return v;
@@ -45,6 +45,21 @@ void with_type(DType t, const Fn& fn) {
     case DType::i64: return fn(int64_t());
   }
 }
+
+// Calls fn.template operator()<T>() with the C++ type of a floating dtype.
+template <class Fn>
+void with_floating(DType t, const Fn& fn) {
+  switch (t) {
+    case DType::f32: return fn.template operator()<float>();
+    case DType::f64: return fn.template operator()<double>();
+    case DType::bf16: return fn.template operator()<bf16>();
+    default: break;
+  }
+}
+
+// bf16 is computed in float.
+template <class T>
+using Compute = std::conditional_t<std::is_same_v<T, bf16>, float, T>;
 
 // Whether `v` is a finite number that stays one in `t`: f32 and bf16 end at 3.4e38, integers saturate.
 inline bool stays_finite(double v, DType t) {

@@ -51,11 +51,13 @@ Device Device::parse(std::string_view text) {
       if (error != std::errc() || end != last || d.index < 0)
         throw ValueError(message("device '", excerpt(text), "': after ", name(type), ": comes a number"));
     }
-    if (const int n = device_count(type); d.index >= n)
-      throw DeviceError(n > 0 ? message("device '", excerpt(text), "': only ", n, ' ', name(type), " devices here")
-                        : type == DeviceType::cuda
-                            ? message("device '", excerpt(text), "': no CUDA device here, or built without CUDA")
-                            : message("device '", excerpt(text), "': this program brings no device of its own"));
+    const Backend* const b = find_backend(type);
+    if (const int n = b ? b->count() : 0; d.index >= n)
+      throw DeviceError(message("device '", excerpt(text), "': ",
+                                n > 0                      ? message("only ", n, ' ', name(type), " devices here")
+                                : b                        ? b->why_none()
+                                : type == DeviceType::cuda ? "this program was built without CUDA"
+                                                           : "this program brings no device of its own"));
     return d;
   }
   throw ValueError(message("device '", excerpt(text), "' is none of auto, cpu, cuda, cuda:N, custom, custom:N"));

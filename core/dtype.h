@@ -16,11 +16,11 @@ struct bf16 {
   uint16_t bits = 0;
 
   bf16() = default;
-  explicit bf16(float f) {
+  constexpr explicit bf16(float f) {
     const auto u = std::bit_cast<uint32_t>(f);
     bits = f != f ? uint16_t((u >> 16) | 0x40) : uint16_t((u + 0x7fff + ((u >> 16) & 1)) >> 16);
   }
-  explicit operator float() const { return std::bit_cast<float>(uint32_t(bits) << 16); }
+  constexpr explicit operator float() const { return std::bit_cast<float>(uint32_t(bits) << 16); }
   bool operator==(const bf16&) const = default;
 };
 

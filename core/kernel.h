@@ -25,6 +25,12 @@ struct Refusal {
   explicit operator bool() const { return why != nullptr; }
 };
 
+// check() of a kernel that takes every call.
+template <class Args>
+Refusal takes_all(const Args&) {
+  return {};
+}
+
 // Where a kernel runs.
 struct ExecContext {
   Device device;

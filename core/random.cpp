@@ -12,19 +12,6 @@
 
 namespace mininn {
 
-std::array<uint32_t, 4> philox(uint64_t counter_hi, uint64_t counter_lo, uint64_t key) {
-  std::array<uint32_t, 4> c{uint32_t(counter_lo), uint32_t(counter_lo >> 32), uint32_t(counter_hi),
-                            uint32_t(counter_hi >> 32)};
-  uint32_t k0 = uint32_t(key), k1 = uint32_t(key >> 32);
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = uint64_t{0xD2511F53} * c[0], p1 = uint64_t{0xCD9E8D57} * c[2];
-    c = {uint32_t(p1 >> 32) ^ c[1] ^ k0, uint32_t(p1), uint32_t(p0 >> 32) ^ c[3] ^ k1, uint32_t(p0)};
-    k0 += 0x9E3779B9;
-    k1 += 0xBB67AE85;
-  }
-  return c;
-}
-
 uint32_t Generator::next_u32() {
   if (const uint64_t block = position_ / 4; block != block_index_) {
     block_ = philox(stream_, block, seed_);

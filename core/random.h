@@ -9,7 +9,24 @@
 namespace mininn {
 
 // Four 32-bit words for a 128-bit counter and a 64-bit key.
-std::array<uint32_t, 4> philox(uint64_t counter_hi, uint64_t counter_lo, uint64_t key);
+constexpr std::array<uint32_t, 4> philox(uint64_t counter_hi, uint64_t counter_lo, uint64_t key) {
+  std::array<uint32_t, 4> c{uint32_t(counter_lo), uint32_t(counter_lo >> 32), uint32_t(counter_hi),
+                            uint32_t(counter_hi >> 32)};
+  uint32_t k0 = uint32_t(key), k1 = uint32_t(key >> 32);
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t p0 = uint64_t{0xD2511F53} * c[0], p1 = uint64_t{0xCD9E8D57} * c[2];
+    c = {uint32_t(p1 >> 32) ^ c[1] ^ k0, uint32_t(p1), uint32_t(p0 >> 32) ^ c[3] ^ k1, uint32_t(p0)};
+    k0 += 0x9E3779B9;
+    k1 += 0xBB67AE85;
+  }
+  return c;
+}
+// Word number `position` of the sequence of (seed, stream): what Generator::next_u32() gives there.
+constexpr uint32_t random_word(uint64_t seed, uint64_t stream, uint64_t position) {
+  const std::array<uint32_t, 4> words = philox(stream, position / 4, seed);
+  const uint64_t i = position % 4;  // no index: on a GPU the words would have to go through memory
+  return i < 2 ? (i == 0 ? words[0] : words[1]) : (i == 2 ? words[2] : words[3]);
+}
 
 // A position in the random sequence of a seed. Its whole state is two numbers, so it can be saved and resumed.
 class Generator {

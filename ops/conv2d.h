@@ -55,9 +55,9 @@ struct Conv2dGeometry {
   // Checks the shapes and options and derives oh and ow. Throws ShapeError naming `op` and all shapes.
   static Conv2dGeometry make(const char* op, const Shape& x, const Shape& w, const Conv2dParams& o);
 
-  int64_t icg() const { return ic / groups; }
-  int64_t ocg() const { return oc / groups; }
-  int64_t macs() const { return n * oc * oh * ow * icg() * kh * kw; }  // nominal: padding counts
+  constexpr int64_t icg() const { return ic / groups; }
+  constexpr int64_t ocg() const { return oc / groups; }
+  constexpr int64_t macs() const { return n * oc * oh * ow * icg() * kh * kw; }  // nominal: padding counts
   // "n1 c32 8x8 -> c32 8x8 k3x3 s1x1 p1x1 d1x1 g1"
   std::string to_string() const;
   bool operator==(const Conv2dGeometry&) const = default;

@@ -8,11 +8,15 @@ namespace mininn {
 void register_cpu_memory_kernels();
 void register_cpu_float_kernels();
 void register_cpu_int8_kernels();
+void register_cuda();
 
 void install_backends() {
   register_cpu_memory_kernels();
   register_cpu_float_kernels();
   register_cpu_int8_kernels();
+#ifdef MININN_HAVE_CUDA
+  register_cuda();
+#endif
 }
 
 }  // namespace mininn

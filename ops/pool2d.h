@@ -32,6 +32,21 @@ struct Pool2dGeometry {
   bool operator==(const Pool2dGeometry&) const = default;
 };
 
+// The pixels of an output's window that lie inside the map: rows [h0, h1) and columns [w0, w1).
+struct PoolWindow {
+  int64_t h0, h1, w0, w1;
+
+  constexpr PoolWindow(const Pool2dGeometry& g, int64_t oh, int64_t ow)
+      : h0(oh * g.stride_h - g.pad_h), h1(h0 + g.kh), w0(ow * g.stride_w - g.pad_w), w1(w0 + g.kw) {
+    h0 = h0 > 0 ? h0 : 0, w0 = w0 > 0 ? w0 : 0;
+    h1 = h1 < g.ih ? h1 : g.ih, w1 = w1 < g.iw ? w1 : g.iw;
+  }
+  // What an average divides by.
+  constexpr int64_t divisor(const Pool2dGeometry& g, bool count_include_pad) const {
+    return count_include_pad ? g.kh * g.kw : (h1 - h0) * (w1 - w0);
+  }
+};
+
 namespace op {
 
 // What kernels get: everything channels-last without gaps, one floating dtype, `index` i32.

@@ -29,6 +29,25 @@ struct AmaxBwd {  // gx = gy at each `index`, 0 elsewhere
   View gx;
 };
 
+// The dimensions that differ between a tensor and its reduced form, which are reduced, and those that do not.
+struct ReducedDims {
+  Shape kept, reduced;
+  Strides kept_full, kept_small, reduced_full;
+
+  ReducedDims(const CView& full, const CView& small) {
+    for (int d = 0; d < full.shape.rank(); ++d) {
+      if (full.shape[d] == small.shape[d]) {
+        kept.push_back(full.shape[d]);
+        kept_full.push_back(full.strides[d]);
+        kept_small.push_back(small.strides[d]);
+      } else {
+        reduced.push_back(full.shape[d]);
+        reduced_full.push_back(full.strides[d]);
+      }
+    }
+  }
+};
+
 }  // namespace op
 
 // Over `dims` (negative ones count from the end; none: over all). Reduced dimensions are dropped, or kept with size 1.

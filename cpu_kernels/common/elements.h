@@ -1,6 +1,7 @@
 // Elements of any floating dtype, seen as doubles.
 #pragma once
 
+#include "core/convert.h"
 #include "core/kernel.h"
 #include "core/view.h"
 
@@ -29,18 +30,7 @@ inline void store(const View& v, int64_t i, double value) {
     v.as<float>()[i] = float(value);
 }
 
-// Calls fn.template operator()<T>() with the C++ type of a floating dtype.
-template <class Fn>
-void with_floating(DType t, const Fn& fn) {
-  switch (t) {
-    case DType::f32: return fn.template operator()<float>();
-    case DType::f64: return fn.template operator()<double>();
-    case DType::bf16: return fn.template operator()<bf16>();
-    default: break;
-  }
-}
-
-// The same of f32 and bf16 alone, which check_f32_or_bf16() has let pass.
+// with_floating() of f32 and bf16 alone, which check_f32_or_bf16() has let pass.
 template <class Fn>
 void with_f32_or_bf16(DType t, const Fn& fn) {
   t == DType::bf16 ? fn.template operator()<bf16>() : fn.template operator()<float>();

@@ -11,7 +11,6 @@
 
 #include "core/integers.h"
 #include "core/parallel.h"
-#include "cpu_kernels/common/qconv_constants.h"
 #include "cpu_kernels/onednn/engine.h"
 #include "cpu_kernels/onednn/kernels.h"
 
@@ -95,7 +94,7 @@ Refusal check(const op::QConv2d& a) {
 Refusal admits(const op::QConv2d& a) { return program(key_of(a, a.g.n)).refusal(); }
 
 Tensor pack(const op::QConv2d& a) {
-  check_constants(a);
+  check_qconv2d_constants(a);
   const Key key = key_of(a, a.g.n);
   const OpenMpThreads pool{int(key.threads)};
   return checked("qconv2d pack", [&] {

@@ -1,5 +1,6 @@
 // y = a + b for the autograd engine.
-#include "cpu_kernels/common/strided.h"
+#include "cpu_kernels/common/elements.h"
+#include "cpu_kernels/common/map.h"
 #include "cpu_kernels/ref/kernels.h"
 
 namespace mininn::cpu::ref {

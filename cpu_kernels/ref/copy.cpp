@@ -1,6 +1,5 @@
 #include "core/convert.h"
-#include "cpu_kernels/common/strided.h"
-#include "cpu_kernels/common/takes_all.h"
+#include "core/strided_loop.h"
 #include "cpu_kernels/ref/kernels.h"
 
 namespace mininn::cpu::ref {

@@ -1,16 +1,9 @@
-#include <algorithm>
-#include <cmath>
-
 #include "cpu_kernels/common/elements.h"
 #include "cpu_kernels/ref/kernels.h"
+#include "ops/softmax_line.h"
 
 namespace mininn::cpu::ref {
 namespace {
-
-// The probability that label smoothing wants for class j.
-double target(int64_t j, int64_t label, int64_t c, double smoothing) {
-  return smoothing / double(c) + (j == label ? 1 - smoothing : 0);
-}
 
 // Before anything is written, and in the calling thread: what is thrown passes through no loop that threads share.
 void check_labels(const CView& labels, int64_t n, int64_t c) {
@@ -22,40 +15,18 @@ void check_labels(const CView& labels, int64_t n, int64_t c) {
 template <class T>
 void fwd(const op::CrossEntropyFwd& a) {
   double loss = 0;
-  for (int64_t i = 0; i < a.n; ++i) {
-    const T* x = a.logits.as<T>() + i * a.c;
-    T* p = a.probs.as<T>() + i * a.c;
-    const int64_t label = a.labels.as<int64_t>()[i];
-    const int64_t top = std::max_element(x, x + a.c) - x;
-    const double max = to_double(x[top]);
-    double others = 0;  // next to the largest, whose share is 1: small ones keep their digits
-    for (int64_t j = 0; j < a.c; ++j) others += j == top ? 0 : std::exp(to_double(x[j]) - max);
-    const double log_sum = std::log1p(others);
-    for (int64_t j = 0; j < a.c; ++j) {
-      const double v = to_double(x[j]) - max;
-      p[j] = from_double<T>(std::exp(v) / (1 + others));
-      const double t = target(j, label, a.c, a.label_smoothing);
-      if (t > 0) loss -= t * (v - log_sum);  // 0 * -inf is no loss
-    }
-  }
+  for (int64_t i = 0; i < a.n; ++i)
+    loss += op::cross_entropy_row(a.logits.as<T>() + i * a.c, a.probs.as<T>() + i * a.c, a.c, a.labels.as<int64_t>()[i],
+                                  a.label_smoothing);
   a.loss.as<T>()[0] = from_double<T>(loss / double(a.n));
 }
 
 template <class T>
 void bwd(const op::CrossEntropyBwd& a) {
   const double scale = to_double(a.gy.as<T>()[0]) / double(a.n);
-  for (int64_t i = 0; i < a.n; ++i) {
-    const int64_t label = a.labels.as<int64_t>()[i];
-    T* gx = a.gx.as<T>() + i * a.c;
-    double others = 0;  // probabilities and targets add up to 1: the label's p - t, which cancels, is what these leave
-    for (int64_t j = 0; j < a.c; ++j) {
-      if (j == label) continue;
-      const double d = to_double(a.probs.as<T>()[i * a.c + j]) - target(j, label, a.c, a.label_smoothing);
-      others += d;
-      gx[j] = from_double<T>(scale * d);
-    }
-    gx[label] = from_double<T>(-scale * others);
-  }
+  for (int64_t i = 0; i < a.n; ++i)
+    op::cross_entropy_row_grad(a.probs.as<T>() + i * a.c, a.gx.as<T>() + i * a.c, a.c, a.labels.as<int64_t>()[i],
+                               a.label_smoothing, scale);
 }
 
 Refusal check(DType t) {

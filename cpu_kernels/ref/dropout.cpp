@@ -1,8 +1,8 @@
 #include "ops/dropout.h"
 
+#include "core/convert.h"
 #include "core/random.h"
-#include "cpu_kernels/common/strided.h"
-#include "cpu_kernels/common/takes_all.h"
+#include "core/strided_loop.h"
 #include "cpu_kernels/ref/kernels.h"
 
 namespace mininn::cpu::ref {

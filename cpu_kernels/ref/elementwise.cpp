@@ -1,8 +1,7 @@
 // y[i] = f(x[i], ...) over any strides, for every functor of ops/functors.h.
 #include "ops/elementwise.h"
 
-#include "cpu_kernels/common/strided.h"
-#include "cpu_kernels/common/takes_all.h"
+#include "cpu_kernels/common/map.h"
 #include "cpu_kernels/ref/kernels.h"
 
 namespace mininn::cpu::ref {

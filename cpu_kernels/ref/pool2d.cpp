@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -8,18 +7,6 @@
 
 namespace mininn::cpu::ref {
 namespace {
-
-// The pixels of an output's window that lie inside the map.
-struct Window {
-  int64_t h0, h1, w0, w1;
-
-  Window(const Pool2dGeometry& g, int64_t oh, int64_t ow) {
-    h0 = oh * g.stride_h - g.pad_h, w0 = ow * g.stride_w - g.pad_w;
-    h1 = std::min(h0 + g.kh, g.ih), w1 = std::min(w0 + g.kw, g.iw);
-    h0 = std::max<int64_t>(h0, 0), w0 = std::max<int64_t>(w0, 0);
-  }
-  int64_t pixels() const { return (h1 - h0) * (w1 - w0); }
-};
 
 // One plane of a view: the elements of image n and channel c.
 template <class T, class V>
@@ -45,7 +32,7 @@ void max_fwd(const op::MaxPool2dFwd& a) {
     const auto y = plane<T>(a.y, n, c);
     for (int64_t oh = 0; oh < a.g.oh; ++oh)
       for (int64_t ow = 0; ow < a.g.ow; ++ow) {
-        const Window win(a.g, oh, ow);
+        const PoolWindow win(a.g, oh, ow);
         int64_t best_h = win.h0, best_w = win.w0;
         double best = to_double(x(best_h, best_w));
         for (int64_t h = win.h0; h < win.h1; ++h)
@@ -72,10 +59,6 @@ void max_bwd(const op::MaxPool2dBwd& a) {
   });
 }
 
-double divisor(const Pool2dGeometry& g, const Window& w, bool count_include_pad) {
-  return double(count_include_pad ? g.kh * g.kw : w.pixels());
-}
-
 template <class T>
 void avg_fwd(const op::AvgPool2dFwd& a) {
   for_planes(a.g, [&](int64_t n, int64_t c) {
@@ -83,11 +66,11 @@ void avg_fwd(const op::AvgPool2dFwd& a) {
     const auto y = plane<T>(a.y, n, c);
     for (int64_t oh = 0; oh < a.g.oh; ++oh)
       for (int64_t ow = 0; ow < a.g.ow; ++ow) {
-        const Window win(a.g, oh, ow);
+        const PoolWindow win(a.g, oh, ow);
         double sum = 0;
         for (int64_t h = win.h0; h < win.h1; ++h)
           for (int64_t w = win.w0; w < win.w1; ++w) sum += to_double(x(h, w));
-        y(oh, ow) = from_double<T>(sum / divisor(a.g, win, a.count_include_pad));
+        y(oh, ow) = from_double<T>(sum / double(win.divisor(a.g, a.count_include_pad)));
       }
   });
 }
@@ -100,8 +83,8 @@ void avg_bwd(const op::AvgPool2dBwd& a) {
     std::vector<double> sums = host_vector<double>(a.g.ih * a.g.iw);
     for (int64_t oh = 0; oh < a.g.oh; ++oh)
       for (int64_t ow = 0; ow < a.g.ow; ++ow) {
-        const Window win(a.g, oh, ow);
-        const double share = to_double(gy(oh, ow)) / divisor(a.g, win, a.count_include_pad);
+        const PoolWindow win(a.g, oh, ow);
+        const double share = to_double(gy(oh, ow)) / double(win.divisor(a.g, a.count_include_pad));
         for (int64_t h = win.h0; h < win.h1; ++h)
           for (int64_t w = win.w0; w < win.w1; ++w) sums[size_t(h * a.g.iw + w)] += share;
       }

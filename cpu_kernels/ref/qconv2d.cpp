@@ -3,9 +3,8 @@
 #include <cmath>
 
 #include "core/parallel.h"
-#include "cpu_kernels/common/qconv_constants.h"
-#include "cpu_kernels/common/requant.h"
 #include "cpu_kernels/ref/int8.h"
+#include "ops/requant.h"
 
 namespace mininn::cpu::ref {
 namespace {
@@ -55,7 +54,7 @@ void run(const op::QConv2d& a, const ExecContext&) {
 }
 
 Tensor pack(const op::QConv2d& a) {
-  check_constants(a);
+  check_qconv2d_constants(a);
   return Tensor::empty({0}, DType::u8);  // run() reads w itself
 }
 

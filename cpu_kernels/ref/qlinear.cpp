@@ -1,7 +1,6 @@
 #include <algorithm>
 
 #include "core/parallel.h"
-#include "cpu_kernels/common/takes_all.h"
 #include "cpu_kernels/ref/int8.h"
 
 namespace mininn::cpu::ref {

@@ -1,5 +1,4 @@
 #include "cpu_kernels/common/pixels.h"
-#include "cpu_kernels/common/takes_all.h"
 #include "cpu_kernels/ref/int8.h"
 
 namespace mininn::cpu::ref {

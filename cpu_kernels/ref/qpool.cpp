@@ -1,10 +1,9 @@
 #include <algorithm>
 
 #include "core/parallel.h"
-#include "cpu_kernels/common/requant.h"
-#include "cpu_kernels/common/takes_all.h"
 #include "cpu_kernels/common/windows.h"
 #include "cpu_kernels/ref/int8.h"
+#include "ops/requant.h"
 
 namespace mininn::cpu::ref {
 namespace {

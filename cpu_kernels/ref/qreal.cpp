@@ -5,7 +5,6 @@
 #include <limits>
 
 #include "core/parallel.h"
-#include "cpu_kernels/common/takes_all.h"
 #include "cpu_kernels/ref/int8.h"
 
 namespace mininn::cpu::ref {

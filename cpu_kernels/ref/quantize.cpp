@@ -1,7 +1,6 @@
 #include "cpu_kernels/common/pixels.h"
-#include "cpu_kernels/common/requant.h"
-#include "cpu_kernels/common/takes_all.h"
 #include "cpu_kernels/ref/int8.h"
+#include "ops/requant.h"
 
 namespace mininn::cpu::ref {
 namespace {

@@ -8,9 +8,8 @@
 #include <vector>
 
 #include "core/integers.h"
+#include "cpu_kernels/common/map.h"
 #include "cpu_kernels/common/scratch.h"
-#include "cpu_kernels/common/strided.h"
-#include "cpu_kernels/common/takes_all.h"
 #include "cpu_kernels/ref/kernels.h"
 
 namespace mininn::cpu::ref {
@@ -18,25 +17,6 @@ namespace {
 
 constexpr int64_t kBlock = 256;    // outputs whose accumulators stay in the first-level cache
 constexpr int64_t kChunk = 32768;  // elements summed by one task
-
-// The dimensions that differ between the full tensor and the small one, which are reduced, and those that do not.
-struct Split {
-  Shape kept, reduced;
-  Strides kept_full, kept_small, reduced_full;
-
-  Split(const CView& full, const CView& small) {
-    for (int d = 0; d < full.shape.rank(); ++d) {
-      if (full.shape[d] == small.shape[d]) {
-        kept.push_back(full.shape[d]);
-        kept_full.push_back(full.strides[d]);
-        kept_small.push_back(small.strides[d]);
-      } else {
-        reduced.push_back(full.shape[d]);
-        reduced_full.push_back(full.strides[d]);
-      }
-    }
-  }
-};
 
 template <class T>
 double sum_run(const T* x, int64_t stride, int64_t n) {
@@ -60,7 +40,7 @@ void add_row(double* acc, const T* x, int64_t stride, int64_t n) {
 
 template <class T>
 void run_sum(const op::Sum& a) {
-  const Split s(a.x, a.y);
+  const op::ReducedDims s(a.x, a.y);
   const StridedLoop<2> outputs(s.kept, {s.kept_full, s.kept_small});
   const StridedLoop<1> inputs(s.reduced, {s.reduced_full});
   const int64_t m = outputs.size(), r = inputs.size();
@@ -105,8 +85,8 @@ void run_sum(const op::Sum& a) {
 
 template <class T>
 void run_max(const op::AmaxFwd& a) {
-  const Split s(a.x, a.y ? a.y : a.index);  // at least one is asked for, and they have one shape
-  const Strides index = a.index ? Split(a.x, a.index).kept_small : s.kept_small;
+  const op::ReducedDims s(a.x, a.y ? a.y : a.index);  // at least one is asked for, and they have one shape
+  const Strides index = a.index ? op::ReducedDims(a.x, a.index).kept_small : s.kept_small;
   const StridedLoop<3> outputs(s.kept, {s.kept_full, s.kept_small, index});
   const StridedLoop<1> inputs(s.reduced, {s.reduced_full}, Order::logical);
   const auto out_step = outputs.inner().stride;
@@ -137,8 +117,8 @@ void run_max(const op::AmaxFwd& a) {
 template <class T>
 void run_max_grad(const op::AmaxBwd& a) {
   map<T>(a.gx, [] { return Compute<T>(0); });
-  const Split s(a.gx, a.gy);
-  const StridedLoop<3> outputs(s.kept, {s.kept_full, s.kept_small, Split(a.gx, a.index).kept_small});
+  const op::ReducedDims s(a.gx, a.gy);
+  const StridedLoop<3> outputs(s.kept, {s.kept_full, s.kept_small, op::ReducedDims(a.gx, a.index).kept_small});
   const auto step = outputs.inner().stride;
   outputs.run([&](const auto& at, int64_t n) {
     for (int64_t i = 0; i < n; ++i) {

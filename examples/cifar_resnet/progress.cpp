@@ -51,15 +51,15 @@ Progress::~Progress() {
   if (drawn_ && columns_) out_ << "\r\x1b[K" << std::flush;
 }
 
-double Progress::images_per_second() const { return double(done_) / std::max(seconds(), 1e-9); }
+double Progress::images_per_second() const { return double(done_ - begun_) / std::max(seconds(), 1e-9); }
 
 std::string Progress::line(const Values& v, int columns) const {
   const double share = images_ > 0 ? double(done_) / double(images_) : 1;
   std::vector<std::string> parts{print("%3.0f%%", 100 * share), print("%.0f images/s", images_per_second())};
   if (!std::isnan(v.loss)) parts.push_back(print("loss %.4f", v.loss));
   if (!std::isnan(v.accuracy)) parts.push_back(print("accuracy %.2f%%", 100 * v.accuracy));
-  if (done_ > 0) {
-    const double per_image = seconds() / double(done_);
+  if (done_ > begun_) {
+    const double per_image = seconds() / double(done_ - begun_);
     std::string left = "left " + format_seconds(per_image * double(images_ - done_));
     if (images_after_ > 0) left += ", in all " + format_seconds(per_image * double(images_ - done_ + images_after_));
     parts.push_back(std::move(left));

@@ -32,6 +32,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
+  // `done` of the images were through before: the speed is that of the others.
+  void begin_at(int64_t done) { begun_ = done_ = done; }
   // `done` of the images are through. Costs next to nothing while it is too early to draw.
   void update(int64_t done, const Values& v);
   void update(int64_t done) { update(done, Values{}); }
@@ -39,13 +41,13 @@ class Progress {
   void finish(std::string_view text);
 
   double seconds() const { return since_start_.seconds(); }  // since construction
-  double images_per_second() const;                          // over the images that are done
+  double images_per_second() const;                          // over the images that were done since
 
  private:
   std::string line(const Values& v, int columns) const;
 
   std::string label_;
-  int64_t images_, images_after_, done_ = 0;
+  int64_t images_, images_after_, begun_ = 0, done_ = 0;
   std::ostream& out_;
   std::optional<int> columns_;
   mininn::Stopwatch since_start_, since_drawn_;

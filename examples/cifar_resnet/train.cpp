@@ -312,8 +312,9 @@ class Trainer {
     auto& [epoch, batch] = state_.position;
     Running& running = state_.running;
     Running told = running;  // to listeners
-    const int64_t images_after = (o_.epochs - epoch - 1) * loader_->images(), seen_before = running.images;
+    const int64_t images_after = (o_.epochs - epoch - 1) * loader_->images();
     Progress progress(message("epoch ", epoch + 1, '/', o_.epochs), loader_->images(), images_after);
+    progress.begin_at(running.images);
     for (const auto& [x, labels] : loader_->epoch(epoch, batch)) {
       const int64_t step = steps_done();
       const double lr = recipe_.learning_rate(step, total_steps_);
@@ -340,13 +341,13 @@ class Trainer {
                          .loss = since.mean_loss(),
                          .accuracy = since.accuracy(),
                          .lr = lr,
-                         .images_per_s = double(running.images - seen_before) / progress.seconds()});
+                         .images_per_s = progress.images_per_second()});
       }
       listeners_.batch(step + 1);
       throw_if_interrupted();
     }
     train_seconds_ = progress.seconds();
-    train_images_per_s_ = double(running.images - seen_before) / std::max(train_seconds_, 1e-9);
+    train_images_per_s_ = progress.images_per_second();
     char text[96];
     std::snprintf(text, sizeof text, "loss %.4f, accuracy %.2f%%", running.mean_loss(), 100 * running.accuracy());
     progress.finish(text);

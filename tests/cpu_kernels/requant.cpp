@@ -8,6 +8,7 @@
 #include "cpu_kernels/common/cpu_features.h"
 #include "tests/support/catch.h"
 
+using namespace mininn;
 using namespace mininn::cpu;
 using namespace mininn::cpu::own;
 

@@ -27,9 +27,9 @@
 #include "quant/calibrator.h"
 #include "quant/int8_net.h"
 #include "tests/support/catch.h"
-#include "tests/support/deferred_device.h"
 #include "tests/support/files.h"
 #include "tests/support/random_tensors.h"
+#include "tests/support/run_kernel.h"
 
 using namespace mininn;
 using namespace mininn::testing;
@@ -77,19 +77,19 @@ Values optimize_on(Device device, const Make& make) {
 }
 
 template <class Optimizer, class Options>
-void check_optimizer(const Options& options) {
+void check_optimizer(Device device, const Options& options) {
   const auto make = [&](const std::vector<Tensor>& p) { return std::make_unique<Optimizer>(p, options); };
-  check_close(optimize_on(Device::cpu(), make), optimize_on(Device::custom(), make), 1e-12);
+  check_close(optimize_on(Device::cpu(), make), optimize_on(device, make), 1e-12);
 }
 
 }  // namespace
 
 TEST_CASE("optimizers do on another device what they do on the CPU") {
-  install_deferred_device();
-  check_optimizer<optim::Sgd>(optim::SgdOptions{});
-  check_optimizer<optim::Sgd>(optim::SgdOptions{.momentum = 0.9, .weight_decay = 0.01, .nesterov = true});
-  check_optimizer<optim::Adam>(optim::AdamOptions{.weight_decay = 0.01});
-  check_optimizer<optim::AdamW>(optim::AdamOptions{.weight_decay = 0.01});
+  const Device device = GENERATE(from_range(other_devices()));
+  check_optimizer<optim::Sgd>(device, optim::SgdOptions{});
+  check_optimizer<optim::Sgd>(device, optim::SgdOptions{.momentum = 0.9, .weight_decay = 0.01, .nesterov = true});
+  check_optimizer<optim::Adam>(device, optim::AdamOptions{.weight_decay = 0.01});
+  check_optimizer<optim::AdamW>(device, optim::AdamOptions{.weight_decay = 0.01});
 }
 
 namespace {
@@ -121,47 +121,46 @@ Values train_on(Device device) {
 }  // namespace
 
 TEST_CASE("ResNet-18 learns on another device what it learns on the CPU") {
-  install_deferred_device();
-  check_close(train_on(Device::cpu()), train_on(Device::custom()), 1e-9);
+  const Device device = GENERATE(from_range(other_devices()));
+  check_close(train_on(Device::cpu()), train_on(device), 1e-9);
 }
 
 TEST_CASE("a network that lives on another device goes into a file and back, and is traced and run there") {
-  install_deferred_device();
+  const Device device = GENERATE(from_range(other_devices()));
   const testing::TempFolder folder;
-  const auto logits = [&](Device device, uint64_t seed, bool load) {
-    nn::ParamStore params(device, seed);
+  const auto logits = [&](Device where, uint64_t seed, bool load) {
+    nn::ParamStore params(where, seed);
     cifar_resnet::ResNet18 model(params.root(), {.base_channels = 2});
     if (load)
       nn::load_safetensors(folder / "net.safetensors", params);
     else
       nn::save_safetensors(folder / "net.safetensors", params);
     params.train(false);
-    const Tensor x = RandomTensors(9).tensor({2, 3, 16, 16}).to(device);
+    const Tensor x = RandomTensors(9).tensor({2, 3, 16, 16}).to(where);
     const nn::graph::Graph g = nn::graph::optimize(nn::trace(model, x));
     const Tensor y = nn::graph::run(g, x);
-    CHECK(y.device() == device);
+    CHECK(y.device() == where);
     return Values{model(x).to_vector(), y.to_vector()};
   };
-  const Values there = logits(Device::custom(), 1, false), here = logits(Device::cpu(), 2, true),
-               again = logits(Device::custom(), 3, true);
+  const Values there = logits(device, 1, false), here = logits(Device::cpu(), 2, true), again = logits(device, 3, true);
   check_close(here, there, 1e-4);
   check_close(there, again, 0);
 }
 
 TEST_CASE("a program runs on another device, whatever stream is current there") {
-  install_deferred_device();
-  nn::ParamStore params(Device::custom(), 1);
+  const Device device = GENERATE(from_range(other_devices()));
+  nn::ParamStore params(device, 1);
   cifar_resnet::ResNet18 model(params.root(), {.base_channels = 2});
   params.train(false);
   const auto image = [](uint64_t seed, int64_t n) { return RandomTensors(seed).tensor({n, 3, 16, 16}); };
-  const nn::graph::Graph g = nn::graph::optimize(nn::trace(model, image(1, 2).to(Device::custom())));
+  const nn::graph::Graph g = nn::graph::optimize(nn::trace(model, image(1, 2).to(device)));
   const nn::graph::Program program(g);
-  const Stream other = new_stream(Device::custom());
+  const Stream other = new_stream(device);
   for (const bool aside : {false, true, false})
     for (const int64_t n : {2, 5}) {
       std::optional<StreamGuard> guard;
       if (aside) guard.emplace(other);
-      const Tensor first = image(2, n).to(Device::custom()), second = image(3, n).to(Device::custom());
+      const Tensor first = image(2, n).to(device), second = image(3, n).to(device);
       const Tensor y = program(first), z = program(second);  // one behind the other in one arena
       check_close({nn::graph::run(g, first).to_vector()}, {y.to_vector()}, 0);
       check_close({nn::graph::run(g, second).to_vector()}, {z.to_vector()}, 0);
@@ -169,7 +168,7 @@ TEST_CASE("a program runs on another device, whatever stream is current there") 
 }
 
 TEST_CASE("an int8 network gives the CPU's bytes on another device") {
-  install_deferred_device();
+  const Device device = GENERATE(from_range(other_devices()));
   nn::ParamStore params(Device::cpu(), 1);
   cifar_resnet::ResNet18 model(params.root(), {.base_channels = 4});
   params.train(false);
@@ -179,30 +178,30 @@ TEST_CASE("an int8 network gives the CPU's bytes on another device") {
   const quant::Int8Net net = calibrator.compile();
   nn::graph::Graph g = net.model().graph;
   for (nn::graph::Value& v : g.values)
-    if (v.constant) v.constant = v.constant.to(Device::custom());
+    if (v.constant) v.constant = v.constant.to(device);
   const nn::graph::Program there(g, {{1, 2}, {4, 8}});
   for (const int64_t n : {1, 4, 3}) {
-    const Tensor x = images(3, n), y = there(x.to(Device::custom()));
-    CHECK(y.device() == Device::custom());
+    const Tensor x = images(3, n), y = there(x.to(device));
+    CHECK(y.device() == device);
     check_close({net(x).to_vector()}, {y.to_vector()}, 0);
-    check_close({net(x).to_vector()}, {nn::graph::run(g, x.to(Device::custom())).to_vector()}, 0);
+    check_close({net(x).to_vector()}, {nn::graph::run(g, x.to(device)).to_vector()}, 0);
   }
 }
 
 TEST_CASE("operands on two devices are refused by every op on codes") {
-  install_deferred_device();
-  const Tensor x = quantize(RandomTensors(1).tensor({1, 4, 3, 3}), {0.1f, 100}), there = x.to(Device::custom());
+  const Device device = GENERATE(from_range(other_devices()));
+  const Tensor x = quantize(RandomTensors(1).tensor({1, 4, 3, 3}), {0.1f, 100}), there = x.to(device);
   const Tensor w = Tensor::full({2, 4, 1, 1}, 3, DType::i8), scale = Tensor::full({2}, 0.5);
   const Tensor bias = Tensor::zeros({1, 2}, DType::i32), table = Tensor::zeros({256}, DType::u8);
   CHECK_THROWS_AS(qadd(x, there, {}), DeviceError);
   CHECK_THROWS_AS(qmul(x, there, {}), DeviceError);
   CHECK_THROWS_AS(qcat({x, there}, {}), DeviceError);
-  CHECK_THROWS_AS(qlut(x, table.to(Device::custom()), {}), DeviceError);
+  CHECK_THROWS_AS(qlut(x, table.to(device), {}), DeviceError);
   CHECK_THROWS_AS(qlut(there, table, {}), DeviceError);
   CHECK_THROWS_AS(real_add(x, there), DeviceError);
-  CHECK_THROWS_AS(qconv2d(x, w.to(Device::custom()), scale, bias.to(Device::custom()), {}, {}), DeviceError);
+  CHECK_THROWS_AS(qconv2d(x, w.to(device), scale, bias.to(device), {}, {}), DeviceError);
   CHECK_THROWS_AS(qconv2d(there, w, scale, bias, {}, {}), DeviceError);
-  CHECK_THROWS_AS(qconv2d(x, w, scale, bias.to(Device::custom()), {}, {}), DeviceError);
+  CHECK_THROWS_AS(qconv2d(x, w, scale, bias.to(device), {}, {}), DeviceError);
   CHECK_THROWS_AS(qlinear(qglobal_sum(there), Tensor::full({2, 4}, 3, DType::i8), scale, Tensor::zeros({2}, DType::i32),
                           {.pixels = 9}),
                   DeviceError);

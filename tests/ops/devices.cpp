@@ -6,8 +6,8 @@
 #include "ops/reduce.h"
 #include "tests/ops/gradcheck_cases.h"
 #include "tests/support/catch.h"
-#include "tests/support/deferred_device.h"
 #include "tests/support/random_tensors.h"
+#include "tests/support/run_kernel.h"
 
 using namespace mininn;
 using namespace mininn::testing;
@@ -41,10 +41,10 @@ bool close(const std::vector<double>& a, const std::vector<double>& b, double ep
 }  // namespace
 
 TEST_CASE("every op and its gradient give on another device what they give on the CPU") {
-  install_deferred_device();
+  const Device device = GENERATE(from_range(other_devices()));
   for (const GradCase& c : grad_cases()) {
-    INFO(c.op << ", " << c.what);
-    const auto expected = run_on(Device::cpu(), c), got = run_on(Device::custom(), c);
+    INFO(to_string(device) << ": " << c.op << ", " << c.what);
+    const auto expected = run_on(Device::cpu(), c), got = run_on(device, c);
     REQUIRE(got.size() == expected.size());
     for (size_t i = 0; i < got.size(); ++i) CHECK(close(expected[i], got[i], c.eps));
   }

@@ -29,6 +29,12 @@ const std::vector<Device>& every_device() {
   return all;
 }
 
+std::vector<Device> other_devices() {
+  std::vector<Device> found = every_device();
+  std::erase(found, Device::cpu());
+  return found;
+}
+
 HostSpan detail::span_of(const CView& v, bool written, bool pixels) {
   if (v.size() == 0) return {v.data, v.data, written};
   int64_t lowest = 0, highest = 0;

@@ -21,6 +21,8 @@ namespace mininn::testing {
 
 // The first device of each type that has one. The deferred device is always among them: the first call installs it.
 const std::vector<Device>& every_device();
+// The same without the CPU.
+std::vector<Device> other_devices();
 
 // The numbers of threads to run a kernel with. They are the CPU's: elsewhere a second run would show nothing new, and
 // cost as much.

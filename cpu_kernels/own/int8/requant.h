@@ -1,10 +1,10 @@
-// The last steps from an accumulator to a code (common/requant.h) in the form of each instruction set.
+// The last steps from an accumulator to a code (ops/requant.h) in the form of each instruction set.
 #pragma once
 
 #include <cstdint>
 
 #include "cpu_kernels/common/isa.h"
-#include "cpu_kernels/common/requant.h"
+#include "ops/requant.h"
 
 namespace mininn::cpu::own {
 

@@ -7,9 +7,10 @@
 #include <cstring>
 
 #include "core/integers.h"
+#include "core/strided_loop.h"
 #include "cpu_kernels/common/bf16_vectors.h"
 #include "cpu_kernels/common/cpu_features.h"
-#include "cpu_kernels/common/strided.h"
+#include "cpu_kernels/common/elements.h"
 
 MININN_TARGET_AVX2
 namespace mininn::cpu::own {

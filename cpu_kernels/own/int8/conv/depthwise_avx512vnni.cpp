@@ -16,7 +16,6 @@
 #include "core/integers.h"
 #include "core/parallel.h"
 #include "cpu_kernels/common/cpu_features.h"
-#include "cpu_kernels/common/qconv_constants.h"
 #include "cpu_kernels/common/scratch.h"
 #include "cpu_kernels/common/short_runs.h"
 #include "cpu_kernels/own/int8/conv/epilogue_zmm.h"
@@ -202,7 +201,7 @@ Refusal check(const op::QConv2d& a) {
 }
 
 Tensor pack(const op::QConv2d& a) {
-  check_constants(a);
+  check_qconv2d_constants(a);
   const Conv2dGeometry& g = a.g;
   const int64_t patterns = patterns_of(g);
   Tensor packed = Tensor::zeros({patterns * (kPatternBytes + kChunk * 4)}, DType::u8);

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "core/integers.h"
-#include "cpu_kernels/common/qconv_constants.h"
 #include "cpu_kernels/common/taps.h"
 
 namespace mininn::cpu::own {
@@ -71,7 +70,7 @@ Refusal check_packed(const op::QConv2d& a) {
 
 QPacking pack_bias_rows(const op::QConv2d& a, int64_t groups, int64_t lanes, int64_t w_block, int recode,
                         bool of_each_column) {
-  check_constants(a);
+  check_qconv2d_constants(a);
   const Conv2dGeometry& g = a.g;
   const int64_t zero = a.x_zero - recode, channels = g.oc / groups;
   const Kinds rows(g.oh, g.ih, g.kh, g.stride_h, g.pad_h, g.dil_h, a.row_class.as<int32_t>(), zero != 0);

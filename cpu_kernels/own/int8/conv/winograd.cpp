@@ -6,7 +6,6 @@
 
 #include "core/integers.h"
 #include "core/parallel.h"
-#include "cpu_kernels/common/qconv_constants.h"
 #include "cpu_kernels/common/scratch.h"
 #include "cpu_kernels/common/taps.h"
 
@@ -210,7 +209,7 @@ bool winograd_pays(const op::QConv2d& a, const WinogradIsa& isa, WinogradWeights
 }
 
 Tensor pack_winograd(const op::QConv2d& a, const WinogradIsa& isa, WinogradWeights kind) {
-  check_constants(a);
+  check_qconv2d_constants(a);
   const Conv2dGeometry& g = a.g;
   const int64_t width = 2 * isa.lanes, steps = steps_of(g), blocks = ceil_div(g.oc, width);
   const int64_t s8_bytes = block_bytes(g, width, WinogradWeights::on_the_fly), bytes = block_bytes(g, width, kind);

@@ -1,23 +1,18 @@
-// How kernels walk operands of any strides.
+// How operands of any strides are walked.
 #pragma once
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <cstdlib>
-#include <type_traits>
 #include <utility>
 
 #include "core/parallel.h"
-#include "core/view.h"
-#include "cpu_kernels/common/elements.h"
+#include "core/shape.h"
 
-namespace mininn::cpu {
+namespace mininn {
 
 inline constexpr int64_t kGrain = 16384;  // elements below which a second thread does not pay
-
-// bf16 is computed in float.
-template <class T>
-using Compute = std::conditional_t<std::is_same_v<T, bf16>, float, T>;
 
 // In which order indices are walked: row-major, or as the elements of the first operand lie in memory.
 enum class Order { logical, memory };
@@ -56,13 +51,25 @@ class StridedLoop {
     std::array<int64_t, N> stride{};
   };
 
-  int64_t size() const { return size_; }
-  int rank() const { return rank_; }
-  const Dim& dim(int d) const { return dims_[size_t(d)]; }
-  const Dim& inner() const { return dims_[size_t(rank_) - 1]; }
+  constexpr int64_t size() const { return size_; }
+  constexpr int rank() const { return rank_; }
+  constexpr const Dim& dim(int d) const { return dims_[size_t(d)]; }
+  constexpr const Dim& inner() const { return dims_[size_t(rank_) - 1]; }
   // All operands have stride 1 within a run.
   bool unit_stride() const {
     return std::all_of(inner().stride.begin(), inner().stride.end(), [](int64_t s) { return s == 1; });
+  }
+
+  // Where index i is in each operand, in elements.
+  constexpr std::array<int64_t, N> offsets(int64_t i) const {
+    std::array<int64_t, N> at{};
+    for (int d = rank_ - 1; d >= 0; --d) {
+      const Dim& dim = dims_[size_t(d)];
+      const int64_t rest = d > 0 ? i / dim.size : 0, index = i - rest * dim.size;
+      for (size_t k = 0; k < N; ++k) at[k] += index * dim.stride[k];
+      i = rest;
+    }
+    return at;
   }
 
   // Covers indices [begin, end) by runs: body(offsets, n) gets the element offsets where each operand's run of n
@@ -117,29 +124,4 @@ class StridedLoop {
   int64_t size_ = 1;
 };
 
-namespace detail {
-
-template <class T, class Fn, size_t... I, class... In>
-void map(const View& y, const Fn& fn, std::index_sequence<I...>, const In&... in) {
-  const StridedLoop<1 + sizeof...(In)> loop(y.shape, {y.strides, in.strides...});
-  const std::array<int64_t, 1 + sizeof...(In)> step = loop.inner().stride;
-  const bool unit = loop.unit_stride();
-  loop.run([&](const auto& at, int64_t n) {
-    T* const out = y.as<T>() + at[0];
-    [[maybe_unused]] const std::array<const T*, sizeof...(In)> from{in.template as<T>() + at[I + 1]...};
-    if (unit)
-      for (int64_t i = 0; i < n; ++i) out[i] = T(fn(Compute<T>(from[I][i])...));
-    else
-      for (int64_t i = 0; i < n; ++i) out[i * step[0]] = T(fn(Compute<T>(from[I][i * step[I + 1]])...));
-  });
-}
-
-}  // namespace detail
-
-// y = fn(in...) element by element; all views have elements of type T.
-template <class T, class Fn, class... In>
-void map(const View& y, const Fn& fn, const In&... in) {
-  detail::map<T>(y, fn, std::make_index_sequence<sizeof...(In)>(), in...);
-}
-
-}  // namespace mininn::cpu
+}  // namespace mininn

@@ -1,0 +1,169 @@
+#include "cuda/backend.h"
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/backend.h"
+#include "core/error.h"
+#include "cuda/check.h"
+
+namespace mininn::cuda {
+namespace {
+
+std::string version_text(int v) { return message(v / 1000, '.', v % 1000 / 10); }
+
+// How many devices there are; `why` says why there is none.
+int count_devices(std::string& why) {
+  int driver = 0, runtime = 0, devices = 0;
+  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
+    why = "this machine has no NVIDIA driver";
+    return 0;
+  }
+  const cudaError_t e = cudaGetDeviceCount(&devices);
+  (void)cudaGetLastError();  // which is told here
+  if (e == cudaErrorInsufficientDriver) {
+    (void)cudaRuntimeGetVersion(&runtime);
+    why = message("the NVIDIA driver is for CUDA ", version_text(driver), " and older, this program needs ",
+                  version_text(runtime));
+  } else if (e == cudaErrorNoDevice || (e == cudaSuccess && devices == 0)) {
+    why = "the NVIDIA driver finds no GPU";
+  } else if (e != cudaSuccess) {
+    why = message("the NVIDIA driver does not answer: ", cudaGetErrorString(e));
+  }
+  return e == cudaSuccess ? devices : 0;
+}
+
+void use_device(int index) { MININN_CUDA_CHECK(cudaSetDevice(index)); }
+
+std::shared_ptr<void> make_stream(int index) {
+  use_device(index);
+  cudaStream_t s = nullptr;
+  MININN_CUDA_CHECK(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking));
+  return {s, [](void* p) { (void)cudaStreamDestroy(static_cast<cudaStream_t>(p)); }};
+}
+
+// The driver's own stream-ordered allocator, told to keep what comes back.
+class PoolAllocator final : public Allocator {
+ public:
+  explicit PoolAllocator(int index) : index_(index) {
+    MININN_CUDA_CHECK(cudaDeviceGetDefaultMemPool(&pool_, index));
+    uint64_t all = UINT64_MAX;
+    MININN_CUDA_CHECK(cudaMemPoolSetAttribute(pool_, cudaMemPoolAttrReleaseThreshold, &all));
+  }
+
+  void* allocate(size_t bytes, const Stream& stream) override {
+    if (bytes > size_t(PTRDIFF_MAX)) throw ShapeError(message("no memory has ", bytes, " bytes"));
+    void* p = nullptr;
+    const size_t least = std::max<size_t>(bytes, 1);  // nothing has no address
+    cudaError_t e = cudaMallocAsync(&p, least, stream_of(stream));
+    if (e == cudaErrorMemoryAllocation) {
+      (void)cudaGetLastError();
+      throw Error(message("out of memory on ", to_string(Device::cuda(index_)), ": ", bytes, " bytes wanted, ",
+                          live_.load(), " in use"));
+    }
+    check(e, "cudaMallocAsync");
+    const size_t live = live_ += bytes;
+    for (size_t peak = peak_; peak < live && !peak_.compare_exchange_weak(peak, live);) continue;
+    return p;
+  }
+  void deallocate(void* p, size_t bytes, const Stream& stream) noexcept override {
+    live_ -= bytes;
+    try {
+      (void)cudaFreeAsync(p, stream_of(stream));
+    } catch (...) {  // the process ends, and the driver has gone before
+    }
+  }
+  MemoryStats stats() const override {
+    uint64_t reserved = 0;
+    MININN_CUDA_CHECK(cudaMemPoolGetAttribute(pool_, cudaMemPoolAttrReservedMemCurrent, &reserved));
+    const size_t live = live_;
+    return {.live_bytes = live, .cached_bytes = reserved > live ? size_t(reserved) - live : 0, .peak_bytes = peak_};
+  }
+  void release_cached() override { MININN_CUDA_CHECK(cudaMemPoolTrimTo(pool_, 0)); }
+
+ private:
+  int index_;
+  cudaMemPool_t pool_ = nullptr;
+  std::atomic<size_t> live_ = 0, peak_ = 0;
+};
+
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend() {
+    const int count = count_devices(why_);
+    for (int i = 0; i < count; ++i) devices_.push_back(std::make_unique<PerDevice>(i));
+  }
+
+  int count() const override { return int(devices_.size()); }
+  std::string why_none() const override { return why_; }
+  Allocator& memory(int index) override { return devices_[size_t(index)]->allocator; }
+
+  void copy(void* to, Device to_device, const void* from, Device from_device, size_t bytes,
+            const Stream& stream) override {
+    const cudaStream_t s = stream_of(stream);
+    if (to_device.type == from_device.type && to_device.index != from_device.index) {
+      MININN_CUDA_CHECK(cudaMemcpyPeerAsync(to, to_device.index, from, from_device.index, bytes, s));
+      return;
+    }
+    const cudaMemcpyKind kind = from_device.type == DeviceType::cpu ? cudaMemcpyHostToDevice
+                                : to_device.type == DeviceType::cpu ? cudaMemcpyDeviceToHost
+                                                                    : cudaMemcpyDeviceToDevice;
+    MININN_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, kind, s));  // of pageable memory: read when it returns
+  }
+
+  Stream new_stream(int index) override { return {Device::cuda(index), make_stream(index)}; }
+  void synchronize(const Stream& stream) override { MININN_CUDA_CHECK(cudaStreamSynchronize(stream_of(stream))); }
+  Event record(const Stream& stream) override {
+    const cudaStream_t s = stream_of(stream);
+    cudaEvent_t e = nullptr;
+    MININN_CUDA_CHECK(cudaEventCreateWithFlags(&e, cudaEventDisableTiming));
+    Event event{{e, [](void* p) { (void)cudaEventDestroy(static_cast<cudaEvent_t>(p)); }}};
+    MININN_CUDA_CHECK(cudaEventRecord(e, s));
+    return event;
+  }
+  void wait(const Stream& stream, const Event& event) override {
+    MININN_CUDA_CHECK(cudaStreamWaitEvent(stream_of(stream), static_cast<cudaEvent_t>(event.handle.get()), 0));
+  }
+
+  cudaStream_t default_stream(int index) const {
+    return static_cast<cudaStream_t>(devices_[size_t(index)]->stream.get());
+  }
+
+ private:
+  struct PerDevice {
+    explicit PerDevice(int index) : stream(make_stream(index)), allocator(index) {}
+    std::shared_ptr<void> stream;  // the default one: not the runtime's, which cannot be captured
+    PoolAllocator allocator;
+  };
+  std::string why_;
+  std::vector<std::unique_ptr<PerDevice>> devices_;
+};
+
+// Never destroyed: tensors with static storage duration may outlive every other static.
+CudaBackend& the_backend() {
+  static auto* const b = new CudaBackend;
+  return *b;
+}
+
+}  // namespace
+
+void check(cudaError_t result, const char* call) {
+  if (result == cudaSuccess) return;
+  (void)cudaGetLastError();  // or the next call would be blamed for it
+  throw Error(message("CUDA: ", call, ": ", cudaGetErrorString(result)));
+}
+
+cudaStream_t stream_of(const Stream& s) {
+  const CudaBackend& b = the_backend();
+  if (s.device.type != DeviceType::cuda || s.device.index < 0 || s.device.index >= b.count())
+    throw DeviceError(message("there is no CUDA device ", to_string(s.device)));
+  use_device(s.device.index);
+  return s.handle ? static_cast<cudaStream_t>(s.handle.get()) : b.default_stream(s.device.index);
+}
+
+void install_backend() { set_backend(DeviceType::cuda, the_backend()); }
+
+}  // namespace mininn::cuda

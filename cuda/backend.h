@@ -1,0 +1,16 @@
+// CUDA devices behind core's seam.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "core/stream.h"
+
+namespace mininn::cuda {
+
+// The runtime's stream behind `s`, a stream of a CUDA device that exists. Makes the device current in this thread.
+cudaStream_t stream_of(const Stream& s);
+
+// Makes the backend known. Where there is no driver or no device it stands for none, and says why.
+void install_backend();
+
+}  // namespace mininn::cuda

@@ -1,0 +1,60 @@
+// How kernels are started, and how their threads share the work.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "core/integers.h"
+#include "core/kernel.h"
+#include "cuda/backend.h"
+#include "cuda/check.h"
+
+namespace mininn::cuda {
+
+#ifdef __CUDACC__
+#define MININN_UNROLL _Pragma("unroll")
+#define MININN_ROLLED _Pragma("unroll 1")
+#else
+#define MININN_UNROLL
+#define MININN_ROLLED
+#endif
+
+// a * b + c in one rounding, which nothing else here is: nvcc is told not to fuse.
+template <class T>
+__device__ inline T multiply_add(T a, T b, T c) {
+#ifdef __CUDACC__
+  return fma(a, b, c);
+#else
+  return a * b + c;  // nearly: the processor's own instruction is not for every target
+#endif
+}
+
+inline constexpr int kThreads = 256;  // of a block, where nothing speaks for another number
+
+struct Grid {
+  dim3 blocks, threads = kThreads;
+};
+
+// A thread for each of n >= 1 items: kernels ask thread_index() for theirs, and go on by thread_count() while there are
+// more.
+inline Grid grid_of(int64_t n) {
+  constexpr int64_t most = 0x7fffffff;
+  const int64_t blocks = ceil_div(n, kThreads);
+  return {unsigned(blocks < most ? blocks : most)};
+}
+__device__ inline int64_t thread_index() { return int64_t(blockIdx.x) * blockDim.x + threadIdx.x; }
+__device__ inline int64_t thread_count() { return int64_t(gridDim.x) * blockDim.x; }
+
+template <class... Params>
+void launch(void (*kernel)(Params...), const Grid& grid, const ExecContext& at,
+            const std::type_identity_t<Params>&... args) {
+  const cudaStream_t stream = stream_of(at.stream);
+#ifdef __CUDACC__
+  kernel<<<grid.blocks, grid.threads, 0, stream>>>(args...);
+  check(cudaGetLastError(), "the start of a kernel");
+#else
+  check(emulate::launch(kernel, grid.blocks, grid.threads, stream, args...), "the start of a kernel");
+#endif
+}
+
+}  // namespace mininn::cuda

@@ -1,0 +1,226 @@
+// Convolution, fully connected layer and pooling on codes: a thread for each output.
+#include <cmath>
+#include <vector>
+
+#include "core/backend.h"
+#include "core/tensor.h"
+#include "cuda/launch.h"
+#include "cuda/own/int8/kernels.h"
+#include "ops/requant.h"
+
+namespace mininn::cuda::own {
+namespace {
+
+// --- convolution -----------------------------------------------------------------------------------------------------
+
+struct Convolution {
+  Conv2dGeometry g;
+  const uint8_t* x;
+  const int8_t* w;
+  int64_t x_image, x_row, x_pixel, y_pixel, residual_pixel;  // distances in elements
+  int32_t x_zero;
+  const int32_t *bias, *row_class, *col_class;
+  const float* multiplier;
+  const uint8_t* residual;
+  float residual_scale;
+  int32_t residual_zero;
+  CodeRange range;
+};
+
+__device__ inline int32_t accumulate(const Convolution& q, int64_t n, int64_t o, int64_t oh, int64_t ow) {
+  const Conv2dGeometry& g = q.g;
+  const int64_t row = q.row_class ? q.row_class[oh] + q.col_class[ow] : 0;
+  int32_t acc = q.bias[row * g.oc + o];
+  const uint8_t* const x = q.x + n * q.x_image + o / g.ocg() * g.icg();
+  const int8_t* const w = q.w + o * g.icg() * g.kh * g.kw;
+  for (int64_t kh = 0; kh < g.kh; ++kh)
+    for (int64_t kw = 0; kw < g.kw; ++kw) {
+      const int64_t ih = oh * g.stride_h - g.pad_h + kh * g.dil_h, iw = ow * g.stride_w - g.pad_w + kw * g.dil_w;
+      if (ih < 0 || ih >= g.ih || iw < 0 || iw >= g.iw) continue;  // padding is the code x_zero, which adds nothing
+      const uint8_t* const pixel = x + ih * q.x_row + iw * q.x_pixel;
+      for (int64_t c = 0; c < g.icg(); ++c) acc += (int32_t{pixel[c]} - q.x_zero) * w[(c * g.kh + kh) * g.kw + kw];
+    }
+  return acc;
+}
+
+template <class Y>
+__global__ void conv2d_kernel(const __grid_constant__ Convolution q, int64_t count, Y* y) {
+  const Conv2dGeometry& g = q.g;
+  for (int64_t i = thread_index(); i < count; i += thread_count()) {
+    const int64_t o = i % g.oc, pixel = i / g.oc, ow = pixel % g.ow, oh = pixel / g.ow % g.oh;
+    float t = float(accumulate(q, pixel / (g.ow * g.oh), o, oh, ow)) * q.multiplier[o];
+    if (q.residual) {
+      const int32_t r = q.residual[pixel * q.residual_pixel + o];
+      t = std::fmaf(float(r - q.residual_zero), q.residual_scale, t);
+    }
+    if constexpr (std::is_same_v<Y, float>)
+      y[pixel * g.oc + o] = t;
+    else
+      y[pixel * q.y_pixel + o] = to_code(t, q.range);
+  }
+}
+
+void run_conv2d(const op::QConv2d& a, const ExecContext& at) {
+  const int64_t count = a.g.n * a.g.oh * a.g.ow * a.g.oc;
+  if (count == 0) return;
+  const Convolution q{.g = a.g,
+                      .x = a.x.as<uint8_t>(),
+                      .w = a.w.as<int8_t>(),
+                      .x_image = a.x.strides[0],
+                      .x_row = a.x.strides[2],
+                      .x_pixel = a.x.strides[3],
+                      .y_pixel = a.y.strides[3],
+                      .residual_pixel = a.residual ? a.residual.strides[3] : 0,
+                      .x_zero = a.x_zero,
+                      .bias = a.bias.as<int32_t>(),
+                      .row_class = a.row_class.as<int32_t>(),
+                      .col_class = a.col_class.as<int32_t>(),
+                      .multiplier = a.multiplier.as<float>(),
+                      .residual = a.residual.as<uint8_t>(),
+                      .residual_scale = a.residual_scale,
+                      .residual_zero = a.residual_zero,
+                      .range = code_range(a.y_zero, a.lo, a.hi)};
+  if (a.y.dtype == DType::f32)
+    launch(conv2d_kernel<float>, grid_of(count), at, q, count, a.y.as<float>());
+  else
+    launch(conv2d_kernel<uint8_t>, grid_of(count), at, q, count, a.y.as<uint8_t>());
+}
+
+// The kernel reads the constants as they are; that they are what it relies on is seen in copies of them.
+Tensor pack_conv2d(const op::QConv2d& a) {
+  const Device device = Device::cuda();
+  op::QConv2d here = a;
+  std::vector<std::vector<std::byte>> copies;
+  const Stream stream = current_stream(device);
+  for (CView* v : {&here.w, &here.bias, &here.row_class, &here.col_class, &here.multiplier}) {
+    if (!*v) continue;
+    auto& copy = copies.emplace_back(size_t(v->size()) * size_of(v->dtype));
+    backend(device).copy(copy.data(), Device::cpu(), v->data, device, copy.size(), stream);
+    v->data = copy.data();
+  }
+  synchronize(stream);
+  check_qconv2d_constants(here);
+  return Tensor::empty({0}, DType::u8, device);
+}
+
+// --- fully connected -------------------------------------------------------------------------------------------------
+
+template <class X>
+__global__ void linear_kernel(int64_t count, int64_t o, int64_t k, int64_t x_row, const X* x, const int8_t* w,
+                              const int32_t* bias, const float* multiplier, float* y) {
+  for (int64_t i = thread_index(); i < count; i += thread_count()) {
+    const X* const row = x + i / o * x_row;
+    int32_t acc = bias[i % o];
+    for (int64_t j = 0; j < k; ++j) acc += int32_t(row[j]) * w[i % o * k + j];
+    y[i] = float(acc) * multiplier[i % o];
+  }
+}
+
+template <class X>
+void linear(const op::QLinear& a, int64_t x_row, const ExecContext& at) {
+  const int64_t o = a.w.shape[0], k = a.x.shape[1], count = a.x.shape[0] * o;
+  if (count > 0)
+    launch(linear_kernel<X>, grid_of(count), at, count, o, k, x_row, a.x.as<X>(), a.w.as<int8_t>(),
+           a.bias.as<int32_t>(), a.multiplier.as<float>(), a.y.as<float>());
+}
+
+void run_linear(const op::QLinear& a, const ExecContext& at) {
+  a.x.dtype == DType::u8 ? linear<uint8_t>(a, a.x.strides[0], at) : linear<int32_t>(a, a.x.shape[1], at);
+}
+
+// --- pooling ---------------------------------------------------------------------------------------------------------
+
+struct Maps {
+  int64_t c, ih, iw, oh, ow;
+  int64_t x_image, x_row, x_pixel, y_pixel;  // distances in elements
+  QPoolWindow window;
+};
+
+Maps maps_of(const CView& x, const View& y, const QPoolWindow& window) {
+  return {x.shape[1],   x.shape[2],   x.shape[3],   y.shape[2],   y.shape[3],
+          x.strides[0], x.strides[2], x.strides[3], y.strides[3], window};
+}
+
+// The window of output i: its pixels inside of the map, of one channel.
+struct CodeWindow {
+  int64_t pixel, c, h0, h1, w0, w1;
+  const uint8_t* x;
+
+  __device__ CodeWindow(const Maps& m, const uint8_t* maps, int64_t i) : pixel(i / m.c), c(i % m.c) {
+    const int64_t h = pixel / m.ow % m.oh * m.window.stride.h - m.window.padding.h;
+    const int64_t w = pixel % m.ow * m.window.stride.w - m.window.padding.w;
+    h0 = h > 0 ? h : 0, h1 = h + m.window.kernel.h < m.ih ? h + m.window.kernel.h : m.ih;
+    w0 = w > 0 ? w : 0, w1 = w + m.window.kernel.w < m.iw ? w + m.window.kernel.w : m.iw;
+    x = maps + pixel / (m.oh * m.ow) * m.x_image + c;
+  }
+};
+
+__global__ void max_kernel(const __grid_constant__ Maps m, int64_t count, const uint8_t* x, uint8_t* y) {
+  for (int64_t i = thread_index(); i < count; i += thread_count()) {
+    const CodeWindow win(m, x, i);
+    uint8_t most = 0;  // no code is smaller
+    for (int64_t h = win.h0; h < win.h1; ++h)
+      for (int64_t w = win.w0; w < win.w1; ++w) {
+        const uint8_t v = win.x[h * m.x_row + w * m.x_pixel];
+        most = v > most ? v : most;
+      }
+    y[win.pixel * m.y_pixel + win.c] = most;
+  }
+}
+
+void run_max(const op::QMaxPool2d& a, const ExecContext& at) {
+  if (const int64_t count = a.y.size(); count > 0)
+    launch(max_kernel, grid_of(count), at, maps_of(a.x, a.y, a.window), count, a.x.as<uint8_t>(), a.y.as<uint8_t>());
+}
+
+struct Average {
+  int32_t x_zero;
+  bool count_include_pad;
+  float scale;
+  CodeRange range;
+};
+
+__global__ void avg_kernel(const __grid_constant__ Maps m, Average a, int64_t count, const uint8_t* x, uint8_t* y) {
+  for (int64_t i = thread_index(); i < count; i += thread_count()) {
+    const CodeWindow win(m, x, i);
+    const int64_t inside = (win.h1 - win.h0) * (win.w1 - win.w0);
+    const float multiplier = a.scale / float(a.count_include_pad ? m.window.kernel.h * m.window.kernel.w : inside);
+    int32_t sum = int32_t(inside) * -a.x_zero;
+    for (int64_t h = win.h0; h < win.h1; ++h)
+      for (int64_t w = win.w0; w < win.w1; ++w) sum += win.x[h * m.x_row + w * m.x_pixel];
+    y[win.pixel * m.y_pixel + win.c] = to_code(float(sum) * multiplier, a.range);
+  }
+}
+
+void run_avg(const op::QAvgPool2d& a, const ExecContext& at) {
+  const Average average{a.x_zero, a.count_include_pad, a.scale, code_range(a.y_zero, a.lo, a.hi)};
+  if (const int64_t count = a.y.size(); count > 0)
+    launch(avg_kernel, grid_of(count), at, maps_of(a.x, a.y, a.window), average, count, a.x.as<uint8_t>(),
+           a.y.as<uint8_t>());
+}
+
+__global__ void sum_kernel(int64_t count, int64_t c, int64_t pixels, int64_t image, int64_t pixel, const uint8_t* x,
+                           int32_t* y) {
+  for (int64_t i = thread_index(); i < count; i += thread_count()) {
+    const uint8_t* const map = x + i / c * image + i % c;
+    int32_t sum = 0;
+    for (int64_t p = 0; p < pixels; ++p) sum += map[p * pixel];
+    y[i] = sum;
+  }
+}
+
+void run_sum(const op::QGlobalSum& a, const ExecContext& at) {
+  if (const int64_t count = a.y.size(); count > 0)
+    launch(sum_kernel, grid_of(count), at, count, a.x.shape[1], a.x.shape[2] * a.x.shape[3], a.x.strides[0],
+           a.x.strides[3], a.x.as<uint8_t>(), a.y.as<int32_t>());
+}
+
+}  // namespace
+
+constinit const Kernel<op::QConv2d> qconv2d{"own.direct", kOwn, takes_all, run_conv2d, pack_conv2d};
+constinit const Kernel<op::QLinear> qlinear{"own", kOwn, takes_all, run_linear};
+constinit const Kernel<op::QMaxPool2d> qmax_pool2d{"own", kOwn, takes_all, run_max};
+constinit const Kernel<op::QAvgPool2d> qavg_pool2d{"own", kOwn, takes_all, run_avg};
+constinit const Kernel<op::QGlobalSum> qglobal_sum{"own", kOwn, takes_all, run_sum};
+
+}  // namespace mininn::cuda::own

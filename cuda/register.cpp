@@ -1,0 +1,55 @@
+// The CUDA devices' tables: for each op the candidates in the order in which they are asked.
+#include "cuda/backend.h"
+#include "cuda/own/float/kernels.h"
+#include "cuda/own/int8/kernels.h"
+#include "cuda/own/memory/kernels.h"
+
+namespace mininn {
+namespace cuda {
+namespace {
+
+constexpr DeviceType kCuda = DeviceType::cuda;
+
+void register_elementwise() {
+  op::for_each_functor(op::UnaryOps(), []<class F>() {
+    kernels<op::UnaryFwd<F>>().set(kCuda, {own::unary_fwd.of<F>()});
+    kernels<op::UnaryBwd<F>>().set(kCuda, {own::unary_bwd.of<F>()});
+  });
+  op::for_each_functor(op::BinaryOps(), []<class F>() {
+    kernels<op::BinaryFwd<F>>().set(kCuda, {own::binary_fwd.of<F>()});
+    if constexpr (F::da_reads != op::kReadsNothing)
+      kernels<op::BinaryBwdA<F>>().set(kCuda, {own::binary_bwd_a.of<F>()});
+    if constexpr (F::db_reads != op::kReadsNothing)
+      kernels<op::BinaryBwdB<F>>().set(kCuda, {own::binary_bwd_b.of<F>()});
+  });
+  op::for_each_functor(op::ScalarOps(), []<class F>() {
+    kernels<op::Scalar<F>>().set(kCuda, {own::scalar.of<F>()});
+    if constexpr (op::CurvedScalarOps::contains<F>) kernels<op::ScalarBwd<F>>().set(kCuda, {own::scalar_bwd.of<F>()});
+  });
+}
+
+// Puts each kernel into the table of its op.
+template <class... Args>
+void add(const Kernel<Args>&... alone) {
+  (kernels<Args>().set(kCuda, {alone}), ...);
+}
+
+}  // namespace
+}  // namespace cuda
+
+void register_cuda() {
+  using namespace cuda;
+  install_backend();
+  register_elementwise();
+  add(own::copy, own::fill, own::accumulate);
+  add(own::dropout_fwd, own::dropout_bwd, own::sgd_update, own::adam_update);
+  add(own::sum, own::amax_fwd, own::amax_bwd);
+  add(own::softmax_fwd, own::softmax_bwd, own::cross_entropy_fwd, own::cross_entropy_bwd);
+  add(own::batch_norm_moments, own::batch_norm_rstd, own::batch_norm_apply, own::batch_norm_bwd);
+  add(own::max_pool2d_fwd, own::max_pool2d_bwd, own::avg_pool2d_fwd, own::avg_pool2d_bwd);
+  add(own::matmul, own::conv2d_fwd, own::conv2d_bwd_data, own::conv2d_bwd_weights);
+  add(own::qadd, own::qmul, own::qlut, own::requantize, own::quantize, own::qpack, own::dequantize);
+  add(own::qmax_pool2d, own::qavg_pool2d, own::qglobal_sum, own::qlinear, own::qconv2d);
+}
+
+}  // namespace mininn

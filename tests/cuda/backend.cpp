@@ -1,0 +1,153 @@
+// The CUDA backend: streams, events, memory, copies and refusals, on the emulator.
+#include "core/backend.h"
+
+#include <cmath>
+#include <csignal>
+#include <string>
+#include <vector>
+
+#include "ops/cross_entropy.h"
+#include "ops/elementwise.h"
+#include "ops/reduce.h"
+#include "tests/cuda/emulate/emulate.h"
+#include "tests/support/catch.h"
+#include "tests/support/fork.h"
+
+using namespace mininn;
+using namespace mininn::testing;
+
+namespace {
+
+const Device kFirst = Device::cuda(0), kSecond = Device::cuda(1);
+
+Tensor counted(int64_t n) {
+  std::vector<double> v(static_cast<size_t>(n));
+  for (size_t i = 0; i < v.size(); ++i) v[i] = double(i) + 1;
+  return Tensor::from(v, {n});
+}
+
+// What the child says of --device cuda, where the driver is as told.
+std::string refusal(cudaError_t state, int version) {
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  in_forked_child([&] {
+    emulate::set_driver(state, version);
+    try {
+      (void)Device::parse("cuda");
+    } catch (const DeviceError& e) {
+      const std::string text = e.what();
+      return ::write(ends[1], text.data(), text.size()) == ssize_t(text.size()) ? 0 : 1;
+    }
+    return 2;
+  });
+  ::close(ends[1]);
+  char text[400];
+  const ssize_t n = ::read(ends[0], text, sizeof text);
+  ::close(ends[0]);
+  return {text, size_t(n > 0 ? n : 0)};
+}
+
+}  // namespace
+
+// First, before anything has asked for the backend: each child finds another driver.
+TEST_CASE("why there is no CUDA device is one sentence for each reason") {
+  CHECK(refusal(cudaErrorInsufficientDriver, 0) == "device 'cuda': this machine has no NVIDIA driver");
+  CHECK(refusal(cudaErrorInsufficientDriver, 12040) ==
+        "device 'cuda': the NVIDIA driver is for CUDA 12.4 and older, this program needs 13.0");
+  CHECK(refusal(cudaErrorNoDevice, 13000) == "device 'cuda': the NVIDIA driver finds no GPU");
+  CHECK(refusal(cudaErrorInvalidValue, 13000) == "device 'cuda': the NVIDIA driver does not answer: invalid argument");
+}
+
+TEST_CASE("CUDA devices are counted, and others refused") {
+  CHECK(device_count(DeviceType::cuda) == 2);
+  CHECK(Device::best() == kFirst);
+  CHECK(Device::parse("cuda:1") == kSecond);
+  CHECK_THROWS_AS(Device::parse("cuda:2"), DeviceError);
+  CHECK_THROWS_AS(Tensor::zeros({2}, DType::f32, Device::cuda(2)), DeviceError);
+  CHECK_THROWS_AS(synchronize(Stream{Device::cuda(7), nullptr}), DeviceError);
+}
+
+TEST_CASE("memory that CUDA devices do not have is refused with both numbers, and what there is still serves") {
+  const size_t before = allocator(kFirst).stats().live_bytes;
+  try {
+    (void)Tensor::empty({int64_t{1} << 31}, DType::u8, kFirst);
+    FAIL("it was not refused");
+  } catch (const Error& e) {
+    CHECK(e.what() == message("out of memory on cuda:0: 2147483648 bytes wanted, ", before, " in use"));
+  }
+  CHECK(allocator(kFirst).stats().live_bytes == before);
+  CHECK((counted(3).to(kFirst) + 1).to_vector() == std::vector<double>{2, 3, 4});
+}
+
+TEST_CASE("memory of CUDA devices is counted and comes back") {
+  Allocator& memory = allocator(kSecond);
+  const MemoryStats before = memory.stats();
+  {
+    const Tensor t = Tensor::zeros({1000}, DType::f32, kSecond);
+    CHECK(memory.stats().live_bytes == before.live_bytes + 4000);
+    CHECK(memory.stats().peak_bytes >= before.live_bytes + 4000);
+  }
+  CHECK(memory.stats().live_bytes == before.live_bytes);
+  memory.release_cached();
+}
+
+TEST_CASE("CUDA streams wait for what they are told to wait for") {
+  const Stream other = new_stream(kFirst);
+  const Tensor x = counted(4).to(kFirst);
+  Tensor y;
+  Event done;
+  {
+    const StreamGuard guard(other);
+    wait(other, record({kFirst, nullptr}));  // x was made on the default stream
+    y = x + 1;
+    done = record(other);
+  }
+  wait(current_stream(kFirst), done);
+  CHECK(y.to_vector() == std::vector<double>{2, 3, 4, 5});
+  synchronize(other);
+}
+
+TEST_CASE("a forgotten wait between CUDA streams shows in the result") {
+  const Stream other = new_stream(kFirst);
+  Tensor y;
+  {
+    const StreamGuard guard(other);
+    y = counted(2).to(kFirst) + 1;
+  }
+  CHECK(y.to_vector()[0] != 2);  // read on a stream that did not wait
+  synchronize(other);
+  CHECK(y.to_vector()[0] == 2);
+}
+
+TEST_CASE("tensors travel between CUDA devices and to the host") {
+  const Tensor x = counted(5), there = x.to(kFirst), farther = there.to(kSecond);
+  CHECK(farther.device() == kSecond);
+  CHECK((farther * 2).to_vector() == (x * 2).to_vector());
+  CHECK(farther.to(kFirst).to_vector() == x.to_vector());
+  CHECK(farther.to(Device::cpu()).to_vector() == x.to_vector());
+}
+
+TEST_CASE("memory of a CUDA device cannot be touched by the host") {
+  Tensor t = Tensor::zeros({4}, DType::u8, kFirst);
+  synchronize(current_stream(kFirst));
+  volatile std::byte* const p = t.mutable_view().data;
+  CHECK(in_forked_child([&] {
+          std::signal(SIGSEGV, [](int) { ::_exit(7); });
+          *p = std::byte{1};
+          return 0;
+        }) == 7);
+}
+
+TEST_CASE("labels outside of their range make the loss and the gradient NaN on a CUDA device, which cannot throw") {
+  Tensor logits = Tensor::zeros({3, 4}).to(kFirst);
+  logits.set_requires_grad(true);
+  for (const int64_t label : {int64_t{4}, int64_t{-1}}) {
+    logits.set_grad({});
+    const Tensor loss = cross_entropy(logits, Tensor::from<int64_t>({0, label, 1}, {3}).to(kFirst));
+    loss.backward();
+    CHECK(std::isnan(loss.item()));
+    const std::vector<double> g = logits.grad().to_vector();
+    CHECK(!std::isnan(g[0]));
+    CHECK(std::isnan(g[4]));
+  }
+}

@@ -1,0 +1,132 @@
+// Stands in for the CUDA runtime's header where there is no CUDA: the language of kernels for g++, and as much of the
+// runtime as this project calls, carried out on the CPU (emulate.h says how). The meaning of each name is NVIDIA's.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <type_traits>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __grid_constant__
+#define __shared__ static  // blocks run one after the other
+
+struct dim3 {
+  unsigned x, y, z;
+  constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorInvalidConfiguration = 9,
+  cudaErrorInsufficientDriver = 35,
+  cudaErrorNoDevice = 100,
+  cudaErrorInvalidDevice = 101,
+};
+enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16 };
+enum cudaMemPoolAttr { cudaMemPoolAttrReleaseThreshold = 4, cudaMemPoolAttrReservedMemCurrent = 5 };
+inline constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
+
+namespace emulate {
+struct Stream;
+struct Event;
+struct Pool;
+}  // namespace emulate
+using cudaStream_t = emulate::Stream*;
+using cudaEvent_t = emulate::Event*;
+using cudaMemPool_t = emulate::Pool*;
+
+const char* cudaGetErrorString(cudaError_t e);
+cudaError_t cudaGetLastError();
+cudaError_t cudaDriverGetVersion(int* version);
+cudaError_t cudaRuntimeGetVersion(int* version);
+cudaError_t cudaGetDeviceCount(int* count);
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags = 0);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
+cudaError_t cudaMemcpyPeerAsync(void* to, int to_device, const void* from, int from_device, size_t bytes,
+                                cudaStream_t stream);
+cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int device);
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, cudaMemPoolAttr attribute, void* value);
+cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t pool, cudaMemPoolAttr attribute, void* value);
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t pool, size_t bytes);
+cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t stream);
+cudaError_t cudaFreeAsync(void* p, cudaStream_t stream);
+
+// --- starting kernels -----------------------------------------------------------------------------------------------
+
+namespace emulate {
+
+// Does `work` in the order of the stream.
+void enqueue(cudaStream_t stream, std::function<void()> work);
+
+// Runs `thread` once for each thread of a grid, now. Ends the process with a message if some threads of a block wait
+// for others that have ended or wait elsewhere.
+void run_grid(const std::function<void()>& thread, dim3 grid, dim3 block);
+
+// kernel<<<grid, block, 0, stream>>>(args...)
+template <class... Params>
+cudaError_t launch(void (*kernel)(Params...), dim3 grid, dim3 block, cudaStream_t stream,
+                   const std::type_identity_t<Params>&... args) {
+  const uint64_t threads = uint64_t(block.x) * block.y * block.z;
+  const uint64_t blocks = uint64_t(grid.x) * grid.y * grid.z;
+  if (threads == 0 || threads > 1024 || block.z > 64 || blocks == 0 || grid.x > 0x7fffffffu || grid.y > 65535 ||
+      grid.z > 65535)
+    return cudaErrorInvalidConfiguration;
+  enqueue(stream, [=] { run_grid([&] { kernel(args...); }, grid, block); });
+  return cudaSuccess;
+}
+
+}  // namespace emulate
+
+// --- inside of kernels ----------------------------------------------------------------------------------------------
+
+namespace emulate {
+
+// The thread that runs.
+struct Here {
+  dim3 thread, block, block_dim, grid_dim;
+};
+extern Here here;
+
+// Gives each thread of a warp what the thread `from` of the warp had for `value`, which has `bytes`, at most 8.
+void shuffle(void* value, size_t bytes, int from);
+int lane();
+
+}  // namespace emulate
+
+#define threadIdx (::emulate::here.thread)
+#define blockIdx (::emulate::here.block)
+#define blockDim (::emulate::here.block_dim)
+#define gridDim (::emulate::here.grid_dim)
+
+void __syncthreads();
+void __syncwarp(unsigned mask = 0xffffffffu);
+
+template <class T>
+T __shfl_xor_sync(unsigned, T v, int lanes) {
+  static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= 8);
+  emulate::shuffle(&v, sizeof v, emulate::lane() ^ lanes);
+  return v;
+}
+
+template <class T>
+T atomicAdd(T* p, T v) {
+  const T old = *p;
+  *p = old + v;
+  return old;
+}

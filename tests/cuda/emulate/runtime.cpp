@@ -1,0 +1,188 @@
+// The CUDA runtime: devices, streams, events, memory, copies.
+
+#include <cstring>
+#include <functional>
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "tests/cuda/emulate/emulate.h"
+#include "tests/support/lazy_device.h"
+
+using mininn::testing::lazy::Heap;
+using mininn::testing::lazy::kPoison;
+using mininn::testing::lazy::Mark;
+using mininn::testing::lazy::Memory;
+using mininn::testing::lazy::Queue;
+
+namespace emulate {
+
+struct Stream {
+  std::shared_ptr<Queue> queue;
+  int device = 0;
+};
+struct Event {
+  Mark mark;
+};
+struct Pool {
+  int device = 0;
+};
+
+namespace {
+
+constexpr int kDevices = 2, kVersion = 13000, kProcessors = 2;
+
+struct Block {
+  size_t bytes;
+  int device;
+};
+
+struct Machine {
+  Memory memory{kDevices};
+  Heap heaps[kDevices] = {{memory, 0}, {memory, 1}};
+  Pool pools[kDevices] = {{0}, {1}};
+  std::map<void*, Block> blocks;
+  uint64_t reserved[kDevices] = {};
+  int device = 0;  // of cudaSetDevice()
+  cudaError_t state = cudaSuccess, last = cudaSuccess;
+  int driver = kVersion;
+};
+
+Machine& machine() {
+  static auto* const m = new Machine;  // memory of static tensors comes back after every other static has gone
+  return *m;
+}
+
+cudaError_t done(cudaError_t e) {
+  if (e != cudaSuccess) machine().last = e;
+  return e;
+}
+
+}  // namespace
+
+void set_driver(cudaError_t state, int version) {
+  machine().state = state;
+  machine().driver = version;
+}
+
+void enqueue(cudaStream_t stream, std::function<void()> work) { stream->queue->push(std::move(work)); }
+
+}  // namespace emulate
+
+using namespace emulate;
+
+const char* cudaGetErrorString(cudaError_t e) {
+  switch (e) {
+    case cudaSuccess: return "no error";
+    case cudaErrorInvalidValue: return "invalid argument";
+    case cudaErrorMemoryAllocation: return "out of memory";
+    case cudaErrorInvalidConfiguration: return "invalid configuration argument";
+    case cudaErrorInsufficientDriver: return "CUDA driver version is insufficient for CUDA runtime version";
+    case cudaErrorNoDevice: return "no CUDA-capable device is detected";
+    case cudaErrorInvalidDevice: return "invalid device ordinal";
+  }
+  return "unrecognized error code";
+}
+
+cudaError_t cudaGetLastError() { return std::exchange(machine().last, cudaSuccess); }
+
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = machine().driver;
+  return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = kVersion;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = machine().state == cudaSuccess ? kDevices : 0;
+  return done(machine().state);
+}
+cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device >= kDevices) return done(cudaErrorInvalidDevice);
+  machine().device = device;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
+  *value = kProcessors;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  *stream = new Stream{std::make_shared<Queue>(machine().memory), machine().device};
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {  // what was asked of it is still done
+  stream->queue->run();
+  delete stream;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  stream->queue->run();
+  return cudaSuccess;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  enqueue(stream, [mark = event->mark] {
+    if (mark.queue) mark.queue->run(mark.count);
+  });
+  return cudaSuccess;
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = new Event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  event->mark = {stream->queue, stream->queue->pushed()};
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  const auto& memory = machine().memory;
+  const bool from_device = kind != cudaMemcpyHostToDevice, to_device = kind != cudaMemcpyDeviceToHost;
+  if (bytes > 0 && (memory.holds(from) != from_device || memory.holds(to) != to_device))
+    return done(cudaErrorInvalidValue);
+  if (!from_device) {  // pageable memory is staged
+    const auto* const p = static_cast<const std::byte*>(from);
+    enqueue(stream, [to, host = std::vector(p, p + bytes)] { std::memcpy(to, host.data(), host.size()); });
+  } else {
+    if (!to_device) std::memset(to, kPoison, bytes);
+    enqueue(stream, [to, from, bytes] { std::memcpy(to, from, bytes); });
+  }
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes, cudaStream_t stream) {
+  return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream);
+}
+
+cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int device) {
+  *pool = &machine().pools[device];
+  return cudaSuccess;
+}
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { return cudaSuccess; }
+cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t pool, cudaMemPoolAttr, void* value) {
+  *static_cast<uint64_t*>(value) = machine().reserved[pool->device];
+  return cudaSuccess;
+}
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t) { return cudaSuccess; }
+cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t stream) {
+  Machine& m = machine();
+  *p = m.heaps[stream->device].allocate(bytes, *stream->queue);
+  if (!*p) return done(cudaErrorMemoryAllocation);
+  m.blocks[*p] = {bytes, stream->device};
+  m.reserved[stream->device] += Heap::rounded(bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaFreeAsync(void* p, cudaStream_t stream) {
+  Machine& m = machine();
+  const auto found = m.blocks.find(p);
+  if (found == m.blocks.end()) return done(cudaErrorInvalidValue);
+  m.heaps[found->second.device].deallocate(p, found->second.bytes, *stream->queue);
+  m.reserved[found->second.device] -= Heap::rounded(found->second.bytes);
+  m.blocks.erase(found);
+  return cudaSuccess;
+}
