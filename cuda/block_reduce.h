@@ -7,7 +7,7 @@ namespace mininn::cuda {
 
 // The threads of a block as a matrix of `width` columns, a power of two: column threadIdx.x % width. Combines what the
 // threads of each column bring, with the results in the first `width` threads. `shared` has room for kThreads values,
-// and is free again when the block has passed its next __syncthreads(). A block has kThreads threads, all of which call.
+// and is free again when the block has passed its next __syncthreads(). All of a block's kThreads threads call it.
 template <class T, class Combine>
 __device__ inline T reduce_columns(T* shared, const T& value, unsigned width, const Combine& combine) {
   const unsigned t = threadIdx.x;

@@ -98,9 +98,9 @@ extern const OpDef qconv2d;
 // the chosen kernel's pack() reads those, and throws ValueError. Throws ShapeError, DTypeError or ValueError.
 void check_qconv2d(const op::QConv2d& a);
 
-// What kernels rely on in the constants beyond types and shapes: every pack() asks it first, since it is the one to read
-// them, in the host's memory. Throws ValueError for a bias class without a row, for the code -128 (its negation would
-// overflow), for an accumulator that can leave int32 and for a multiplier that is not finite.
+// What kernels rely on in the constants beyond types and shapes: every pack() asks it first, since it is the one to
+// read them, in the host's memory. Throws ValueError for a bias class without a row, for the code -128 (its negation
+// would overflow), for an accumulator that can leave int32 and for a multiplier that is not finite.
 void check_qconv2d_constants(const op::QConv2d& a);
 
 // Checks, selects, packs and runs: for tests and one-off calls. A compiled net packs once (quant/int8_net.h).

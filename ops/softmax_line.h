@@ -1,5 +1,5 @@
-// Softmax along one line of numbers: the arithmetic that reference kernels of every device share. All in double; numbers
-// of a line are `step` elements apart.
+// Softmax along one line of numbers: the arithmetic that reference kernels of every device share. All in double;
+// numbers of a line are `step` elements apart.
 #pragma once
 
 #include <cmath>

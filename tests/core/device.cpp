@@ -19,8 +19,7 @@ TEST_CASE("device names are parsed, and refused in one sentence") {
   CHECK_THROWS_AS(Device::parse("cudax"), ValueError);
   CHECK_THROWS_AS(Device::parse("custom:"), ValueError);
   CHECK_THROWS_AS(Device::parse("custom:9999"), DeviceError);
-  if (device_count(DeviceType::cuda) == 0)
-    CHECK_THROWS_WITH(Device::parse("cuda"), Catch::Contains("device 'cuda': "));
+  if (device_count(DeviceType::cuda) == 0) CHECK_THROWS_WITH(Device::parse("cuda"), Catch::Contains("device 'cuda': "));
 }
 
 TEST_CASE("the processor has the name that Linux gives it") {

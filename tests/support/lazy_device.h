@@ -1,6 +1,6 @@
 // What devices that need no hardware are made of: queues of work that nothing does before somebody waits for it, and
-// memory that this work alone can touch: whatever else reads or writes it ends the process (SIGSEGV). Memory is all 0xff
-// (NaN in every floating dtype) before its first write and after its return. For one thread at a time.
+// memory that this work alone can touch: whatever else reads or writes it ends the process (SIGSEGV). Memory is all
+// 0xff (NaN in every floating dtype) before its first write and after its return. For one thread at a time.
 #pragma once
 
 #include <cstddef>

@@ -1,8 +1,8 @@
 // Kernels and the CUDA runtime on the CPU.
 //
 // The sources under cuda/ are compiled by g++ with this folder's cuda_runtime.h in the place of NVIDIA's. A CUDA thread
-// is a fiber, and blocks run one after the other; which thread of a block runs first is a matter of Order. A stream does
-// nothing before something waits for it, and device memory can be touched by its work alone
+// is a fiber, and blocks run one after the other; which thread of a block runs first is a matter of Order. A stream
+// does nothing before something waits for it, and device memory can be touched by its work alone
 // (tests/support/lazy_device.h): a forgotten wait, a read of freed memory and a pointer to the wrong memory show.
 //
 // There are two devices. For one host thread at a time, on x86-64.
@@ -18,7 +18,7 @@ enum class Order { ascending, descending, shuffled };
 // In which order the threads of a block go on from now on; shuffled at first.
 void set_order(Order order, uint32_t seed = 1);
 
-// What cudaGetDeviceCount() says from now on (cudaSuccess: two devices), and the version of the driver; 0: there is none.
+// What cudaGetDeviceCount() says from now on (cudaSuccess: two devices), and the driver's version; 0: there is none.
 void set_driver(cudaError_t state, int version);
 
 }  // namespace emulate

@@ -17,8 +17,8 @@ struct QPacking {
   int8_t* w;       // 64-byte aligned: [groups][blocks][w_block]
   int64_t blocks;  // per group: the output channels of one, `lanes` at a time
 };
-// Throws what check_qconv2d_constants() throws. of_each_column: where there is more than one bias row, neighbouring columns'
-// rows follow each other.
+// Throws what check_qconv2d_constants() throws. of_each_column: where there is more than one bias row, neighbouring
+// columns' rows follow each other.
 QPacking pack_bias_rows(const op::QConv2d& a, int64_t groups, int64_t lanes, int64_t w_block, int recode,
                         bool of_each_column = false);
 
