@@ -49,7 +49,8 @@ void register_cuda() {
   add(own::max_pool2d_fwd, own::max_pool2d_bwd, own::avg_pool2d_fwd, own::avg_pool2d_bwd);
   add(own::matmul, own::conv2d_fwd, own::conv2d_bwd_data, own::conv2d_bwd_weights);
   add(own::qadd, own::qmul, own::qlut, own::requantize, own::quantize, own::qpack, own::dequantize);
-  add(own::qmax_pool2d, own::qavg_pool2d, own::qglobal_sum, own::qlinear, own::qconv2d);
+  add(own::qmax_pool2d, own::qavg_pool2d, own::qglobal_sum, own::qlinear);
+  kernels<op::QConv2d>().set(kCuda, {own::qconv2d_mma, own::qconv2d});
 }
 
 }  // namespace mininn

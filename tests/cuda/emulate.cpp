@@ -4,11 +4,14 @@
 #include <algorithm>
 #include <csignal>
 #include <numeric>
+#include <random>
 #include <vector>
 
+#include "cuda/device.h"
 #include "tests/support/catch.h"
 #include "tests/support/fork.h"
 
+using namespace mininn::cuda;
 using emulate::Order;
 
 namespace {
@@ -78,6 +81,48 @@ TEST_CASE("threads of a warp exchange values") {
   };
   emulate::run_grid(kernel, 1, 96);
   for (int i = 0; i < 96; ++i) CHECK(sums[size_t(i)] == 32 * (i / 32 * 32) + 496);
+}
+
+namespace {
+
+// a [16, 32] times the transpose of b [8, 32], through asynchronous copies and shared memory; b's rows stand twice.
+template <bool kWait>
+void product(const uint8_t* a, const int8_t* b, int32_t* d) {
+  __shared__ __align__(128) unsigned char left[16 * 32], right[16 * 32];
+  const int lane = int(threadIdx.x);
+  copy_async<16>(left + lane * 16, a + lane * 16);
+  for (int i = 0; i < 4; ++i) copy_async<4>(right + lane * 16 + 4 * i, b + (lane * 16 + 4 * i) % 256);
+  close_copy_group();
+  if (kWait) wait_for_copies<0>();
+  __syncthreads();
+  uint32_t x[4], w[4];
+  load_matrices(x, left + lane % 16 * 32 + lane / 16 * 16);
+  load_matrices(w, right + (lane / 16 * 8 + lane % 8) * 32 + lane / 8 % 2 * 16);
+  int32_t sums[4] = {1, 1, 1, 1};
+  multiply_u8_s8(sums, x, w[0], w[1]);
+  for (int i = 0; i < 4; ++i) d[(lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2] = sums[i];
+  wait_for_copies<0>();
+}
+
+}  // namespace
+
+TEST_CASE("asynchronous copies and matrix instructions do what their comments say, and a forgotten wait shows") {
+  alignas(16) uint8_t a[16 * 32];
+  alignas(16) int8_t b[8 * 32];
+  std::mt19937 random(5);
+  for (uint8_t& v : a) v = uint8_t(random() % 256);
+  for (int8_t& v : b) v = int8_t(int(random() % 255) - 127);
+  std::vector<int32_t> want(16 * 8, 1), got(16 * 8);
+  for (int row = 0; row < 16; ++row)
+    for (int column = 0; column < 8; ++column)
+      for (int k = 0; k < 32; ++k) want[size_t(row * 8 + column)] += a[row * 32 + k] * b[column * 32 + k];
+  for (uint32_t seed = 1; seed <= 4; ++seed) {
+    emulate::set_order(Order::shuffled, seed);
+    emulate::run_grid([&] { product<true>(a, b, got.data()); }, 1, 32);
+    CHECK(got == want);
+    emulate::run_grid([&] { product<false>(a, b, got.data()); }, 1, 32);
+    CHECK(got != want);
+  }
 }
 
 TEST_CASE("threads that wait for others which never come end the process") {

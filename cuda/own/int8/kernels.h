@@ -24,6 +24,7 @@ extern const Kernel<op::QMaxPool2d> qmax_pool2d;
 extern const Kernel<op::QAvgPool2d> qavg_pool2d;
 extern const Kernel<op::QGlobalSum> qglobal_sum;
 extern const Kernel<op::QLinear> qlinear;
-extern const Kernel<op::QConv2d> qconv2d;
+extern const Kernel<op::QConv2d> qconv2d;      // any
+extern const Kernel<op::QConv2d> qconv2d_mma;  // without groups, on tensor cores (sm_80)
 
 }  // namespace mininn::cuda::own

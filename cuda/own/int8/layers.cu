@@ -1,10 +1,8 @@
 // Convolution, fully connected layer and pooling on codes: a thread for each output.
 #include <cmath>
-#include <vector>
 
-#include "core/backend.h"
-#include "core/tensor.h"
 #include "cuda/launch.h"
+#include "cuda/own/int8/constants.h"
 #include "cuda/own/int8/kernels.h"
 #include "ops/requant.h"
 
@@ -86,21 +84,10 @@ void run_conv2d(const op::QConv2d& a, const ExecContext& at) {
     launch(conv2d_kernel<uint8_t>, grid_of(count), at, q, count, a.y.as<uint8_t>());
 }
 
-// The kernel reads the constants as they are; that they are what it relies on is seen in copies of them.
+// The kernel reads the constants as they are.
 Tensor pack_conv2d(const op::QConv2d& a) {
-  const Device device = Device::cuda();
-  op::QConv2d here = a;
-  std::vector<std::vector<std::byte>> copies;
-  const Stream stream = current_stream(device);
-  for (CView* v : {&here.w, &here.bias, &here.row_class, &here.col_class, &here.multiplier}) {
-    if (!*v) continue;
-    auto& copy = copies.emplace_back(size_t(v->size()) * size_of(v->dtype));
-    backend(device).copy(copy.data(), Device::cpu(), v->data, device, copy.size(), stream);
-    v->data = copy.data();
-  }
-  synchronize(stream);
-  check_qconv2d_constants(here);
-  return Tensor::empty({0}, DType::u8, device);
+  const HostConstants checked(a);
+  return Tensor::empty({0}, DType::u8, packing_device());
 }
 
 // --- fully connected -------------------------------------------------------------------------------------------------

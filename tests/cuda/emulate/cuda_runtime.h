@@ -13,6 +13,7 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __grid_constant__
+#define __align__(bytes) __attribute__((aligned(bytes)))
 #define __shared__ static  // blocks run one after the other
 
 struct dim3 {
@@ -106,6 +107,13 @@ extern Here here;
 // Gives each thread of a warp what the thread `from` of the warp had for `value`, which has `bytes`, at most 8.
 void shuffle(void* value, size_t bytes, int from);
 int lane();
+
+// The instructions of cuda/device.h. A copy arrives at once or as late as it may: that is drawn.
+void copy_async(void* shared, const void* global, int bytes);
+void close_copy_group();
+void wait_for_copies(int left);
+void load_matrices(uint32_t (&to)[4], const void* row);
+void multiply_u8_s8(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
 
 }  // namespace emulate
 

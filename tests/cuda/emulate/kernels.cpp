@@ -2,9 +2,11 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <random>
@@ -60,10 +62,21 @@ std::mt19937 chance(1);
   std::abort();
 }
 
+// A copy that has not arrived.
+struct Copy {
+  void* to;
+  const void* from;
+  int bytes, group;
+};
+
 struct Fiber {
   void* stack_pointer = nullptr;
   char* stack = nullptr;
-  int thread = -1;  // of the block, that runs or waits here
+  int thread = -1;     // of the block, that runs or waits here
+  dim3 place;          // of the thread
+  int group = 0;       // of the thread's copies, that is open
+  unsigned steps = 0;  // that the thread has done together with its warp
+  std::deque<Copy> copies = {};
   // Where AddressSanitizer keeps the fiber's variables while another one runs.
   void* fake_stack = nullptr;
 };
@@ -74,10 +87,15 @@ struct Barrier {
   int members = 0;  // that have not ended
 };
 
+// What its threads bring to what they do together. There are two places for it, in turns: a thread that is ahead by one
+// such step does not yet write where another one may still read.
 struct Warp {
+  struct Lane {
+    uint64_t value = 0;             // of a shuffle, or an address
+    uint32_t a[4] = {}, b[2] = {};  // of a matrix product
+  };
   Barrier barrier;
-  uint64_t offered[kWarp] = {};
-  uint64_t present = 0;  // lanes that have offered
+  Lane lanes[2][kWarp];
 };
 
 class Block {
@@ -118,6 +136,7 @@ class Block {
   Barrier& all() { return all_; }
   Warp& warp() { return warps_[size_t(current_->thread / kWarp)]; }
   int lane() const { return current_->thread % kWarp; }
+  Fiber& current() { return *current_; }
 
  private:
   static void enter() { self().fiber_main(); }
@@ -128,8 +147,11 @@ class Block {
       while (!unstarted_.empty()) {  // a thread that never waits needs no fiber of its own
         current_->thread = unstarted_.back();
         unstarted_.pop_back();
-        set_thread(current_->thread);
+        here.thread = current_->place = place_of(unsigned(current_->thread));
+        current_->group = 0;
+        current_->steps = 0;
         (*body_)();
+        if (!current_->copies.empty()) fail("a thread ends before its copies have arrived");
         ended(all_);
         ended(warps_[size_t(current_->thread / kWarp)].barrier);
       }
@@ -172,14 +194,14 @@ class Block {
     return fibers_.back().get();
   }
 
-  static void set_thread(int i) {
+  static dim3 place_of(unsigned i) {
     const dim3 d = here.block_dim;
-    here.thread = dim3(unsigned(i) % d.x, unsigned(i) / d.x % d.y, unsigned(i) / d.x / d.y);
+    return {i % d.x, i / d.x % d.y, i / d.x / d.y};
   }
 
   void go_to(Fiber& f) {
     current_ = &f;
-    if (f.thread >= 0) set_thread(f.thread);
+    here.thread = f.place;
     leaving(&fake_stack_, f.stack, kStack);
     emulate_switch(&stack_pointer_, f.stack_pointer);
     arrived(fake_stack_);
@@ -237,17 +259,72 @@ void run_grid(const std::function<void()>& thread, dim3 grid, dim3 block) {
 
 int lane() { return Block::self().lane(); }
 
-void shuffle(void* value, size_t bytes, int from) {
+namespace {
+
+// Brings `mine` to the threads of the warp, none of which has ended, and returns what all have brought.
+const Warp::Lane* together(const Warp::Lane& mine) {
   Block& block = Block::self();
   Warp& warp = block.warp();
+  if (warp.barrier.members != kWarp) fail("an instruction of a whole warp in one that has less than 32 threads left");
   const int lane = block.lane();
-  std::memcpy(&warp.offered[lane], value, bytes);
-  warp.present |= uint64_t{1} << lane;
+  const unsigned turn = block.current().steps++ % 2;
+  warp.lanes[turn][lane] = mine;
   block.wait(warp.barrier);
-  if (!(warp.present >> from & 1)) fail("a shuffle reads a thread that takes no part in it");
-  std::memcpy(value, &warp.offered[from], bytes);
-  block.wait(warp.barrier);
-  warp.present &= ~(uint64_t{1} << lane);
+  return warp.lanes[turn];
+}
+
+}  // namespace
+
+void shuffle(void* value, size_t bytes, int from) {
+  Warp::Lane mine;
+  std::memcpy(&mine.value, value, bytes);
+  const Warp::Lane* const all = together(mine);
+  std::memcpy(value, &all[from].value, bytes);
+}
+
+void copy_async(void* shared, const void* global, int bytes) {
+  const auto aligned = [&](const void* p) { return std::bit_cast<uintptr_t>(p) % unsigned(bytes) == 0; };
+  if (!aligned(shared) || !aligned(global)) fail("the address of an asynchronous copy is no multiple of its bytes");
+  Fiber& f = Block::self().current();
+  std::memset(shared, 0xff, size_t(bytes));  // whoever reads it now reads what nobody wrote
+  if (chance() % 2)
+    std::memcpy(shared, global, size_t(bytes));
+  else
+    f.copies.push_back({shared, global, bytes, f.group});
+}
+
+void close_copy_group() { ++Block::self().current().group; }
+
+void wait_for_copies(int left) {
+  Fiber& f = Block::self().current();
+  for (; !f.copies.empty() && f.copies.front().group < f.group - left; f.copies.pop_front()) {
+    const Copy& c = f.copies.front();
+    std::memcpy(c.to, c.from, size_t(c.bytes));
+  }
+}
+
+void load_matrices(uint32_t (&to)[4], const void* row) {
+  if (std::bit_cast<uintptr_t>(row) % 16 != 0) fail("the address of a matrix's row is no multiple of 16");
+  const Warp::Lane* const all = together({.value = std::bit_cast<uintptr_t>(row)});
+  const int lane = Block::self().lane();
+  for (int i = 0; i < 4; ++i)
+    std::memcpy(&to[i], std::bit_cast<const char*>(uintptr_t(all[8 * i + lane / 4].value)) + lane % 4 * 4, 4);
+}
+
+void multiply_u8_s8(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  const Warp::Lane* const all = together({.a = {a[0], a[1], a[2], a[3]}, .b = {b0, b1}});
+  const int lane = Block::self().lane();
+  for (int i = 0; i < 4; ++i) {
+    const int row = lane / 4, column = lane % 4 * 2 + i % 2;
+    uint32_t sum = uint32_t(d[i]);
+    for (int t = 0; t < 4; ++t)
+      for (int half = 0; half < 2; ++half) {
+        const uint32_t left = all[row * 4 + t].a[half * 2 + i / 2], right = all[column * 4 + t].b[half];
+        for (int byte = 0; byte < 4; ++byte)
+          sum += uint32_t(int32_t(uint8_t(left >> 8 * byte)) * int32_t(int8_t(right >> 8 * byte)));
+      }
+    d[i] = int32_t(sum);
+  }
 }
 
 }  // namespace emulate
