@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -90,16 +91,16 @@ class PoolAllocator final : public Allocator {
   std::atomic<size_t> live_ = 0, peak_ = 0;
 };
 
+// Asks the driver nothing, and makes no context on a device, before somebody does: programs that stay on the CPU pay
+// for neither.
 class CudaBackend final : public Backend {
  public:
-  CudaBackend() {
-    const int count = count_devices(why_);
-    for (int i = 0; i < count; ++i) devices_.push_back(std::make_unique<PerDevice>(i));
+  int count() const override {
+    std::call_once(counted_, [this] { devices_ = std::vector<PerDevice>(size_t(count_devices(why_))); });
+    return int(devices_.size());
   }
-
-  int count() const override { return int(devices_.size()); }
   std::string why_none() const override { return why_; }
-  Allocator& memory(int index) override { return devices_[size_t(index)]->allocator; }
+  Allocator& memory(int index) override { return *opened(index).allocator; }
 
   void copy(void* to, Device to_device, const void* from, Device from_device, size_t bytes,
             const Stream& stream) override {
@@ -128,18 +129,26 @@ class CudaBackend final : public Backend {
     MININN_CUDA_CHECK(cudaStreamWaitEvent(stream_of(stream), static_cast<cudaEvent_t>(event.handle.get()), 0));
   }
 
-  cudaStream_t default_stream(int index) const {
-    return static_cast<cudaStream_t>(devices_[size_t(index)]->stream.get());
-  }
+  cudaStream_t default_stream(int index) { return static_cast<cudaStream_t>(opened(index).stream.get()); }
 
  private:
   struct PerDevice {
-    explicit PerDevice(int index) : stream(make_stream(index)), allocator(index) {}
+    std::once_flag once;
     std::shared_ptr<void> stream;  // the default one: not the runtime's, which cannot be captured
-    PoolAllocator allocator;
+    std::unique_ptr<PoolAllocator> allocator;
   };
-  std::string why_;
-  std::vector<std::unique_ptr<PerDevice>> devices_;
+  PerDevice& opened(int index) {  // that exists
+    PerDevice& d = devices_[size_t(index)];
+    std::call_once(d.once, [&] {
+      d.stream = make_stream(index);
+      d.allocator = std::make_unique<PoolAllocator>(index);
+    });
+    return d;
+  }
+
+  mutable std::once_flag counted_;
+  mutable std::string why_;
+  mutable std::vector<PerDevice> devices_;
 };
 
 // Never destroyed: tensors with static storage duration may outlive every other static.
@@ -157,7 +166,7 @@ void check(cudaError_t result, const char* call) {
 }
 
 cudaStream_t stream_of(const Stream& s) {
-  const CudaBackend& b = the_backend();
+  CudaBackend& b = the_backend();
   if (s.device.type != DeviceType::cuda || s.device.index < 0 || s.device.index >= b.count())
     throw DeviceError(message("there is no CUDA device ", to_string(s.device)));
   use_device(s.device.index);
