@@ -32,36 +32,6 @@ namespace {
 
 constexpr DeviceType kCpu = DeviceType::cpu;
 
-void register_elementwise() {
-  op::for_each_functor(op::UnaryOps(), []<class F>() {
-    auto& fwd = kernels<op::UnaryFwd<F>>();
-    auto& bwd = kernels<op::UnaryBwd<F>>();
-    if constexpr (op::VectorUnaryOps::contains<F>) {
-      fwd.set(kCpu, {own::unary_fwd_avx512.of<F>(), own::unary_fwd_avx2.of<F>(), ref::unary_fwd.of<F>()});
-      bwd.set(kCpu, {own::unary_bwd_avx512.of<F>(), own::unary_bwd_avx2.of<F>(), ref::unary_bwd.of<F>()});
-    } else {
-      fwd.set(kCpu, {ref::unary_fwd.of<F>()});
-      bwd.set(kCpu, {ref::unary_bwd.of<F>()});
-    }
-  });
-  op::for_each_functor(op::BinaryOps(), []<class F>() {
-    kernels<op::BinaryFwd<F>>().set(
-        kCpu, {own::binary_fwd_avx512.of<F>(), own::binary_fwd_avx2.of<F>(), ref::binary_fwd.of<F>()});
-    if constexpr (F::da_reads != op::kReadsNothing)
-      kernels<op::BinaryBwdA<F>>().set(
-          kCpu, {own::binary_bwd_a_avx512.of<F>(), own::binary_bwd_a_avx2.of<F>(), ref::binary_bwd_a.of<F>()});
-    if constexpr (F::db_reads != op::kReadsNothing)
-      kernels<op::BinaryBwdB<F>>().set(
-          kCpu, {own::binary_bwd_b_avx512.of<F>(), own::binary_bwd_b_avx2.of<F>(), ref::binary_bwd_b.of<F>()});
-  });
-  op::for_each_functor(op::ScalarOps(), []<class F>() {
-    kernels<op::Scalar<F>>().set(kCpu, {own::scalar_avx512.of<F>(), own::scalar_avx2.of<F>(), ref::scalar.of<F>()});
-    if constexpr (op::CurvedScalarOps::contains<F>)
-      kernels<op::ScalarBwd<F>>().set(
-          kCpu, {own::scalar_bwd_avx512.of<F>(), own::scalar_bwd_avx2.of<F>(), ref::scalar_bwd.of<F>()});
-  });
-}
-
 void register_reductions_and_dropout() {
   kernels<op::Sum>().set(kCpu, {ref::sum});
   kernels<op::AmaxFwd>().set(kCpu, {ref::amax_fwd});
@@ -114,12 +84,12 @@ void register_optimizers() {
 }  // namespace cpu
 
 void register_cpu_float_kernels() {
-  kernels<op::Accumulate>().set(DeviceType::cpu,
-                                {cpu::own::accumulate_avx512, cpu::own::accumulate_avx2, cpu::ref::accumulate});
-  cpu::register_elementwise();
-  cpu::register_reductions_and_dropout();
-  cpu::register_layers();
-  cpu::register_optimizers();
+  using namespace cpu;
+  kernels<op::Accumulate>().set(kCpu, {own::accumulate_avx512, own::accumulate_avx2, ref::accumulate});
+  set_elementwise_kernels(kCpu, own::elementwise_avx512, own::elementwise_avx2, ref::elementwise);
+  register_reductions_and_dropout();
+  register_layers();
+  register_optimizers();
 }
 
 }  // namespace mininn

@@ -173,6 +173,12 @@ cudaStream_t stream_of(const Stream& s) {
   return s.handle ? static_cast<cudaStream_t>(s.handle.get()) : b.default_stream(s.device.index);
 }
 
+Device device_of(const void* p) {
+  cudaPointerAttributes attributes{};
+  MININN_CUDA_CHECK(cudaPointerGetAttributes(&attributes, p));
+  return Device::cuda(attributes.device);
+}
+
 void install_backend() { set_backend(DeviceType::cuda, the_backend()); }
 
 }  // namespace mininn::cuda

@@ -10,24 +10,6 @@ namespace {
 
 constexpr DeviceType kCuda = DeviceType::cuda;
 
-void register_elementwise() {
-  op::for_each_functor(op::UnaryOps(), []<class F>() {
-    kernels<op::UnaryFwd<F>>().set(kCuda, {own::unary_fwd.of<F>()});
-    kernels<op::UnaryBwd<F>>().set(kCuda, {own::unary_bwd.of<F>()});
-  });
-  op::for_each_functor(op::BinaryOps(), []<class F>() {
-    kernels<op::BinaryFwd<F>>().set(kCuda, {own::binary_fwd.of<F>()});
-    if constexpr (F::da_reads != op::kReadsNothing)
-      kernels<op::BinaryBwdA<F>>().set(kCuda, {own::binary_bwd_a.of<F>()});
-    if constexpr (F::db_reads != op::kReadsNothing)
-      kernels<op::BinaryBwdB<F>>().set(kCuda, {own::binary_bwd_b.of<F>()});
-  });
-  op::for_each_functor(op::ScalarOps(), []<class F>() {
-    kernels<op::Scalar<F>>().set(kCuda, {own::scalar.of<F>()});
-    if constexpr (op::CurvedScalarOps::contains<F>) kernels<op::ScalarBwd<F>>().set(kCuda, {own::scalar_bwd.of<F>()});
-  });
-}
-
 // Puts each kernel into the table of its op.
 template <class... Args>
 void add(const Kernel<Args>&... alone) {
@@ -40,7 +22,7 @@ void add(const Kernel<Args>&... alone) {
 void register_cuda() {
   using namespace cuda;
   install_backend();
-  register_elementwise();
+  set_elementwise_kernels(kCuda, own::elementwise);
   add(own::copy, own::fill, own::accumulate);
   add(own::dropout_fwd, own::dropout_bwd, own::sgd_update, own::adam_update);
   add(own::sum, own::amax_fwd, own::amax_bwd);

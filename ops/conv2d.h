@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "core/convert.h"
 #include "core/kernel.h"
 #include "core/tensor.h"
 #include "ops/op.h"
@@ -96,6 +97,13 @@ struct Conv2dBwdWeights {  // gw = d(sum(gy * y)) / dw
   CView x, gy;
   View gw;
 };
+
+// Calls fn.template operator()<T, W>() with the types of images and of weights.
+template <class Fn>
+void with_conv2d_types(DType images, DType weights, const Fn& fn) {
+  if (images != weights) return fn.template operator()<bf16, float>();
+  with_floating(images, [&]<class T>() { fn.template operator()<T, T>(); });
+}
 
 }  // namespace op
 

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstddef>
 #include <string_view>
-#include <tuple>
 
 #include "core/convert.h"
 #include "core/kernel.h"
@@ -83,18 +82,6 @@ struct ScalarBwd {  // gx = grad(x, s, gy)
 };
 
 }  // namespace op
-
-// One kernel per functor of a list.
-template <class List, template <class> class Args>
-struct PerFunctor;
-template <class... Fs, template <class> class Args>
-struct PerFunctor<op::Functors<Fs...>, Args> {
-  std::tuple<Kernel<Args<Fs>>...> kernels;
-  template <class F>
-  const Kernel<Args<F>>& of() const {
-    return std::get<Kernel<Args<F>>>(kernels);
-  }
-};
 
 // --- ops -----------------------------------------------------------------------------------------------------------
 // f32, f64 and bf16 (computed in float); all differentiable. The result keeps the memory order of a dense operand that

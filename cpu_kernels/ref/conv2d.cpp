@@ -105,13 +105,6 @@ void bwd_weights(const op::Conv2dBwdWeights& a) {
   });
 }
 
-// Calls fn.template operator()<T, W>().
-template <class Fn>
-void with_types(DType t, DType w, const Fn& fn) {
-  if (t != w) return fn.template operator()<bf16, float>();
-  with_floating(t, [&]<class T>() { fn.template operator()<T, T>(); });
-}
-
 Refusal check_types(DType t, DType w) {
   if (t == w) return check_floating(t);
   return {t == DType::bf16 && w == DType::f32 ? nullptr : "the dtypes differ, and are not bf16 with weights of f32"};
@@ -122,13 +115,13 @@ Refusal check_bwd_data(const op::Conv2dBwdData& a) { return check_types(a.gy.dty
 Refusal check_bwd_weights(const op::Conv2dBwdWeights& a) { return check_types(a.x.dtype, a.gw.dtype); }
 
 void run_fwd(const op::Conv2dFwd& a, const ExecContext&) {
-  with_types(a.x.dtype, a.w.dtype, [&]<class T, class W>() { fwd<T, W>(a); });
+  op::with_conv2d_types(a.x.dtype, a.w.dtype, [&]<class T, class W>() { fwd<T, W>(a); });
 }
 void run_bwd_data(const op::Conv2dBwdData& a, const ExecContext&) {
-  with_types(a.gy.dtype, a.w.dtype, [&]<class T, class W>() { bwd_data<T, W>(a); });
+  op::with_conv2d_types(a.gy.dtype, a.w.dtype, [&]<class T, class W>() { bwd_data<T, W>(a); });
 }
 void run_bwd_weights(const op::Conv2dBwdWeights& a, const ExecContext&) {
-  with_types(a.x.dtype, a.gw.dtype, [&]<class T, class W>() { bwd_weights<T, W>(a); });
+  op::with_conv2d_types(a.x.dtype, a.gw.dtype, [&]<class T, class W>() { bwd_weights<T, W>(a); });
 }
 
 }  // namespace

@@ -65,19 +65,15 @@ void run(const op::ScalarBwd<F>& a, const ExecContext&) {
   });
 }
 
-template <template <class> class Args, class... Fs>
-constexpr PerFunctor<op::Functors<Fs...>, Args> list(op::Functors<Fs...>) {
-  return {{Kernel<Args<Fs>>{"ref", kReferenceInRegions, takes_all, run}...}};
-}
+struct Reference {
+  template <class Args>
+  constexpr Kernel<Args> operator()() const {
+    return {"ref", kReferenceInRegions, takes_all, run};
+  }
+};
 
 }  // namespace
 
-constinit const PerFunctor<op::UnaryOps, op::UnaryFwd> unary_fwd = list<op::UnaryFwd>(op::UnaryOps());
-constinit const PerFunctor<op::UnaryOps, op::UnaryBwd> unary_bwd = list<op::UnaryBwd>(op::UnaryOps());
-constinit const PerFunctor<op::BinaryOps, op::BinaryFwd> binary_fwd = list<op::BinaryFwd>(op::BinaryOps());
-constinit const PerFunctor<op::BinaryOps, op::BinaryBwdA> binary_bwd_a = list<op::BinaryBwdA>(op::BinaryOps());
-constinit const PerFunctor<op::BinaryOps, op::BinaryBwdB> binary_bwd_b = list<op::BinaryBwdB>(op::BinaryOps());
-constinit const PerFunctor<op::ScalarOps, op::Scalar> scalar = list<op::Scalar>(op::ScalarOps());
-constinit const PerFunctor<op::CurvedScalarOps, op::ScalarBwd> scalar_bwd = list<op::ScalarBwd>(op::CurvedScalarOps());
+constinit const ElementwiseKernels<> elementwise = elementwise_kernels(Reference());
 
 }  // namespace mininn::cpu::ref

@@ -8,7 +8,7 @@
 #include "ops/conv2d.h"
 #include "ops/cross_entropy.h"
 #include "ops/dropout.h"
-#include "ops/elementwise.h"
+#include "ops/elementwise_kernels.h"
 #include "ops/layout.h"
 #include "ops/matmul.h"
 #include "ops/pool2d.h"
@@ -38,14 +38,8 @@ extern const Kernel<op::Accumulate> accumulate;
 extern const Kernel<op::Copy> copy;  // every dtype
 extern const Kernel<op::Fill> fill;  // every dtype
 
-// Elementwise ops, one kernel per functor. These compute f32 in f32: the operation itself is the definition.
-extern const PerFunctor<op::UnaryOps, op::UnaryFwd> unary_fwd;
-extern const PerFunctor<op::UnaryOps, op::UnaryBwd> unary_bwd;
-extern const PerFunctor<op::BinaryOps, op::BinaryFwd> binary_fwd;
-extern const PerFunctor<op::BinaryOps, op::BinaryBwdA> binary_bwd_a;
-extern const PerFunctor<op::BinaryOps, op::BinaryBwdB> binary_bwd_b;
-extern const PerFunctor<op::ScalarOps, op::Scalar> scalar;
-extern const PerFunctor<op::CurvedScalarOps, op::ScalarBwd> scalar_bwd;
+// These compute f32 in f32: the operation itself is the definition.
+extern const ElementwiseKernels<> elementwise;
 
 extern const Kernel<op::Sum> sum;
 extern const Kernel<op::AmaxFwd> amax_fwd;

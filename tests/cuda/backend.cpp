@@ -8,10 +8,14 @@
 
 #include "ops/cross_entropy.h"
 #include "ops/elementwise.h"
+#include "ops/layout.h"
+#include "ops/qconv2d.h"
+#include "ops/quantize.h"
 #include "ops/reduce.h"
 #include "tests/cuda/emulate/emulate.h"
 #include "tests/support/catch.h"
 #include "tests/support/fork.h"
+#include "tests/support/random_tensors.h"
 
 using namespace mininn;
 using namespace mininn::testing;
@@ -125,6 +129,27 @@ TEST_CASE("tensors travel between CUDA devices and to the host") {
   CHECK((farther * 2).to_vector() == (x * 2).to_vector());
   CHECK(farther.to(kFirst).to_vector() == x.to_vector());
   CHECK(farther.to(Device::cpu()).to_vector() == x.to_vector());
+}
+
+TEST_CASE("int8 convolutions are packed on the device that their weights lie on") {
+  RandomTensors random(4);
+  const Tensor x = random.tensor({2, 5, 6, 6}), scale = Tensor::full({7}, 0.01);
+  const QParams q{0.02f, 120};
+  Tensor w = Tensor::zeros({7, 5, 3, 3}, DType::i8);
+  w.copy_from(random.tensor(w.shape(), DType::i8));
+  const Tensor bias = Tensor::full({1, 7}, -40, DType::i32);
+  for (const int64_t groups : {1, 5}) {  // a kernel of its own for each
+    const Tensor weights = groups == 1 ? w : Tensor::full({5, 1, 3, 3}, 3, DType::i8);
+    const int64_t out = weights.size(0);
+    const Tensor s = slice(scale, 0, 0, out), b = slice(bias, 1, 0, out);
+    const QConv2dOptions o{.conv = {.padding = 1, .groups = groups}, .y = {0.1f, 100}};
+    const Tensor want = qconv2d(quantize(x, q), weights, s, b, {}, o);
+    for (const Device d : {kFirst, kSecond}) {
+      const Tensor y = qconv2d(quantize(x.to(d), q), weights.to(d), s.to(d), b.to(d), {}, o);
+      CHECK(y.device() == d);
+      CHECK(y.to_vector() == want.to_vector());
+    }
+  }
 }
 
 TEST_CASE("memory of a CUDA device cannot be touched by the host") {

@@ -144,10 +144,13 @@ void run(const Args& a, const ExecContext&) {
   });
 }
 
-template <class Region, template <class> class Args, class... Fs>
-constexpr PerFunctor<op::Functors<Fs...>, Args> list(op::Functors<Fs...>) {
-  return {{Kernel<Args<Fs>>{Region::name, kOwnInRegions, check<Region>, run<Region>}...}};
-}
+template <class Region>
+struct Flat {
+  template <class Args>
+  constexpr Kernel<Args> operator()() const {
+    return {Region::name, kOwnInRegions, check<Region>, run<Region>};
+  }
+};
 
 }  // namespace
 }  // namespace mininn::cpu::own
@@ -176,23 +179,10 @@ MININN_TARGET_END
 
 namespace mininn::cpu::own {
 
-#define MININN_DEFINE_LISTS(Region, suffix)                                                                          \
-  constinit const PerFunctor<op::VectorUnaryOps, op::UnaryFwd> unary_fwd_##suffix =                                  \
-      list<Region, op::UnaryFwd>(op::VectorUnaryOps());                                                              \
-  constinit const PerFunctor<op::VectorUnaryOps, op::UnaryBwd> unary_bwd_##suffix =                                  \
-      list<Region, op::UnaryBwd>(op::VectorUnaryOps());                                                              \
-  constinit const PerFunctor<op::BinaryOps, op::BinaryFwd> binary_fwd_##suffix =                                     \
-      list<Region, op::BinaryFwd>(op::BinaryOps());                                                                  \
-  constinit const PerFunctor<op::BinaryOps, op::BinaryBwdA> binary_bwd_a_##suffix =                                  \
-      list<Region, op::BinaryBwdA>(op::BinaryOps());                                                                 \
-  constinit const PerFunctor<op::BinaryOps, op::BinaryBwdB> binary_bwd_b_##suffix =                                  \
-      list<Region, op::BinaryBwdB>(op::BinaryOps());                                                                 \
-  constinit const PerFunctor<op::ScalarOps, op::Scalar> scalar_##suffix = list<Region, op::Scalar>(op::ScalarOps()); \
-  constinit const PerFunctor<op::CurvedScalarOps, op::ScalarBwd> scalar_bwd_##suffix =                               \
-      list<Region, op::ScalarBwd>(op::CurvedScalarOps());
-MININN_DEFINE_LISTS(Avx512, avx512)
-MININN_DEFINE_LISTS(Avx2, avx2)
-#undef MININN_DEFINE_LISTS
+constinit const ElementwiseKernels<op::VectorUnaryOps> elementwise_avx512 =
+    elementwise_kernels<op::VectorUnaryOps>(Flat<Avx512>());
+constinit const ElementwiseKernels<op::VectorUnaryOps> elementwise_avx2 =
+    elementwise_kernels<op::VectorUnaryOps>(Flat<Avx2>());
 
 constinit const Kernel<op::Accumulate> accumulate_avx512{Avx512::name, kOwn, check<Avx512>, run<Avx512>};
 constinit const Kernel<op::Accumulate> accumulate_avx2{Avx2::name, kOwn, check<Avx2>, run<Avx2>};

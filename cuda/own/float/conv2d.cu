@@ -141,13 +141,6 @@ struct WeightGradient {
   }
 };
 
-// Calls fn.template operator()<T, W>() with the types of images and weights.
-template <class Fn>
-void with_types(DType t, DType w, const Fn& fn) {
-  if (t != w) return fn.template operator()<bf16, float>();
-  with_floating(t, [&]<class T>() { fn.template operator()<T, T>(); });
-}
-
 template <template <class, class> class Problem, class Args>
 Refusal check(const Args& q) {
   return {fits_grid(Problem<float, float>(q), q.g.groups) ? nullptr : "more groups or columns than a grid has blocks"};
@@ -157,15 +150,17 @@ Refusal check(const Args& q) {
 
 constinit const Kernel<op::Conv2dFwd> conv2d_fwd{
     "own.gemm", kOwn, check<Forward>, [](const op::Conv2dFwd& q, const ExecContext& at) {
-      with_types(q.x.dtype, q.w.dtype, [&]<class T, class W>() { gemm(Forward<T, W>(q), q.g.groups, at); });
+      op::with_conv2d_types(q.x.dtype, q.w.dtype, [&]<class T, class W>() { gemm(Forward<T, W>(q), q.g.groups, at); });
     }};
 constinit const Kernel<op::Conv2dBwdData> conv2d_bwd_data{
     "own.gemm", kOwn, check<DataGradient>, [](const op::Conv2dBwdData& q, const ExecContext& at) {
-      with_types(q.gy.dtype, q.w.dtype, [&]<class T, class W>() { gemm(DataGradient<T, W>(q), q.g.groups, at); });
+      op::with_conv2d_types(q.gy.dtype, q.w.dtype,
+                            [&]<class T, class W>() { gemm(DataGradient<T, W>(q), q.g.groups, at); });
     }};
 constinit const Kernel<op::Conv2dBwdWeights> conv2d_bwd_weights{
     "own.gemm", kOwn, check<WeightGradient>, [](const op::Conv2dBwdWeights& q, const ExecContext& at) {
-      with_types(q.x.dtype, q.gw.dtype, [&]<class T, class W>() { gemm(WeightGradient<T, W>(q), q.g.groups, at); });
+      op::with_conv2d_types(q.x.dtype, q.gw.dtype,
+                            [&]<class T, class W>() { gemm(WeightGradient<T, W>(q), q.g.groups, at); });
     }};
 
 }  // namespace mininn::cuda::own

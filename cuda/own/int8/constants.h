@@ -5,20 +5,18 @@
 #include <vector>
 
 #include "core/backend.h"
-#include "core/tensor.h"
+#include "cuda/backend.h"
 #include "ops/qconv2d.h"
 
 namespace mininn::cuda::own {
 
-inline Device packing_device() { return Device::cuda(); }
-
 // A call whose constants lie in the host's memory, and are what kernels rely on.
 struct HostConstants {
   op::QConv2d call;
+  Device device;  // where the constants came from, and what is packed belongs
 
   // Throws what check_qconv2d_constants() throws.
-  explicit HostConstants(const op::QConv2d& a) : call(a) {
-    const Device device = packing_device();
+  explicit HostConstants(const op::QConv2d& a) : call(a), device(device_of(a.w.data)) {
     const Stream stream = current_stream(device);
     for (CView* v : {&call.w, &call.bias, &call.row_class, &call.col_class, &call.multiplier}) {
       if (!*v) continue;

@@ -49,7 +49,7 @@ Tensor pack(const op::QConv2d& call) {
     for (int64_t row = 0; row < classes; ++row)
       bias[row * g.oc + o] = int32_t(uint32_t(a.bias.as<int32_t>()[row * g.oc + o]) - uint32_t(sum * a.x_zero));
   }
-  return packed.to(packing_device());
+  return packed.to(constants.device);
 }
 
 Refusal check(const op::QConv2d& a) {
@@ -62,7 +62,7 @@ Refusal check(const op::QConv2d& a) {
 }
 
 template <int kBytes>
-void start(const Convolution& q, const op::QConv2d& a, const Grid& grid, const ExecContext& at) {
+void start(const MmaConvolution& q, const op::QConv2d& a, const Grid& grid, const ExecContext& at) {
   if (a.y.dtype == DType::f32)
     launch(conv2d_kernel<kBytes, float>, grid, at, q, a.y.as<float>());
   else
@@ -71,29 +71,11 @@ void start(const Convolution& q, const op::QConv2d& a, const Grid& grid, const E
 
 void run(const op::QConv2d& a, const ExecContext& at) {
   const Layout l(a.g, a.bias.shape[0]);
-  const int64_t pixels = a.g.n * a.g.oh * a.g.ow;
-  if (pixels == 0 || a.g.oc == 0) return;
-  const Convolution q{.g = a.g,
-                      .x = a.x.as<uint8_t>(),
-                      .x_image = a.x.strides[0],
-                      .x_row = a.x.strides[2],
-                      .x_pixel = a.x.strides[3],
-                      .y_pixel = a.y.strides[3],
-                      .residual_pixel = a.residual ? a.residual.strides[3] : 0,
-                      .pixels = pixels,
-                      .channels = int(l.channels),
-                      .steps = int(l.steps),
-                      .zeros = reinterpret_cast<const uint8_t*>(a.packed),
-                      .bias = reinterpret_cast<const int32_t*>(a.packed + l.bias),
-                      .w = reinterpret_cast<const int8_t*>(a.packed + l.w),
-                      .row_class = a.row_class.as<int32_t>(),
-                      .col_class = a.col_class.as<int32_t>(),
-                      .multiplier = a.multiplier.as<float>(),
-                      .residual = a.residual.as<uint8_t>(),
-                      .residual_scale = a.residual_scale,
-                      .residual_zero = a.residual_zero,
-                      .range = code_range(a.y_zero, a.lo, a.hi)};
-  const Grid grid{dim3(unsigned(ceil_div(pixels, int64_t(kPixels))), unsigned(l.rows / kChannels)), kBlockThreads};
+  MmaConvolution q{Convolution(a), int(l.channels), int(l.steps), reinterpret_cast<const uint8_t*>(a.packed)};
+  q.bias = reinterpret_cast<const int32_t*>(a.packed + l.bias);
+  q.w = reinterpret_cast<const int8_t*>(a.packed + l.w);
+  if (q.pixels == 0 || q.g.oc == 0) return;
+  const Grid grid{dim3(unsigned(ceil_div(q.pixels, int64_t(kPixels))), unsigned(l.rows / kChannels)), kBlockThreads};
   const auto multiples_of = [&](uintptr_t n) {
     return (std::bit_cast<uintptr_t>(q.x) | uintptr_t(q.x_pixel) | uintptr_t(q.channels)) % n == 0;
   };

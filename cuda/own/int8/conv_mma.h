@@ -7,14 +7,10 @@
 // a sum is the same for every pixel and part of the bias.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
-#include <type_traits>
 
 #include "cuda/device.h"
-#include "cuda/launch.h"
-#include "ops/qconv2d.h"
-#include "ops/requant.h"
+#include "cuda/own/int8/convolution.h"
 
 namespace mininn::cuda::own::mma {
 
@@ -25,21 +21,10 @@ inline constexpr int kChunk = 16;  // bytes that a thread fetches at once, of on
 inline constexpr int kRowsAtOnce = kBlockThreads / (kStep / kChunk);
 static_assert(kStages * kStageBytes <= 48 << 10, "more needs an attribute of the kernel");
 
-struct Convolution {
-  Conv2dGeometry g;
-  const uint8_t* x;
-  int64_t x_image, x_row, x_pixel, y_pixel, residual_pixel;  // distances in elements
-  int64_t pixels;
+// Its weights are [oc rounded up to kChannels][steps * kStep], with zeros behind; its bias has the zero point's share.
+struct MmaConvolution : Convolution {
   int channels, steps;   // of a pixel, a multiple of 4; of k
   const uint8_t* zeros;  // kChunk times the code of zero
-  const int32_t* bias;   // [classes, oc], the zero point's share in it
-  const int8_t* w;       // [oc rounded up to kChannels][steps * kStep], zeros behind
-  const int32_t *row_class, *col_class;
-  const float* multiplier;
-  const uint8_t* residual;
-  float residual_scale;
-  int32_t residual_zero;
-  CodeRange range;
 };
 
 // Where 16 bytes of a row lie in a stage: eight rows that a matrix is loaded from meet in no bank.
@@ -51,7 +36,7 @@ struct Rows {
   const uint8_t* image[kCount];
   int h[kCount], w[kCount];  // of tap (0, 0)
 
-  __device__ Rows(const Convolution& q, int64_t first) {
+  __device__ Rows(const MmaConvolution& q, int64_t first) {
     MININN_UNROLL for (int i = 0; i < kCount; ++i) {
       const int64_t wanted = first + i * kRowsAtOnce, pixel = wanted < q.pixels ? wanted : q.pixels - 1;
       image[i] = q.x + pixel / (q.g.oh * q.g.ow) * q.x_image;
@@ -60,7 +45,7 @@ struct Rows {
     }
   }
   // Bytes of k from number `at` on, of the row's tap.
-  __device__ const uint8_t* source(const Convolution& q, int i, int at) const {
+  __device__ const uint8_t* source(const MmaConvolution& q, int i, int at) const {
     const int tap = at / q.channels, c = at % q.channels;
     const int64_t y = h[i] + tap / int(q.g.kw) * q.g.dil_h, x = w[i] + tap % int(q.g.kw) * q.g.dil_w;
     const bool inside = y >= 0 && y < q.g.ih && x >= 0 && x < q.g.iw && tap < q.g.kh * q.g.kw;
@@ -70,7 +55,7 @@ struct Rows {
 
 // kBytes: what every address in x is a multiple of, and the channels of a pixel.
 template <int kBytes>
-__device__ inline void fetch(const Convolution& q, const Rows& rows, int64_t first_channel, int step,
+__device__ inline void fetch(const MmaConvolution& q, const Rows& rows, int64_t first_channel, int step,
                              unsigned char* stage) {
   const int row = int(threadIdx.x) / (kStep / kChunk), chunk = int(threadIdx.x) % (kStep / kChunk);
   const int at = step * kStep + chunk * kChunk;
@@ -107,23 +92,8 @@ __device__ inline void multiply(const unsigned char* stage, int pixel, int chann
   }
 }
 
-template <class Y>
-__device__ inline void store(const Convolution& q, int64_t pixel, int64_t o, int32_t sum, Y* y) {
-  const int64_t ow = pixel % q.g.ow, oh = pixel / q.g.ow % q.g.oh;
-  const int64_t row = q.row_class ? q.row_class[oh] + q.col_class[ow] : 0;
-  float t = float(int32_t(uint32_t(sum) + uint32_t(q.bias[row * q.g.oc + o]))) * q.multiplier[o];
-  if (q.residual) {
-    const int32_t r = q.residual[pixel * q.residual_pixel + o];
-    t = std::fmaf(float(r - q.residual_zero), q.residual_scale, t);
-  }
-  if constexpr (std::is_same_v<Y, float>)
-    y[pixel * q.g.oc + o] = t;
-  else
-    y[pixel * q.y_pixel + o] = to_code(t, q.range);
-}
-
 template <int kBytes, class Y>
-__global__ void __launch_bounds__(kBlockThreads) conv2d_kernel(const __grid_constant__ Convolution q, Y* y) {
+__global__ void __launch_bounds__(kBlockThreads) conv2d_kernel(const __grid_constant__ MmaConvolution q, Y* y) {
   __shared__ __align__(128) unsigned char stages[kStages][kStageBytes];
   const int64_t first_pixel = int64_t(blockIdx.x) * kPixels, first_channel = int64_t(blockIdx.y) * kChannels;
   const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
@@ -148,7 +118,8 @@ __global__ void __launch_bounds__(kBlockThreads) conv2d_kernel(const __grid_cons
       MININN_UNROLL for (int e = 0; e < 4; ++e) {
     const int64_t p = first_pixel + pixel + 16 * i + lane / 4 + e / 2 * 8;
     const int64_t o = first_channel + channel + 8 * j + lane % 4 * 2 + e % 2;
-    if (p < q.pixels && o < q.g.oc) store(q, p, o, acc[i][j][e], y);
+    if (p >= q.pixels || o >= q.g.oc) continue;
+    store(q, p, o, int32_t(uint32_t(acc[i][j][e]) + uint32_t(bias_of(q, p, o))), y);
   }
 }
 

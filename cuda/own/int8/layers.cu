@@ -1,93 +1,51 @@
 // Convolution, fully connected layer and pooling on codes: a thread for each output.
-#include <cmath>
-
-#include "cuda/launch.h"
 #include "cuda/own/int8/constants.h"
+#include "cuda/own/int8/convolution.h"
 #include "cuda/own/int8/kernels.h"
-#include "ops/requant.h"
 
 namespace mininn::cuda::own {
 namespace {
 
 // --- convolution -----------------------------------------------------------------------------------------------------
 
-struct Convolution {
-  Conv2dGeometry g;
-  const uint8_t* x;
-  const int8_t* w;
-  int64_t x_image, x_row, x_pixel, y_pixel, residual_pixel;  // distances in elements
-  int32_t x_zero;
-  const int32_t *bias, *row_class, *col_class;
-  const float* multiplier;
-  const uint8_t* residual;
-  float residual_scale;
-  int32_t residual_zero;
-  CodeRange range;
-};
-
-__device__ inline int32_t accumulate(const Convolution& q, int64_t n, int64_t o, int64_t oh, int64_t ow) {
+__device__ inline int32_t accumulate(const Convolution& q, int32_t x_zero, int64_t pixel, int64_t o) {
   const Conv2dGeometry& g = q.g;
-  const int64_t row = q.row_class ? q.row_class[oh] + q.col_class[ow] : 0;
-  int32_t acc = q.bias[row * g.oc + o];
+  const int64_t ow = pixel % g.ow, oh = pixel / g.ow % g.oh, n = pixel / (g.ow * g.oh);
+  int32_t acc = bias_of(q, pixel, o);
   const uint8_t* const x = q.x + n * q.x_image + o / g.ocg() * g.icg();
   const int8_t* const w = q.w + o * g.icg() * g.kh * g.kw;
   for (int64_t kh = 0; kh < g.kh; ++kh)
     for (int64_t kw = 0; kw < g.kw; ++kw) {
       const int64_t ih = oh * g.stride_h - g.pad_h + kh * g.dil_h, iw = ow * g.stride_w - g.pad_w + kw * g.dil_w;
       if (ih < 0 || ih >= g.ih || iw < 0 || iw >= g.iw) continue;  // padding is the code x_zero, which adds nothing
-      const uint8_t* const pixel = x + ih * q.x_row + iw * q.x_pixel;
-      for (int64_t c = 0; c < g.icg(); ++c) acc += (int32_t{pixel[c]} - q.x_zero) * w[(c * g.kh + kh) * g.kw + kw];
+      const uint8_t* const from = x + ih * q.x_row + iw * q.x_pixel;
+      for (int64_t c = 0; c < g.icg(); ++c) acc += (int32_t{from[c]} - x_zero) * w[(c * g.kh + kh) * g.kw + kw];
     }
   return acc;
 }
 
 template <class Y>
-__global__ void conv2d_kernel(const __grid_constant__ Convolution q, int64_t count, Y* y) {
-  const Conv2dGeometry& g = q.g;
+__global__ void conv2d_kernel(const __grid_constant__ Convolution q, int32_t x_zero, int64_t count, Y* y) {
   for (int64_t i = thread_index(); i < count; i += thread_count()) {
-    const int64_t o = i % g.oc, pixel = i / g.oc, ow = pixel % g.ow, oh = pixel / g.ow % g.oh;
-    float t = float(accumulate(q, pixel / (g.ow * g.oh), o, oh, ow)) * q.multiplier[o];
-    if (q.residual) {
-      const int32_t r = q.residual[pixel * q.residual_pixel + o];
-      t = std::fmaf(float(r - q.residual_zero), q.residual_scale, t);
-    }
-    if constexpr (std::is_same_v<Y, float>)
-      y[pixel * g.oc + o] = t;
-    else
-      y[pixel * q.y_pixel + o] = to_code(t, q.range);
+    const int64_t pixel = i / q.g.oc, o = i % q.g.oc;
+    store(q, pixel, o, accumulate(q, x_zero, pixel, o), y);
   }
 }
 
 void run_conv2d(const op::QConv2d& a, const ExecContext& at) {
-  const int64_t count = a.g.n * a.g.oh * a.g.ow * a.g.oc;
+  const Convolution q(a);
+  const int64_t count = q.pixels * q.g.oc;
   if (count == 0) return;
-  const Convolution q{.g = a.g,
-                      .x = a.x.as<uint8_t>(),
-                      .w = a.w.as<int8_t>(),
-                      .x_image = a.x.strides[0],
-                      .x_row = a.x.strides[2],
-                      .x_pixel = a.x.strides[3],
-                      .y_pixel = a.y.strides[3],
-                      .residual_pixel = a.residual ? a.residual.strides[3] : 0,
-                      .x_zero = a.x_zero,
-                      .bias = a.bias.as<int32_t>(),
-                      .row_class = a.row_class.as<int32_t>(),
-                      .col_class = a.col_class.as<int32_t>(),
-                      .multiplier = a.multiplier.as<float>(),
-                      .residual = a.residual.as<uint8_t>(),
-                      .residual_scale = a.residual_scale,
-                      .residual_zero = a.residual_zero,
-                      .range = code_range(a.y_zero, a.lo, a.hi)};
   if (a.y.dtype == DType::f32)
-    launch(conv2d_kernel<float>, grid_of(count), at, q, count, a.y.as<float>());
+    launch(conv2d_kernel<float>, grid_of(count), at, q, a.x_zero, count, a.y.as<float>());
   else
-    launch(conv2d_kernel<uint8_t>, grid_of(count), at, q, count, a.y.as<uint8_t>());
+    launch(conv2d_kernel<uint8_t>, grid_of(count), at, q, a.x_zero, count, a.y.as<uint8_t>());
 }
 
 // The kernel reads the constants as they are.
 Tensor pack_conv2d(const op::QConv2d& a) {
   const HostConstants checked(a);
-  return Tensor::empty({0}, DType::u8, packing_device());
+  return Tensor::empty({0}, DType::u8, checked.device);
 }
 
 // --- fully connected -------------------------------------------------------------------------------------------------

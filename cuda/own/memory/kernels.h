@@ -6,7 +6,7 @@
 #include "ops/batch_norm.h"
 #include "ops/cross_entropy.h"
 #include "ops/dropout.h"
-#include "ops/elementwise.h"
+#include "ops/elementwise_kernels.h"
 #include "ops/optimizer.h"
 #include "ops/pool2d.h"
 #include "ops/reduce.h"
@@ -18,14 +18,7 @@ extern const Kernel<op::Copy> copy;  // every dtype
 extern const Kernel<op::Fill> fill;  // every dtype
 extern const Kernel<op::Accumulate> accumulate;
 
-// One kernel per functor; the bits of the CPU's in f32 and bf16.
-extern const PerFunctor<op::UnaryOps, op::UnaryFwd> unary_fwd;
-extern const PerFunctor<op::UnaryOps, op::UnaryBwd> unary_bwd;
-extern const PerFunctor<op::BinaryOps, op::BinaryFwd> binary_fwd;
-extern const PerFunctor<op::BinaryOps, op::BinaryBwdA> binary_bwd_a;
-extern const PerFunctor<op::BinaryOps, op::BinaryBwdB> binary_bwd_b;
-extern const PerFunctor<op::ScalarOps, op::Scalar> scalar;
-extern const PerFunctor<op::CurvedScalarOps, op::ScalarBwd> scalar_bwd;
+extern const ElementwiseKernels<> elementwise;  // the bits of the CPU's in f32 and bf16
 
 extern const Kernel<op::DropoutFwd> dropout_fwd;
 extern const Kernel<op::DropoutBwd> dropout_bwd;

@@ -44,6 +44,10 @@ using cudaStream_t = emulate::Stream*;
 using cudaEvent_t = emulate::Event*;
 using cudaMemPool_t = emulate::Pool*;
 
+struct cudaPointerAttributes {
+  int device;
+};
+
 const char* cudaGetErrorString(cudaError_t e);
 cudaError_t cudaGetLastError();
 cudaError_t cudaDriverGetVersion(int* version);
@@ -67,6 +71,7 @@ cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t pool, cudaMemPoolAttr attribut
 cudaError_t cudaMemPoolTrimTo(cudaMemPool_t pool, size_t bytes);
 cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t stream);
 cudaError_t cudaFreeAsync(void* p, cudaStream_t stream);
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* p);
 
 // --- starting kernels -----------------------------------------------------------------------------------------------
 

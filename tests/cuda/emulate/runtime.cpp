@@ -186,3 +186,9 @@ cudaError_t cudaFreeAsync(void* p, cudaStream_t stream) {
   m.blocks.erase(found);
   return cudaSuccess;
 }
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* p) {
+  const Memory& memory = machine().memory;
+  if (!memory.holds(p)) return done(cudaErrorInvalidValue);
+  attributes->device = static_cast<const std::byte*>(p) < memory.of(1) ? 0 : 1;
+  return cudaSuccess;
+}
