@@ -1,7 +1,6 @@
 #include "tests/support/deferred_device.h"
 
 #include <algorithm>
-#include <cstring>
 #include <functional>
 #include <memory>
 #include <utility>
@@ -61,13 +60,8 @@ class DeferredBackend final : public Backend {
   Allocator& memory(int index) override { return allocators_.at(size_t(index)); }
   void copy(void* to, Device to_device, const void* from, Device from_device, size_t bytes,
             const Stream& stream) override {
-    if (from_device.type == DeviceType::cpu) {
-      const auto* const p = static_cast<const std::byte*>(from);
-      enqueue(stream, [to, host = std::vector(p, p + bytes)] { std::memcpy(to, host.data(), host.size()); });
-    } else {
-      if (to_device.type == DeviceType::cpu) std::memset(to, lazy::kPoison, bytes);
-      enqueue(stream, [to, from, bytes] { std::memcpy(to, from, bytes); });
-    }
+    lazy::copy(to, to_device.type == DeviceType::cpu, from, from_device.type == DeviceType::cpu, bytes,
+               *queue_of(stream));
   }
   Stream new_stream(int index) override {
     return {Device::custom(index), std::make_shared<lazy::Queue>(deferred::memory())};

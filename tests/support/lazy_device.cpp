@@ -44,6 +44,15 @@ void Queue::run(uint64_t count) {
   }
 }
 
+void copy(void* to, bool to_host, const void* from, bool from_host, size_t bytes, Queue& queue) {
+  if (from_host) {
+    const auto* const p = static_cast<const std::byte*>(from);
+    return queue.push([to, host = std::vector(p, p + bytes)] { std::memcpy(to, host.data(), host.size()); });
+  }
+  if (to_host) std::memset(to, kPoison, bytes);
+  queue.push([to, from, bytes] { std::memcpy(to, from, bytes); });
+}
+
 size_t Heap::rounded(size_t bytes) { return std::max<size_t>(round_up(bytes, 64), 64); }
 
 void* Heap::allocate(size_t bytes, Queue& queue) {

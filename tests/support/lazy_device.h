@@ -63,6 +63,10 @@ class Queue {
   uint64_t done_ = 0;
 };
 
+// Copies in the order of the queue, at most one end being the host's memory: what is read there is read now, and what
+// is written there is poisoned until it arrives.
+void copy(void* to, bool to_host, const void* from, bool from_host, size_t bytes, Queue& queue);
+
 // A point in a queue.
 struct Mark {
   std::shared_ptr<Queue> queue;

@@ -1,17 +1,14 @@
 // The CUDA runtime: devices, streams, events, memory, copies.
 
-#include <cstring>
 #include <functional>
 #include <map>
 #include <memory>
 #include <utility>
-#include <vector>
 
 #include "tests/cuda/emulate/emulate.h"
 #include "tests/support/lazy_device.h"
 
 using mininn::testing::lazy::Heap;
-using mininn::testing::lazy::kPoison;
 using mininn::testing::lazy::Mark;
 using mininn::testing::lazy::Memory;
 using mininn::testing::lazy::Queue;
@@ -31,7 +28,7 @@ struct Pool {
 
 namespace {
 
-constexpr int kDevices = 2, kVersion = 13000, kProcessors = 2;
+constexpr int kDevices = 2, kVersion = 13000;
 
 struct Block {
   size_t bytes;
@@ -104,10 +101,6 @@ cudaError_t cudaSetDevice(int device) {
   machine().device = device;
   return cudaSuccess;
 }
-cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
-  *value = kProcessors;
-  return cudaSuccess;
-}
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   *stream = new Stream{std::make_shared<Queue>(machine().memory), machine().device};
@@ -146,13 +139,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   const bool from_device = kind != cudaMemcpyHostToDevice, to_device = kind != cudaMemcpyDeviceToHost;
   if (bytes > 0 && (memory.holds(from) != from_device || memory.holds(to) != to_device))
     return done(cudaErrorInvalidValue);
-  if (!from_device) {  // pageable memory is staged
-    const auto* const p = static_cast<const std::byte*>(from);
-    enqueue(stream, [to, host = std::vector(p, p + bytes)] { std::memcpy(to, host.data(), host.size()); });
-  } else {
-    if (!to_device) std::memset(to, kPoison, bytes);
-    enqueue(stream, [to, from, bytes] { std::memcpy(to, from, bytes); });
-  }
+  mininn::testing::lazy::copy(to, !to_device, from, !from_device, bytes, *stream->queue);  // as of pageable memory
   return cudaSuccess;
 }
 cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes, cudaStream_t stream) {
