@@ -107,8 +107,9 @@ Tensor Tensor::grad() const {
 
 void Tensor::set_grad(Tensor g) {
   if (g && (g.shape() != shape() || g.dtype() != dtype() || g.device() != device()))
-    throw AutogradError(message("set_grad: a gradient ", g.shape(), ' ', mininn::name(g.dtype()), " for a tensor ",
-                                shape(), ' ', mininn::name(dtype())));
+    throw AutogradError(message("set_grad: a gradient ", g.shape(), ' ', mininn::name(g.dtype()), " on ",
+                                to_string(g.device()), " for a tensor ", shape(), ' ', mininn::name(dtype()), " on ",
+                                to_string(device())));
   Autograd& meta = AutogradAccess::meta(*this);
   const std::lock_guard lock(meta.grad_mutex);
   std::swap(meta.grad, g);  // what was there is freed after the lock

@@ -163,10 +163,9 @@ size_t select(std::string_view op, Device d, const AnyCandidates& c) {
   const size_t chosen = only.empty() ? first(c) : first_of(only, c);
   if (chosen == kNone) {
     const std::string why = refusals(c);
-    throw KernelError(message(
-        op, " on ", to_string(d), ": no kernel takes this call",
-        only.empty() ? "" : message(" (only ", only, " is allowed)"),
-        why.empty() ? d.type == DeviceType::cuda ? "; is this build without CUDA?" : "; none matches" : ":", why));
+    throw KernelError(message(op, " on ", to_string(d), ": no kernel takes this call",
+                              only.empty() ? "" : message(" (only ", only, " is allowed)"),
+                              why.empty() ? c.size() == 0 ? "; there is none" : "; none matches" : ":", why));
   }
   if (dispatch_verbose()) log_choice(op, c.name(chosen), "refused", refusals(c));
   return chosen;

@@ -32,6 +32,21 @@ Tensor empty_dense(const Shape& shape, const Strides& strides, DType dtype, Devi
   return Tensor::empty(shape, dtype, device).as_strided(shape, strides);
 }
 
+// For a copy of `like`: in its order where it has no gaps, else contiguous. Codes keep their gaps, because kernels read
+// whole pixels (ops/qlayout.h).
+Tensor empty_for(const Tensor& like, Device device) {
+  const Shape& shape = like.shape();
+  const Strides& strides = like.strides();
+  if (is_dense(shape, strides)) return empty_dense(shape, strides, like.dtype(), device);
+  if (!like.qparams() || may_overlap_itself(shape, strides)) return Tensor::empty(shape, like.dtype(), device);
+  int64_t reach = 1;
+  for (int d = 0; d < shape.rank(); ++d) {
+    if (strides[d] < 0) return Tensor::empty(shape, like.dtype(), device);
+    reach = std::max(reach, checked_mul("a copy of codes", shape[d], strides[d]));
+  }
+  return Tensor::empty({reach}, like.dtype(), device).as_strided(shape, strides);
+}
+
 void copy_elements(const Tensor& from, Tensor& to) {
   kernels<op::Copy>().run({from.view(), to.mutable_view()}, to.device());
 }
@@ -111,11 +126,7 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device
   return t;
 }
 
-Tensor Tensor::empty_like(const Tensor& like) {
-  Tensor t = empty(like.shape(), like.dtype(), like.device());
-  if (is_dense(like.shape(), like.strides())) t.impl_->strides = like.strides();
-  return t;
-}
+Tensor Tensor::empty_like(const Tensor& like) { return empty_for(like, like.device()); }
 
 template <class T>
 Tensor Tensor::from(std::span<const T> values, const Shape& shape) {
@@ -252,8 +263,7 @@ Tensor Tensor::as_strided(const Shape& shape, const Strides& strides, int64_t of
 
 Tensor Tensor::to(Device device) const {
   if (device == this->device()) return *this;
-  Tensor t = empty(shape(), dtype(), device);
-  if (is_dense(shape(), strides())) t.impl_->strides = strides();
+  Tensor t = empty_for(*this, device);
   t.impl_->qparams = qparams();
   t.copy_from(*this);
   return t;

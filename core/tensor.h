@@ -42,7 +42,7 @@ class Tensor {
   static Tensor from(const std::vector<T>& values, const Shape& shape) {
     return from(std::span<const T>(values), shape);
   }
-  // Uninitialised, with the shape, dtype, device and (if dense) the memory order of `like`.
+  // Uninitialised, with the shape, dtype, device and (if dense, or codes) the memory order of `like`.
   static Tensor empty_like(const Tensor& like);
 
   explicit operator bool() const { return impl_ != nullptr; }
@@ -72,7 +72,7 @@ class Tensor {
   // All elements as double, row-major, from any device, dtype and layout: for tests, printing and small results.
   std::vector<double> to_vector() const;
 
-  // A dense copy with its own storage and no autograd history.
+  // A copy with its own storage and no autograd history; dense, but that codes keep the gaps between their pixels.
   Tensor clone() const;
   // The same for good: what would write to its elements, by whatever handle or view, throws ValueError. So a network
   // can show its weights and be sure of them. A tensor that is frozen already gives itself, an undefined one too.

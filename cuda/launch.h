@@ -35,19 +35,23 @@ struct Grid {
   dim3 blocks, threads = kThreads;
 };
 
-// A thread for each of n >= 1 items: kernels ask thread_index() for theirs, and go on by thread_count() while there are
-// more.
-inline Grid grid_of(int64_t n) {
+// A block for each of n items: kernels take number blockIdx.x, and go on by gridDim.x while there are more.
+inline dim3 blocks_of(int64_t n) {
   constexpr int64_t most = 0x7fffffff;
-  const int64_t blocks = ceil_div(n, kThreads);
-  return {unsigned(blocks < most ? blocks : most)};
+  return unsigned(n < most ? n : most);
 }
+// A thread for each of n items: kernels ask thread_index() for theirs, and go on by thread_count() while there are
+// more.
+inline Grid grid_of(int64_t n) { return {blocks_of(ceil_div(n, kThreads))}; }
 __device__ inline int64_t thread_index() { return int64_t(blockIdx.x) * blockDim.x + threadIdx.x; }
 __device__ inline int64_t thread_count() { return int64_t(gridDim.x) * blockDim.x; }
 
+// A grid without a block, or without a thread, does nothing.
 template <class... Params>
 void launch(void (*kernel)(Params...), const Grid& grid, const ExecContext& at,
             const std::type_identity_t<Params>&... args) {
+  const auto empty = [](const dim3& d) { return d.x == 0 || d.y == 0 || d.z == 0; };
+  if (empty(grid.blocks) || empty(grid.threads)) return;
   const cudaStream_t stream = stream_of(at.stream);
 #ifdef __CUDACC__
   kernel<<<grid.blocks, grid.threads, 0, stream>>>(args...);

@@ -83,12 +83,12 @@ RealFunction real_function(std::string_view op) {
 }
 
 Tensor real_unary(const Tensor& x, std::string_view functor, double value) {
-  const RealFunction f = real_function(functor);
-  if (!f) throw ValueError(message("real_unary: there is no elementwise op '", excerpt(functor), "' of one operand"));
+  if (!real_function(functor))
+    throw ValueError(message("real_unary: there is no elementwise op '", excerpt(functor), "' of one operand"));
   check_constant("real_unary", value);
   const Real in("real_unary", "x", x);
   Tensor y = result(x.shape(), in);
-  kernels<op::RealUnary>().run({in.x.view(), in.q, f, value, y.mutable_view()}, x.device());
+  kernels<op::RealUnary>().run({in.x.view(), in.q, functor, value, y.mutable_view()}, x.device());
   return recorded(*opdef::real_unary(functor), {x}, RealUnaryOptions{value}, y);
 }
 

@@ -19,26 +19,35 @@ using RealFunction = double (*)(double x, double value);
 // The unary or scalar op of ops/functors.h with this name; null if there is none.
 RealFunction real_function(std::string_view op);
 
-// An operand [N,C,H,W]: f32 channels-last, or u8 codes, pixel-strided (ops/qlayout.h).
+// An operand [N,C,H,W] as kernels read it, on any device: f32 channels-last, or u8 codes, pixel-strided
+// (ops/qlayout.h), of which q says what they stand for.
 struct RealOperand {
-  CView x;
-  QParams q;  // what codes stand for
+  const float* numbers;  // null for codes
+  const uint8_t* codes;
+  int64_t pixel_stride;
+  QParams q;
+
+  RealOperand(const CView& x, QParams codes_q)
+      : numbers(x.dtype == DType::f32 ? x.as<float>() : nullptr),
+        codes(numbers ? nullptr : x.as<uint8_t>()),
+        pixel_stride(x.dtype == DType::f32 ? x.shape[1] : x.strides[3]),
+        q(codes_q) {}
 
   // Channel c of a pixel, counted through the whole batch.
-  float operator()(int64_t pixel, int64_t c) const {
-    if (x.dtype == DType::f32) return x.as<float>()[pixel * x.shape[1] + c];
-    return float(x.as<uint8_t>()[pixel * x.strides[3] + c] - q.zero_point) * q.scale;
+  constexpr float operator()(int64_t pixel, int64_t c) const {
+    const int64_t at = pixel * pixel_stride + c;
+    return numbers ? numbers[at] : float(codes[at] - q.zero_point) * q.scale;
   }
 };
 
 namespace op {
 
 // y is f32 channels-last; x, a and b are as in RealOperand.
-struct RealUnary {  // y = fl32(f(x, value))
+struct RealUnary {  // y = fl32(f(x, value)), f being real_function(functor)
   static constexpr std::string_view op = "real_unary";
   CView x;
   QParams q;
-  RealFunction f = nullptr;
+  std::string_view functor;  // its name in ops/functors.h
   double value = 0;
   View y;
 };

@@ -22,9 +22,10 @@ void fill(const View& y, int64_t cost, const Number& number) {
 
 // The same for windows: fold(sum, x) goes over a window's pixels, beginning at `start`; finish(sum, pixels) ends it.
 template <class Fold, class Finish>
-void pool(const RealOperand& x, const QPoolWindow& win, const View& y, double start, const Fold& fold,
+void pool(const CView& maps, QParams q, const QPoolWindow& win, const View& y, double start, const Fold& fold,
           const Finish& finish) {
-  const int64_t oh = y.shape[2], ow = y.shape[3], ih = x.x.shape[2], iw = x.x.shape[3];
+  const RealOperand x(maps, q);
+  const int64_t oh = y.shape[2], ow = y.shape[3], ih = maps.shape[2], iw = maps.shape[3];
   fill(y, win.kernel.h * win.kernel.w, [&](int64_t pixel, int64_t c) {
     const int64_t h = pixel / ow % oh * win.stride.h - win.padding.h, w = pixel % ow * win.stride.w - win.padding.w;
     const int64_t h0 = std::max<int64_t>(h, 0), h1 = std::min(h + win.kernel.h, ih);
@@ -37,18 +38,19 @@ void pool(const RealOperand& x, const QPoolWindow& win, const View& y, double st
 }
 
 void unary(const op::RealUnary& a, const ExecContext&) {
-  const RealOperand x{a.x, a.q};
-  fill(a.y, 8, [&](int64_t pixel, int64_t c) { return float(a.f(double(x(pixel, c)), a.value)); });
+  const RealOperand x(a.x, a.q);
+  const RealFunction f = real_function(a.functor);
+  fill(a.y, 8, [&](int64_t pixel, int64_t c) { return float(f(double(x(pixel, c)), a.value)); });
 }
 
 void add(const op::RealAdd& a, const ExecContext&) {
-  const RealOperand left{a.a, a.a_q}, right{a.b, a.b_q};
+  const RealOperand left(a.a, a.a_q), right(a.b, a.b_q);
   fill(a.y, 1, [&](int64_t pixel, int64_t c) { return left(pixel, c) + right(pixel, c); });
 }
 
 void max_pool(const op::RealMaxPool2d& a, const ExecContext&) {
   pool(
-      {a.x, a.q}, a.window, a.y, -std::numeric_limits<double>::infinity(),
+      a.x, a.q, a.window, a.y, -std::numeric_limits<double>::infinity(),
       [](double top, double v) { return std::isnan(top) || v <= top ? top : v; },
       [](double top, int64_t) { return top; });
 }
@@ -56,7 +58,7 @@ void max_pool(const op::RealMaxPool2d& a, const ExecContext&) {
 void avg_pool(const op::RealAvgPool2d& a, const ExecContext&) {
   const int64_t whole = a.window.kernel.h * a.window.kernel.w;
   pool(
-      {a.x, a.q}, a.window, a.y, 0, [](double sum, double v) { return sum + v; },
+      a.x, a.q, a.window, a.y, 0, [](double sum, double v) { return sum + v; },
       [&](double sum, int64_t pixels) { return sum / double(a.count_include_pad ? whole : pixels); });
 }
 

@@ -103,6 +103,7 @@ TEST_CASE("a chain of 200,000 ops neither overflows the stack going backward nor
 
 TEST_CASE("live memory returns to where it was after a step") {
   Tensor x = scalar(1).set_requires_grad(true);
+  CHECK_THROWS_WITH(x.set_grad(Tensor::zeros({2})), Catch::Contains("[2] f32 on cpu for a tensor"));
   x.set_grad(scalar(0));
   const size_t live = allocator(Device::cpu()).stats().live_bytes;
   for (int step = 0; step < 3; ++step) {

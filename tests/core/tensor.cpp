@@ -201,6 +201,17 @@ TEST_CASE("numbers that name no dtype, memory format or device type are refused"
   CHECK_THROWS_AS(device_count(DeviceType(7)), DeviceError);
 }
 
+TEST_CASE("copies of codes keep the gaps behind their pixels, other copies have none") {
+  const Strides pixels{16, 1, 8, 4};
+  const Tensor plain = Tensor::full({32}, 5, DType::u8).as_strided({2, 3, 2, 2}, pixels);
+  const Tensor codes = plain.with_qparams({0.25f, 7}), copy = codes.clone();
+  CHECK(copy.strides() == pixels);
+  CHECK(copy.to_vector() == codes.to_vector());
+  CHECK(copy.as_strided({32}, {1}).numel() == 32);  // the bytes behind the last pixel are there
+  CHECK(plain.clone().is_contiguous());
+  CHECK(codes.as_strided({2, 2}, {0, 1}).clone().is_contiguous());  // of one element, two
+}
+
 TEST_CASE("a tensor of codes knows what they stand for, and so do its views and copies") {
   const QParams q{0.25f, 7};
   const Tensor plain = Tensor::full({2, 3}, 9, DType::u8), x = plain.with_qparams(q);

@@ -82,6 +82,7 @@ TEST_CASE("every matmul kernel takes empty and long sums") {
     for (const bool bias : {false, true}) CHECK(check({2, 3, 5, 0, false, false, false, false, bias}, dtype, g) >= 1);
     CHECK(check({1, 0, 5, 3, false, false, false, false, false}, dtype, g) >= 1);
     CHECK(check({0, 2, 5, 3, false, false, false, false, true}, dtype, g) >= 1);
+    CHECK(check({65537, 1, 1, 2, false, false, false, false, false}, dtype, g) >= 1);  // more than a grid's z
     CHECK(check({1, 9, 17, 5000, false, true, false, false, true}, dtype, g) >= 1);
     CHECK(check({1, 9, 17, 20000, false, false, false, false, true}, dtype, g) >= 1);  // more than a chain
   }

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/batch_norm.h"
+#include "ops/qadd.h"
+#include "ops/quantize.h"
 #include "ops/reduce.h"
 #include "tests/ops/gradcheck_cases.h"
 #include "tests/support/catch.h"
@@ -48,4 +51,22 @@ TEST_CASE("every op and its gradient give on another device what they give on th
     REQUIRE(got.size() == expected.size());
     for (size_t i = 0; i < got.size(); ++i) CHECK(close(expected[i], got[i], c.eps));
   }
+}
+
+TEST_CASE("a batch without channels trains on another device, too") {
+  const Device device = GENERATE(from_range(other_devices()));
+  Tensor mean = Tensor::zeros({0}, DType::f32, device), var = Tensor::full({0}, 1, DType::f32, device);
+  Tensor x = Tensor::zeros({2, 0, 3, 3}, DType::f32, device), gamma = Tensor::full({0}, 1, DType::f32, device);
+  x.set_requires_grad(true);
+  const Tensor y = batch_norm(x, gamma, Tensor::zeros({0}, DType::f32, device), mean, var, {.training = true});
+  y.backward(Tensor::zeros({2, 0, 3, 3}, DType::f32, device));
+  CHECK(y.to_vector().empty());
+  CHECK(x.grad().shape() == x.shape());
+}
+
+TEST_CASE("codes that were copied, or moved to another device, are still what ops take") {
+  const Device device = GENERATE(from_range(every_device()));
+  const Tensor codes = quantize(RandomTensors(1).tensor({2, 3, 2, 2}), {0.01f, 100});
+  const Tensor there = codes.to(device).clone(), sum = qadd(there, there, {.y = {0.02f, 100}});
+  CHECK(sum.to_vector() == codes.to_vector());
 }

@@ -141,24 +141,19 @@ struct WeightGradient {
   }
 };
 
-template <template <class, class> class Problem, class Args>
-Refusal check(const Args& q) {
-  return {fits_grid(Problem<float, float>(q), q.g.groups) ? nullptr : "more groups or columns than a grid has blocks"};
-}
-
 }  // namespace
 
 constinit const Kernel<op::Conv2dFwd> conv2d_fwd{
-    "own.gemm", kOwn, check<Forward>, [](const op::Conv2dFwd& q, const ExecContext& at) {
+    "own.gemm", kOwn, takes_all, [](const op::Conv2dFwd& q, const ExecContext& at) {
       op::with_conv2d_types(q.x.dtype, q.w.dtype, [&]<class T, class W>() { gemm(Forward<T, W>(q), q.g.groups, at); });
     }};
 constinit const Kernel<op::Conv2dBwdData> conv2d_bwd_data{
-    "own.gemm", kOwn, check<DataGradient>, [](const op::Conv2dBwdData& q, const ExecContext& at) {
+    "own.gemm", kOwn, takes_all, [](const op::Conv2dBwdData& q, const ExecContext& at) {
       op::with_conv2d_types(q.gy.dtype, q.w.dtype,
                             [&]<class T, class W>() { gemm(DataGradient<T, W>(q), q.g.groups, at); });
     }};
 constinit const Kernel<op::Conv2dBwdWeights> conv2d_bwd_weights{
-    "own.gemm", kOwn, check<WeightGradient>, [](const op::Conv2dBwdWeights& q, const ExecContext& at) {
+    "own.gemm", kOwn, takes_all, [](const op::Conv2dBwdWeights& q, const ExecContext& at) {
       op::with_conv2d_types(q.x.dtype, q.gw.dtype,
                             [&]<class T, class W>() { gemm(WeightGradient<T, W>(q), q.g.groups, at); });
     }};

@@ -1,8 +1,9 @@
 // c(m, n) = sum over k of a(m, k) b(k, n), for operands that are computed from their coordinates: matrix products, and
 // convolutions as matrix products whose left side is never written down (implicit GEMM; Chetlur et al. 2014, "cuDNN").
 //
-// A block makes a tile of 64 x 64 outputs, a thread 4 x 4 of them, in steps of 16 along k through shared memory. Every
-// 1024 terms a sum goes into a second one: the rounding errors of a long sum stay small.
+// A block makes a tile of 64 x 64 outputs, a thread 4 x 4 of them, in steps of 16 along k through shared memory, and
+// then the next tile that is left for it. Every 1024 terms a sum goes into a second one: the rounding errors of a long
+// sum stay small.
 #pragma once
 
 #include "cuda/launch.h"
@@ -17,10 +18,9 @@ static_assert(kTile / kPerThread * (kTile / kPerThread) == kThreads);
 //   Acc a(batch, m, k), b(batch, k, n)     called inside of the sizes only
 //   void store(batch, m, n, Acc sum)       the same
 template <class Problem>
-__global__ void __launch_bounds__(kThreads) gemm_kernel(const __grid_constant__ Problem p) {
+__device__ inline void make_tile(const Problem& p, int64_t batch, int64_t m0, int64_t n0) {
   using Acc = typename Problem::Acc;
   __shared__ Acc a[kDepth][kTile + 1], b[kDepth][kTile + 1];  // a column more: no two threads meet in a bank
-  const int64_t m0 = int64_t(blockIdx.x) * kTile, n0 = int64_t(blockIdx.y) * kTile, batch = blockIdx.z;
   const int t = int(threadIdx.x), row = t / (kTile / kPerThread), column = t % (kTile / kPerThread);
   Acc sums[kPerThread][kPerThread] = {}, totals[kPerThread][kPerThread] = {};
   for (int64_t k0 = 0; k0 < p.k; k0 += kDepth) {
@@ -55,17 +55,18 @@ __global__ void __launch_bounds__(kThreads) gemm_kernel(const __grid_constant__ 
   }
 }
 
-// Whether a grid holds the problem.
+// Tiles beside each other share rows of the left side, which are costly to compute.
 template <class Problem>
-bool fits_grid(const Problem& p, int64_t batch) {
-  return ceil_div(p.m, int64_t(kTile)) <= 0x7fffffff && ceil_div(p.n, int64_t(kTile)) <= 65535 && batch <= 65535;
+__global__ void __launch_bounds__(kThreads)
+    gemm_kernel(const __grid_constant__ Problem p, int64_t rows, int64_t columns, int64_t batch) {
+  for (int64_t tile = blockIdx.x; tile < rows * columns * batch; tile += gridDim.x)
+    make_tile(p, tile / (rows * columns), tile / columns % rows * kTile, tile % columns * kTile);
 }
 
 template <class Problem>
 void gemm(const Problem& p, int64_t batch, const ExecContext& at) {
-  if (p.m == 0 || p.n == 0 || batch == 0) return;
-  const dim3 blocks(unsigned(ceil_div(p.m, int64_t(kTile))), unsigned(ceil_div(p.n, int64_t(kTile))), unsigned(batch));
-  launch(gemm_kernel<Problem>, {blocks}, at, p);
+  const int64_t rows = ceil_div(p.m, int64_t(kTile)), columns = ceil_div(p.n, int64_t(kTile));
+  launch(gemm_kernel<Problem>, {blocks_of(rows * columns * batch)}, at, p, rows, columns, batch);
 }
 
 }  // namespace mininn::cuda::own

@@ -41,13 +41,9 @@ Product<T> product(const op::Matmul& mm) {
           mm.c.as<T>()};
 }
 
-Refusal check(const op::Matmul& mm) {
-  return {fits_grid(product<float>(mm), mm.batch) ? nullptr : "more matrices or columns than a grid has blocks"};
-}
-
 }  // namespace
 
-constinit const Kernel<op::Matmul> matmul{"own.gemm", kOwn, check, [](const op::Matmul& mm, const ExecContext& at) {
+constinit const Kernel<op::Matmul> matmul{"own.gemm", kOwn, takes_all, [](const op::Matmul& mm, const ExecContext& at) {
                                             with_floating(mm.a.dtype,
                                                           [&]<class T>() { gemm(product<T>(mm), mm.batch, at); });
                                           }};

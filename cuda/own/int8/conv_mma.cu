@@ -74,7 +74,6 @@ void run(const op::QConv2d& a, const ExecContext& at) {
   MmaConvolution q{Convolution(a), int(l.channels), int(l.steps), reinterpret_cast<const uint8_t*>(a.packed)};
   q.bias = reinterpret_cast<const int32_t*>(a.packed + l.bias);
   q.w = reinterpret_cast<const int8_t*>(a.packed + l.w);
-  if (q.pixels == 0 || q.g.oc == 0) return;
   const Grid grid{dim3(unsigned(ceil_div(q.pixels, int64_t(kPixels))), unsigned(l.rows / kChannels)), kBlockThreads};
   const auto multiples_of = [&](uintptr_t n) {
     return (std::bit_cast<uintptr_t>(q.x) | uintptr_t(q.x_pixel) | uintptr_t(q.channels)) % n == 0;

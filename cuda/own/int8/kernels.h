@@ -24,6 +24,10 @@ extern const Kernel<op::QMaxPool2d> qmax_pool2d;
 extern const Kernel<op::QAvgPool2d> qavg_pool2d;
 extern const Kernel<op::QGlobalSum> qglobal_sum;
 extern const Kernel<op::QLinear> qlinear;
+extern const Kernel<op::RealUnary> real_unary;
+extern const Kernel<op::RealAdd> real_add;
+extern const Kernel<op::RealMaxPool2d> real_max_pool2d;
+extern const Kernel<op::RealAvgPool2d> real_avg_pool2d;
 extern const Kernel<op::QConv2d> qconv2d;      // any
 extern const Kernel<op::QConv2d> qconv2d_mma;  // without groups, on tensor cores (sm_80)
 

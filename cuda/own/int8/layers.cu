@@ -2,6 +2,7 @@
 #include "cuda/own/int8/constants.h"
 #include "cuda/own/int8/convolution.h"
 #include "cuda/own/int8/kernels.h"
+#include "cuda/own/int8/window.h"
 
 namespace mininn::cuda::own {
 namespace {
@@ -35,7 +36,6 @@ __global__ void conv2d_kernel(const __grid_constant__ Convolution q, int32_t x_z
 void run_conv2d(const op::QConv2d& a, const ExecContext& at) {
   const Convolution q(a);
   const int64_t count = q.pixels * q.g.oc;
-  if (count == 0) return;
   if (a.y.dtype == DType::f32)
     launch(conv2d_kernel<float>, grid_of(count), at, q, a.x_zero, count, a.y.as<float>());
   else
@@ -64,9 +64,8 @@ __global__ void linear_kernel(int64_t count, int64_t o, int64_t k, int64_t x_row
 template <class X>
 void linear(const op::QLinear& a, int64_t x_row, const ExecContext& at) {
   const int64_t o = a.w.shape[0], k = a.x.shape[1], count = a.x.shape[0] * o;
-  if (count > 0)
-    launch(linear_kernel<X>, grid_of(count), at, count, o, k, x_row, a.x.as<X>(), a.w.as<int8_t>(),
-           a.bias.as<int32_t>(), a.multiplier.as<float>(), a.y.as<float>());
+  launch(linear_kernel<X>, grid_of(count), at, count, o, k, x_row, a.x.as<X>(), a.w.as<int8_t>(), a.bias.as<int32_t>(),
+         a.multiplier.as<float>(), a.y.as<float>());
 }
 
 void run_linear(const op::QLinear& a, const ExecContext& at) {
@@ -75,38 +74,21 @@ void run_linear(const op::QLinear& a, const ExecContext& at) {
 
 // --- pooling ---------------------------------------------------------------------------------------------------------
 
-struct Maps {
-  int64_t c, ih, iw, oh, ow;
+struct Maps : PoolSizes {
   int64_t x_image, x_row, x_pixel, y_pixel;  // distances in elements
-  QPoolWindow window;
-};
 
-Maps maps_of(const CView& x, const View& y, const QPoolWindow& window) {
-  return {x.shape[1],   x.shape[2],   x.shape[3],   y.shape[2],   y.shape[3],
-          x.strides[0], x.strides[2], x.strides[3], y.strides[3], window};
-}
-
-// The window of output i: its pixels inside of the map, of one channel.
-struct CodeWindow {
-  int64_t pixel, c, h0, h1, w0, w1;
-  const uint8_t* x;
-
-  __device__ CodeWindow(const Maps& m, const uint8_t* maps, int64_t i) : pixel(i / m.c), c(i % m.c) {
-    const int64_t h = pixel / m.ow % m.oh * m.window.stride.h - m.window.padding.h;
-    const int64_t w = pixel % m.ow * m.window.stride.w - m.window.padding.w;
-    h0 = h > 0 ? h : 0, h1 = h + m.window.kernel.h < m.ih ? h + m.window.kernel.h : m.ih;
-    w0 = w > 0 ? w : 0, w1 = w + m.window.kernel.w < m.iw ? w + m.window.kernel.w : m.iw;
-    x = maps + pixel / (m.oh * m.ow) * m.x_image + c;
-  }
+  Maps(const CView& x, const View& y, const QPoolWindow& w)
+      : PoolSizes(x, y, w), x_image(x.strides[0]), x_row(x.strides[2]), x_pixel(x.strides[3]), y_pixel(y.strides[3]) {}
 };
 
 __global__ void max_kernel(const __grid_constant__ Maps m, int64_t count, const uint8_t* x, uint8_t* y) {
   for (int64_t i = thread_index(); i < count; i += thread_count()) {
-    const CodeWindow win(m, x, i);
+    const Window win(m, i);
+    const uint8_t* const map = x + win.image * m.x_image + win.c;
     uint8_t most = 0;  // no code is smaller
     for (int64_t h = win.h0; h < win.h1; ++h)
       for (int64_t w = win.w0; w < win.w1; ++w) {
-        const uint8_t v = win.x[h * m.x_row + w * m.x_pixel];
+        const uint8_t v = map[h * m.x_row + w * m.x_pixel];
         most = v > most ? v : most;
       }
     y[win.pixel * m.y_pixel + win.c] = most;
@@ -114,8 +96,8 @@ __global__ void max_kernel(const __grid_constant__ Maps m, int64_t count, const 
 }
 
 void run_max(const op::QMaxPool2d& a, const ExecContext& at) {
-  if (const int64_t count = a.y.size(); count > 0)
-    launch(max_kernel, grid_of(count), at, maps_of(a.x, a.y, a.window), count, a.x.as<uint8_t>(), a.y.as<uint8_t>());
+  launch(max_kernel, grid_of(a.y.size()), at, Maps(a.x, a.y, a.window), a.y.size(), a.x.as<uint8_t>(),
+         a.y.as<uint8_t>());
 }
 
 struct Average {
@@ -127,21 +109,21 @@ struct Average {
 
 __global__ void avg_kernel(const __grid_constant__ Maps m, Average a, int64_t count, const uint8_t* x, uint8_t* y) {
   for (int64_t i = thread_index(); i < count; i += thread_count()) {
-    const CodeWindow win(m, x, i);
-    const int64_t inside = (win.h1 - win.h0) * (win.w1 - win.w0);
+    const Window win(m, i);
+    const uint8_t* const map = x + win.image * m.x_image + win.c;
+    const int64_t inside = win.inside();
     const float multiplier = a.scale / float(a.count_include_pad ? m.window.kernel.h * m.window.kernel.w : inside);
     int32_t sum = int32_t(inside) * -a.x_zero;
     for (int64_t h = win.h0; h < win.h1; ++h)
-      for (int64_t w = win.w0; w < win.w1; ++w) sum += win.x[h * m.x_row + w * m.x_pixel];
+      for (int64_t w = win.w0; w < win.w1; ++w) sum += map[h * m.x_row + w * m.x_pixel];
     y[win.pixel * m.y_pixel + win.c] = to_code(float(sum) * multiplier, a.range);
   }
 }
 
 void run_avg(const op::QAvgPool2d& a, const ExecContext& at) {
   const Average average{a.x_zero, a.count_include_pad, a.scale, code_range(a.y_zero, a.lo, a.hi)};
-  if (const int64_t count = a.y.size(); count > 0)
-    launch(avg_kernel, grid_of(count), at, maps_of(a.x, a.y, a.window), average, count, a.x.as<uint8_t>(),
-           a.y.as<uint8_t>());
+  launch(avg_kernel, grid_of(a.y.size()), at, Maps(a.x, a.y, a.window), average, a.y.size(), a.x.as<uint8_t>(),
+         a.y.as<uint8_t>());
 }
 
 __global__ void sum_kernel(int64_t count, int64_t c, int64_t pixels, int64_t image, int64_t pixel, const uint8_t* x,
@@ -155,9 +137,9 @@ __global__ void sum_kernel(int64_t count, int64_t c, int64_t pixels, int64_t ima
 }
 
 void run_sum(const op::QGlobalSum& a, const ExecContext& at) {
-  if (const int64_t count = a.y.size(); count > 0)
-    launch(sum_kernel, grid_of(count), at, count, a.x.shape[1], a.x.shape[2] * a.x.shape[3], a.x.strides[0],
-           a.x.strides[3], a.x.as<uint8_t>(), a.y.as<int32_t>());
+  const int64_t count = a.y.size();
+  launch(sum_kernel, grid_of(count), at, count, a.x.shape[1], a.x.shape[2] * a.x.shape[3], a.x.strides[0],
+         a.x.strides[3], a.x.as<uint8_t>(), a.y.as<int32_t>());
 }
 
 }  // namespace

@@ -129,7 +129,6 @@ template <class T>
 void apply(const op::BatchNormApply& a, const ExecContext& at) {
   using S = Stat<T>;
   const int64_t n = a.rows * a.c;
-  if (n == 0) return;
   launch(apply_kernel<T>, grid_of(n), at, n,
          Channels<T>{a.c, a.mean.as<S>(), a.rstd.as<S>(), a.gamma.as<S>(), a.beta.as<S>()}, a.x.as<T>(),
          a.residual.as<T>(), a.relu, a.y.as<T>());
@@ -180,12 +179,11 @@ __global__ void input_gradient_kernel(int64_t rows, int64_t c, Incoming<T> in, c
 template <class T>
 void bwd(const op::BatchNormBwd& a, const ExecContext& at) {
   using S = Stat<T>;
-  if (a.c == 0) return;
   const Incoming<T> in{a.x.as<T>(), a.gy.as<T>(), a.y.as<T>(), a.mean.as<S>(), a.rstd.as<S>()};
   Scratch<double> memory(2 * a.c, at);
   auto* const sums = reinterpret_cast<Two*>(memory.data());
   reduce_channels(a.rows, a.c, in, FinishGradients<T>{a.ggamma.as<S>(), a.gbeta.as<S>(), sums}, at);
-  if (a.rows > 0 && (a.gx || a.gresidual))
+  if (a.gx || a.gresidual)
     launch(input_gradient_kernel<T>, grid_of(a.rows * a.c), at, a.rows, a.c, in, a.gamma.as<S>(), sums, a.training,
            a.gx.as<T>(), a.gresidual.as<T>());
 }
@@ -199,7 +197,6 @@ constinit const Kernel<op::BatchNormMoments> batch_norm_moments{
 constinit const Kernel<op::BatchNormRstd> batch_norm_rstd{
     "own", kOwn, takes_all, [](const op::BatchNormRstd& a, const ExecContext& at) {
       const int64_t c = a.var.size();
-      if (c == 0) return;
       if (a.var.dtype == DType::f64)
         launch(rstd_kernel<double>, grid_of(c), at, c, a.var.as<double>(), a.eps, a.rstd.as<double>());
       else

@@ -28,7 +28,6 @@ template <class T>
 void run(const op::DropoutFwd& a, const ExecContext& at) {
   // Row-major, since an element's number decides its fate.
   const StridedLoop<2> loop(a.y.shape, {a.y.strides, a.x.strides}, Order::logical);
-  if (loop.size() == 0) return;
   launch(dropout_kernel<T>, grid_of(loop.size()), at, loop, Draw{a.seed, a.stream, a.position, a.threshold},
          Compute<T>(a.scale), a.y.as<T>(), a.x.as<T>(), a.mask.as<uint8_t>());
 }
@@ -45,7 +44,6 @@ __global__ void dropout_grad_kernel(const __grid_constant__ StridedLoop<3> loop,
 template <class T>
 void run_grad(const op::DropoutBwd& a, const ExecContext& at) {
   const StridedLoop<3> loop(a.gx.shape, {a.gx.strides, a.gy.strides, a.mask.strides});
-  if (loop.size() == 0) return;
   launch(dropout_grad_kernel<T>, grid_of(loop.size()), at, loop, Compute<T>(a.scale), a.gx.as<T>(), a.gy.as<T>(),
          a.mask.as<uint8_t>());
 }

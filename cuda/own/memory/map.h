@@ -35,8 +35,7 @@ struct Typed {
 template <class To, class Fn, class... From>
 void map_elements(const ExecContext& at, const View& y, const Fn& fn, const Typed<From>&... in) {
   const StridedLoop<1 + int(sizeof...(From))> loop(y.shape, {y.strides, in.view.strides...});
-  if (loop.size() > 0)
-    launch(map_kernel<Fn, To, From...>, grid_of(loop.size()), at, fn, loop, y.as<To>(), in.view.template as<From>()...);
+  launch(map_kernel<Fn, To, From...>, grid_of(loop.size()), at, fn, loop, y.as<To>(), in.view.template as<From>()...);
 }
 
 template <class T, class Fn>

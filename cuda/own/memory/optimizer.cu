@@ -30,7 +30,6 @@ __global__ void sgd_kernel(int64_t n, T* p, const T* g, T* b, Sgd<T> c) {
 
 template <class T>
 void sgd(const op::SgdUpdate& a, const ExecContext& at) {
-  if (a.n == 0) return;
   const Sgd<T> c{T(a.lr), T(a.momentum), T(1 - a.dampening), T(a.weight_decay), a.first, a.nesterov};
   launch(sgd_kernel<T>, grid_of(a.n), at, a.n, a.param.as<T>(), a.grad.as<T>(), a.buffer.as<T>(), c);
 }
@@ -53,7 +52,6 @@ __global__ void adam_kernel(int64_t n, T* p, const T* g, T* m, T* v, Adam<T> c) 
 
 template <class T>
 void adam(const op::AdamUpdate& a, const ExecContext& at) {
-  if (a.n == 0) return;
   const Adam<T> c{T(a.l2),        T(a.keep), T(1 - a.beta1), T(a.beta2),
                   T(1 - a.beta2), T(a.eps),  T(a.step_size), T(a.v_scale)};
   launch(adam_kernel<T>, grid_of(a.n), at, a.n, a.param.as<T>(), a.grad.as<T>(), a.m.as<T>(), a.v.as<T>(), c);

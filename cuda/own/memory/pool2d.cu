@@ -96,23 +96,23 @@ __global__ void avg_grad_kernel(const __grid_constant__ Pool2dGeometry g, int64_
 
 template <class T>
 void run(const op::MaxPool2dFwd& a, const ExecContext& at) {
-  if (const int64_t n = outputs(a.g); n > 0)
-    launch(max_kernel<T>, grid_of(n), at, a.g, n, a.x.as<T>(), a.y.as<T>(), a.index.as<int32_t>());
+  const int64_t n = outputs(a.g);
+  launch(max_kernel<T>, grid_of(n), at, a.g, n, a.x.as<T>(), a.y.as<T>(), a.index.as<int32_t>());
 }
 template <class T>
 void run(const op::MaxPool2dBwd& a, const ExecContext& at) {
-  if (const int64_t n = inputs(a.g); n > 0)
-    launch(max_grad_kernel<T>, grid_of(n), at, a.g, n, a.gy.as<T>(), a.index.as<int32_t>(), a.gx.as<T>());
+  const int64_t n = inputs(a.g);
+  launch(max_grad_kernel<T>, grid_of(n), at, a.g, n, a.gy.as<T>(), a.index.as<int32_t>(), a.gx.as<T>());
 }
 template <class T>
 void run(const op::AvgPool2dFwd& a, const ExecContext& at) {
-  if (const int64_t n = outputs(a.g); n > 0)
-    launch(avg_kernel<T>, grid_of(n), at, a.g, n, a.count_include_pad, a.x.as<T>(), a.y.as<T>());
+  const int64_t n = outputs(a.g);
+  launch(avg_kernel<T>, grid_of(n), at, a.g, n, a.count_include_pad, a.x.as<T>(), a.y.as<T>());
 }
 template <class T>
 void run(const op::AvgPool2dBwd& a, const ExecContext& at) {
-  if (const int64_t n = inputs(a.g); n > 0)
-    launch(avg_grad_kernel<T>, grid_of(n), at, a.g, n, a.count_include_pad, a.gy.as<T>(), a.gx.as<T>());
+  const int64_t n = inputs(a.g);
+  launch(avg_grad_kernel<T>, grid_of(n), at, a.g, n, a.count_include_pad, a.gy.as<T>(), a.gx.as<T>());
 }
 
 }  // namespace

@@ -54,7 +54,6 @@ void run_sum(const op::Sum& a, const ExecContext& at) {
   const op::ReducedDims s(a.x, a.y);
   const StridedLoop<2> outputs(s.kept, {s.kept_full, s.kept_small});
   const StridedLoop<1> inputs(s.reduced, {s.reduced_full});
-  if (outputs.size() == 0) return;
   const unsigned width = width_for<2>(outputs, inputs);
   const int64_t blocks = ceil_div(outputs.size(), width);
   const Parts parts(inputs.size(), blocks);
@@ -101,7 +100,6 @@ void run_max(const op::AmaxFwd& a, const ExecContext& at) {
   const Strides index = a.index ? op::ReducedDims(a.x, a.index).kept_small : s.kept_small;
   const StridedLoop<3> outputs(s.kept, {s.kept_full, s.kept_small, index});
   const StridedLoop<1> inputs(s.reduced, {s.reduced_full}, Order::logical);
-  if (outputs.size() == 0) return;
   const unsigned width = width_for<3>(outputs, inputs);
   launch(max_kernel<T>, {unsigned(ceil_div(outputs.size(), width))}, at, outputs, inputs, a.x.as<T>(), width,
          a.y.as<T>(), a.index.as<int64_t>());
@@ -128,7 +126,6 @@ void run_max_grad(const op::AmaxBwd& a, const ExecContext& at) {
   const op::ReducedDims s(a.gx, a.gy);
   const StridedLoop<3> outputs(s.kept, {s.kept_full, s.kept_small, op::ReducedDims(a.gx, a.index).kept_small});
   const StridedLoop<1> inputs(s.reduced, {s.reduced_full}, Order::logical);
-  if (outputs.size() == 0) return;
   launch(max_grad_kernel<T>, grid_of(outputs.size()), at, outputs, inputs, a.gx.as<T>(), a.gy.as<T>(),
          a.index.as<int64_t>());
 }
