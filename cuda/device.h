@@ -56,6 +56,19 @@ __device__ inline void load_matrices(uint32_t (&to)[4], const void* row) {
 #endif
 }
 
+// The same, but lane l gets elements l / 4 of rows 2 (l % 4) and 2 (l % 4) + 1 of matrix i, rows of 16-bit elements: of
+// the transposed matrix what load_matrices() gives of the matrix.
+__device__ inline void load_transposed(uint32_t (&to)[4], const void* row) {
+#ifdef __CUDACC__
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(uint32_t(__cvta_generic_to_shared(row)))
+               : "memory");
+#else
+  emulate::load_transposed(to, row);
+#endif
+}
+
 // d += a b, for u8 a [16, 32] and s8 b [32, 8], exactly but modulo 2^32. With g = lane / 4, t = lane % 4 the lane has
 //   of a   rows g and g + 8 of columns 4 t .. 4 t + 3 in a[0] and a[1], of columns 16 + 4 t .. in a[2] and a[3]
 //   of b   rows 4 t .. 4 t + 3 of column g in b0, rows 16 + 4 t .. in b1
@@ -67,6 +80,19 @@ __device__ inline void multiply_u8_s8(int32_t (&d)[4], const uint32_t (&a)[4], u
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 #else
   emulate::multiply_u8_s8(d, a, b0, b1);
+#endif
+}
+
+// The same for bf16 a [16, 16] and b [16, 8] and float d: each four bytes are two elements of k. The products are
+// exact; how their sum rounds is not said.
+__device__ inline void multiply_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+#ifdef __CUDACC__
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#else
+  emulate::multiply_bf16(d, a, b0, b1);
 #endif
 }
 

@@ -3,9 +3,12 @@
 
 #include <cmath>
 #include <csignal>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "ops/conv2d.h"
 #include "ops/cross_entropy.h"
 #include "ops/elementwise.h"
 #include "ops/layout.h"
@@ -175,4 +178,19 @@ TEST_CASE("labels outside of their range make the loss and the gradient NaN on a
     CHECK(!std::isnan(g[0]));
     CHECK(std::isnan(g[4]));
   }
+}
+
+TEST_CASE("convolutions of bf16 without groups run on tensor cores") {
+  const auto chosen = [](DType dtype, int64_t groups) {
+    const Device d = Device::cuda();
+    const Tensor x = Tensor::empty({2, 16, 8, 8}, dtype, d, MemoryFormat::channels_last);
+    Tensor gx = x.clone(), y = x.clone(), w = Tensor::empty({16, 16 / groups, 3, 3}, DType::f32, d);
+    const auto g = Conv2dGeometry::make("test", x.shape(), w.shape(), {.padding = 1, .groups = groups});
+    return std::set{kernels<op::Conv2dFwd>().select({g, x.view(), w.view(), {}, {}, false, y.mutable_view()}, d).name,
+                    kernels<op::Conv2dBwdData>().select({g, y.view(), w.view(), gx.mutable_view()}, d).name,
+                    kernels<op::Conv2dBwdWeights>().select({g, x.view(), y.view(), w.mutable_view()}, d).name};
+  };
+  CHECK(chosen(DType::bf16, 1) == std::set<std::string_view>{"own.mma"});
+  CHECK(chosen(DType::bf16, 2) == std::set<std::string_view>{"own.gemm"});
+  CHECK(chosen(DType::f32, 1) == std::set<std::string_view>{"own.gemm"});
 }

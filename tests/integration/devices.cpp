@@ -3,6 +3,7 @@
 #include <cmath>
 #include <optional>
 
+#include "examples/cifar_resnet/conv_bn.h"
 #include "examples/cifar_resnet/resnet.h"
 #include "nn/ema.h"
 #include "nn/graph/executor.h"
@@ -12,6 +13,7 @@
 #include "nn/optim/adam.h"
 #include "nn/optim/sgd.h"
 #include "nn/serialize.h"
+#include "ops/cast.h"
 #include "ops/cross_entropy.h"
 #include "ops/elementwise.h"
 #include "ops/qadd.h"
@@ -123,6 +125,33 @@ Values train_on(Device device) {
 TEST_CASE("ResNet-18 learns on another device what it learns on the CPU") {
   const Device device = GENERATE(from_range(other_devices()));
   check_close(train_on(Device::cpu()), train_on(device), 1e-9);
+}
+
+TEST_CASE("a convolution in mixed precision gives on another device the CPU's gradients, within what bf16 rounds") {
+  const Device device = GENERATE(from_range(other_devices()));
+  const auto gradients = [](Device where) {
+    RandomTensors random(11);
+    const Tensor images = random.away_from_zero({2, 3, 12, 12}, 0.1, 1).to(where);
+    nn::ParamStore params(where, 3);
+    cifar_resnet::ConvBn stem(params.root() / "c1", params.root() / "b1", {.in = 3, .out = 16});
+    cifar_resnet::ConvBn next(params.root() / "c2", params.root() / "b2", {.in = 16, .out = 24, .stride = 2});
+    const Tensor y = next(stem(cast(images, DType::bf16)));
+    sum(y * y).backward();
+    Values out{y.to_vector()};
+    for (const Tensor& t : params.trainable()) out.push_back(t.grad().to_vector());
+    return out;
+  };
+  const Values here = gradients(Device::cpu()), there = gradients(device);
+  REQUIRE(here.size() == there.size());
+  for (size_t i = 0; i < here.size(); ++i) {  // relative to all of a tensor: its sums cancel
+    double error = 0, size = 0;
+    for (size_t j = 0; j < here[i].size(); ++j) {
+      error += (here[i][j] - there[i][j]) * (here[i][j] - there[i][j]);
+      size += here[i][j] * here[i][j];
+    }
+    INFO("tensor " << i);
+    CHECK(std::sqrt(error) <= 0.02 * std::sqrt(size) + 1e-3);
+  }
 }
 
 TEST_CASE("a network that lives on another device goes into a file and back, and is traced and run there") {

@@ -1,9 +1,9 @@
-#include "cuda/own/int8/conv_mma.h"
-
-#include <bit>
+// Int8 convolution on tensor cores.
 #include <cstring>
 
+#include "cuda/own/implicit_gemm.h"
 #include "cuda/own/int8/constants.h"
+#include "cuda/own/int8/convolution.h"
 #include "cuda/own/int8/kernels.h"
 #include "ops/qlayout.h"
 
@@ -12,18 +12,17 @@ namespace {
 
 using namespace mma;
 
-// What pack() makes: kChunk times the code of zero, the bias rows, the weights.
+// What pack() makes: kChunk times the code of zero, the bias rows with the zero point's share, the weights.
 struct Layout {
-  int64_t channels, steps, rows;  // of a pixel and of k; output channels, rounded up
-  size_t bias, w, bytes;          // offsets, and all
+  int64_t channels, steps;  // of a pixel, with those behind them up to a multiple of four; of k
+  size_t bias, w, bytes;    // offsets, and all
 
   Layout(const Conv2dGeometry& g, int64_t classes)
       : channels(min_pixel_stride(g.ic)),
-        steps(ceil_div(g.kh * g.kw * channels, int64_t(kStep))),
-        rows(round_up(g.oc, int64_t(kChannels))),
+        steps(steps_of(g, channels)),
         bias(round_up(size_t(kChunk), 64)),
         w(bias + round_up(size_t(classes * g.oc) * sizeof(int32_t), 64)),
-        bytes(w + size_t(rows * steps * kStep)) {}
+        bytes(w + size_t(weight_bytes(g.oc, steps))) {}
 };
 
 Tensor pack(const op::QConv2d& call) {
@@ -53,32 +52,38 @@ Tensor pack(const op::QConv2d& call) {
 }
 
 Refusal check(const op::QConv2d& a) {
-  if (a.g.groups != 1) return {"has groups"};
-  const int64_t pixels = a.g.n * a.g.oh * a.g.ow, reach = std::max(a.g.ih, a.g.iw) + std::max(a.g.pad_h, a.g.pad_w);
-  if (ceil_div(pixels, int64_t(kPixels)) > 0x7fffffff || ceil_div(a.g.oc, int64_t(kChannels)) > 65535 ||
-      Layout(a.g, 1).steps * kStep > 0x7fffffff || reach > 0x3fffffff)
-    return {"too large for its grid or its indices"};
-  return {};
+  return check_indices(a.g, a.g.n * a.g.oh * a.g.ow, a.g.oc, min_pixel_stride(a.g.ic));
 }
 
-template <int kBytes>
-void start(const MmaConvolution& q, const op::QConv2d& a, const Grid& grid, const ExecContext& at) {
-  if (a.y.dtype == DType::f32)
-    launch(conv2d_kernel<kBytes, float>, grid, at, q, a.y.as<float>());
-  else
-    launch(conv2d_kernel<kBytes, uint8_t>, grid, at, q, a.y.as<uint8_t>());
-}
+template <class Y>
+struct Finish {
+  Convolution q;
+  Y* y;
+  __device__ void operator()(int64_t pixel, int64_t o, int32_t sum) const {
+    store(q, pixel, o, int32_t(uint32_t(sum) + uint32_t(bias_of(q, pixel, o))), y);
+  }
+};
 
 void run(const op::QConv2d& a, const ExecContext& at) {
   const Layout l(a.g, a.bias.shape[0]);
-  MmaConvolution q{Convolution(a), int(l.channels), int(l.steps), reinterpret_cast<const uint8_t*>(a.packed)};
-  q.bias = reinterpret_cast<const int32_t*>(a.packed + l.bias);
-  q.w = reinterpret_cast<const int8_t*>(a.packed + l.w);
-  const Grid grid{dim3(unsigned(ceil_div(q.pixels, int64_t(kPixels))), unsigned(l.rows / kChannels)), kBlockThreads};
-  const auto multiples_of = [&](uintptr_t n) {
-    return (std::bit_cast<uintptr_t>(q.x) | uintptr_t(q.x_pixel) | uintptr_t(q.channels)) % n == 0;
-  };
-  multiples_of(16) ? start<16>(q, a, grid, at) : multiples_of(4) ? start<4>(q, a, grid, at) : start<1>(q, a, grid, at);
+  const auto* const packed = reinterpret_cast<const unsigned char*>(a.packed);
+  const Operands<Forward> operands{.sampling = Forward(a.g),
+                                   .x = a.x.as<uint8_t>(),
+                                   .x_image = a.x.strides[0],
+                                   .x_row = a.x.strides[2],
+                                   .x_pixel = a.x.strides[3],
+                                   .zeros = packed,
+                                   .w = packed + l.w,
+                                   .pixels = a.g.n * a.g.oh * a.g.ow,
+                                   .columns = a.g.oc,
+                                   .channels = int(l.channels),
+                                   .steps = int(l.steps)};
+  Convolution q(a);
+  q.bias = reinterpret_cast<const int32_t*>(packed + l.bias);
+  if (a.y.dtype == DType::f32)
+    convolve<uint8_t, int32_t>(operands, Finish<float>{q, a.y.as<float>()}, at);
+  else
+    convolve<uint8_t, int32_t>(operands, Finish<uint8_t>{q, a.y.as<uint8_t>()}, at);
 }
 
 }  // namespace

@@ -116,6 +116,8 @@ void copy_async(void* shared, const void* global, int bytes);
 void close_copy_group();
 void wait_for_copies(int left);
 void load_matrices(uint32_t (&to)[4], const void* row);
+void load_transposed(uint32_t (&to)[4], const void* row);
+void multiply_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
 void multiply_u8_s8(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
 
 }  // namespace emulate

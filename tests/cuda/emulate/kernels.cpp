@@ -303,28 +303,64 @@ void wait_for_copies(int left) {
   }
 }
 
-void load_matrices(uint32_t (&to)[4], const void* row) {
+namespace {
+
+// The rows of the four matrices whose addresses the lanes bring.
+struct Matrices {
+  const Warp::Lane* addresses;
+  const char* row(int matrix, int r) const {
+    return std::bit_cast<const char*>(uintptr_t(addresses[8 * matrix + r].value));
+  }
+};
+Matrices matrices_at(const void* row) {
   if (std::bit_cast<uintptr_t>(row) % 16 != 0) fail("the address of a matrix's row is no multiple of 16");
-  const Warp::Lane* const all = together({.value = std::bit_cast<uintptr_t>(row)});
-  const int lane = Block::self().lane();
-  for (int i = 0; i < 4; ++i)
-    std::memcpy(&to[i], std::bit_cast<const char*>(uintptr_t(all[8 * i + lane / 4].value)) + lane % 4 * 4, 4);
+  return {together({.value = std::bit_cast<uintptr_t>(row)})};
 }
 
-void multiply_u8_s8(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+// d[i] = term(d[i], a, b) over the elements of k in their order, for a and b as four bytes of k each.
+template <class D, class Term>
+void multiply(D (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, const Term& term) {
   const Warp::Lane* const all = together({.a = {a[0], a[1], a[2], a[3]}, .b = {b0, b1}});
   const int lane = Block::self().lane();
   for (int i = 0; i < 4; ++i) {
     const int row = lane / 4, column = lane % 4 * 2 + i % 2;
-    uint32_t sum = uint32_t(d[i]);
-    for (int t = 0; t < 4; ++t)
-      for (int half = 0; half < 2; ++half) {
-        const uint32_t left = all[row * 4 + t].a[half * 2 + i / 2], right = all[column * 4 + t].b[half];
-        for (int byte = 0; byte < 4; ++byte)
-          sum += uint32_t(int32_t(uint8_t(left >> 8 * byte)) * int32_t(int8_t(right >> 8 * byte)));
-      }
-    d[i] = int32_t(sum);
+    for (int half = 0; half < 2; ++half)
+      for (int t = 0; t < 4; ++t) d[i] = term(d[i], all[row * 4 + t].a[half * 2 + i / 2], all[column * 4 + t].b[half]);
   }
+}
+
+}  // namespace
+
+void load_matrices(uint32_t (&to)[4], const void* row) {
+  const Matrices m = matrices_at(row);
+  const int lane = Block::self().lane();
+  for (int i = 0; i < 4; ++i) std::memcpy(&to[i], m.row(i, lane / 4) + lane % 4 * 4, 4);
+}
+
+void load_transposed(uint32_t (&to)[4], const void* row) {
+  const Matrices m = matrices_at(row);
+  const int lane = Block::self().lane();
+  for (int i = 0; i < 4; ++i) {
+    uint16_t two[2];
+    for (int r = 0; r < 2; ++r) std::memcpy(&two[r], m.row(i, lane % 4 * 2 + r) + lane / 4 * 2, 2);
+    std::memcpy(&to[i], two, 4);
+  }
+}
+
+void multiply_u8_s8(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  multiply(d, a, b0, b1, [](int32_t sum, uint32_t left, uint32_t right) {
+    for (int byte = 0; byte < 4; ++byte)
+      sum = int32_t(uint32_t(sum) + uint32_t(int32_t(uint8_t(left >> 8 * byte)) * int32_t(int8_t(right >> 8 * byte))));
+    return sum;
+  });
+}
+
+void multiply_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  multiply(d, a, b0, b1, [](float sum, uint32_t left, uint32_t right) {
+    const auto low = [](uint32_t two) { return std::bit_cast<float>(two << 16); };
+    const auto high = [](uint32_t two) { return std::bit_cast<float>(two & 0xffff0000); };
+    return sum + low(left) * low(right) + high(left) * high(right);
+  });
 }
 
 }  // namespace emulate
