@@ -14,6 +14,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "bench/cuda_peaks.h"
 #include "bench/harness.h"
 #include "bench/machine.h"
 #include "bench/onednn_fused.h"
@@ -161,8 +162,10 @@ struct Options {
   std::vector<std::string> shapes{MININN_SHAPES "/resnet18_cifar.txt"};
   std::vector<int64_t> batches{1, 32};
   std::vector<int> threads{num_threads()};
-  std::string dtype = "f32", only, json_path;
+  std::string dtype = "f32", only, json_path, device = "cpu";
   double seconds = 0.3;
+
+  Device where() const { return Device::parse(device); }
 };
 
 struct Totals {  // seconds per pass over the network's layers
@@ -179,6 +182,12 @@ const Kernel<Args>& reference_of(const KernelTable<Args>& table) {
   return table.candidates(DeviceType::cpu).back();
 }
 
+// A kernel of a device, once; it may still be running there.
+template <class Args>
+void start(const Kernel<Args>& k, const Args& a, Device d) {
+  k.run(a, {d, current_stream(d)});
+}
+
 // A kernel that is timed. It has run once already, and its result has been compared.
 template <class Args>
 struct Candidate {
@@ -188,13 +197,15 @@ struct Candidate {
   double error;
 };
 
-// Every kernel that takes the call but the reference, which is only timed where nothing else is chosen.
+// Every kernel that takes the call but the reference, which is only timed where nothing else is chosen. `host` has the
+// same operands as `problem`, and gets the results.
 template <class Args>
 std::vector<Candidate<Args>> candidates(const KernelTable<Args>& table, const Kernel<Args>& chosen,
-                                        Problem<Args>& problem, const std::string& only) {
+                                        Problem<Args>& problem, Problem<Args>& host, const std::string& only) {
   const Kernel<Args>& reference = reference_of(table);
+  const Device d = problem.out.device();
   std::vector<Candidate<Args>> out;
-  for (const Kernel<Args>& k : table.candidates(DeviceType::cpu)) {
+  for (const Kernel<Args>& k : table.candidates(d.type)) {
     if (k.name == reference.name && k.name != chosen.name) continue;
     if (k.name.find(only) == std::string::npos && k.name != chosen.name) continue;
     if (k.refusal(problem.args)) continue;
@@ -203,9 +214,10 @@ std::vector<Candidate<Args>> candidates(const KernelTable<Args>& table, const Ke
       c.packed = k.pack(c.args);
       c.args.packed = c.packed.view().data;
     }
-    std::memset(problem.out.mutable_view().data, 0x7f, problem.out.storage()->bytes());
-    k.run(c.args, {Device::cpu(), {}});
-    c.error = error_of(reference, c.args);
+    problem.out.fill(127);
+    start(k, c.args, d);
+    host.out.copy_from(problem.out);
+    c.error = error_of(reference, host.args);
     out.push_back(std::move(c));
   }
   return out;
@@ -260,25 +272,47 @@ json to_json(const Row& r, const Layer& layer, int threads, const std::string& d
           {"error", r.error}};
 }
 
+// Calls of a turn: one on the CPU. Other devices run while the host goes on, so they get some before it waits.
+int calls_at_once(Device d) { return d.type == DeviceType::cpu ? 1 : 20; }
+
+Timing per_call(Timing t, int calls) {
+  for (double* const seconds : {&t.median, &t.least, &t.p10, &t.p90}) *seconds /= calls;
+  t.calls *= size_t(calls);
+  return t;
+}
+
+// 10^9 operations a second, at best; 0 if unknown.
+template <class Args>
+double peak_of(Device d, DType dtype) {
+  if (d.type == DeviceType::cpu) return kInteger<Args> ? peak_dot_gmacs() : peak_fma_gflops();
+  static const CudaPeaks peaks = cuda_peaks(d);  // its clock does not depend on what others do here
+  return kInteger<Args> ? peaks.int8_gmacs : dtype == DType::bf16 ? peaks.bf16_gflops : peaks.fma_gflops;
+}
+
 template <class Args>
 bool bench_layer(const KernelTable<Args>& table, const Layer& layer, int threads, const Options& o, Totals& totals,
                  json& rows) {
   const DType dtype = o.dtype == "bf16" ? DType::bf16 : DType::f32;
   const double tolerance = kInteger<Args> ? 0 : dtype == DType::bf16 ? 3e-2 : 1e-4;
-  Problem<Args> problem = make_problem(table, layer.g, dtype);
+  const Device d = o.where();
+  Problem<Args> host = make_problem(table, layer.g, dtype), problem = on(d, host);
   const Kernel<Args>& reference = reference_of(table);
-  const Kernel<Args>& chosen = table.select(problem.args, Device::cpu());
+  const Kernel<Args>& chosen = table.select(problem.args, d);
 
-  std::vector<Candidate<Args>> timed = candidates(table, chosen, problem, o.only);
+  std::vector<Candidate<Args>> timed = candidates(table, chosen, problem, host, o.only);
   std::vector<Row> lines;
   std::vector<std::function<void()>> runs;
   for (Candidate<Args>& c : timed) {
     lines.push_back({std::string(c.kernel->name), c.error, tolerance, c.kernel->name == chosen.name,
                      c.kernel->traits.family == Family::vendor});
-    runs.push_back([&c] { c.kernel->run(c.args, {Device::cpu(), {}}); });
+    runs.push_back([&c, d] {
+      for (int i = 0; i < calls_at_once(d); ++i) start(*c.kernel, c.args, d);
+      synchronize(current_stream(d));
+    });
   }
   std::unique_ptr<OneDnnFused> fused;
-  if constexpr (kInteger<Args>) fused = OneDnnFused::make(problem.args);
+  if constexpr (kInteger<Args>)
+    if (d.type == DeviceType::cpu) fused = OneDnnFused::make(problem.args);
   if (fused) {
     fused->run();
     const double error = fused->largest_difference(problem.out.mutable_view()) / 255.0;  // from the last candidate's
@@ -286,14 +320,14 @@ bool bench_layer(const KernelTable<Args>& table, const Layer& layer, int threads
     runs.push_back([&fused] { fused->run(); });
   }
 
-  const auto measure_peak = kInteger<Args> ? peak_dot_gmacs : peak_fma_gflops;
-  const double peak_before = measure_peak();
+  const double peak_before = peak_of<Args>(d, dtype);
   constexpr double kTurn = 1e-3;  // or a candidate would find its output in another core's cache
   const std::vector<Timing> timings = interleave(runs, o.seconds, kTurn);
-  Yardstick y{double(layer.g.macs()) * (kInteger<Args> ? 1 : 2) / 1e9, std::max(peak_before, measure_peak()), {}};
+  Yardstick y{
+      double(layer.g.macs()) * (kInteger<Args> ? 1 : 2) / 1e9, std::max(peak_before, peak_of<Args>(d, dtype)), {}};
   for (size_t i = 0; i < lines.size(); ++i) {
-    lines[i].time = timings[i];
-    if (lines[i].vendor) y.vendor = std::min(y.vendor.value_or(INFINITY), timings[i].median);
+    lines[i].time = per_call(timings[i], calls_at_once(d));
+    if (lines[i].vendor) y.vendor = std::min(y.vendor.value_or(INFINITY), lines[i].time.median);
   }
 
   bool right = true;
@@ -347,6 +381,8 @@ int run(int argc, char** argv) {
   add_list(app, "--shapes", o.shapes, "shape files", cifar_resnet::path());
   add_list(app, "--batch", o.batches, "batch sizes", whole(1, cifar_resnet::kMostBatch));
   add_list(app, "--threads", o.threads, "numbers of threads", whole(1, cifar_resnet::kMostThreads));
+  app.add_option("--device", o.device, "cpu, cuda or cuda:N; results are compared with the CPU's reference")
+      ->capture_default_str();
   app.add_option("--dtype", o.dtype, "of the floating ops: of their activations, while weights are f32")
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
@@ -365,6 +401,7 @@ int run(int argc, char** argv) {
     for (const int64_t batch : o.batches) networks.push_back({shapes, batch, read_shapes(shapes, batch)});
 
   json report = describe_machine(o.threads);
+  if (const Device d = o.where(); d.type == DeviceType::cuda) report["device_peaks"] = describe_device(d);
   json rows = json::array();
   bool right = bench_table(kernels<op::Conv2dFwd>(), networks, o, rows);
   right &= bench_table(kernels<op::Conv2dBwdData>(), networks, o, rows);

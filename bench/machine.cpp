@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <fstream>
 
+#include "bench/cuda_peaks.h"
 #include "bench/peaks.h"
 #include "core/device.h"
 #include "core/file.h"
@@ -40,6 +41,17 @@ nlohmann::json describe_machine(const std::vector<int>& threads) {
   }
   std::fflush(stdout);
   return report;
+}
+
+nlohmann::json describe_device(Device d) {
+  const CudaPeaks p = cuda_peaks(d);
+  std::printf("%s: fp32 FMA %.0f GFLOP/s, bf16 (mma.sync) %.0f GFLOP/s, int8 (mma.sync) %.0f GMAC/s, copy %.0f GB/s\n",
+              to_string(d).c_str(), p.fma_gflops, p.bf16_gflops, p.int8_gmacs, p.copy_gb_per_s);
+  return {{"device", to_string(d)},
+          {"fma_gflop_per_s", p.fma_gflops},
+          {"bf16_gflop_per_s", p.bf16_gflops},
+          {"int8_gmac_per_s", p.int8_gmacs},
+          {"copy_gb_per_s", p.copy_gb_per_s}};
 }
 
 void write_report(const std::string& path, const nlohmann::json& report) {

@@ -95,7 +95,8 @@ Problem<op::Conv2dBwdWeights> make_problem(const KernelTable<op::Conv2dBwdWeight
 
 Problem<op::QConv2d> make_problem(const KernelTable<op::QConv2d>&, const Conv2dGeometry& g, DType) {
   Generator random(1);
-  Tensor x = empty_codes(x_shape(g));
+  const QParams grid{1, 0};
+  Tensor x = empty_codes(x_shape(g)).with_qparams(grid);
   std::byte* const bytes = x.mutable_view().data;
   for (size_t i = 0; i < x.storage()->bytes(); ++i) bytes[i] = std::byte(random.below(256));
   const Tensor w = random_codes_of_weights(g, random);
@@ -109,7 +110,7 @@ Problem<op::QConv2d> make_problem(const KernelTable<op::QConv2d>&, const Conv2dG
     const double spread = 148 * std::sqrt(squares);  // standard deviation of a sum; 148 is the codes' root mean square
     multiplier.mutable_data<float>()[o] = float(100 / spread);
   }
-  Tensor y = empty_codes(y_shape(g));
+  Tensor y = empty_codes(y_shape(g)).with_qparams(grid);
   op::QConv2d a;
   a.g = g;
   a.x = x.view();

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/kernel.h"
+#include "core/members.h"
 #include "core/tensor.h"
 #include "ops/conv2d.h"
 #include "ops/qconv2d.h"
@@ -28,6 +29,20 @@ struct Problem {
   Tensor out;
   std::vector<Tensor> keep;
 };
+
+// The same with operands on a device.
+template <class Args>
+Problem<Args> on(Device d, const Problem<Args>& host) {
+  Problem<Args> p{host.args, host.out.to(d), {}};
+  for (const Tensor& t : host.keep) p.keep.push_back(t.to(d));
+  for_each_member(p.args, [&]<class M>(M& member) {
+    if constexpr (std::is_same_v<M, View>) member.data = p.out.mutable_view().data;
+    if constexpr (std::is_same_v<M, CView>)
+      for (size_t i = 0; i < p.keep.size(); ++i)
+        if (member && member.data == host.keep[i].view().data) member.data = p.keep[i].view().data;
+  });
+  return p;
+}
 
 // From fixed seeds. The table says which op. Floats are uniform in [-1, 1). Codes are those behind a ReLU (zero point
 // 0), with multipliers that spread the results over all output codes.

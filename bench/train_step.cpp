@@ -11,6 +11,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "bench/cuda_peaks.h"
 #include "bench/harness.h"
 #include "bench/machine.h"
 #include "bench/peaks.h"
@@ -41,7 +42,7 @@ struct Options {
   double seconds = 10;
   int64_t base_channels = 64;
   bool amp = false;
-  std::string json_path;
+  std::string json_path, device = "cpu";
   bool serve = false;
 };
 
@@ -49,13 +50,13 @@ struct Options {
 class Training {
  public:
   Training(int64_t batch, const Options& o)
-      : net_(cifar_resnet::architecture("resnet18"), Device::cpu(), 1, o.base_channels) {
+      : device_(Device::parse(o.device)), net_(cifar_resnet::architecture("resnet18"), device_, 1, o.base_channels) {
     Generator random(1);
-    images_ = contiguous(randn({batch, 3, 32, 32}, random), MemoryFormat::channels_last);
+    images_ = contiguous(randn({batch, 3, 32, 32}, random), MemoryFormat::channels_last).to(device_);
     if (o.amp) images_ = cast(images_, DType::bf16);
     std::vector<int64_t> classes;
     for (int64_t i = 0; i < batch; ++i) classes.push_back(i % 10);
-    labels_ = Tensor::from(classes, {batch});
+    labels_ = Tensor::from(classes, {batch}).to(device_);
   }
 
   void step() {
@@ -63,6 +64,7 @@ class Training {
     sgd_.zero_grad();
     loss.backward();
     sgd_.step(0.01);
+    synchronize(current_stream(device_));
   }
   // Multiply-accumulates of a step, per image: those of the forward pass, and as many for each of the two gradients,
   // even of the stem, whose input needs none.
@@ -72,6 +74,7 @@ class Training {
   }
 
  private:
+  Device device_;
   cifar_resnet::Fp32Network net_;
   optim::Sgd sgd_{net_.params.trainable(), {.momentum = 0.9, .weight_decay = 5e-4}};
   Tensor images_, labels_;
@@ -80,9 +83,14 @@ class Training {
 void bench_row(int64_t batch, int threads, const Options& o, json& rows) {
   set_num_threads(threads);
   Training training(batch, o);
-  const double before = peak_fma_gflops();
+  const auto measure_peak = [&, d = Device::parse(o.device)] {
+    if (d.type == DeviceType::cpu) return peak_fma_gflops();
+    const CudaPeaks peaks = cuda_peaks(d);
+    return o.amp ? peaks.bf16_gflops : peaks.fma_gflops;
+  };
+  const double before = measure_peak();
   const Timing t = interleave({[&] { training.step(); }}, o.seconds)[0];
-  const double peak = std::max(before, peak_fma_gflops());
+  const double peak = std::max(before, measure_peak());
   const double images_per_s = double(batch) / t.median, rate = 2e-9 * training.macs() * images_per_s;
   std::printf("%6lld %8d %10.1f %10.1f %10.1f %10.1f %8.1f %7.1f%%\n", static_cast<long long>(batch), threads,
               t.median * 1e3, t.least * 1e3, t.p90 * 1e3, images_per_s, rate, 100 * rate / peak);
@@ -90,6 +98,7 @@ void bench_row(int64_t batch, int threads, const Options& o, json& rows) {
   rows.push_back({{"batch", batch},
                   {"threads", threads},
                   {"amp", o.amp},
+                  {"device", o.device},
                   {"ms", t.median * 1e3},
                   {"ms_min", t.least * 1e3},
                   {"ms_p90", t.p90 * 1e3},
@@ -138,6 +147,7 @@ int run(int argc, char** argv) {
   app.add_option("--channels", o.base_channels, "of the first stage")
       ->check(cifar_resnet::whole(1, 1024))
       ->capture_default_str();
+  app.add_option("--device", o.device, "cpu, cuda or cuda:N")->capture_default_str();
   app.add_flag("--amp", o.amp, "mixed precision: activations and their gradients are bf16, all else fp32");
   app.add_option("--json", o.json_path, "also write the rows to this file")->check(cifar_resnet::path());
   app.add_flag("--serve", o.serve, "answer requests from standard input, on the first number of threads")

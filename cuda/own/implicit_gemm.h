@@ -179,7 +179,8 @@ __device__ inline void multiply(const unsigned char* stage, int pixel, int chann
   }
 }
 
-// finish(pixel, channel, sum) for every element of the product. Acc: int32_t for codes, float for bf16.
+// finish.row(pixel) gives an object that gets store(channel, sum) for every channel of the pixel that its thread has.
+// Acc: int32_t for codes, float for bf16.
 template <class T, class Acc, class S, class Finish>
 __global__ void __launch_bounds__(kBlockThreads)
     conv2d_kernel(const __grid_constant__ Operands<S> q, const __grid_constant__ Finish finish) {
@@ -203,11 +204,14 @@ __global__ void __launch_bounds__(kBlockThreads)
     if (needed) multiply(stages[step % kStages], pixel, channel, acc);
   }
   wait_for_copies<0>();
-  MININN_UNROLL for (int i = 0; i < 4; ++i) MININN_UNROLL for (int j = 0; j < 4; ++j)
-      MININN_UNROLL for (int e = 0; e < 4; ++e) {
-    const int64_t p = first_pixel + pixel + 16 * i + lane / 4 + e / 2 * 8;
-    const int64_t o = first_channel + channel + 8 * j + lane % 4 * 2 + e % 2;
-    if (p < q.pixels && o < q.columns) finish(p, o, acc[i][j][e]);
+  MININN_UNROLL for (int i = 0; i < 8; ++i) {
+    const int64_t p = first_pixel + pixel + 8 * i + lane / 4;
+    if (p >= q.pixels) continue;
+    const auto row = finish.row(p);
+    MININN_UNROLL for (int j = 0; j < 8; ++j) {
+      const int64_t o = first_channel + channel + j / 2 * 8 + lane % 4 * 2 + j % 2;
+      if (o < q.columns) row.store(o, acc[i / 2][j / 2][i % 2 * 2 + j % 2]);
+    }
   }
 }
 

@@ -179,6 +179,7 @@ class Bench {
 }  // namespace
 
 void bench(const BenchOptions& o) {
+  require_cpu(o, "bench");
   apply(o);
   if (o.model.empty() && o.int8.empty()) throw ValueError("bench: name a network with --model, --int8 or both");
   require_distinct({{"--json", o.json}}, {{"--model", o.model}, {"--int8", o.int8}});

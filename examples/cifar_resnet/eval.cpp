@@ -41,14 +41,14 @@ void list_int8_kernels() {
 }
 
 void eval(const EvalOptions& o) {
-  apply(o);
+  const Device device = apply(o);
   std::vector<NamedFile> read = data_files(o);
   read.push_back({"--model", o.model});
   require_distinct({{"--json", o.json}}, read);
   if (!o.json.empty()) require_writable(o.json);
   std::optional<ForceKernel> forced;
   if (o.kernel) force(forced, *o.kernel, o.model);
-  const Classify classify = load_classifier(o.model);
+  const Classify classify = load_classifier(o.model, device);
   const data::Dataset test = open_data(o, data::Split::test, o.limit_test);
   const Evaluation e = evaluate(classify, test, o.batch_size, o.model.filename().string());
   std::printf("%lld images: accuracy %.2f%%, loss %.4f, %.0f images/s\nlogits SHA-256 %s\n", (long long)e.images,

@@ -116,17 +116,38 @@ void Fp32Network::read_values(const Path& file) { nn::load_parameters(read_fp32(
 
 nn::graph::Graph Fp32Network::graph() {
   params.train(false);
-  return nn::graph::optimize(nn::trace(*model, Tensor::zeros({1, 3, 32, 32})));
+  return nn::graph::optimize(nn::trace(*model, Tensor::zeros({1, 3, 32, 32}, DType::f32, params.device())));
 }
 
-Classify Fp32Network::classifier() {
-  return [net = nn::graph::Program(graph())](const Tensor& images) { return net(data::normalize(images)); };
+namespace {
+
+// Of a network of normalised images.
+Classify classifier_of(nn::graph::Graph g, Device device) {
+  g.to(device);
+  return [net = nn::graph::Program(std::move(g)), device](const Tensor& images) {
+    return net(data::normalize(images).to(device)).to(Device::cpu());
+  };
 }
 
-Classify load_classifier(const Path& file) {
-  if (quant::is_int8_file(file))
+}  // namespace
+
+Classify Fp32Network::classifier() { return classifier_of(graph(), params.device()); }
+
+Classify load_classifier(const Path& file, Device device) {
+  if (!quant::is_int8_file(file)) return classifier_of(Fp32Network::load(file)->graph(), device);
+  if (device == Device::cpu())
     return [net = quant::Int8Net::load(file)](const Tensor& images) { return net.forward(images); };
-  return Fp32Network::load(file)->classifier();
+  quant::Int8Model model = quant::load_int8(file);
+  model.graph.to(device);
+  return [net = nn::graph::Program(std::move(model.graph)), raw = model.normalization.has_value(),
+          device](const Tensor& images) {
+    return net((raw ? images : data::normalize(images)).to(device)).to(Device::cpu());
+  };
+}
+
+void require_cpu(const CommonOptions& o, const char* command) {
+  if (o.device != "auto" && Device::parse(o.device) != Device::cpu())
+    throw ValueError(message("--device ", o.device, ": ", command, " works on the CPU alone"));
 }
 
 Tensor image_range(const data::Dataset& set, int64_t begin, int64_t end) {

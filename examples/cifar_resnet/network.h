@@ -40,7 +40,7 @@ struct Fp32Network {
   // Takes the values of a file of the same network. Throws FileError; then nothing has changed.
   void read_values(const Path& file);
 
-  // The inference form: batch norm folded, convolution + add + ReLU fused.
+  // The inference form: batch norm folded, convolution + add + ReLU fused. It runs where the parameters are.
   mininn::nn::graph::Graph graph();
   Classify classifier();
 
@@ -49,8 +49,10 @@ struct Fp32Network {
   std::unique_ptr<Network> model;
 };
 
-// The classifier that a file holds, fp32 or int8. Throws FileError.
-Classify load_classifier(const Path& file);
+// The classifier that a file holds, fp32 or int8, on a device; images and logits are on the CPU. Throws FileError.
+Classify load_classifier(const Path& file, mininn::Device device = mininn::Device::cpu());
+// For commands that work on the CPU alone. Throws ValueError if the options ask for another device.
+void require_cpu(const CommonOptions& o, const char* command);
 
 struct Quality {
   double loss = 0, accuracy = 0;  // mean cross-entropy in nats; fraction of 1

@@ -270,6 +270,7 @@ json benchmarks_json(const Outcome& m, const PtqOptions& o, const data::Dataset&
 }  // namespace
 
 void ptq(const PtqOptions& o) {
+  require_cpu(o, "ptq");
   apply(o);
   const quant::ObserverOptions observer = quant::parse_observer(o.observer);
   const auto fp32_net = Fp32Network::load(o.model);

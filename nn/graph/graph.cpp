@@ -134,6 +134,11 @@ void Graph::freeze() {
   for (Value& v : values) v.constant = v.constant.frozen();
 }
 
+void Graph::to(Device device) {
+  for (Value& v : values)
+    if (v.constant) v.constant = v.constant.to(device);
+}
+
 void Graph::validate() const {
   const auto fail = [](const auto&... parts) { throw ValueError(message("graph: ", parts...)); };
   const auto in_range = [&](int id) { return id >= 0 && size_t(id) < values.size(); };

@@ -60,6 +60,8 @@ struct Graph {
 
   // Makes the constants frozen copies (Tensor::frozen): nobody who holds one of them can change this graph.
   void freeze();
+  // The constants on a device, which is where the graph then runs.
+  void to(Device device);
 
   // Throws ValueError naming the first node or value that breaks a rule: ids in range, inputs made earlier, every value
   // made once, node names unique, constants shaped as they say, every node an op with its inputs and options there.

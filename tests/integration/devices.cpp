@@ -3,7 +3,10 @@
 #include <cmath>
 #include <optional>
 
+#include "data/augment.h"
+#include "data/synthetic.h"
 #include "examples/cifar_resnet/conv_bn.h"
+#include "examples/cifar_resnet/network.h"
 #include "examples/cifar_resnet/resnet.h"
 #include "nn/ema.h"
 #include "nn/graph/executor.h"
@@ -176,6 +179,25 @@ TEST_CASE("a network that lives on another device goes into a file and back, and
   check_close(there, again, 0);
 }
 
+TEST_CASE("a file's network classifies images on another device, int8 ones to the CPU's bytes") {
+  const Device device = GENERATE(from_range(other_devices()));
+  const testing::TempFolder folder;
+  cifar_resnet::Fp32Network net(cifar_resnet::architecture("resnet18"), Device::cpu(), 1, 4);
+  nn::save_safetensors(folder / "net.safetensors", net.params, {{"architecture", net.architecture->in_files()}});
+  const data::Dataset set = data::synthetic(3, data::Split::test);
+  quant::Calibrator calibrator(net.graph(), {.input = data::kCifar10Normalization});
+  calibrator.observe(data::synthetic(16, data::Split::train).images);
+  calibrator.compile().save(folder / "int8.safetensors");
+  const auto logits = [&](const char* file, Device d) {
+    return Values{cifar_resnet::load_classifier(folder / file, d)(set.images).to_vector()};
+  };
+  check_close(logits("net.safetensors", Device::cpu()), logits("net.safetensors", device), 1e-4);
+  check_close(logits("int8.safetensors", Device::cpu()), logits("int8.safetensors", device), 0);
+
+  cifar_resnet::Fp32Network there(cifar_resnet::architecture("resnet18"), device, 1, 4);
+  check_close({net.classifier()(set.images).to_vector()}, {there.classifier()(set.images).to_vector()}, 1e-4);
+}
+
 TEST_CASE("a program runs on another device, whatever stream is current there") {
   const Device device = GENERATE(from_range(other_devices()));
   nn::ParamStore params(device, 1);
@@ -206,8 +228,7 @@ TEST_CASE("an int8 network gives the CPU's bytes on another device") {
   calibrator.observe(images(2, 8));
   const quant::Int8Net net = calibrator.compile();
   nn::graph::Graph g = net.model().graph;
-  for (nn::graph::Value& v : g.values)
-    if (v.constant) v.constant = v.constant.to(device);
+  g.to(device);
   const nn::graph::Program there(g, {{1, 2}, {4, 8}});
   for (const int64_t n : {1, 4, 3}) {
     const Tensor x = images(3, n), y = there(x.to(device));

@@ -76,11 +76,15 @@ struct FinishForward {
   bool relu;
   bf16* y;
 
-  __device__ void operator()(int64_t pixel, int64_t o, float sum) const {
-    const int64_t at = pixel * channels + o;
+  // At a pixel the same, with residual and y there.
+  __device__ FinishForward row(int64_t pixel) const {
+    const int64_t at = pixel * channels;
+    return {channels, bias, residual ? residual + at : nullptr, relu, y + at};
+  }
+  __device__ void store(int64_t o, float sum) const {
     if (bias) sum += convert<float>(bias[o]);
-    if (residual) sum += float(residual[at]);
-    y[at] = bf16(relu && sum < 0 ? 0 : sum);
+    if (residual) sum += float(residual[o]);
+    y[o] = bf16(relu && sum < 0 ? 0 : sum);
   }
 };
 
@@ -104,7 +108,8 @@ void forward(const op::Conv2dFwd& q, const ExecContext& at) {
 struct FinishGradient {
   int64_t channels;
   bf16* gx;
-  __device__ void operator()(int64_t pixel, int64_t c, float sum) const { gx[pixel * channels + c] = bf16(sum); }
+  __device__ FinishGradient row(int64_t pixel) const { return {channels, gx + pixel * channels}; }
+  __device__ void store(int64_t c, float sum) const { gx[c] = bf16(sum); }
 };
 
 Refusal check_data(const op::Conv2dBwdData& q) {

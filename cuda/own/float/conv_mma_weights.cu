@@ -26,8 +26,8 @@ static_assert(kStages * kStageBytes <= 48 << 10, "more needs an attribute of the
 struct WeightGradient {
   mma::Forward sampling;
   const bf16 *x, *gy;
-  int64_t pixels, each;  // output pixels of all images, of a part
-  int ic, oc, columns;   // columns: taps * ic
+  int pixels, each;     // output pixels of all images, of a part; 32 bits, for they are divided in the loop
+  int ic, oc, columns;  // columns: taps * ic
 };
 
 // The chunks of `width` bytes' rows that a thread fetches: numbers threadIdx.x + i * kBlockThreads, row by row.
@@ -57,19 +57,19 @@ __device__ inline void fetch_chunk(unsigned char* to, const From& from) {
 
 // kAtOnce: elements that share a tap and may be copied at once, 1 or kElements.
 template <int kAtOnce>
-__device__ inline void fetch(const WeightGradient& q, int64_t begin, int64_t end, int first_row, int first_column,
+__device__ inline void fetch(const WeightGradient& q, int begin, int end, int first_row, int first_column,
                              unsigned char* stage) {
   MININN_UNROLL for (int i = 0; i < Left::kCount; ++i) {
-    const int64_t pixel = begin + Left::row(i);
+    const int pixel = begin + Left::row(i);
     const int o = first_row + Left::chunk(i) * kElements;
     fetch_chunk<kAtOnce>(stage + Left::swizzled(Left::row(i), Left::chunk(i)), [&](int e) -> const bf16* {
-      return pixel < end && o + e < q.oc ? q.gy + pixel * q.oc + o + e : nullptr;
+      return pixel < end && o + e < q.oc ? q.gy + int64_t{pixel} * q.oc + o + e : nullptr;
     });
   }
   const auto& s = q.sampling;
   MININN_UNROLL for (int i = 0; i < Right::kCount; ++i) {
-    const int64_t pixel = begin + Right::row(i), row = pixel / s.result.w, n = row / s.result.h;
-    const Size first = s.first({int(row - n * s.result.h), int(pixel - row * s.result.w)});
+    const int pixel = begin + Right::row(i), row = pixel / s.result.w, n = row / s.result.h;
+    const Size first = s.first({row - n * s.result.h, pixel - row * s.result.w});
     const int column = first_column + Right::chunk(i) * kElements;
     fetch_chunk<kAtOnce>(
         stage + kDepth * kRowBytes + Right::swizzled(Right::row(i), Right::chunk(i)), [&](int e) -> const bf16* {
@@ -77,7 +77,7 @@ __device__ inline void fetch(const WeightGradient& q, int64_t begin, int64_t end
           Size p;
           if (pixel >= end || column + e >= q.columns || !s.find(first, {tap / s.taps.w, tap % s.taps.w}, p))
             return nullptr;
-          return q.x + ((n * s.source.h + p.h) * s.source.w + p.w) * q.ic + c;
+          return q.x + ((int64_t{n} * s.source.h + p.h) * s.source.w + p.w) * q.ic + c;
         });
   }
 }
@@ -103,8 +103,8 @@ __global__ void __launch_bounds__(kBlockThreads)
     weight_gradient_kernel(const __grid_constant__ WeightGradient q, float* partial) {
   __shared__ __align__(128) unsigned char stages[kStages][kStageBytes];
   const int first_column = int(blockIdx.x) * kColumns, first_row = int(blockIdx.y) * kRows;
-  const int64_t begin = int64_t(blockIdx.z) * q.each, end = begin + q.each < q.pixels ? begin + q.each : q.pixels;
-  const int steps = int((end - begin + kDepth - 1) / kDepth);
+  const int begin = int(blockIdx.z) * q.each, left = q.pixels - begin, end = begin + (left < q.each ? left : q.each);
+  const int steps = (end - begin + kDepth - 1) / kDepth;
   const int lane = int(threadIdx.x) % 32, warp_column = int(threadIdx.x) / 32 * 32;
   float acc[4][4][4] = {};
   for (int step = 0; step < kStages - 1; ++step) {
@@ -115,8 +115,7 @@ __global__ void __launch_bounds__(kBlockThreads)
     wait_for_copies<kStages - 2>();
     __syncthreads();  // this step's stage is there for all, and nobody reads the one that is filled next
     const int next = step + kStages - 1;
-    if (next < steps)
-      fetch<kAtOnce>(q, begin + int64_t(next) * kDepth, end, first_row, first_column, stages[next % kStages]);
+    if (next < steps) fetch<kAtOnce>(q, begin + next * kDepth, end, first_row, first_column, stages[next % kStages]);
     close_copy_group();
     multiply(stages[step % kStages], warp_column, acc);
   }
@@ -151,8 +150,9 @@ int64_t pixels_of_part(int64_t pixels, int64_t tiles) {
 Refusal check(const op::Conv2dBwdWeights& q) {
   if (q.x.dtype != DType::bf16) return {"is not of bf16"};
   const int64_t pixels = q.g.n * q.g.oh * q.g.ow;
-  if (ceil_div(q.g.oc, int64_t(kRows)) > 65535 || ceil_div(pixels, pixels_of_part(pixels, 1)) > 65535)
-    return {"too large for its grid"};
+  if (ceil_div(q.g.oc, int64_t(kRows)) > 65535 || ceil_div(pixels, pixels_of_part(pixels, 1)) > 65535 ||
+      q.g.kh * q.g.kw * q.g.ic > 0x3fffffff)
+    return {"too large for its grid or its indices"};
   return mma::check_indices(q.g, pixels, q.g.oc, q.g.ic * int64_t(sizeof(bf16)));
 }
 
@@ -161,8 +161,8 @@ void run(const op::Conv2dBwdWeights& a, const ExecContext& at) {
   const int64_t taps = g.kh * g.kw, pixels = g.n * g.oh * g.ow, count = g.oc * g.ic * taps;
   const int64_t across = ceil_div(taps * g.ic, int64_t(kColumns)), down = ceil_div(g.oc, int64_t(kRows));
   const int64_t each = pixels_of_part(pixels, std::max<int64_t>(across * down, 1)), parts = ceil_div(pixels, each);
-  const WeightGradient q{mma::Forward(g), a.x.as<bf16>(), a.gy.as<bf16>(), pixels, each,
-                         int(g.ic),       int(g.oc),      int(taps * g.ic)};
+  const WeightGradient q{mma::Forward(g), a.x.as<bf16>(), a.gy.as<bf16>(), int(pixels),
+                         int(each),       int(g.ic),      int(g.oc),       int(taps * g.ic)};
   Scratch<float> partial(parts * count, at);
   const Grid grid{dim3(unsigned(across), unsigned(down), unsigned(parts)), kBlockThreads};
   const bool whole_chunks = g.ic % kElements == 0 && g.oc % kElements == 0 &&

@@ -45,25 +45,30 @@ struct Convolution {
         range(code_range(a.y_zero, a.lo, a.hi)) {}
 };
 
-// What the sum of channel o of an output pixel, counted through the batch, begins with.
-__device__ inline int32_t bias_of(const Convolution& q, int64_t pixel, int64_t o) {
-  const int64_t ow = pixel % q.g.ow, oh = pixel / q.g.ow % q.g.oh;
-  const int64_t row = q.row_class ? q.row_class[oh] + q.col_class[ow] : 0;
-  return q.bias[row * q.g.oc + o];
-}
-
-// y[pixel, o] from the whole sum, bias and all. Y: uint8_t for codes, float for real numbers.
+// A pixel of the result, counted through the batch. Y: uint8_t for codes, float for real numbers.
 template <class Y>
-__device__ inline void store(const Convolution& q, int64_t pixel, int64_t o, int32_t sum, Y* y) {
-  float t = float(sum) * q.multiplier[o];
-  if (q.residual) {
-    const int32_t r = q.residual[pixel * q.residual_pixel + o];
-    t = std::fmaf(float(r - q.residual_zero), q.residual_scale, t);
+struct ResultPixel {
+  const Convolution& q;
+  const int32_t* bias;
+  const uint8_t* residual;
+  Y* y;
+
+  __device__ ResultPixel(const Convolution& c, int64_t pixel, Y* result)
+      : q(c),
+        bias(c.bias),
+        residual(c.residual ? c.residual + pixel * c.residual_pixel : nullptr),
+        y(result + pixel * (std::is_same_v<Y, float> ? c.g.oc : c.y_pixel)) {
+    if (c.row_class) bias += (c.row_class[pixel / c.g.ow % c.g.oh] + c.col_class[pixel % c.g.ow]) * c.g.oc;
   }
-  if constexpr (std::is_same_v<Y, float>)
-    y[pixel * q.g.oc + o] = t;
-  else
-    y[pixel * q.y_pixel + o] = to_code(t, q.range);
-}
+  // Channel o from its sum, to which the bias comes: modulo 2^32, as the products are added.
+  __device__ void store(int64_t o, int32_t sum) const {
+    float t = float(int32_t(uint32_t(sum) + uint32_t(bias[o]))) * q.multiplier[o];
+    if (residual) t = std::fmaf(float(int32_t{residual[o]} - q.residual_zero), q.residual_scale, t);
+    if constexpr (std::is_same_v<Y, float>)
+      y[o] = t;
+    else
+      y[o] = to_code(t, q.range);
+  }
+};
 
 }  // namespace mininn::cuda::own

@@ -12,7 +12,7 @@ namespace {
 __device__ inline int32_t accumulate(const Convolution& q, int32_t x_zero, int64_t pixel, int64_t o) {
   const Conv2dGeometry& g = q.g;
   const int64_t ow = pixel % g.ow, oh = pixel / g.ow % g.oh, n = pixel / (g.ow * g.oh);
-  int32_t acc = bias_of(q, pixel, o);
+  int32_t acc = 0;
   const uint8_t* const x = q.x + n * q.x_image + o / g.ocg() * g.icg();
   const int8_t* const w = q.w + o * g.icg() * g.kh * g.kw;
   for (int64_t kh = 0; kh < g.kh; ++kh)
@@ -29,7 +29,7 @@ template <class Y>
 __global__ void conv2d_kernel(const __grid_constant__ Convolution q, int32_t x_zero, int64_t count, Y* y) {
   for (int64_t i = thread_index(); i < count; i += thread_count()) {
     const int64_t pixel = i / q.g.oc, o = i % q.g.oc;
-    store(q, pixel, o, accumulate(q, x_zero, pixel, o), y);
+    ResultPixel<Y>(q, pixel, y).store(o, accumulate(q, x_zero, pixel, o));
   }
 }
 
