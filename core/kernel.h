@@ -46,7 +46,7 @@ struct Traits {
   // run() may be called by all threads of a parallel_region() at once (core/parallel.h): it writes to memory that they
   // share inside of parallel_for() only, and does so at least once. One that packs its constants itself does not.
   bool joins_region = false;
-  bool rounds_weights = false;  // f32 ones to bf16, beside activations of bf16
+  bool rounds_weights = false;  // f32 ones, or their gradient, to bf16, beside activations of bf16
 };
 inline constexpr Traits kOwn{}, kOwnInRegions{.joins_region = true};
 inline constexpr Traits kReference{.family = Family::reference};

@@ -4,6 +4,20 @@
 #include "cuda/own/int8/kernels.h"
 #include "cuda/own/memory/kernels.h"
 
+#ifdef MININN_HAVE_CUBLAS
+#include "cuda/cublas/kernels.h"
+#define CUBLAS_KERNEL(name) cublas::name,
+#else
+#define CUBLAS_KERNEL(name)
+#endif
+
+#ifdef MININN_HAVE_CUDNN
+#include "cuda/cudnn/kernels.h"
+#define CUDNN_KERNEL(name) cudnn::name,
+#else
+#define CUDNN_KERNEL(name)
+#endif
+
 namespace mininn {
 namespace cuda {
 namespace {
@@ -29,10 +43,12 @@ void register_cuda() {
   add(own::softmax_fwd, own::softmax_bwd, own::cross_entropy_fwd, own::cross_entropy_bwd);
   add(own::batch_norm_moments, own::batch_norm_rstd, own::batch_norm_apply, own::batch_norm_bwd);
   add(own::max_pool2d_fwd, own::max_pool2d_bwd, own::avg_pool2d_fwd, own::avg_pool2d_bwd);
-  add(own::matmul);
-  kernels<op::Conv2dFwd>().set(kCuda, {own::conv2d_fwd_mma, own::conv2d_fwd});
-  kernels<op::Conv2dBwdData>().set(kCuda, {own::conv2d_bwd_data_mma, own::conv2d_bwd_data});
-  kernels<op::Conv2dBwdWeights>().set(kCuda, {own::conv2d_bwd_weights_mma, own::conv2d_bwd_weights});
+  kernels<op::Matmul>().set(kCuda, {CUBLAS_KERNEL(matmul) own::matmul});
+  kernels<op::Conv2dFwd>().set(kCuda, {CUDNN_KERNEL(conv2d_fwd) own::conv2d_fwd_mma, own::conv2d_fwd});
+  kernels<op::Conv2dBwdData>().set(kCuda,
+                                   {CUDNN_KERNEL(conv2d_bwd_data) own::conv2d_bwd_data_mma, own::conv2d_bwd_data});
+  kernels<op::Conv2dBwdWeights>().set(
+      kCuda, {CUDNN_KERNEL(conv2d_bwd_weights) own::conv2d_bwd_weights_mma, own::conv2d_bwd_weights});
   add(own::qadd, own::qmul, own::qlut, own::requantize, own::quantize, own::qpack, own::dequantize);
   add(own::qmax_pool2d, own::qavg_pool2d, own::qglobal_sum, own::qlinear);
   add(own::real_unary, own::real_add, own::real_max_pool2d, own::real_avg_pool2d);

@@ -68,7 +68,7 @@ namespace op {
 
 // What kernels get. The ops pass x, y, gx, gy and residual channels-last without gaps, and w and gw contiguous OIHW;
 // bias is [oc] contiguous or absent. One floating dtype throughout, or bf16 with w, gw and bias f32 (mixed precision):
-// products are then added up in f32 at least, and w may be rounded to bf16 before.
+// products are then added up in f32 at least, and w may be rounded to bf16 before, gw after.
 //
 // y = act(conv(x, w) + bias + residual); residual is absent, or shaped like y, and act is ReLU or nothing.
 struct Conv2dFwd {
