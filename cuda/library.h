@@ -1,4 +1,4 @@
-// A vendor's shared library, opened when somebody asks for it: programs start without, and then run own kernels.
+// A vendor's shared library, opened when somebody asks for it: programs start without one, and then run own kernels.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The machine code of kernels on tensor cores: for every architecture each of them multiplies on tensor cores, loads what
-# it multiplies by ldmatrix, and spills no register.
-# usage: sass.sh CUOBJDUMP OBJECT.o:INSTRUCTION...      as in conv_mma.cu.o:IMMA
+# The machine code of convolutions on tensor cores: for every architecture each of them multiplies there, loads what it
+# multiplies by ldmatrix, and spills no register.
+# usage: sass.sh CUOBJDUMP OBJECT.o...
 set -uo pipefail
 cuobjdump=$1
 shift
@@ -21,8 +21,9 @@ opcodes() {
 }
 
 failed=0
-for pair in "$@"; do
-  object=${pair%:*} instruction=${pair##*:} seen=0
+for object in "$@"; do
+  seen=0 instruction=HMMA
+  [[ $object != */int8/* ]] || instruction=IMMA
   listing=$(opcodes "$object") || { echo "$object: cuobjdump fails"; exit 1; }
   while read -r arch name; do
     ((++seen))
