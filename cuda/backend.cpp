@@ -176,6 +176,7 @@ cudaStream_t stream_of(const Stream& s) {
 Device device_of(const void* p) {
   cudaPointerAttributes attributes{};
   MININN_CUDA_CHECK(cudaPointerGetAttributes(&attributes, p));
+  if (attributes.type != cudaMemoryTypeDevice) throw Error("CUDA: an address that is no device's memory");
   return Device::cuda(attributes.device);
 }
 

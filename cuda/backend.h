@@ -10,7 +10,7 @@ namespace mininn::cuda {
 // The runtime's stream behind `s`, a stream of a CUDA device that exists. Makes the device current in this thread.
 cudaStream_t stream_of(const Stream& s);
 
-// The device whose memory `p` points to. Throws Error for an address that the runtime does not know.
+// The device whose memory `p` points to. Throws Error for an address that is no device's.
 Device device_of(const void* p);
 
 // Makes the backend known. Where there is no driver or no device it stands for none, and says why.

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cuda/backend.h"
 #include "ops/conv2d.h"
 #include "ops/cross_entropy.h"
 #include "ops/elementwise.h"
@@ -153,6 +154,15 @@ TEST_CASE("int8 convolutions are packed on the device that their weights lie on"
       CHECK(y.to_vector() == want.to_vector());
     }
   }
+}
+
+TEST_CASE("an address says which CUDA device it lies on, and the host's are refused") {
+  for (const Device d : {kFirst, kSecond}) {
+    Tensor t = Tensor::zeros({4}, DType::u8, d);
+    CHECK(cuda::device_of(t.mutable_view().data) == d);
+  }
+  const int on_host = 0;
+  CHECK_THROWS_WITH(cuda::device_of(&on_host), "CUDA: an address that is no device's memory");
 }
 
 TEST_CASE("memory of a CUDA device cannot be touched by the host") {

@@ -43,7 +43,9 @@ using cudaStream_t = emulate::Stream*;
 using cudaEvent_t = emulate::Event*;
 using cudaMemPool_t = emulate::Pool*;
 
+enum cudaMemoryType { cudaMemoryTypeUnregistered = 0, cudaMemoryTypeHost = 1, cudaMemoryTypeDevice = 2 };
 struct cudaPointerAttributes {
+  cudaMemoryType type;
   int device;
 };
 
@@ -73,25 +75,31 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const vo
 
 // --- starting kernels -----------------------------------------------------------------------------------------------
 
+// What is compiled with this makes no calls for its loads and stores (watch.h): it reads what is the host's.
+#define EMULATE_UNWATCHED __attribute__((no_sanitize("thread")))
+
 namespace emulate {
 
 // Does `work` in the order of the stream.
 void enqueue(cudaStream_t stream, std::function<void()> work);
 
-// Runs `thread` once for each thread of a grid, now. Ends the process with a message if some threads of a block wait
-// for others that have ended or wait elsewhere.
-void run_grid(const std::function<void()>& thread, dim3 grid, dim3 block);
+// Runs `thread(it)` once for each thread of a grid, now, on the device of the stream. Ends the process with a message
+// if some threads of a block wait for others that have ended or wait elsewhere.
+void run_grid(void (*thread)(const void*), const void* it, dim3 grid, dim3 block, cudaStream_t stream);
 
 // kernel<<<grid, block, 0, stream>>>(args...)
 template <class... Params>
 cudaError_t launch(void (*kernel)(Params...), dim3 grid, dim3 block, cudaStream_t stream,
                    const std::type_identity_t<Params>&... args) {
+  static_assert((std::is_trivially_copyable_v<Params> && ...));
   const uint64_t threads = uint64_t(block.x) * block.y * block.z;
   const uint64_t blocks = uint64_t(grid.x) * grid.y * grid.z;
   if (threads == 0 || threads > 1024 || block.z > 64 || blocks == 0 || grid.x > 0x7fffffffu || grid.y > 65535 ||
       grid.z > 65535)
     return cudaErrorInvalidConfiguration;
-  enqueue(stream, [=] { run_grid([&] { kernel(args...); }, grid, block); });
+  const auto call = [=]() EMULATE_UNWATCHED { kernel(args...); };
+  const auto thread = [](const void* it) EMULATE_UNWATCHED { (*static_cast<decltype(&call)>(it))(); };
+  enqueue(stream, [=] { run_grid(thread, &call, grid, block, stream); });
   return cudaSuccess;
 }
 
@@ -101,11 +109,14 @@ cudaError_t launch(void (*kernel)(Params...), dim3 grid, dim3 block, cudaStream_
 
 namespace emulate {
 
-// The thread that runs.
-struct Here {
-  dim3 thread, block, block_dim, grid_dim;
+// The thread that runs. To the thread it is a constant, so that reading it is not watched.
+struct Index {
+  unsigned x, y, z;
 };
-extern Here here;
+struct Here {
+  Index thread, block, block_dim, grid_dim;
+};
+extern const Here here __asm__("emulate_here");
 
 // Gives each thread of a warp what the thread `from` of the warp had for `value`, which has `bytes`, at most 8.
 void shuffle(void* value, size_t bytes, int from);
@@ -119,6 +130,8 @@ void load_matrices(uint32_t (&to)[4], const void* row);
 void load_transposed(uint32_t (&to)[4], const void* row);
 void multiply_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
 void multiply_u8_s8(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
+
+void watch_atomic(void* p, size_t bytes);
 
 }  // namespace emulate
 
@@ -138,7 +151,8 @@ T __shfl_xor_sync(unsigned, T v, int lanes) {
 }
 
 template <class T>
-T atomicAdd(T* p, T v) {
+EMULATE_UNWATCHED T atomicAdd(T* p, T v) {
+  emulate::watch_atomic(p, sizeof v);
   const T old = *p;
   *p = old + v;
   return old;

@@ -3,7 +3,9 @@
 // The sources under cuda/ are compiled by g++ with this folder's cuda_runtime.h in the place of NVIDIA's. A CUDA thread
 // is a fiber, and blocks run one after the other; which thread of a block runs first is a matter of Order. A stream
 // does nothing before something waits for it, and device memory can be touched by its work alone
-// (tests/support/lazy_device.h): a forgotten wait, a read of freed memory and a pointer to the wrong memory show.
+// (tests/support/lazy_device.h): a forgotten wait, a read of freed memory and a host that touches a device's memory
+// show. What the threads of a kernel read and write is checked as they do it (watch.h): races, and pointers to memory
+// that is not the kernel's.
 //
 // There are two devices. For one host thread at a time, on x86-64.
 #pragma once
@@ -20,5 +22,12 @@ void set_order(Order order, uint32_t seed = 1);
 
 // What cudaGetDeviceCount() says from now on (cudaSuccess: two devices), and the driver's version; 0: there is none.
 void set_driver(cudaError_t state, int version);
+
+// What load_matrices() has loaded so far, and how many rows met another one of their matrix in a bank: each takes the
+// time of one more matrix.
+struct MatrixLoads {
+  uint64_t matrices = 0, conflicts = 0;
+};
+MatrixLoads matrix_loads();
 
 }  // namespace emulate

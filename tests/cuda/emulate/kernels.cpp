@@ -7,16 +7,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
-#include <functional>
 #include <memory>
 #include <random>
 #include <vector>
 
 #include "tests/cuda/emulate/emulate.h"
-
-#ifdef __SANITIZE_ADDRESS__
-#include <sanitizer/common_interface_defs.h>
-#endif
+#include "tests/cuda/emulate/watch.h"
 
 #ifndef __x86_64__
 #error "the emulator changes fibers in the machine code of x86-64"
@@ -46,45 +42,45 @@ emulate_switch:
 
 namespace emulate {
 
-Here here;
+Here running __asm__("emulate_here");  // what kernels know as `here`, which changes between them
+
+[[noreturn]] void fail(const char* what) {
+  std::fprintf(stderr, "emulate: %s: block (%u,%u,%u) thread (%u,%u,%u)\n", what, running.block.x, running.block.y,
+               running.block.z, running.thread.x, running.thread.y, running.thread.z);
+  std::abort();
+}
 
 namespace {
 
-constexpr size_t kStack = size_t{256} << 10;
+constexpr size_t kStack = size_t{256} << 10, kGuard = 4096;  // bytes; below a stack is what nobody may touch
 constexpr int kWarp = 32;
 
 Order order = Order::shuffled;
 std::mt19937 chance(1);
 
-[[noreturn]] void fail(const char* what) {
-  std::fprintf(stderr, "emulate: %s: block (%u,%u,%u) thread (%u,%u,%u)\n", what, here.block.x, here.block.y,
-               here.block.z, here.thread.x, here.thread.y, here.thread.z);
-  std::abort();
-}
-
-// A copy that has not arrived.
+// A copy that nobody has waited for.
 struct Copy {
   void* to;
   const void* from;
   int bytes, group;
+  bool late;  // it has not arrived
 };
 
 struct Fiber {
   void* stack_pointer = nullptr;
   char* stack = nullptr;
   int thread = -1;     // of the block, that runs or waits here
-  dim3 place;          // of the thread
+  Index place;         // of the thread
   int group = 0;       // of the thread's copies, that is open
   unsigned steps = 0;  // that the thread has done together with its warp
   std::deque<Copy> copies = {};
-  // Where AddressSanitizer keeps the fiber's variables while another one runs.
-  void* fake_stack = nullptr;
 };
 
 // Threads that wait for each other.
 struct Barrier {
   std::vector<Fiber*> waiting;
-  int members = 0;  // that have not ended
+  int members = 0;      // that have not ended
+  bool orders = false;  // what they do to memory
 };
 
 // What its threads bring to what they do together. There are two places for it, in turns: a thread that is ahead by one
@@ -105,8 +101,9 @@ class Block {
     return *block;
   }
 
-  void run(const std::function<void()>& thread, dim3 size) {
-    body_ = &thread;
+  void run(void (*thread)(const void*), const void* it, dim3 size) {
+    thread_ = thread;
+    it_ = it;
     threads_ = int(size.x * size.y * size.z);
     unstarted_.resize(size_t(threads_));
     for (int i = 0; i < threads_; ++i) unstarted_[size_t(i)] = order == Order::ascending ? threads_ - 1 - i : i;
@@ -128,10 +125,12 @@ class Block {
     if (all_.members > 0) fail("threads wait that nobody lets go on; this was the last that ran");
   }
 
-  void wait(Barrier& b) {
+  void wait(Barrier& b, bool orders) {
     b.waiting.push_back(current_);
+    b.orders = orders;
     if (int(b.waiting.size()) == b.members) open(b);
     back_to_scheduler();
+    go_on();
   }
   Barrier& all() { return all_; }
   Warp& warp() { return warps_[size_t(current_->thread / kWarp)]; }
@@ -142,15 +141,17 @@ class Block {
   static void enter() { self().fiber_main(); }
 
   [[noreturn]] void fiber_main() {
-    arrived(nullptr, &scheduler_stack_, &scheduler_bytes_);
     for (;;) {
       while (!unstarted_.empty()) {  // a thread that never waits needs no fiber of its own
         current_->thread = unstarted_.back();
         unstarted_.pop_back();
-        here.thread = current_->place = place_of(unsigned(current_->thread));
+        current_->place = place_of(unsigned(current_->thread));
         current_->group = 0;
         current_->steps = 0;
-        (*body_)();
+        go_on();
+        watch::enter_kernel();
+        thread_(it_);
+        watch::leave_kernel();
         if (!current_->copies.empty()) fail("a thread ends before its copies have arrived");
         ended(all_);
         ended(warps_[size_t(current_->thread / kWarp)].barrier);
@@ -165,6 +166,7 @@ class Block {
     if (b.members > 0 && int(b.waiting.size()) == b.members) open(b);
   }
   void open(Barrier& b) {
+    if (b.orders) &b == &all_ ? watch::barrier() : watch::warp_barrier(current_->thread / kWarp);
     ready_.insert(ready_.end(), b.waiting.begin(), b.waiting.end());
     b.waiting.clear();
   }
@@ -181,9 +183,10 @@ class Block {
 
   Fiber* make_fiber() {
     auto f = std::make_unique<Fiber>();
-    void* const p = ::mmap(nullptr, kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* const p = ::mmap(nullptr, kGuard + kStack, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) fail("no memory for the stack of a thread");
-    f->stack = static_cast<char*>(p);
+    f->stack = static_cast<char*>(p) + kGuard;
+    if (::mprotect(f->stack, kStack, PROT_READ | PROT_WRITE) != 0) fail("no memory for the stack of a thread");
     // As emulate_switch() leaves a stack: six registers, where to return to, and nothing to return to from there.
     void** top = reinterpret_cast<void**>(f->stack + kStack - 64);
     *--top = nullptr;
@@ -194,38 +197,24 @@ class Block {
     return fibers_.back().get();
   }
 
-  static dim3 place_of(unsigned i) {
-    const dim3 d = here.block_dim;
+  static Index place_of(unsigned i) {
+    const Index d = running.block_dim;
     return {i % d.x, i / d.x % d.y, i / d.x / d.y};
   }
 
+  // What kernels and those who watch them know of the fiber that runs.
+  void go_on() {
+    running.thread = current_->place;
+    watch::go_on(current_->thread, current_->stack, kStack);
+  }
   void go_to(Fiber& f) {
     current_ = &f;
-    here.thread = f.place;
-    leaving(&fake_stack_, f.stack, kStack);
     emulate_switch(&stack_pointer_, f.stack_pointer);
-    arrived(fake_stack_);
   }
-  void back_to_scheduler() {
-    Fiber& f = *current_;
-    leaving(&f.fake_stack, scheduler_stack_, scheduler_bytes_);
-    emulate_switch(&f.stack_pointer, stack_pointer_);
-    arrived(f.fake_stack, &scheduler_stack_, &scheduler_bytes_);
-  }
+  void back_to_scheduler() { emulate_switch(&current_->stack_pointer, stack_pointer_); }
 
-  void leaving([[maybe_unused]] void** fake_stack, [[maybe_unused]] const void* stack, [[maybe_unused]] size_t bytes) {
-#ifdef __SANITIZE_ADDRESS__
-    __sanitizer_start_switch_fiber(fake_stack, stack, bytes);
-#endif
-  }
-  void arrived([[maybe_unused]] void* fake_stack, [[maybe_unused]] const void** from = nullptr,
-               [[maybe_unused]] size_t* from_bytes = nullptr) {
-#ifdef __SANITIZE_ADDRESS__
-    __sanitizer_finish_switch_fiber(fake_stack, from, from_bytes);
-#endif
-  }
-
-  const std::function<void()>* body_ = nullptr;
+  void (*thread_)(const void*) = nullptr;
+  const void* it_ = nullptr;
   int threads_ = 0;
   std::vector<int> unstarted_;
   std::vector<Fiber*> ready_, idle_;
@@ -234,9 +223,6 @@ class Block {
   std::vector<Warp> warps_;
   Fiber* current_ = nullptr;
   void* stack_pointer_ = nullptr;  // the scheduler's
-  void* fake_stack_ = nullptr;
-  const void* scheduler_stack_ = nullptr;
-  size_t scheduler_bytes_ = 0;
 };
 
 }  // namespace
@@ -246,18 +232,23 @@ void set_order(Order o, uint32_t seed) {
   chance.seed(seed);
 }
 
-void run_grid(const std::function<void()>& thread, dim3 grid, dim3 block) {
-  here.grid_dim = grid;
-  here.block_dim = block;
+void run_grid(void (*thread)(const void*), const void* it, dim3 grid, dim3 block, cudaStream_t stream) {
+  running.grid_dim = {grid.x, grid.y, grid.z};
+  running.block_dim = {block.x, block.y, block.z};
+  watch::start_launch(memory_of(stream));
   for (unsigned z = 0; z < grid.z; ++z)
     for (unsigned y = 0; y < grid.y; ++y)
       for (unsigned x = 0; x < grid.x; ++x) {
-        here.block = dim3(x, y, z);
-        Block::self().run(thread, block);
+        running.block = {x, y, z};
+        watch::start_block();
+        Block::self().run(thread, it, block);
       }
 }
 
-int lane() { return Block::self().lane(); }
+int lane() {
+  const watch::Outside outside;
+  return Block::self().lane();
+}
 
 namespace {
 
@@ -269,13 +260,14 @@ const Warp::Lane* together(const Warp::Lane& mine) {
   const int lane = block.lane();
   const unsigned turn = block.current().steps++ % 2;
   warp.lanes[turn][lane] = mine;
-  block.wait(warp.barrier);
+  block.wait(warp.barrier, false);
   return warp.lanes[turn];
 }
 
 }  // namespace
 
 void shuffle(void* value, size_t bytes, int from) {
+  const watch::Outside outside;
   Warp::Lane mine;
   std::memcpy(&mine.value, value, bytes);
   const Warp::Lane* const all = together(mine);
@@ -283,43 +275,71 @@ void shuffle(void* value, size_t bytes, int from) {
 }
 
 void copy_async(void* shared, const void* global, int bytes) {
+  const watch::Outside outside;
   const auto aligned = [&](const void* p) { return std::bit_cast<uintptr_t>(p) % unsigned(bytes) == 0; };
   if (!aligned(shared) || !aligned(global)) fail("the address of an asynchronous copy is no multiple of its bytes");
+  watch::read(global, size_t(bytes));
+  watch::start_copy(shared, size_t(bytes));
   Fiber& f = Block::self().current();
   std::memset(shared, 0xff, size_t(bytes));  // whoever reads it now reads what nobody wrote
-  if (chance() % 2)
-    std::memcpy(shared, global, size_t(bytes));
-  else
-    f.copies.push_back({shared, global, bytes, f.group});
+  const bool late = chance() % 2 == 0;
+  if (!late) std::memcpy(shared, global, size_t(bytes));
+  f.copies.push_back({shared, global, bytes, f.group, late});
 }
 
-void close_copy_group() { ++Block::self().current().group; }
+void close_copy_group() {
+  const watch::Outside outside;
+  ++Block::self().current().group;
+}
 
 void wait_for_copies(int left) {
+  const watch::Outside outside;
   Fiber& f = Block::self().current();
   for (; !f.copies.empty() && f.copies.front().group < f.group - left; f.copies.pop_front()) {
     const Copy& c = f.copies.front();
-    std::memcpy(c.to, c.from, size_t(c.bytes));
+    watch::read(c.from, size_t(c.bytes));
+    watch::finish_copy(c.to, size_t(c.bytes));
+    if (c.late) std::memcpy(c.to, c.from, size_t(c.bytes));
   }
 }
 
 namespace {
 
+MatrixLoads loads;
+
+// Of eight rows of 16 bytes: a bank has 4 of each 128, so a row takes the four banks of its place in 128.
+uint64_t conflicts_of(const Warp::Lane* rows) {
+  uint64_t n = 0;
+  for (int i = 0; i < 8; ++i)
+    n += std::any_of(rows, rows + i, [&](const Warp::Lane& r) {
+      return r.value != rows[i].value && r.value / 16 % 8 == rows[i].value / 16 % 8;
+    });
+  return n;
+}
+
 // The rows of the four matrices whose addresses the lanes bring.
 struct Matrices {
   const Warp::Lane* addresses;
-  const char* row(int matrix, int r) const {
-    return std::bit_cast<const char*>(uintptr_t(addresses[8 * matrix + r].value));
+  void read(void* to, int matrix, int row, int at, int bytes) const {
+    const char* const from = std::bit_cast<const char*>(uintptr_t(addresses[8 * matrix + row].value)) + at;
+    watch::read(from, size_t(bytes));
+    std::memcpy(to, from, size_t(bytes));
   }
 };
 Matrices matrices_at(const void* row) {
   if (std::bit_cast<uintptr_t>(row) % 16 != 0) fail("the address of a matrix's row is no multiple of 16");
-  return {together({.value = std::bit_cast<uintptr_t>(row)})};
+  const Warp::Lane* const all = together({.value = std::bit_cast<uintptr_t>(row)});
+  if (Block::self().lane() == 0) {
+    loads.matrices += 4;
+    for (int i = 0; i < 4; ++i) loads.conflicts += conflicts_of(all + 8 * i);
+  }
+  return {all};
 }
 
 // d[i] = term(d[i], a, b) over the elements of k in their order, for a and b as four bytes of k each.
 template <class D, class Term>
 void multiply(D (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, const Term& term) {
+  const watch::Outside outside;
   const Warp::Lane* const all = together({.a = {a[0], a[1], a[2], a[3]}, .b = {b0, b1}});
   const int lane = Block::self().lane();
   for (int i = 0; i < 4; ++i) {
@@ -331,18 +351,22 @@ void multiply(D (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, const
 
 }  // namespace
 
+MatrixLoads matrix_loads() { return loads; }
+
 void load_matrices(uint32_t (&to)[4], const void* row) {
+  const watch::Outside outside;
   const Matrices m = matrices_at(row);
   const int lane = Block::self().lane();
-  for (int i = 0; i < 4; ++i) std::memcpy(&to[i], m.row(i, lane / 4) + lane % 4 * 4, 4);
+  for (int i = 0; i < 4; ++i) m.read(&to[i], i, lane / 4, lane % 4 * 4, 4);
 }
 
 void load_transposed(uint32_t (&to)[4], const void* row) {
+  const watch::Outside outside;
   const Matrices m = matrices_at(row);
   const int lane = Block::self().lane();
   for (int i = 0; i < 4; ++i) {
     uint16_t two[2];
-    for (int r = 0; r < 2; ++r) std::memcpy(&two[r], m.row(i, lane % 4 * 2 + r) + lane / 4 * 2, 2);
+    for (int r = 0; r < 2; ++r) m.read(&two[r], i, lane % 4 * 2 + r, lane / 4 * 2, 2);
     std::memcpy(&to[i], two, 4);
   }
 }
@@ -366,11 +390,13 @@ void multiply_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t 
 }  // namespace emulate
 
 void __syncthreads() {
+  const emulate::watch::Outside outside;
   auto& block = emulate::Block::self();
-  block.wait(block.all());
+  block.wait(block.all(), true);
 }
 
 void __syncwarp(unsigned) {
+  const emulate::watch::Outside outside;
   auto& block = emulate::Block::self();
-  block.wait(block.warp().barrier);
+  block.wait(block.warp().barrier, true);
 }

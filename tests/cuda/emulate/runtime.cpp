@@ -3,9 +3,11 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include "tests/cuda/emulate/emulate.h"
+#include "tests/cuda/emulate/watch.h"
 #include "tests/support/lazy_device.h"
 
 using mininn::testing::lazy::Heap;
@@ -41,10 +43,16 @@ struct Machine {
   Pool pools[kDevices] = {{0}, {1}};
   std::map<void*, Block> blocks;
   uint64_t reserved[kDevices] = {};
-  int device = 0;  // of cudaSetDevice()
-  cudaError_t state = cudaSuccess, last = cudaSuccess;
+  cudaError_t state = cudaSuccess;
   int driver = kVersion;
 };
+
+// Each host thread has its own.
+struct PerThread {
+  int device = 0;  // of cudaSetDevice()
+  cudaError_t last = cudaSuccess;
+};
+thread_local constinit PerThread mine;
 
 Machine& machine() {
   static auto* const m = new Machine;  // memory of static tensors comes back after every other static has gone
@@ -52,7 +60,7 @@ Machine& machine() {
 }
 
 cudaError_t done(cudaError_t e) {
-  if (e != cudaSuccess) machine().last = e;
+  if (e != cudaSuccess) mine.last = e;
   return e;
 }
 
@@ -62,6 +70,8 @@ void set_driver(cudaError_t state, int version) {
   machine().state = state;
   machine().driver = version;
 }
+
+std::span<std::byte> memory_of(cudaStream_t stream) { return {machine().memory.of(stream->device), Memory::kBytes}; }
 
 void enqueue(cudaStream_t stream, std::function<void()> work) { stream->queue->push(std::move(work)); }
 
@@ -82,7 +92,7 @@ const char* cudaGetErrorString(cudaError_t e) {
   return "unrecognized error code";
 }
 
-cudaError_t cudaGetLastError() { return std::exchange(machine().last, cudaSuccess); }
+cudaError_t cudaGetLastError() { return std::exchange(mine.last, cudaSuccess); }
 
 cudaError_t cudaDriverGetVersion(int* version) {
   *version = machine().driver;
@@ -98,12 +108,12 @@ cudaError_t cudaGetDeviceCount(int* count) {
 }
 cudaError_t cudaSetDevice(int device) {
   if (device < 0 || device >= kDevices) return done(cudaErrorInvalidDevice);
-  machine().device = device;
+  mine.device = device;
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  *stream = new Stream{std::make_shared<Queue>(machine().memory), machine().device};
+  *stream = new Stream{std::make_shared<Queue>(machine().memory), mine.device};
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {  // what was asked of it is still done
@@ -158,7 +168,12 @@ cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t pool, cudaMemPoolAttr, void* v
 cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, size_t) { return cudaSuccess; }
 cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t stream) {
   Machine& m = machine();
-  *p = m.heaps[stream->device].allocate(bytes, *stream->queue);
+  Heap& heap = m.heaps[stream->device];
+  *p = heap.allocate(bytes, *stream->queue);
+  if (!*p) {  // what the stream has yet to give back may serve, as it does where work has begun long ago
+    stream->queue->run();
+    *p = heap.allocate(bytes, *stream->queue);
+  }
   if (!*p) return done(cudaErrorMemoryAllocation);
   m.blocks[*p] = {bytes, stream->device};
   m.reserved[stream->device] += Heap::rounded(bytes);
@@ -175,7 +190,9 @@ cudaError_t cudaFreeAsync(void* p, cudaStream_t stream) {
 }
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* p) {
   const Memory& memory = machine().memory;
-  if (!memory.holds(p)) return done(cudaErrorInvalidValue);
-  attributes->device = static_cast<const std::byte*>(p) < memory.of(1) ? 0 : 1;
+  if (!memory.holds(p))
+    *attributes = {cudaMemoryTypeUnregistered, -2};
+  else
+    *attributes = {cudaMemoryTypeDevice, static_cast<const std::byte*>(p) < memory.of(1) ? 0 : 1};
   return cudaSuccess;
 }
