@@ -1,7 +1,9 @@
 // What is made of ops, on a device that is not the CPU: optimizers and the training of a network.
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <optional>
+#include <vector>
 
 #include "data/augment.h"
 #include "data/synthetic.h"
@@ -236,6 +238,15 @@ TEST_CASE("an int8 network gives the CPU's bytes on another device") {
     check_close({net(x).to_vector()}, {y.to_vector()}, 0);
     check_close({net(x).to_vector()}, {nn::graph::run(g, x.to(device)).to_vector()}, 0);
   }
+}
+
+TEST_CASE("the int8 ResNet-18 of models/ gives the CPU's bytes on a CUDA device") {
+  if (device_count(DeviceType::cuda) == 0) return;
+  const Device device = Device::cuda(0);
+  const auto file = std::filesystem::path(MININN_SOURCE_DIR) / "models/resnet18_int8.safetensors";
+  const Tensor images = data::synthetic(2, data::Split::test).images;
+  const auto here = cifar_resnet::load_classifier(file), there = cifar_resnet::load_classifier(file, device);
+  check_close({here(images).to_vector()}, {there(images).to_vector()}, 0);
 }
 
 TEST_CASE("operands on two devices are refused by every op on codes") {
