@@ -134,7 +134,7 @@ inline void check(Cell& c, const Region& r, uintptr_t at) {
 }
 
 template <Access kAccess>
-void check_bytes(Region& r, size_t word, uintptr_t from, uintptr_t to) {
+[[gnu::noinline]] void check_bytes(Region& r, size_t word, uintptr_t from, uintptr_t to) {
   Cell& whole = r.words[word];
   if (whole.write < r.floor || !(whole.write & kSplit)) {
     std::fill_n(r.bytes + word * Region::kWord, Region::kWord, whole);
@@ -143,27 +143,34 @@ void check_bytes(Region& r, size_t word, uintptr_t from, uintptr_t to) {
   for (uintptr_t at = from; at < to; ++at) check<kAccess>(r.bytes[at - r.begin], r, at);
 }
 
+// In one piece with what calls it, so that whole words of a size that is known there take no loop.
 template <Access kAccess>
-inline void look(const void* p, size_t bytes) {
+[[gnu::always_inline]] inline void look(const void* p, size_t bytes) {
   const auto begin = reinterpret_cast<uintptr_t>(p), end = begin + bytes;
   if (begin - now.stack < now.stack_bytes) return;
   Region& r = now.device.holds(begin) ? now.device : now.shared;
   if (!r.holds(begin) || !r.holds(end - 1) || (kAccess == Access::copy && &r != &now.shared))
     fail("a thread touches what is neither shared memory nor of the kernel's device");
-  for (uintptr_t at = begin; at < end;) {
+  const size_t first = (begin - r.begin) / Region::kWord;
+  const bool whole = (begin | bytes) % Region::kWord == 0;
+  for (size_t i = 0; whole && i < bytes / Region::kWord; ++i) {
+    Cell& c = r.words[first + i];
+    const uintptr_t at = begin + i * Region::kWord;
+    if (c.write < r.floor || !(c.write & kSplit))
+      check<kAccess>(c, r, at);
+    else
+      check_bytes<kAccess>(r, first + i, at, at + Region::kWord);
+  }
+  for (uintptr_t at = begin; !whole && at < end;) {
     const size_t word = (at - r.begin) / Region::kWord;
     const uintptr_t next = std::min(end, r.begin + (word + 1) * Region::kWord);
-    Cell& whole = r.words[word];
-    if (next - at == Region::kWord && (whole.write < r.floor || !(whole.write & kSplit)))
-      check<kAccess>(whole, r, at);
-    else
-      check_bytes<kAccess>(r, word, at, next);
+    check_bytes<kAccess>(r, word, at, next);
     at = next;
   }
 }
 
 template <Access kAccess>
-inline void see(const void* p, size_t bytes) {
+[[gnu::always_inline]] inline void see(const void* p, size_t bytes) {
   if (watched) look<kAccess>(p, bytes);
 }
 
