@@ -16,7 +16,23 @@ namespace {
 
 std::string version_text(int v) { return message(v / 1000, '.', v % 1000 / 10); }
 
-// How many devices there are; `why` says why there is none.
+// Of calls whose failure nobody can mend: the next call must not be blamed for it.
+void ignore_error(cudaError_t e) {
+  if (e != cudaSuccess) (void)cudaGetLastError();
+}
+
+constexpr int kCapability = 8;  // what this program is compiled for, and above
+
+// Whether it runs what is compiled here, and has the allocator.
+bool is_usable(int index, int& major, int& minor) {
+  int pools = 0;
+  const bool answers = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index) == cudaSuccess &&
+                       cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index) == cudaSuccess &&
+                       cudaDeviceGetAttribute(&pools, cudaDevAttrMemoryPoolsSupported, index) == cudaSuccess;
+  return answers && major >= kCapability && pools != 0;
+}
+
+// How many devices there are: the first ones, as the runtime puts faster ones first. `why` says why there is none.
 int count_devices(std::string& why) {
   int driver = 0, runtime = 0, devices = 0;
   if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
@@ -24,7 +40,7 @@ int count_devices(std::string& why) {
     return 0;
   }
   const cudaError_t e = cudaGetDeviceCount(&devices);
-  (void)cudaGetLastError();  // which is told here
+  ignore_error(e);  // it is told here
   if (e == cudaErrorInsufficientDriver) {
     (void)cudaRuntimeGetVersion(&runtime);
     why = message("the NVIDIA driver is for CUDA ", version_text(driver), " and older, this program needs ",
@@ -34,7 +50,13 @@ int count_devices(std::string& why) {
   } else if (e != cudaSuccess) {
     why = message("the NVIDIA driver does not answer: ", cudaGetErrorString(e));
   }
-  return e == cudaSuccess ? devices : 0;
+  if (e != cudaSuccess) return 0;
+  int usable = 0, major = 0, minor = 0;
+  while (usable < devices && is_usable(usable, major, minor)) ++usable;
+  if (usable == 0 && devices > 0)
+    why = message("the GPU is of compute capability ", major, '.', minor,
+                  ", or without memory pools; this program needs ", kCapability, ".0 with them");
+  return usable;
 }
 
 void use_device(int index) { MININN_CUDA_CHECK(cudaSetDevice(index)); }
@@ -43,7 +65,7 @@ std::shared_ptr<void> make_stream(int index) {
   use_device(index);
   cudaStream_t s = nullptr;
   MININN_CUDA_CHECK(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking));
-  return {s, [](void* p) { (void)cudaStreamDestroy(static_cast<cudaStream_t>(p)); }};
+  return {s, [](void* p) { ignore_error(cudaStreamDestroy(static_cast<cudaStream_t>(p))); }};
 }
 
 // The driver's own stream-ordered allocator, told to keep what comes back.
@@ -73,7 +95,7 @@ class PoolAllocator final : public Allocator {
   void deallocate(void* p, size_t bytes, const Stream& stream) noexcept override {
     live_ -= bytes;
     try {
-      (void)cudaFreeAsync(p, stream_of(stream));
+      ignore_error(cudaFreeAsync(p, stream_of(stream)));
     } catch (...) {  // the process ends, and the driver has gone before
     }
   }
@@ -121,7 +143,7 @@ class CudaBackend final : public Backend {
     const cudaStream_t s = stream_of(stream);
     cudaEvent_t e = nullptr;
     MININN_CUDA_CHECK(cudaEventCreateWithFlags(&e, cudaEventDisableTiming));
-    Event event{{e, [](void* p) { (void)cudaEventDestroy(static_cast<cudaEvent_t>(p)); }}};
+    Event event{{e, [](void* p) { ignore_error(cudaEventDestroy(static_cast<cudaEvent_t>(p))); }}};
     MININN_CUDA_CHECK(cudaEventRecord(e, s));
     return event;
   }

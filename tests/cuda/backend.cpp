@@ -35,11 +35,12 @@ Tensor counted(int64_t n) {
 }
 
 // What the child says of --device cuda, where the driver is as told.
-std::string refusal(cudaError_t state, int version) {
+std::string refusal(cudaError_t state, int version, int capability = 80) {
   int ends[2];
   REQUIRE(::pipe(ends) == 0);
   in_forked_child([&] {
     emulate::set_driver(state, version);
+    emulate::set_capability(capability);
     try {
       (void)Device::parse("cuda");
     } catch (const DeviceError& e) {
@@ -63,6 +64,9 @@ TEST_CASE("why there is no CUDA device is one sentence for each reason") {
   CHECK(refusal(cudaErrorInsufficientDriver, 12040) ==
         "device 'cuda': the NVIDIA driver is for CUDA 12.4 and older, this program needs 13.0");
   CHECK(refusal(cudaErrorNoDevice, 13000) == "device 'cuda': the NVIDIA driver finds no GPU");
+  CHECK(
+      refusal(cudaSuccess, 13000, 75) ==
+      "device 'cuda': the GPU is of compute capability 7.5, or without memory pools; this program needs 8.0 with them");
   CHECK(refusal(cudaErrorInvalidValue, 13000) == "device 'cuda': the NVIDIA driver does not answer: invalid argument");
 }
 

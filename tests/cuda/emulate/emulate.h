@@ -22,6 +22,8 @@ void set_order(Order order, uint32_t seed = 1);
 
 // What cudaGetDeviceCount() says from now on (cudaSuccess: two devices), and the driver's version; 0: there is none.
 void set_driver(cudaError_t state, int version);
+// The devices' compute capability from now on: 80 is 8.0, as at first.
+void set_capability(int capability);
 
 // What load_matrices() has loaded so far, and how many rows met another one of their matrix in a bank: each takes the
 // time of one more matrix.

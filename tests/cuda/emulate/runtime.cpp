@@ -44,7 +44,7 @@ struct Machine {
   std::map<void*, Block> blocks;
   uint64_t reserved[kDevices] = {};
   cudaError_t state = cudaSuccess;
-  int driver = kVersion;
+  int driver = kVersion, capability = 80;
 };
 
 // Each host thread has its own.
@@ -66,6 +66,7 @@ cudaError_t done(cudaError_t e) {
 
 }  // namespace
 
+void set_capability(int capability) { machine().capability = capability; }
 void set_driver(cudaError_t state, int version) {
   machine().state = state;
   machine().driver = version;
@@ -105,6 +106,13 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = machine().state == cudaSuccess ? kDevices : 0;
   return done(machine().state);
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  const int capability = machine().capability;
+  *value = attribute == cudaDevAttrComputeCapabilityMajor   ? capability / 10
+           : attribute == cudaDevAttrComputeCapabilityMinor ? capability % 10
+                                                            : 1;
+  return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int device) {
   if (device < 0 || device >= kDevices) return done(cudaErrorInvalidDevice);
