@@ -18,7 +18,16 @@ constexpr std::byte kGuard{0xa5};
 
 }  // namespace
 
+namespace {
+bool cpu_only = false;
+}  // namespace
+
+CpuOnly::CpuOnly() { cpu_only = true; }
+CpuOnly::~CpuOnly() { cpu_only = false; }
+
 const std::vector<Device>& every_device() {
+  static const std::vector<Device> cpu{Device::cpu()};
+  if (cpu_only) return cpu;
   static const std::vector<Device> all = [] {
     install_deferred_device();
     std::vector<Device> found;

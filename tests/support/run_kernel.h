@@ -21,6 +21,14 @@ namespace mininn::testing {
 
 // The first device of each type that has one. The deferred device is always among them: the first call installs it.
 const std::vector<Device>& every_device();
+// While alive, every_device() is the CPU alone: for cases of its own kernels, which show nothing new elsewhere.
+class CpuOnly {
+ public:
+  CpuOnly();
+  ~CpuOnly();
+  CpuOnly(const CpuOnly&) = delete;
+  CpuOnly& operator=(const CpuOnly&) = delete;
+};
 // The same without the CPU.
 std::vector<Device> other_devices();
 

@@ -55,6 +55,9 @@ struct Region {
 
 enum class Access { read, write, atomic, copy, arrival };
 
+// Blocks of a launch that are watched, its first ones: all would make the tests several times as long.
+constexpr size_t kWatchedBlocks = 16;
+
 struct State {
   Stamp time = 0, mine = 0;                // now, and of what this thread does
   Stamp block = 0, barrier = 0, warp = 0;  // when this block began, and last met; when this thread's warp did
@@ -63,6 +66,7 @@ struct State {
   size_t stack_bytes = 0;
   Region device, shared;
   std::vector<Stamp> blocks = {};  // when those of the launch began
+  bool watching = false;           // this one
 };
 State now;
 thread_local constinit bool watched = false;
@@ -191,6 +195,7 @@ void start_launch(std::span<const std::byte> memory) {
 void start_block() {
   now.block = now.barrier = now.shared.floor = tick();
   now.blocks.push_back(now.block);
+  now.watching = now.blocks.size() <= kWatchedBlocks;
 }
 
 void barrier() { now.barrier = tick(); }
@@ -203,12 +208,19 @@ void go_on(int thread, const void* stack, size_t bytes) {
   now.stack_bytes = bytes;
 }
 
-void enter_kernel() { watched = true; }
+void enter_kernel() { watched = now.watching; }
 void leave_kernel() { watched = false; }
 
-void read(const void* p, size_t bytes) { look<Access::read>(p, bytes); }
-void start_copy(const void* to, size_t bytes) { look<Access::copy>(to, bytes); }
-void finish_copy(const void* to, size_t bytes) { look<Access::arrival>(to, bytes); }
+namespace {
+template <Access kAccess>
+void look_if_watching(const void* p, size_t bytes) {
+  if (now.watching) look<kAccess>(p, bytes);
+}
+}  // namespace
+
+void read(const void* p, size_t bytes) { look_if_watching<Access::read>(p, bytes); }
+void start_copy(const void* to, size_t bytes) { look_if_watching<Access::copy>(to, bytes); }
+void finish_copy(const void* to, size_t bytes) { look_if_watching<Access::arrival>(to, bytes); }
 
 }  // namespace emulate::watch
 

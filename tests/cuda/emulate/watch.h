@@ -9,7 +9,8 @@
 //   touching what an asynchronous copy writes, before its thread has waited for it (others: and passed a barrier)
 //   reading shared memory that no thread of the block has written
 //   touching what is neither memory of the launch's device nor shared, nor the stack of the thread
-// Not seen are what the host's code computes for kernels and what is not inlined of functions that it has, too.
+// Not seen are what blocks of a launch behind the first 16 do, what the host's code computes for kernels, and what is
+// not inlined of functions that it has, too.
 #pragma once
 
 #include <cuda_runtime.h>
