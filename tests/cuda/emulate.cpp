@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cuda/device.h"
+#include "ops/conv2d.h"
 #include "ops/qconv2d.h"
 #include "ops/quantize.h"
 #include "tests/cuda/on_device.h"
@@ -157,6 +158,22 @@ TEST_CASE("no rows meet in a bank where an int8 convolution loads its matrices")
   const MatrixLoads before = matrix_loads();
   synchronize(current_stream(qconv2d(x, w, scale, bias, {}, {.conv = {.padding = 1}, .y = {0.1f, 100}}).device()));
   CHECK(matrix_loads().matrices > before.matrices);
+  CHECK(matrix_loads().conflicts == before.conflicts);
+}
+
+TEST_CASE("no rows meet in a bank where a bf16 convolution and its gradients load their matrices") {
+  using namespace mininn;
+  const Device d = Device::cuda();
+  Tensor x = Tensor::full({2, 24, 9, 9}, 0.5, DType::bf16, d), w = Tensor::full({40, 24, 3, 3}, 0.25, DType::f32, d);
+  x.set_requires_grad(true), w.set_requires_grad(true);
+  const MatrixLoads before = matrix_loads();
+  const Tensor y = conv2d(x, w, {}, {.stride = 2, .padding = 1});
+  synchronize(current_stream(d));
+  const MatrixLoads forward = matrix_loads();
+  CHECK(forward.matrices > before.matrices);
+  y.backward(Tensor::full(y.shape(), 1, DType::bf16, d));
+  synchronize(current_stream(d));
+  CHECK(matrix_loads().matrices > forward.matrices);
   CHECK(matrix_loads().conflicts == before.conflicts);
 }
 
