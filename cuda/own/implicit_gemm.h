@@ -138,8 +138,9 @@ __device__ inline void fetch(const Operands<S>& q, const Rows<S>& rows, int64_t 
   MININN_UNROLL for (int i = 0; i < Rows<S>::kCount; ++i) {
     unsigned char* const to = stage + swizzled(row + i * kRowsAtOnce, chunk);
     if constexpr (kBytes < 4) {
-      MININN_ROLLED for (int b = 0; b < kChunk; b += kBytes) * reinterpret_cast<T*>(to + b) =
-          *reinterpret_cast<const T*>(rows.source(q, i, at + b));
+      MININN_ROLLED for (int b = 0; b < kChunk; b += kBytes) {
+        *reinterpret_cast<T*>(to + b) = *reinterpret_cast<const T*>(rows.source(q, i, at + b));
+      }
     } else {
       MININN_UNROLL for (int b = 0; b < kChunk; b += kBytes) copy_async<kBytes>(to + b, rows.source(q, i, at + b));
     }
