@@ -13,7 +13,8 @@ namespace {
 constexpr int kBlocks = 2048, kRounds = 4096, kChains = 8;  // independent sums of a thread or a warp
 
 __global__ void fma_loop(float* out) {
-  float sums[kChains] = {};
+  float sums[kChains];
+  for (int i = 0; i < kChains; ++i) sums[i] = float(i);  // each its own: one would do for equal ones
   const auto x = float(threadIdx.x);
   for (int round = 0; round < kRounds; ++round)
     MININN_UNROLL for (int i = 0; i < kChains; ++i) sums[i] = cuda::multiply_add(sums[i], x, 1.0f);

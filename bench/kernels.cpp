@@ -23,6 +23,7 @@
 #include "bench/program.h"
 #include "core/file.h"
 #include "core/parallel.h"
+#include "core/stopwatch.h"
 #include "examples/cifar_resnet/command_line.h"
 #include "examples/cifar_resnet/outputs.h"
 #include "ops/conv2d.h"
@@ -272,8 +273,16 @@ json to_json(const Row& r, const Layer& layer, int threads, const std::string& d
           {"error", r.error}};
 }
 
-// Calls of a turn: one on the CPU. Other devices run while the host goes on, so they get some before it waits.
-int calls_at_once(Device d) { return d.type == DeviceType::cpu ? 1 : 20; }
+// Calls of a turn: one on the CPU. Other devices run while the host goes on, so they get as many as fill 2 ms before it
+// waits.
+template <class Args>
+int calls_at_once(const Candidate<Args>& c, Device d) {
+  if (d.type == DeviceType::cpu) return 1;
+  const Stopwatch one;
+  start(*c.kernel, c.args, d);
+  synchronize(current_stream(d));
+  return std::clamp(int(2e-3 / one.seconds()), 1, 20);
+}
 
 Timing per_call(Timing t, int calls) {
   for (double* const seconds : {&t.median, &t.least, &t.p10, &t.p90}) *seconds /= calls;
@@ -281,11 +290,16 @@ Timing per_call(Timing t, int calls) {
   return t;
 }
 
+const CudaPeaks& peaks_of(Device d) {
+  static const CudaPeaks peaks = cuda_peaks(d);
+  return peaks;
+}
+
 // 10^9 operations a second, at best; 0 if unknown.
 template <class Args>
 double peak_of(Device d, DType dtype) {
   if (d.type == DeviceType::cpu) return kInteger<Args> ? peak_dot_gmacs() : peak_fma_gflops();
-  static const CudaPeaks peaks = cuda_peaks(d);  // its clock does not depend on what others do here
+  const CudaPeaks& peaks = peaks_of(d);
   return kInteger<Args> ? peaks.int8_gmacs : dtype == DType::bf16 ? peaks.bf16_gflops : peaks.fma_gflops;
 }
 
@@ -302,11 +316,13 @@ bool bench_layer(const KernelTable<Args>& table, const Layer& layer, int threads
   std::vector<Candidate<Args>> timed = candidates(table, chosen, problem, host, o.only);
   std::vector<Row> lines;
   std::vector<std::function<void()>> runs;
+  std::vector<int> calls;  // of a run
   for (Candidate<Args>& c : timed) {
     lines.push_back({std::string(c.kernel->name), c.error, tolerance, c.kernel->name == chosen.name,
                      c.kernel->traits.family == Family::vendor});
-    runs.push_back([&c, d] {
-      for (int i = 0; i < calls_at_once(d); ++i) start(*c.kernel, c.args, d);
+    calls.push_back(calls_at_once(c, d));
+    runs.push_back([&c, d, n = calls.back()] {
+      for (int i = 0; i < n; ++i) start(*c.kernel, c.args, d);
       synchronize(current_stream(d));
     });
   }
@@ -317,6 +333,7 @@ bool bench_layer(const KernelTable<Args>& table, const Layer& layer, int threads
     fused->run();
     const double error = fused->largest_difference(problem.out.mutable_view()) / 255.0;  // from the last candidate's
     lines.push_back({"onednn.fused", error, 1.001 / 255, false, true});
+    calls.push_back(1);
     runs.push_back([&fused] { fused->run(); });
   }
 
@@ -326,7 +343,7 @@ bool bench_layer(const KernelTable<Args>& table, const Layer& layer, int threads
   Yardstick y{
       double(layer.g.macs()) * (kInteger<Args> ? 1 : 2) / 1e9, std::max(peak_before, peak_of<Args>(d, dtype)), {}};
   for (size_t i = 0; i < lines.size(); ++i) {
-    lines[i].time = per_call(timings[i], calls_at_once(d));
+    lines[i].time = per_call(timings[i], calls[i]);
     if (lines[i].vendor) y.vendor = std::min(y.vendor.value_or(INFINITY), lines[i].time.median);
   }
 

@@ -37,7 +37,7 @@ Tensor empty_dense(const Shape& shape, const Strides& strides, DType dtype, Devi
 Tensor empty_for(const Tensor& like, Device device) {
   const Shape& shape = like.shape();
   const Strides& strides = like.strides();
-  if (is_dense(shape, strides)) return empty_dense(shape, strides, like.dtype(), device);
+  if (!like.qparams() && is_dense(shape, strides)) return empty_dense(shape, strides, like.dtype(), device);
   if (!like.qparams() || may_overlap_itself(shape, strides)) return Tensor::empty(shape, like.dtype(), device);
   int64_t reach = 1;
   for (int d = 0; d < shape.rank(); ++d) {

@@ -21,18 +21,19 @@ void ignore_error(cudaError_t e) {
   if (e != cudaSuccess) (void)cudaGetLastError();
 }
 
-constexpr int kCapability = 8;  // what this program is compiled for, and above
+constexpr int kCapability = 8;  // the least that kernels here are written for
 
 // Whether it runs what is compiled here, and has the allocator.
 bool is_usable(int index, int& major, int& minor) {
   int pools = 0;
-  const bool answers = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index) == cudaSuccess &&
-                       cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index) == cudaSuccess &&
-                       cudaDeviceGetAttribute(&pools, cudaDevAttrMemoryPoolsSupported, index) == cudaSuccess;
-  return answers && major >= kCapability && pools != 0;
+  ignore_error(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index));
+  ignore_error(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index));
+  ignore_error(cudaDeviceGetAttribute(&pools, cudaDevAttrMemoryPoolsSupported, index));
+  return major >= kCapability && pools != 0;
 }
 
-// How many devices there are: the first ones, as the runtime puts faster ones first. `why` says why there is none.
+// How many devices there are: those before the first that is of no use (the runtime puts faster ones first, unless
+// CUDA_DEVICE_ORDER says otherwise). `why` says why there is none.
 int count_devices(std::string& why) {
   int driver = 0, runtime = 0, devices = 0;
   if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
@@ -55,7 +56,8 @@ int count_devices(std::string& why) {
   while (usable < devices && is_usable(usable, major, minor)) ++usable;
   if (usable == 0 && devices > 0)
     why = message("the GPU is of compute capability ", major, '.', minor,
-                  ", or without memory pools; this program needs ", kCapability, ".0 with them");
+                  ", or without memory pools; this program needs ", kCapability,
+                  ".0 with them (CUDA_VISIBLE_DEVICES can hide it from programs)");
   return usable;
 }
 

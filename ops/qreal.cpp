@@ -71,6 +71,21 @@ struct RealUnaryOp {
 
 }  // namespace
 
+namespace {
+
+// The functor's own name, which lives for ever; empty if there is none.
+std::string_view name_of(std::string_view functor) {
+  std::string_view found;
+  const auto look = [&]<class F>() {
+    if (functor == F::op) found = F::op;
+  };
+  op::for_each_functor(op::UnaryOps(), look);
+  op::for_each_functor(op::ScalarOps(), look);
+  return found;
+}
+
+}  // namespace
+
 RealFunction real_function(std::string_view op) {
   RealFunction found = nullptr;
   op::for_each_functor(op::UnaryOps(), [&]<class Op>() {
@@ -83,12 +98,13 @@ RealFunction real_function(std::string_view op) {
 }
 
 Tensor real_unary(const Tensor& x, std::string_view functor, double value) {
-  if (!real_function(functor))
+  const std::string_view name = name_of(functor);  // a kernel may run later
+  if (name.empty())
     throw ValueError(message("real_unary: there is no elementwise op '", excerpt(functor), "' of one operand"));
   check_constant("real_unary", value);
   const Real in("real_unary", "x", x);
   Tensor y = result(x.shape(), in);
-  kernels<op::RealUnary>().run({in.x.view(), in.q, functor, value, y.mutable_view()}, x.device());
+  kernels<op::RealUnary>().run({in.x.view(), in.q, name, value, y.mutable_view()}, x.device());
   return recorded(*opdef::real_unary(functor), {x}, RealUnaryOptions{value}, y);
 }
 

@@ -67,6 +67,7 @@ Refusal admits(const Args& a) {
 // The plan on the device of this call, which is current then.
 template <class Args>
 const Plan& plan_for(const Args& a, const ExecContext& at) {
+  if (const Refusal r = check(a)) throw KernelError(message("cudnn.auto: ", r.why));  // the addresses may be others now
   (void)stream_of(at.stream);
   const Plan& p = plan(problem(a), at.device.index);
   if (const Refusal r = p.refusal()) throw KernelError(message("cudnn.auto: ", r.why));  // unlike the device asked for

@@ -80,10 +80,8 @@ struct Operands {
   int channels, steps;      // of k: bytes of a pixel, steps of kStep bytes
 };
 
-// Of a k that has `channels` bytes per tap.
-constexpr int64_t steps_of(const Conv2dGeometry& g, int64_t channels) {
-  return ceil_div(g.kh * g.kw * channels, int64_t(kStep));
-}
+// Of a k of so many taps with `channels` bytes each.
+constexpr int64_t steps_of(int64_t taps, int64_t channels) { return ceil_div(taps * channels, int64_t(kStep)); }
 constexpr int64_t weight_bytes(int64_t columns, int64_t steps) {
   return round_up(columns, int64_t(kChannels)) * steps * kStep;
 }
@@ -94,7 +92,7 @@ inline Refusal check_indices(const Conv2dGeometry& g, int64_t pixels, int64_t co
   if (g.groups != 1) return {"has groups"};
   const int64_t rows = std::max(g.ih, g.oh * g.stride_h) + g.kh * g.dil_h + g.pad_h;
   const int64_t row = std::max(g.iw, g.ow * g.stride_w) + g.kw * g.dil_w + g.pad_w;
-  if (std::max({rows, row, channels, steps_of(g, channels) * kStep}) > most ||
+  if (std::max({rows, row, channels, steps_of(g.kh * g.kw, channels) * kStep}) > most ||
       ceil_div(pixels, int64_t(kPixels)) > 0x7fffffff || ceil_div(columns, int64_t(kChannels)) > 65535)
     return {"too large for its grid or its indices"};
   return {};

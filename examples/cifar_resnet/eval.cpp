@@ -41,7 +41,8 @@ void list_int8_kernels() {
 }
 
 void eval(const EvalOptions& o) {
-  const Device device = apply(o);
+  Device device = apply(o);
+  if (o.kernel && o.device == "auto") device = Device::cpu();  // whose kernels `kernels` lists
   std::vector<NamedFile> read = data_files(o);
   read.push_back({"--model", o.model});
   require_distinct({{"--json", o.json}}, read);

@@ -93,9 +93,10 @@ void add_eval(CLI::App& app, EvalOptions& o) {
   app.add_option("--model", o.model, "an fp32 or int8 file")->check(path())->required();
   app.add_option("--json", o.json, "write the figures there too")->check(path());
   app.add_option("--batch-size", o.batch_size)->check(whole(1, kMostBatch))->capture_default_str();
-  app.add_option(
-      "--kernel", o.kernel,
-      "force one kernel, or the first of several that takes a layer, e.g. qconv2d=own.winograd.avx2,own.direct.avx2");
+  app.add_option("--kernel", o.kernel,
+                 "force one kernel, or the first of several that takes a layer, e.g. "
+                 "qconv2d=own.winograd.avx2,own.direct.avx2; of "
+                 "the CPU, if --device does not say otherwise");
 }
 
 void add_ptq(CLI::App& app, PtqOptions& o) {

@@ -208,6 +208,8 @@ TEST_CASE("copies of codes keep the gaps behind their pixels, other copies have 
   CHECK(copy.strides() == pixels);
   CHECK(copy.to_vector() == codes.to_vector());
   CHECK(copy.as_strided({32}, {1}).numel() == 32);  // the bytes behind the last pixel are there
+  const Tensor pixel = Tensor::zeros({4}, DType::u8).as_strided({1, 3, 1, 1}, {4, 1, 4, 4}).with_qparams({0.25f, 7});
+  CHECK(pixel.clone().as_strided({4}, {1}).numel() == 4);
   CHECK(plain.clone().is_contiguous());
   CHECK(codes.as_strided({2, 2}, {0, 1}).clone().is_contiguous());  // of one element, two
 }

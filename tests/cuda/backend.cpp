@@ -64,9 +64,9 @@ TEST_CASE("why there is no CUDA device is one sentence for each reason") {
   CHECK(refusal(cudaErrorInsufficientDriver, 12040) ==
         "device 'cuda': the NVIDIA driver is for CUDA 12.4 and older, this program needs 13.0");
   CHECK(refusal(cudaErrorNoDevice, 13000) == "device 'cuda': the NVIDIA driver finds no GPU");
-  CHECK(
-      refusal(cudaSuccess, 13000, 75) ==
-      "device 'cuda': the GPU is of compute capability 7.5, or without memory pools; this program needs 8.0 with them");
+  CHECK(refusal(cudaSuccess, 13000, 75) ==
+        "device 'cuda': the GPU is of compute capability 7.5, or without memory pools; this program needs 8.0 with "
+        "them (CUDA_VISIBLE_DEVICES can hide it from programs)");
   CHECK(refusal(cudaErrorInvalidValue, 13000) == "device 'cuda': the NVIDIA driver does not answer: invalid argument");
 }
 

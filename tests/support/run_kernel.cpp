@@ -16,10 +16,8 @@ namespace {
 constexpr size_t kZone = 256;
 constexpr std::byte kGuard{0xa5};
 
-}  // namespace
-
-namespace {
 bool cpu_only = false;
+
 }  // namespace
 
 CpuOnly::CpuOnly() { cpu_only = true; }

@@ -50,7 +50,7 @@ template <class S, class Finish>
 void run(const S& sampling, const CView& x, int64_t images, const CView& w, const WeightOrder& order,
          const Finish& finish, const ExecContext& at) {
   const int64_t bytes = order.channels * int64_t(sizeof(bf16)), row = sampling.source.w * bytes;
-  const int64_t steps = ceil_div(order.taps * bytes, int64_t(kStep));
+  const int64_t steps = steps_of(order.taps, bytes);
   PackedWeights packed(w, order, steps, at);
   convolve<bf16, float>(Operands<S>{.sampling = sampling,
                                     .x = reinterpret_cast<const unsigned char*>(x.data),

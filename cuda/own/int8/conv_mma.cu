@@ -19,7 +19,7 @@ struct Layout {
 
   Layout(const Conv2dGeometry& g, int64_t classes)
       : channels(min_pixel_stride(g.ic)),
-        steps(steps_of(g, channels)),
+        steps(steps_of(g.kh * g.kw, channels)),
         bias(round_up(size_t(kChunk), 64)),
         w(bias + round_up(size_t(classes * g.oc) * sizeof(int32_t), 64)),
         bytes(w + size_t(weight_bytes(g.oc, steps))) {}

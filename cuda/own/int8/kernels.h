@@ -1,4 +1,5 @@
-// The int8 ops as their headers write them down: the CPU's bytes.
+// The int8 ops as their headers write them down: the CPU's bytes. (Of ops/qreal.h as far as both mathematics libraries
+// agree in double.)
 #pragma once
 
 #include "ops/qadd.h"
