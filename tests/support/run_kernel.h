@@ -21,8 +21,8 @@ namespace mininn::testing {
 
 // The first device of each type that has one. The deferred device is always among them: the first call installs it.
 const std::vector<Device>& every_device();
-// While alive, every_device() is the CPU alone, whatever else there is: for cases of its own kernels, which show nothing
-// new elsewhere.
+// While alive, every_device() is the CPU alone, whatever else there is: for cases of its own kernels, which show
+// nothing new elsewhere.
 class CpuOnly {
  public:
   CpuOnly();
