@@ -417,8 +417,9 @@ int run(int argc, char** argv) {
   for (const std::string& shapes : o.shapes)
     for (const int64_t batch : o.batches) networks.push_back({shapes, batch, read_shapes(shapes, batch)});
 
+  const Device d = o.where();
   json report = describe_machine(o.threads);
-  if (const Device d = o.where(); d.type == DeviceType::cuda) report["device_peaks"] = describe_device(d);
+  if (d.type == DeviceType::cuda) report["device_peaks"] = describe_device(d);
   json rows = json::array();
   bool right = bench_table(kernels<op::Conv2dFwd>(), networks, o, rows);
   right &= bench_table(kernels<op::Conv2dBwdData>(), networks, o, rows);

@@ -158,7 +158,9 @@ int run(int argc, char** argv) {
     serve(o);
     return 0;
   }
+  const Device d = Device::parse(o.device);
   json report = describe_machine(o.threads), rows = json::array();
+  if (d.type == DeviceType::cuda) report["device_peaks"] = describe_device(d);
   std::printf("\n%6s %8s %10s %10s %10s %10s %8s %8s\n", "batch", "threads", "ms/step", "least", "p90", "images/s",
               "GFLOP/s", "peak");
   for (const int threads : o.threads)
