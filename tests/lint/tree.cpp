@@ -80,7 +80,8 @@ class IncludeTable {
 };
 
 // What a fresh clone does not have.
-const std::vector<std::string_view> kIgnored = {".git", "third_party", "cifar-10-batches-bin", "__pycache__", ".venv"};
+const std::vector<std::string_view> kIgnored = {".git",        "third_party", "cifar-10-batches-bin",
+                                                "__pycache__", ".venv",       ".gpu"};
 
 // Paths of somebody's machine; scratch folders are only named to readers. The brackets keep these lines from matching
 // themselves.
