@@ -66,14 +66,14 @@ double steps_per_second(Device d, void (*loop)(T*), int threads_of_step) {
 
 }  // namespace
 
-CudaPeaks cuda_peaks(Device d) {
-  Tensor from = Tensor::zeros({int64_t{256} << 20}, DType::u8, d), to = from.clone();
-  const Stream stream = current_stream(d);
-  const double copy = fastest(stream, [&] { to.copy_from(from); });
-  return {.fma_gflops = 2e-9 * steps_per_second(d, fma_loop, 1),
-          .bf16_gflops = 2e-9 * 16 * 8 * 16 * steps_per_second(d, tile_loop<float>, 32),
-          .int8_gmacs = 1e-9 * 16 * 8 * 32 * steps_per_second(d, tile_loop<int32_t>, 32),
-          .copy_gb_per_s = 2e-9 * double(from.numel()) / copy};
+double cuda_fma_gflops(Device d) { return 2e-9 * steps_per_second(d, fma_loop, 1); }
+double cuda_bf16_gflops(Device d) { return 2e-9 * 16 * 8 * 16 * steps_per_second(d, tile_loop<float>, 32); }
+double cuda_int8_gmacs(Device d) { return 1e-9 * 16 * 8 * 32 * steps_per_second(d, tile_loop<int32_t>, 32); }
+
+double cuda_copy_gb_per_s(Device d) {
+  const Tensor from = Tensor::zeros({int64_t{256} << 20}, DType::u8, d);
+  Tensor to = from.clone();
+  return 2e-9 * double(from.numel()) / fastest(current_stream(d), [&] { to.copy_from(from); });
 }
 
 }  // namespace mininn::bench

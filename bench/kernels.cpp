@@ -14,7 +14,6 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "bench/cuda_peaks.h"
 #include "bench/harness.h"
 #include "bench/machine.h"
 #include "bench/onednn_fused.h"
@@ -229,6 +228,7 @@ struct Row {
   std::string kernel;
   double error, allowed;  // of its result
   bool chosen, vendor;
+  int calls = 1;  // of a turn
   Timing time = {};
 };
 
@@ -290,19 +290,6 @@ Timing per_call(Timing t, int calls) {
   return t;
 }
 
-const CudaPeaks& peaks_of(Device d) {
-  static const CudaPeaks peaks = cuda_peaks(d);
-  return peaks;
-}
-
-// 10^9 operations a second, at best; 0 if unknown.
-template <class Args>
-double peak_of(Device d, DType dtype) {
-  if (d.type == DeviceType::cpu) return kInteger<Args> ? peak_dot_gmacs() : peak_fma_gflops();
-  const CudaPeaks& peaks = peaks_of(d);
-  return kInteger<Args> ? peaks.int8_gmacs : dtype == DType::bf16 ? peaks.bf16_gflops : peaks.fma_gflops;
-}
-
 template <class Args>
 bool bench_layer(const KernelTable<Args>& table, const Layer& layer, int threads, const Options& o, Totals& totals,
                  json& rows) {
@@ -316,12 +303,10 @@ bool bench_layer(const KernelTable<Args>& table, const Layer& layer, int threads
   std::vector<Candidate<Args>> timed = candidates(table, chosen, problem, host, o.only);
   std::vector<Row> lines;
   std::vector<std::function<void()>> runs;
-  std::vector<int> calls;  // of a run
   for (Candidate<Args>& c : timed) {
     lines.push_back({std::string(c.kernel->name), c.error, tolerance, c.kernel->name == chosen.name,
-                     c.kernel->traits.family == Family::vendor});
-    calls.push_back(calls_at_once(c, d));
-    runs.push_back([&c, d, n = calls.back()] {
+                     c.kernel->traits.family == Family::vendor, calls_at_once(c, d)});
+    runs.push_back([&c, d, n = lines.back().calls] {
       for (int i = 0; i < n; ++i) start(*c.kernel, c.args, d);
       synchronize(current_stream(d));
     });
@@ -333,17 +318,16 @@ bool bench_layer(const KernelTable<Args>& table, const Layer& layer, int threads
     fused->run();
     const double error = fused->largest_difference(problem.out.mutable_view()) / 255.0;  // from the last candidate's
     lines.push_back({"onednn.fused", error, 1.001 / 255, false, true});
-    calls.push_back(1);
     runs.push_back([&fused] { fused->run(); });
   }
 
-  const double peak_before = peak_of<Args>(d, dtype);
+  const auto measure_peak = [&] { return kInteger<Args> ? peak_int8_gmacs(d) : peak_float_gflops(d, dtype); };
+  const double peak_before = measure_peak();
   constexpr double kTurn = 1e-3;  // or a candidate would find its output in another core's cache
   const std::vector<Timing> timings = interleave(runs, o.seconds, kTurn);
-  Yardstick y{
-      double(layer.g.macs()) * (kInteger<Args> ? 1 : 2) / 1e9, std::max(peak_before, peak_of<Args>(d, dtype)), {}};
+  Yardstick y{double(layer.g.macs()) * (kInteger<Args> ? 1 : 2) / 1e9, std::max(peak_before, measure_peak()), {}};
   for (size_t i = 0; i < lines.size(); ++i) {
-    lines[i].time = per_call(timings[i], calls[i]);
+    lines[i].time = per_call(timings[i], lines[i].calls);
     if (lines[i].vendor) y.vendor = std::min(y.vendor.value_or(INFINITY), lines[i].time.median);
   }
 

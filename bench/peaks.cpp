@@ -6,6 +6,7 @@
 #include <cstring>
 #include <vector>
 
+#include "bench/cuda_peaks.h"
 #include "core/parallel.h"
 #include "core/stopwatch.h"
 #include "cpu_kernels/common/cpu_features.h"
@@ -198,5 +199,12 @@ double copy_gb_per_s() {
   }
   return 2.0 * double(from.size()) / best / 1e9;
 }
+
+double peak_float_gflops(Device d, DType activations) {
+  if (d.type == DeviceType::cpu) return peak_fma_gflops();
+  return activations == DType::bf16 ? cuda_bf16_gflops(d) : cuda_fma_gflops(d);
+}
+
+double peak_int8_gmacs(Device d) { return d.type == DeviceType::cpu ? peak_dot_gmacs() : cuda_int8_gmacs(d); }
 
 }  // namespace mininn::bench

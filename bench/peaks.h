@@ -1,6 +1,9 @@
 // What this machine can do at best, right now: clocks drift, so peaks are measured beside what is compared with them.
 #pragma once
 
+#include "core/device.h"
+#include "core/dtype.h"
+
 namespace mininn::bench {
 
 // Arithmetic peaks, all of num_threads() threads together, from register-only loops that run until two readings agree:
@@ -11,5 +14,10 @@ double peak_fma_gflops();  // fp32 fused multiply-adds, two operations each
 double peak_dot_gmacs();
 const char* peak_dot_instructions();  // what it measures, for headings
 double copy_gb_per_s();               // bytes read plus bytes written by copying 256 MiB
+
+// The same of a device. A CUDA device multiplies bf16 and int8 by the instruction that own kernels are made of
+// (bench/cuda_peaks.h); on the CPU bf16 is measured against fp32, which every processor has.
+double peak_float_gflops(Device d, DType activations);
+double peak_int8_gmacs(Device d);
 
 }  // namespace mininn::bench

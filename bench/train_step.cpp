@@ -11,7 +11,6 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "bench/cuda_peaks.h"
 #include "bench/harness.h"
 #include "bench/machine.h"
 #include "bench/peaks.h"
@@ -84,9 +83,7 @@ void bench_row(int64_t batch, int threads, const Options& o, json& rows) {
   set_num_threads(threads);
   Training training(batch, o);
   const auto measure_peak = [&, d = Device::parse(o.device)] {
-    if (d.type == DeviceType::cpu) return peak_fma_gflops();
-    const CudaPeaks peaks = cuda_peaks(d);
-    return o.amp ? peaks.bf16_gflops : peaks.fma_gflops;
+    return peak_float_gflops(d, o.amp ? DType::bf16 : DType::f32);
   };
   const double before = measure_peak();
   const Timing t = interleave({[&] { training.step(); }}, o.seconds)[0];

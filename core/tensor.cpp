@@ -32,21 +32,6 @@ Tensor empty_dense(const Shape& shape, const Strides& strides, DType dtype, Devi
   return Tensor::empty(shape, dtype, device).as_strided(shape, strides);
 }
 
-// For a copy of `like`: in its order where it has no gaps, else contiguous. Codes keep their gaps, because kernels read
-// whole pixels (ops/qlayout.h).
-Tensor empty_for(const Tensor& like, Device device) {
-  const Shape& shape = like.shape();
-  const Strides& strides = like.strides();
-  if (!like.qparams() && is_dense(shape, strides)) return empty_dense(shape, strides, like.dtype(), device);
-  if (!like.qparams() || may_overlap_itself(shape, strides)) return Tensor::empty(shape, like.dtype(), device);
-  int64_t reach = 1;
-  for (int d = 0; d < shape.rank(); ++d) {
-    if (strides[d] < 0) return Tensor::empty(shape, like.dtype(), device);
-    reach = std::max(reach, checked_mul("a copy of codes", shape[d], strides[d]));
-  }
-  return Tensor::empty({reach}, like.dtype(), device).as_strided(shape, strides);
-}
-
 void copy_elements(const Tensor& from, Tensor& to) {
   kernels<op::Copy>().run({from.view(), to.mutable_view()}, to.device());
 }
@@ -95,7 +80,7 @@ void require_no_gaps(const Tensor& t, const char* what, DType wanted) {
   if (t.dtype() != wanted) throw DTypeError(message(what, ": the tensor is ", name(t.dtype()), ", not ", name(wanted)));
   if (!t.is_contiguous() && !t.is_channels_last())
     throw ShapeError(
-        message(what, ": shape ", t.shape(), " with strides ", t.strides(), " has gaps; clone() it first"));
+        message(what, ": shape ", t.shape(), " with strides ", t.strides(), " has gaps; make it contiguous() first"));
 }
 
 }  // namespace
@@ -124,6 +109,24 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device
   Tensor t = empty(shape, dtype, device);
   t.fill(value);
   return t;
+}
+
+// For a copy of `like`: in its order where it has no gaps, else contiguous. Codes keep their gaps, because kernels read
+// whole pixels (ops/qlayout.h).
+Tensor Tensor::empty_for(const Tensor& like, Device device) {
+  const Shape& shape = like.shape();
+  const Strides& strides = like.strides();
+  if (!like.qparams() || may_overlap_itself(shape, strides)) {
+    Tensor t = empty(shape, like.dtype(), device);
+    if (is_dense(shape, strides)) t.impl_->strides = strides;
+    return t;
+  }
+  int64_t reach = 1;
+  for (int d = 0; d < shape.rank(); ++d) {
+    if (strides[d] < 0) return empty(shape, like.dtype(), device);
+    reach = std::max(reach, checked_mul("a copy of codes", shape[d], strides[d]));
+  }
+  return empty({reach}, like.dtype(), device).as_strided(shape, strides);
 }
 
 Tensor Tensor::empty_like(const Tensor& like) { return empty_for(like, like.device()); }

@@ -126,6 +126,7 @@ class Tensor {
   friend struct AutogradAccess;
   explicit Tensor(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
   const Impl& impl() const;
+  static Tensor empty_for(const Tensor& like, Device device);
 
   std::shared_ptr<Impl> impl_;
 };

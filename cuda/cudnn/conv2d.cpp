@@ -67,10 +67,10 @@ Refusal admits(const Args& a) {
 // The plan on the device of this call, which is current then.
 template <class Args>
 const Plan& plan_for(const Args& a, const ExecContext& at) {
-  if (const Refusal r = check(a)) throw KernelError(message("cudnn.auto: ", r.why));  // the addresses may be others now
   (void)stream_of(at.stream);
   const Plan& p = plan(problem(a), at.device.index);
-  if (const Refusal r = p.refusal()) throw KernelError(message("cudnn.auto: ", r.why));  // unlike the device asked for
+  for (const Refusal& r : {check(a), p.refusal()})  // addresses and device may be others than those that were asked for
+    if (r) throw KernelError(message("cudnn.auto: ", r.why));
   return p;
 }
 

@@ -154,6 +154,26 @@ struct alignas(16) Sixteen {
   unsigned char bytes[16];
 };
 
+// Makes `steps` steps with a ring of stages: fetch(step, stage) starts to fill a stage by copy_async(), kStages - 1
+// steps ahead of multiply(stage). All of a block's threads call it.
+template <int kBytes, class Fetch, class Multiply>
+__device__ inline void go_through_ring(unsigned char (&stages)[kStages][kBytes], int steps, const Fetch& fetch,
+                                       const Multiply& multiply) {
+  for (int step = 0; step < kStages - 1; ++step) {
+    if (step < steps) fetch(step, stages[step]);
+    close_copy_group();
+  }
+  for (int step = 0; step < steps; ++step) {
+    wait_for_copies<kStages - 2>();
+    __syncthreads();  // this step's stage is there for all, and nobody reads the one that is filled next
+    const int next = step + kStages - 1;
+    if (next < steps) fetch(next, stages[next % kStages]);
+    close_copy_group();
+    multiply(stages[step % kStages]);
+  }
+  wait_for_copies<0>();
+}
+
 // d += a b, of 16 x 32 and 32 x 8 bytes.
 __device__ inline void multiply_tiles(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   multiply_u8_s8(d, a, b0, b1);
@@ -162,9 +182,35 @@ __device__ inline void multiply_tiles(float (&d)[4], const uint32_t (&a)[4], uin
   multiply_bf16(d, a, b0, b1);
 }
 
-// The warp's share of a stage: 64 x 32 outputs as 4 x 4 products of 16 x 8.
+// The sums of a warp, 64 x 32 of them as 4 x 4 tiles of 16 x 8: += a b, for a of 64 x 32 bytes and b of 32 x 32.
 template <class Acc>
-__device__ inline void multiply(const unsigned char* stage, int pixel, int channel, Acc (&acc)[4][4][4]) {
+using WarpSums = Acc[4][4][4];
+template <class Acc>
+__device__ inline void multiply_warp(WarpSums<Acc>& sums, const uint32_t (&a)[4][4], const uint32_t (&b)[2][4]) {
+  MININN_UNROLL for (int i = 0; i < 4; ++i) MININN_UNROLL for (int j = 0; j < 4; ++j)
+      multiply_tiles(sums[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
+}
+
+// row_of(r).store(c, sum) for the sums of this thread below `rows` and `columns`, where the warp's begin at first_row
+// and first_column.
+template <class Acc, class RowOf>
+__device__ inline void store_warp(const WarpSums<Acc>& sums, int64_t first_row, int64_t rows, int64_t first_column,
+                                  int64_t columns, const RowOf& row_of) {
+  const int lane = int(threadIdx.x) % 32;
+  MININN_UNROLL for (int i = 0; i < 8; ++i) {
+    const int64_t r = first_row + 8 * i + lane / 4;
+    if (r >= rows) continue;
+    const auto row = row_of(r);
+    MININN_UNROLL for (int j = 0; j < 8; ++j) {
+      const int64_t c = first_column + j / 2 * 8 + lane % 4 * 2 + j % 2;
+      if (c < columns) row.store(c, sums[i / 2][j / 2][i % 2 * 2 + j % 2]);
+    }
+  }
+}
+
+// The warp's share of a stage.
+template <class Acc>
+__device__ inline void multiply(const unsigned char* stage, int pixel, int channel, WarpSums<Acc>& sums) {
   const int lane = int(threadIdx.x) % 32;
   const unsigned char *const x = stage, *const w = stage + kPixels * kStep;
   MININN_UNROLL for (int chunk = 0; chunk < kStep / kChunk; chunk += 2) {  // 32 bytes of k
@@ -173,8 +219,7 @@ __device__ inline void multiply(const unsigned char* stage, int pixel, int chann
         load_matrices(a[i], x + swizzled(pixel + 16 * i + lane % 16, chunk + lane / 16));
     MININN_UNROLL for (int j = 0; j < 2; ++j)
         load_matrices(b[j], w + swizzled(channel + 16 * j + lane / 16 * 8 + lane % 8, chunk + lane / 8 % 2));
-    MININN_UNROLL for (int i = 0; i < 4; ++i) MININN_UNROLL for (int j = 0; j < 4; ++j)
-        multiply_tiles(acc[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
+    multiply_warp<Acc>(sums, a, b);
   }
 }
 
@@ -185,33 +230,18 @@ __global__ void __launch_bounds__(kBlockThreads)
     conv2d_kernel(const __grid_constant__ Operands<S> q, const __grid_constant__ Finish finish) {
   __shared__ __align__(128) unsigned char stages[kStages][kStageBytes];
   const int64_t first_pixel = int64_t(blockIdx.x) * kPixels, first_channel = int64_t(blockIdx.y) * kChannels;
-  const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
-  const int pixel = warp % 2 * kWarpPixels, channel = warp / 2 * kWarpChannels;
+  const int warp = int(threadIdx.x) / 32;
+  const int64_t pixel = warp % 2 * kWarpPixels, channel = warp / 2 * kWarpChannels;  // of the tile, the warp's first
   const bool needed = first_pixel + pixel < q.pixels && first_channel + channel < q.columns;
   const Rows<S> rows(q, first_pixel + threadIdx.x / (kStep / kChunk));
-  Acc acc[4][4][4] = {};
-  for (int step = 0; step < kStages - 1; ++step) {
-    if (step < q.steps) fetch<T>(q, rows, first_channel, step, stages[step]);
-    close_copy_group();
-  }
-  for (int step = 0; step < q.steps; ++step) {
-    wait_for_copies<kStages - 2>();
-    __syncthreads();  // this step's stage is there for all, and nobody reads the one that is filled next
-    if (step + kStages - 1 < q.steps)
-      fetch<T>(q, rows, first_channel, step + kStages - 1, stages[(step + kStages - 1) % kStages]);
-    close_copy_group();
-    if (needed) multiply(stages[step % kStages], pixel, channel, acc);
-  }
-  wait_for_copies<0>();
-  MININN_UNROLL for (int i = 0; i < 8; ++i) {
-    const int64_t p = first_pixel + pixel + 8 * i + lane / 4;
-    if (p >= q.pixels) continue;
-    const auto row = finish.row(p);
-    MININN_UNROLL for (int j = 0; j < 8; ++j) {
-      const int64_t o = first_channel + channel + j / 2 * 8 + lane % 4 * 2 + j % 2;
-      if (o < q.columns) row.store(o, acc[i / 2][j / 2][i % 2 * 2 + j % 2]);
-    }
-  }
+  WarpSums<Acc> sums = {};
+  go_through_ring(
+      stages, q.steps, [&](int step, unsigned char* stage) { fetch<T>(q, rows, first_channel, step, stage); },
+      [&](const unsigned char* stage) {
+        if (needed) multiply<Acc>(stage, int(pixel), int(channel), sums);
+      });
+  store_warp<Acc>(sums, first_pixel + pixel, q.pixels, first_channel + channel, q.columns,
+                  [&](int64_t p) { return finish.row(p); });
 }
 
 // Least: the type of the source's elements.

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "ops/layout.h"
 #include "tests/support/catch.h"
 
 using namespace mininn;
@@ -19,6 +20,12 @@ TEST_CASE("codes lie pixel by pixel with a stride that is a multiple of four") {
   CHECK_THROWS_AS(empty_codes({2, 3, 4}), ShapeError);
   CHECK_THROWS_AS(empty_codes({2, 5, 4, 5}, 4), ShapeError);
   CHECK_THROWS_AS(empty_codes({2, 3, 4, 5}, 6), ShapeError);
+}
+
+TEST_CASE("codes with gaps are read when contiguous() has taken them out, as the refusal says") {
+  const Tensor codes = empty_codes({1, 3, 2, 2}).with_qparams({0.5f, 1}), copy = codes.clone();
+  CHECK_THROWS_WITH(copy.data<uint8_t>(), Catch::Contains("has gaps; make it contiguous() first"));
+  CHECK(contiguous(copy).data<uint8_t>().size() == 12);
 }
 
 TEST_CASE("other layouts are no pixel-strided codes") {

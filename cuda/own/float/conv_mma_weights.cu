@@ -15,7 +15,7 @@
 namespace mininn::cuda::own {
 namespace {
 
-using mma::kBlockThreads, mma::kChunk, mma::kStages, mma::Sixteen, mma::Size;
+using mma::kBlockThreads, mma::kChunk, mma::kStages, mma::Size;
 
 constexpr int kRows = 64, kColumns = 128, kDepth = 32;  // of a tile; pixels of a step
 constexpr int kElements = kChunk / int(sizeof(bf16));   // that a thread fetches at once
@@ -82,8 +82,8 @@ __device__ inline void fetch(const WeightGradient& q, int begin, int end, int fi
   }
 }
 
-// The warp's share of a stage: 64 x 32 sums as 4 x 4 products of 16 x 8.
-__device__ inline void multiply(const unsigned char* stage, int column, float (&acc)[4][4][4]) {
+// The warp's share of a stage.
+__device__ inline void multiply(const unsigned char* stage, int column, mma::WarpSums<float>& sums) {
   const int lane = int(threadIdx.x) % 32;
   const unsigned char *const left = stage, *const right = stage + kDepth * kRowBytes;
   MININN_UNROLL for (int k = 0; k < kDepth; k += 16) {
@@ -92,10 +92,14 @@ __device__ inline void multiply(const unsigned char* stage, int column, float (&
         load_transposed(a[i], left + Left::swizzled(k + lane % 8 + lane / 16 * 8, 2 * i + lane / 8 % 2));
     MININN_UNROLL for (int j = 0; j < 2; ++j) load_transposed(
         b[j], right + Right::swizzled(k + lane % 8 + lane / 8 % 2 * 8, column / kElements + 2 * j + lane / 16));
-    MININN_UNROLL for (int i = 0; i < 4; ++i) MININN_UNROLL for (int j = 0; j < 4; ++j)
-        multiply_bf16(acc[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
+    mma::multiply_warp<float>(sums, a, b);
   }
 }
+
+struct PartialRow {
+  float* partial;
+  __device__ void store(int64_t column, float sum) const { partial[column] = sum; }
+};
 
 // partial[part][o][column]
 template <int kAtOnce>
@@ -105,27 +109,17 @@ __global__ void __launch_bounds__(kBlockThreads)
   const int first_column = int(blockIdx.x) * kColumns, first_row = int(blockIdx.y) * kRows;
   const int begin = int(blockIdx.z) * q.each, left = q.pixels - begin, end = begin + (left < q.each ? left : q.each);
   const int steps = (end - begin + kDepth - 1) / kDepth;
-  const int lane = int(threadIdx.x) % 32, warp_column = int(threadIdx.x) / 32 * 32;
-  float acc[4][4][4] = {};
-  for (int step = 0; step < kStages - 1; ++step) {
-    if (step < steps) fetch<kAtOnce>(q, begin + step * kDepth, end, first_row, first_column, stages[step]);
-    close_copy_group();
-  }
-  for (int step = 0; step < steps; ++step) {
-    wait_for_copies<kStages - 2>();
-    __syncthreads();  // this step's stage is there for all, and nobody reads the one that is filled next
-    const int next = step + kStages - 1;
-    if (next < steps) fetch<kAtOnce>(q, begin + next * kDepth, end, first_row, first_column, stages[next % kStages]);
-    close_copy_group();
-    multiply(stages[step % kStages], warp_column, acc);
-  }
-  wait_for_copies<0>();
-  MININN_UNROLL for (int i = 0; i < 4; ++i) MININN_UNROLL for (int j = 0; j < 4; ++j)
-      MININN_UNROLL for (int e = 0; e < 4; ++e) {
-    const int64_t o = first_row + 16 * i + lane / 4 + e / 2 * 8;
-    const int64_t column = first_column + warp_column + 8 * j + lane % 4 * 2 + e % 2;
-    if (o < q.oc && column < q.columns) partial[(blockIdx.z * q.oc + o) * q.columns + column] = acc[i][j][e];
-  }
+  const int warp_column = int(threadIdx.x) / 32 * 32;
+  mma::WarpSums<float> sums = {};
+  mma::go_through_ring(
+      stages, steps,
+      [&](int step, unsigned char* stage) {
+        fetch<kAtOnce>(q, begin + step * kDepth, end, first_row, first_column, stage);
+      },
+      [&](const unsigned char* stage) { multiply(stage, warp_column, sums); });
+  float* const part = partial + int64_t(blockIdx.z) * q.oc * q.columns;
+  mma::store_warp<float>(sums, first_row, q.oc, first_column + warp_column, q.columns,
+                         [&](int64_t o) { return PartialRow{part + o * q.columns}; });
 }
 
 // gw[o][c][tap] = the sum of the parts.
