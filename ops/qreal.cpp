@@ -51,13 +51,15 @@ TensorInfo unary_info(const char* op, const TensorInfo& x, double value) {
   return real_info(x.shape);
 }
 
+constexpr std::string_view kPrefix = "real_";
+
 // "real_exp"
 template <class F>
 struct RealName {
-  char text[sizeof "real_" + std::string_view(F::op).size()] = {};
+  char text[kPrefix.size() + std::string_view(F::op).size() + 1] = {};
   consteval RealName() {
-    const std::string_view prefix = "real_", name(F::op);
-    std::copy_n(name.data(), name.size(), std::copy_n(prefix.data(), prefix.size(), text));
+    const std::string_view name(F::op);
+    std::copy_n(name.data(), name.size(), std::copy_n(kPrefix.data(), kPrefix.size(), text));
   }
 };
 
@@ -68,21 +70,6 @@ struct RealUnaryOp {
       define_op<RealUnaryOptions, [](auto in, const auto& o) { return real_unary(in[0], F::op, o.value); },
                 [](auto in, const auto& o) { return unary_info(name.text, in[0], o.value); }>(name.text);
 };
-
-}  // namespace
-
-namespace {
-
-// The functor's own name, which lives for ever; empty if there is none.
-std::string_view name_of(std::string_view functor) {
-  std::string_view found;
-  const auto look = [&]<class F>() {
-    if (functor == F::op) found = F::op;
-  };
-  op::for_each_functor(op::UnaryOps(), look);
-  op::for_each_functor(op::ScalarOps(), look);
-  return found;
-}
 
 }  // namespace
 
@@ -98,14 +85,14 @@ RealFunction real_function(std::string_view op) {
 }
 
 Tensor real_unary(const Tensor& x, std::string_view functor, double value) {
-  const std::string_view name = name_of(functor);  // a kernel may run later
-  if (name.empty())
-    throw ValueError(message("real_unary: there is no elementwise op '", excerpt(functor), "' of one operand"));
+  const OpDef* const def = opdef::real_unary(functor);
+  if (!def) throw ValueError(message("real_unary: there is no elementwise op '", excerpt(functor), "' of one operand"));
   check_constant("real_unary", value);
   const Real in("real_unary", "x", x);
   Tensor y = result(x.shape(), in);
-  kernels<op::RealUnary>().run({in.x.view(), in.q, name, value, y.mutable_view()}, x.device());
-  return recorded(*opdef::real_unary(functor), {x}, RealUnaryOptions{value}, y);
+  kernels<op::RealUnary>().run(
+      {in.x.view(), in.q, std::string_view(def->name).substr(kPrefix.size()), value, y.mutable_view()}, x.device());
+  return recorded(*def, {x}, RealUnaryOptions{value}, y);
 }
 
 Tensor real_add(const Tensor& a, const Tensor& b) {

@@ -47,7 +47,7 @@ struct RealUnary {  // y = fl32(f(x, value)), f being real_function(functor)
   static constexpr std::string_view op = "real_unary";
   CView x;
   QParams q;
-  std::string_view functor;  // its name in ops/functors.h
+  std::string_view functor;  // its name in ops/functors.h; lives for ever, for calls that run later
   double value = 0;
   View y;
 };

@@ -83,15 +83,16 @@ struct Maps : PoolSizes {
 
 __global__ void max_kernel(const __grid_constant__ Maps m, int64_t count, const uint8_t* x, uint8_t* y) {
   for (int64_t i = thread_index(); i < count; i += thread_count()) {
-    const Window win(m, i);
-    const uint8_t* const map = x + win.image * m.x_image + win.c;
+    const int64_t pixel = i / m.c, c = i % m.c;
+    const Window win(m, pixel);
+    const uint8_t* const map = x + win.image * m.x_image + c;
     uint8_t most = 0;  // no code is smaller
     for (int64_t h = win.h0; h < win.h1; ++h)
       for (int64_t w = win.w0; w < win.w1; ++w) {
         const uint8_t v = map[h * m.x_row + w * m.x_pixel];
         most = v > most ? v : most;
       }
-    y[win.pixel * m.y_pixel + win.c] = most;
+    y[pixel * m.y_pixel + c] = most;
   }
 }
 
@@ -109,14 +110,15 @@ struct Average {
 
 __global__ void avg_kernel(const __grid_constant__ Maps m, Average a, int64_t count, const uint8_t* x, uint8_t* y) {
   for (int64_t i = thread_index(); i < count; i += thread_count()) {
-    const Window win(m, i);
-    const uint8_t* const map = x + win.image * m.x_image + win.c;
+    const int64_t pixel = i / m.c, c = i % m.c;
+    const Window win(m, pixel);
+    const uint8_t* const map = x + win.image * m.x_image + c;
     const int64_t inside = win.inside();
     const float multiplier = a.scale / float(a.count_include_pad ? m.window.kernel.h * m.window.kernel.w : inside);
     int32_t sum = int32_t(inside) * -a.x_zero;
     for (int64_t h = win.h0; h < win.h1; ++h)
       for (int64_t w = win.w0; w < win.w1; ++w) sum += map[h * m.x_row + w * m.x_pixel];
-    y[win.pixel * m.y_pixel + win.c] = to_code(float(sum) * multiplier, a.range);
+    y[pixel * m.y_pixel + c] = to_code(float(sum) * multiplier, a.range);
   }
 }
 

@@ -43,20 +43,21 @@ struct Sum {
 };
 void run(const op::RealAdd& a, const ExecContext& at) { fill(a.y, Sum{{a.a, a.a_q}, {a.b, a.b_q}}, at); }
 
-// Number (h, w) of a window's map.
-__device__ inline double number_of(const RealOperand& x, const PoolSizes& s, const Window& win, int64_t h, int64_t w) {
-  return double(x((win.image * s.ih + h) * s.iw + w, win.c));
+// Number (h, w) of channel c of a window's map.
+__device__ inline double number_of(const RealOperand& x, const PoolSizes& s, const Window& win, int64_t h, int64_t w,
+                                   int64_t c) {
+  return double(x((win.image * s.ih + h) * s.iw + w, c));
 }
 
 struct Max {
   PoolSizes sizes;
   RealOperand x;
   __device__ float operator()(int64_t pixel, int64_t c) const {
-    const Window win(sizes, pixel * sizes.c + c);
+    const Window win(sizes, pixel);
     double top = -std::numeric_limits<double>::infinity();
     for (int64_t h = win.h0; h < win.h1; ++h)
       for (int64_t w = win.w0; w < win.w1; ++w) {
-        const double v = number_of(x, sizes, win, h, w);
+        const double v = number_of(x, sizes, win, h, w, c);
         top = top != top || v <= top ? top : v;
       }
     return float(top);
@@ -69,10 +70,10 @@ struct Mean {
   RealOperand x;
   bool count_include_pad;
   __device__ float operator()(int64_t pixel, int64_t c) const {
-    const Window win(sizes, pixel * sizes.c + c);
+    const Window win(sizes, pixel);
     double sum = 0;
     for (int64_t h = win.h0; h < win.h1; ++h)
-      for (int64_t w = win.w0; w < win.w1; ++w) sum += number_of(x, sizes, win, h, w);
+      for (int64_t w = win.w0; w < win.w1; ++w) sum += number_of(x, sizes, win, h, w, c);
     const Hw& whole = sizes.window.kernel;
     return float(sum / double(count_include_pad ? whole.h * whole.w : win.inside()));
   }

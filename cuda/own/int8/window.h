@@ -16,12 +16,11 @@ struct PoolSizes {
       : c(x.shape[1]), ih(x.shape[2]), iw(x.shape[3]), oh(y.shape[2]), ow(y.shape[3]), window(w) {}
 };
 
-// The window of output i, counted with the channel innermost: its pixels inside of the map, of one channel.
+// The window of a pixel of the result, counted through the batch: its pixels inside of the map.
 struct Window {
-  int64_t image, pixel, c, h0, h1, w0, w1;  // pixel: of the result, counted through the batch
+  int64_t image, h0, h1, w0, w1;
 
-  __device__ Window(const PoolSizes& s, int64_t i) : pixel(i / s.c), c(i % s.c) {
-    image = pixel / (s.oh * s.ow);
+  __device__ Window(const PoolSizes& s, int64_t pixel) : image(pixel / (s.oh * s.ow)) {
     const int64_t h = pixel / s.ow % s.oh * s.window.stride.h - s.window.padding.h;
     const int64_t w = pixel % s.ow * s.window.stride.w - s.window.padding.w;
     h0 = h > 0 ? h : 0, h1 = h + s.window.kernel.h < s.ih ? h + s.window.kernel.h : s.ih;
