@@ -32,10 +32,11 @@ namespace {
 
 constexpr DeviceType kCpu = DeviceType::cpu;
 
-void register_reductions_and_dropout() {
+void register_reductions_and_draws() {
   kernels<op::Sum>().set(kCpu, {ref::sum});
   kernels<op::AmaxFwd>().set(kCpu, {ref::amax_fwd});
   kernels<op::AmaxBwd>().set(kCpu, {ref::amax_bwd});
+  kernels<op::Augment>().set(kCpu, {ref::augment});
   kernels<op::DropoutFwd>().set(kCpu, {ref::dropout_fwd});
   kernels<op::DropoutBwd>().set(kCpu, {ref::dropout_bwd});
 }
@@ -87,7 +88,7 @@ void register_cpu_float_kernels() {
   using namespace cpu;
   kernels<op::Accumulate>().set(kCpu, {own::accumulate_avx512, own::accumulate_avx2, ref::accumulate});
   set_elementwise_kernels(kCpu, own::elementwise_avx512, own::elementwise_avx2, ref::elementwise);
-  register_reductions_and_dropout();
+  register_reductions_and_draws();
   register_layers();
   register_optimizers();
 }

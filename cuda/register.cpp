@@ -38,7 +38,7 @@ void register_cuda() {
   install_backend();
   set_elementwise_kernels(kCuda, own::elementwise);
   add(own::copy, own::fill, own::accumulate);
-  add(own::dropout_fwd, own::dropout_bwd, own::sgd_update, own::adam_update);
+  add(own::augment, own::dropout_fwd, own::dropout_bwd, own::sgd_update, own::adam_update);
   add(own::sum, own::amax_fwd, own::amax_bwd);
   add(own::softmax_fwd, own::softmax_bwd, own::cross_entropy_fwd, own::cross_entropy_bwd);
   add(own::batch_norm_moments, own::batch_norm_rstd, own::batch_norm_apply, own::batch_norm_bwd);

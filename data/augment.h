@@ -6,6 +6,7 @@
 
 #include "core/image_normalization.h"
 #include "core/tensor.h"
+#include "ops/augment.h"
 
 namespace mininn::data {
 
@@ -16,7 +17,6 @@ enum class Flip {
   random,       // each image in each epoch by its own coin
   alternating,  // a coin per image for epoch 0, then the other way round every epoch (Jordan 2024, arXiv:2404.00498)
 };
-enum class Border { black, reflect };  // what a shifted crop shows beyond the image
 
 struct AugmentOptions {
   int crop_padding = 0;  // random shift by -padding..padding in each direction
@@ -27,24 +27,18 @@ struct AugmentOptions {
 // The classic CIFAR-10 recipe: padding 4 and a random flip.
 inline constexpr AugmentOptions kCifar10Augment{.crop_padding = 4, .flip = Flip::random};
 
-// What happens to one image.
-struct Augmentation {
-  int dy = 0, dx = 0;                                  // output pixel (y, x) shows input pixel (y + dy, x + dx);
-  bool flip = false;                                   // then rows are mirrored
-  int cut_y0 = 0, cut_y1 = 0, cut_x0 = 0, cut_x1 = 0;  // half-open rectangle that is cut out, inside the image
-};
 // The augmentation of image `index` in `epoch`: a pure function of its arguments, whatever the batch or the thread.
 // Throws ValueError for options that do not fit such an image.
 Augmentation draw_augmentation(const AugmentOptions& o, int height, int width, uint64_t seed, int64_t epoch,
                                int64_t index);
 
-// f32 [B,3,H,W], channels-last: images `indices` of u8 [N,3,H,W], augmented and normalised. Not differentiable. Throws
-// ShapeError, DTypeError, ValueError (an index outside the images, negative options, a padding as large as the image, a
-// normalisation that is not finite).
+// f32 [B,3,H,W], channels-last, where the images lie: images `indices` of u8 [N,3,H,W], augmented and normalised
+// (ops/augment.h). Throws ShapeError, DTypeError, ValueError (an index outside the images, negative options, a padding
+// as large as the image, a normalisation that is not finite).
 Tensor augment(const Tensor& images, std::span<const int64_t> indices, const AugmentOptions& o,
                const ImageNormalization& norm, uint64_t seed, int64_t epoch);
 
-// The same without augmentation: u8 [N,3,H,W] -> f32 [N,3,H,W], channels-last. Not differentiable.
+// The same without augmentation: u8 [N,3,H,W] -> f32 [N,3,H,W], channels-last.
 Tensor normalize(const Tensor& images, const ImageNormalization& norm = kCifar10Normalization);
 
 }  // namespace mininn::data

@@ -16,7 +16,7 @@ enum class Split { train, test };
 void check_split(Split split);
 
 struct Dataset {
-  Tensor images;                     // u8 [N,3,H,W], contiguous (R, G, B planes)
+  Tensor images;                     // u8 [N,3,H,W], contiguous (R, G, B planes); on a device for a Loader alone
   Tensor labels;                     // i64 [N], each in [0, classes.size())
   std::vector<std::string> classes;  // names, in label order
   std::string source;                // where the images come from, for logs: a folder, or "synthetic, seed 1"

@@ -44,22 +44,25 @@ struct Loader::State {
   }
 
   Batch make(std::span<const int64_t> indices, int64_t epoch) const {
-    Batch b{augment(dataset.images, indices, o.augment, o.normalization, o.seed, epoch),
-            Tensor::empty({int64_t(indices.size())}, DType::i64)};
+    Tensor labels = Tensor::empty({int64_t(indices.size())}, DType::i64);
     const auto from = dataset.labels.data<int64_t>();
-    const auto to = b.labels.mutable_data<int64_t>();
+    const auto to = labels.mutable_data<int64_t>();
     for (size_t i = 0; i < indices.size(); ++i) to[i] = from[size_t(indices[i])];
-    return b;
+    return {augment(dataset.images, indices, o.augment, o.normalization, o.seed, epoch),
+            labels.to(dataset.images.device())};
   }
 };
 
-// The thread that makes batches, and the queue between it and the iterator.
+// The thread that makes batches, and the queue between it and the iterator. Where a device makes them there is neither:
+// asking it takes no time.
 struct Loader::Epoch::Producer {
   Producer(std::shared_ptr<const State> s, int64_t e, int64_t first_batch)
       : state(std::move(s)), epoch(e), next(first_batch), process(::getpid()) {
-    thread = std::thread([this, first_batch] { run(first_batch); });
+    if (state->dataset.images.device().type == DeviceType::cpu)
+      thread = std::thread([this, first_batch] { run(first_batch); });
   }
   ~Producer() {
+    if (!thread.joinable()) return;
     {
       const std::lock_guard lock(mutex);
       stop = true;
@@ -95,7 +98,7 @@ struct Loader::Epoch::Producer {
 
   // The next batch; undefined tensors after the last one. Batches made before an error are delivered first.
   Batch pop() {
-    if (!has_thread()) return next < state->batches() ? state->batch(state->order(epoch), next++, epoch) : Batch{};
+    if (!thread.joinable() || is_copy()) return make_next();
     std::unique_lock lock(mutex);
     ready.wait(lock, [&] { return done || !queue.empty(); });
     if (queue.empty()) {
@@ -109,11 +112,18 @@ struct Loader::Epoch::Producer {
     return b;
   }
 
-  bool has_thread() const { return ::getpid() == process; }  // fork() copies all but that
+  Batch make_next() {
+    if (next >= state->batches()) return {};
+    if (sequence.empty()) sequence = state->order(epoch);
+    return state->batch(sequence, next++, epoch);
+  }
+
+  bool is_copy() const { return ::getpid() != process; }  // by fork(), which leaves out the thread
 
   std::shared_ptr<const State> state;
   int64_t epoch, next;  // next: the batch that pop() gives
   pid_t process;
+  std::vector<int64_t> sequence;  // of make_next()
   std::mutex mutex;
   std::condition_variable room, ready;  // there is room in the queue; there is something to take (or no more comes)
   std::deque<Batch> queue;
@@ -148,7 +158,7 @@ Loader::Epoch Loader::epoch(int64_t e, int64_t first_batch) const {
 // After fork() the thread cannot be joined, and the mutex and the condition variables are as it left them: the child
 // leaves them alone.
 void Loader::Epoch::Stop::operator()(Producer* p) const {
-  if (p->has_thread()) delete p;
+  if (!p->is_copy()) delete p;
 }
 
 Loader::Epoch::Epoch(std::unique_ptr<Producer, Stop> p) : producer_(std::move(p)) {}

@@ -1,4 +1,4 @@
-// Batches of a dataset, made ahead of time by one background thread.
+// Batches of a dataset, made ahead of time by one background thread, or by the device that the images lie on.
 //
 //   data::Loader batches(train_set, {.batch_size = 128, .augment = data::kCifar10Augment, .seed = 1});
 //   for (const auto& [x, y] : batches.epoch(e)) ...
@@ -14,8 +14,8 @@
 namespace mininn::data {
 
 struct Batch {
-  Tensor images;  // f32 [B,3,H,W], channels-last
-  Tensor labels;  // i64 [B]
+  Tensor images;  // f32 [B,3,H,W], channels-last, where those of the dataset lie
+  Tensor labels;  // i64 [B], beside them
 };
 
 struct LoaderOptions {

@@ -4,6 +4,7 @@
 
 #include "core/kernel.h"
 #include "core/memory_ops.h"
+#include "ops/augment.h"
 #include "ops/batch_norm.h"
 #include "ops/conv2d.h"
 #include "ops/cross_entropy.h"
@@ -44,6 +45,7 @@ extern const ElementwiseKernels<> elementwise;
 extern const Kernel<op::Sum> sum;
 extern const Kernel<op::AmaxFwd> amax_fwd;
 extern const Kernel<op::AmaxBwd> amax_bwd;
+extern const Kernel<op::Augment> augment;
 extern const Kernel<op::DropoutFwd> dropout_fwd;
 extern const Kernel<op::DropoutBwd> dropout_bwd;
 

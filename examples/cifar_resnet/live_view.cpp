@@ -126,7 +126,7 @@ void LiveView::show(int64_t step) {
     const NoGradGuard no_grad;
     Fp32Network& net = *plan_.network;
     const EvalMode eval_mode(net.params);
-    const Tensor x = data::normalize(images_.images).to(net.params.device());
+    const Tensor x = data::normalize(images_.images.to(net.params.device()));
     probabilities = softmax(net.model->forward(x, &maps), 1).to_vector();
   }
   const int64_t n = images_.size(), classes = int64_t(images_.classes.size());

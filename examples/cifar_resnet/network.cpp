@@ -125,7 +125,7 @@ namespace {
 Classify classifier_of(nn::graph::Graph g, Device device) {
   g.to(device);
   return [net = nn::graph::Program(std::move(g)), device](const Tensor& images) {
-    return net(data::normalize(images).to(device)).to(Device::cpu());
+    return net(data::normalize(images.to(device))).to(Device::cpu());
   };
 }
 
@@ -141,7 +141,8 @@ Classify load_classifier(const Path& file, Device device) {
   model.graph.to(device);
   return [net = nn::graph::Program(std::move(model.graph)), raw = model.normalization.has_value(),
           device](const Tensor& images) {
-    return net((raw ? images : data::normalize(images)).to(device)).to(Device::cpu());
+    const Tensor there = images.to(device);
+    return net(raw ? there : data::normalize(there)).to(Device::cpu());
   };
 }
 

@@ -67,7 +67,7 @@ double images_per_second(const TrainOptions& o, Device device, const data::Datas
   Fp32Network net(architecture(o.arch), device, o.seed, base_channels(o));
   optim::Sgd sgd(net.params.trainable(), r.sgd);
   const int64_t n = std::min(o.batch_size, set.size());
-  const Tensor images = data::normalize(image_range(set, 0, n)).to(device);
+  const Tensor images = data::normalize(image_range(set, 0, n).to(device));
   const Tensor labels = slice(set.labels, 0, 0, n).to(device);
   const auto seconds_of = [&](int steps) {
     const Stopwatch watch;
@@ -172,10 +172,12 @@ class Trainer {
         folder_(o.out),
         model_lock_(model_file_) {
     hold_out_validation();
-    loader_.emplace(train_set_, data::LoaderOptions{.batch_size = o.batch_size,
-                                                    .drop_last = train_set_.size() >= o.batch_size,
-                                                    .augment = recipe_.augment,
-                                                    .seed = o.seed});
+    data::Dataset fed = train_set_;
+    fed.images = fed.images.to(device_);
+    loader_.emplace(fed, data::LoaderOptions{.batch_size = o.batch_size,
+                                             .drop_last = train_set_.size() >= o.batch_size,
+                                             .augment = recipe_.augment,
+                                             .seed = o.seed});
     total_steps_ = o.epochs * loader_->batches();
     make_folder(checkpoint_.parent_path());
     require_writable(o.out / kSummaryFile);
@@ -318,13 +320,13 @@ class Trainer {
     for (const auto& [x, labels] : loader_->epoch(epoch, batch)) {
       const int64_t step = steps_done();
       const double lr = recipe_.learning_rate(step, total_steps_);
-      const auto [logits, loss] = forward(*net_, x.to(device_), labels.to(device_), o_, recipe_);
-      const double loss_value = loss.item();
+      const auto [logits, loss] = forward(*net_, x, labels, o_, recipe_);
+      descend(loss, *sgd_, lr);
+      const double loss_value = loss.item();  // waits for the device, which has the whole step by now
       if (!std::isfinite(loss_value))
         throw ValueError(message("the loss became ", std::isnan(loss_value) ? "NaN" : "infinite", " in epoch ",
                                  epoch + 1, " at step ", step, "; the last checkpoint is ", checkpoint_.string(),
                                  "; try a smaller --lr"));
-      descend(loss, *sgd_, lr);
       running.add({loss_value * double(labels.numel()), count_right(logits, labels), labels.numel()});
       ++batch;
       if (step == 0) {  // an older run's log is only given up for one that has begun
@@ -356,7 +358,8 @@ class Trainer {
   static int64_t count_right(const Tensor& logits, const Tensor& labels) {
     const NoGradGuard no_grad;
     const Tensor best = argmax(logits.detach(), 1).to(Device::cpu());
-    const auto a = best.data<int64_t>(), b = labels.data<int64_t>();
+    const Tensor right = labels.to(Device::cpu());
+    const auto a = best.data<int64_t>(), b = right.data<int64_t>();
     return std::inner_product(a.begin(), a.end(), b.begin(), int64_t{0}, std::plus<>(), std::equal_to<>());
   }
 
@@ -417,7 +420,7 @@ class Trainer {
     net_->params.train(false);
     const Tensor image = image_range(test_set_, 0, 1);
     std::vector<Tensor> maps;
-    net_->model->forward(data::normalize(image).to(device_), &maps);
+    net_->model->forward(data::normalize(image.to(device_)), &maps);
     const auto label = size_t(test_set_.labels.data<int64_t>()[0]);
     write_text(o_.out / kFeatureMapsFile,
                to_json(image_features(image, "test image 0: " + test_set_.classes[label], maps)).dump() + '\n');

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "tests/support/catch.h"
+#include "tests/support/run_kernel.h"
 
 using namespace mininn;
 using namespace mininn::data;
@@ -116,6 +117,38 @@ TEST_CASE("alternating flip turns every image round each epoch, from a random st
     for (int64_t e = 1; e < 5; ++e) CHECK(draw_augmentation(o, 32, 32, 4, e, i).flip == (first != (e % 2 == 1)));
   }
   CHECK(std::abs(flipped - 500) < 80);
+}
+
+TEST_CASE("augment gives the same bits on every device") {
+  const int64_t h = 9, w = 12;
+  const Tensor images = random_images(6, h, w);
+  const std::vector<int64_t> indices{5, 0, 3, 3};
+  for (const Device d : testing::other_devices())
+    for (const Border border : {Border::black, Border::reflect}) {
+      const AugmentOptions o{.crop_padding = 4, .border = border, .flip = Flip::random, .cutout = 5};
+      const Tensor x = augment(images.to(d), indices, o, kCifar10Normalization, 1, 2);
+      CHECK(x.device() == d);
+      CHECK(x.is_channels_last());
+      CHECK(x.to_vector() == augment(images, indices, o, kCifar10Normalization, 1, 2).to_vector());
+      CHECK(augment(images.to(d), {}, o, kCifar10Normalization, 1, 2).numel() == 0);
+    }
+}
+
+TEST_CASE("moves that leave the image are refused") {
+  const Tensor images = random_images(2, 8, 6);
+  const std::vector<int64_t> one{0};
+  const auto run = [&](const Augmentation& a, Border border = Border::black) {
+    return augment(images, one, std::vector{a}, border, kIdentity);
+  };
+  CHECK_NOTHROW(run({.dy = -7, .dx = 5, .cut_y0 = 8, .cut_y1 = 8, .cut_x1 = 6}));
+  CHECK_THROWS_AS(run({.dy = 8}), ValueError);
+  CHECK_THROWS_AS(run({.dx = -6}), ValueError);
+  CHECK_THROWS_AS(run({.dx = INT_MIN}), ValueError);
+  CHECK_THROWS_AS(run({.cut_y1 = 9}), ValueError);
+  CHECK_THROWS_AS(run({.cut_x0 = 3, .cut_x1 = 2}), ValueError);
+  CHECK_THROWS_AS(run({.cut_x0 = -1}), ValueError);
+  CHECK_THROWS_AS(run({}, Border(9)), ValueError);
+  CHECK_THROWS_AS(augment(images, one, std::vector<Augmentation>(2), Border::black, kIdentity), ValueError);
 }
 
 TEST_CASE("augmentation depends on seed, epoch and index, and on nothing else") {

@@ -10,6 +10,7 @@
 #include "tests/data/tiny_images.h"
 #include "tests/support/catch.h"
 #include "tests/support/fork.h"
+#include "tests/support/run_kernel.h"
 
 using namespace mininn;
 using namespace mininn::data;
@@ -109,6 +110,30 @@ TEST_CASE("an epoch that is resumed in the middle continues exactly") {
   CHECK(std::equal(rest.begin(), rest.end(), whole.begin() + long(32 * image)));
   CHECK(all_values(loader, 3, 7).empty());
   CHECK(all_values(loader, 3, 1000).empty());
+}
+
+TEST_CASE("images on a device become the same batches there") {
+  const Dataset d = tiny_images(10);
+  const LoaderOptions o{.batch_size = 4, .augment = {.flip = Flip::random}, .seed = 3};
+  const Loader here(d, o);
+  for (const Device device : testing::other_devices()) {
+    Dataset there = d;
+    there.images = there.images.to(device);
+    const Loader loader(there, o);
+    Loader::Epoch expected = here.epoch(1, 1), epoch = loader.epoch(1, 1);
+    auto found = epoch.begin();
+    for (const auto& [x, y] : expected) {
+      REQUIRE(found != epoch.end());
+      const auto& [images, labels] = *found;
+      CHECK(images.device() == device);
+      CHECK(labels.device() == device);
+      CHECK(images.to_vector() == x.to_vector());
+      CHECK(labels.to_vector() == y.to_vector());
+      ++found;
+    }
+    CHECK(found == epoch.end());
+    CHECK(loader.epoch(0, loader.batches() + 1).begin() == std::default_sentinel);
+  }
 }
 
 TEST_CASE("dropping an epoch early stops its thread") {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/memory_ops.h"
+#include "ops/augment.h"
 #include "ops/batch_norm.h"
 #include "ops/conv2d.h"
 #include "ops/cross_entropy.h"
@@ -42,14 +43,14 @@ void for_each_kernel_args(const Fn& fn) {
   });
   op::for_each_functor(op::ScalarOps(), [&]<class F>() { detail::for_each_of<op::Scalar<F>>(fn); });
   op::for_each_functor(op::CurvedScalarOps(), [&]<class F>() { detail::for_each_of<op::ScalarBwd<F>>(fn); });
-  detail::for_each_of<op::Accumulate, op::Copy, op::Fill, op::Sum, op::AmaxFwd, op::AmaxBwd, op::DropoutFwd,
-                      op::DropoutBwd, op::Conv2dFwd, op::Conv2dBwdData, op::Conv2dBwdWeights, op::Matmul,
-                      op::MaxPool2dFwd, op::MaxPool2dBwd, op::AvgPool2dFwd, op::AvgPool2dBwd, op::BatchNormMoments,
-                      op::BatchNormRstd, op::BatchNormApply, op::BatchNormBwd, op::SoftmaxFwd, op::SoftmaxBwd,
-                      op::CrossEntropyFwd, op::CrossEntropyBwd, op::SgdUpdate, op::AdamUpdate, op::QConv2d, op::QAdd,
-                      op::QMaxPool2d, op::QAvgPool2d, op::QGlobalSum, op::QLinear, op::QLut, op::QMul, op::Requantize,
-                      op::Quantize, op::QPack, op::Dequantize, op::RealUnary, op::RealAdd, op::RealMaxPool2d,
-                      op::RealAvgPool2d>(fn);
+  detail::for_each_of<op::Accumulate, op::Copy, op::Fill, op::Sum, op::AmaxFwd, op::AmaxBwd, op::Augment,
+                      op::DropoutFwd, op::DropoutBwd, op::Conv2dFwd, op::Conv2dBwdData, op::Conv2dBwdWeights,
+                      op::Matmul, op::MaxPool2dFwd, op::MaxPool2dBwd, op::AvgPool2dFwd, op::AvgPool2dBwd,
+                      op::BatchNormMoments, op::BatchNormRstd, op::BatchNormApply, op::BatchNormBwd, op::SoftmaxFwd,
+                      op::SoftmaxBwd, op::CrossEntropyFwd, op::CrossEntropyBwd, op::SgdUpdate, op::AdamUpdate,
+                      op::QConv2d, op::QAdd, op::QMaxPool2d, op::QAvgPool2d, op::QGlobalSum, op::QLinear, op::QLut,
+                      op::QMul, op::Requantize, op::Quantize, op::QPack, op::Dequantize, op::RealUnary, op::RealAdd,
+                      op::RealMaxPool2d, op::RealAvgPool2d>(fn);
 }
 
 }  // namespace mininn::testing

@@ -3,6 +3,7 @@
 
 #include "core/kernel.h"
 #include "core/memory_ops.h"
+#include "ops/augment.h"
 #include "ops/batch_norm.h"
 #include "ops/cross_entropy.h"
 #include "ops/dropout.h"
@@ -20,6 +21,7 @@ extern const Kernel<op::Accumulate> accumulate;
 
 extern const ElementwiseKernels<> elementwise;  // the bits of the CPU's in f32 and bf16
 
+extern const Kernel<op::Augment> augment;
 extern const Kernel<op::DropoutFwd> dropout_fwd;
 extern const Kernel<op::DropoutBwd> dropout_bwd;
 extern const Kernel<op::SgdUpdate> sgd_update;
