@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
+#include <memory>
 #include <string>
 
 #include "core/allocator.h"
@@ -28,6 +30,11 @@ class Backend {
   virtual void synchronize(const Stream& stream) = 0;
   virtual Event record(const Stream& stream) = 0;
   virtual void wait(const Stream& stream, const Event& event) = 0;
+  // What `ask` asks of the stream, taken down instead of done, so that replay() can ask for all of it at once: with the
+  // same addresses, and what lies there then. Null where a device has nothing of the kind (a CUDA graph is), and for
+  // what cannot be repeated, like a copy from or to the host.
+  virtual std::shared_ptr<void> take_down(const Stream&, const std::function<void()>&) { return nullptr; }
+  virtual void replay(const Stream&, const std::shared_ptr<void>&) {}
 };
 
 // The CPU always has one. Throws DeviceError where the build has none.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -10,6 +11,7 @@
 #include "core/backend.h"
 #include "core/error.h"
 #include "cuda/check.h"
+#include "cuda/staging.h"
 
 namespace mininn::cuda {
 namespace {
@@ -133,10 +135,13 @@ class CudaBackend final : public Backend {
       MININN_CUDA_CHECK(cudaMemcpyPeerAsync(to, to_device.index, from, from_device.index, bytes, s));
       return;
     }
-    const cudaMemcpyKind kind = from_device.type == DeviceType::cpu ? cudaMemcpyHostToDevice
-                                : to_device.type == DeviceType::cpu ? cudaMemcpyDeviceToHost
-                                                                    : cudaMemcpyDeviceToDevice;
-    MININN_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, kind, s));  // of pageable memory: read when it returns
+    const bool from_host = from_device.type == DeviceType::cpu, to_host = to_device.type == DeviceType::cpu;
+    if ((from_host || to_host) && taking_down_) throw Error("CUDA: a copy from or to the host cannot be repeated");
+    if (from_host)
+      opened(stream.device.index).staging.copy(to, from, bytes, s);
+    else
+      MININN_CUDA_CHECK(
+          cudaMemcpyAsync(to, from, bytes, to_host ? cudaMemcpyDeviceToHost : cudaMemcpyDeviceToDevice, s));
   }
 
   Stream new_stream(int index) override { return {Device::cuda(index), make_stream(index)}; }
@@ -153,6 +158,31 @@ class CudaBackend final : public Backend {
     MININN_CUDA_CHECK(cudaStreamWaitEvent(stream_of(stream), static_cast<cudaEvent_t>(event.handle.get()), 0));
   }
 
+  std::shared_ptr<void> take_down(const Stream& stream, const std::function<void()>& ask) override {
+    const cudaStream_t s = stream_of(stream);
+    // Relaxed: what another thread asks for meanwhile, or a library when it prepares a call, is no part of it.
+    MININN_CUDA_CHECK(cudaStreamBeginCapture(s, cudaStreamCaptureModeRelaxed));
+    taking_down_ = true;
+    bool repeats = true;
+    try {
+      ask();
+    } catch (...) {  // if that was not the fault of taking it down, asking for it will throw again
+      repeats = false;
+    }
+    taking_down_ = false;
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t ready = nullptr;
+    const cudaError_t ended = cudaStreamEndCapture(s, &graph);
+    ignore_error(ended);
+    if (repeats && ended == cudaSuccess) ignore_error(cudaGraphInstantiate(&ready, graph, 0));
+    if (graph) ignore_error(cudaGraphDestroy(graph));
+    if (!ready) return nullptr;
+    return {ready, [](void* p) { ignore_error(cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(p))); }};
+  }
+  void replay(const Stream& stream, const std::shared_ptr<void>& taken) override {
+    MININN_CUDA_CHECK(cudaGraphLaunch(static_cast<cudaGraphExec_t>(taken.get()), stream_of(stream)));
+  }
+
   cudaStream_t default_stream(int index) { return static_cast<cudaStream_t>(opened(index).stream.get()); }
 
  private:
@@ -160,6 +190,7 @@ class CudaBackend final : public Backend {
     std::once_flag once;
     std::shared_ptr<void> stream;  // the default one: not the runtime's, which cannot be captured
     std::unique_ptr<PoolAllocator> allocator;
+    Staging staging;
   };
   PerDevice& opened(int index) {  // that exists
     PerDevice& d = devices_[size_t(index)];
@@ -173,6 +204,7 @@ class CudaBackend final : public Backend {
   mutable std::once_flag counted_;
   mutable std::string why_;
   mutable std::vector<PerDevice> devices_;
+  static inline thread_local bool taking_down_ = false;
 };
 
 // Never destroyed: tensors with static storage duration may outlive every other static.

@@ -3,6 +3,7 @@
 
 #include "core/integers.h"
 #include "core/tensor.h"
+#include "ops/op.h"
 
 namespace mininn::nn::graph {
 

@@ -9,16 +9,14 @@
 
 #include "core/autograd.h"
 #include "core/capture.h"
-#include "core/integers.h"
 #include "core/kernel.h"
-#include "core/parallel.h"
 #include "core/random.h"
 #include "core/stopwatch.h"
 #include "core/tracer.h"
 #include "core/tuner.h"
 #include "nn/graph/executor.h"
 #include "nn/graph/layout.h"
-#include "nn/graph/memory_plan.h"
+#include "nn/graph/recording.h"
 #include "ops/prepared.h"
 
 namespace mininn::nn::graph {
@@ -32,34 +30,6 @@ Tensor random_tensor(const Layout& l, Generator& random) {
   return t;
 }
 
-// A call's kernels. Its memory: one piece per input, one per output, and the arena.
-struct Recording {
-  std::vector<Layout> inputs, outputs;
-  std::vector<std::unique_ptr<const CapturedCall>> calls;
-  std::vector<std::shared_ptr<const void>> kept;
-  std::vector<size_t> ends;  // node i made the calls before ends[i] and not before those of its predecessor
-  size_t arena_bytes = 0;
-  std::vector<ArenaPiece> arena;
-
-  bool takes(std::span<const Tensor> in) const {
-    return std::ranges::equal(in, inputs, [](const Tensor& t, const Layout& l) { return t && Layout(t) == l; });
-  }
-
-  // Kernels share one parallel region where they can.
-  void run(std::byte* const* memory) const {
-    const auto joins = [](const auto& call) { return call->joins_region; };
-    for (auto first = calls.begin(); first != calls.end();) {
-      if (!joins(*first)) {
-        (*first++)->run(memory);
-        continue;
-      }
-      const auto last = std::find_if_not(first, calls.end(), joins);
-      parallel_region([&] { std::for_each(first, last, [&](const auto& call) { call->run(memory); }); });
-      first = last;
-    }
-  }
-};
-
 // What the values are for a batch of this size, or, of a graph that takes no other, for the traced one.
 std::vector<TensorInfo> infer_batch(const Graph& g, int64_t batch) {
   const std::vector<TensorInfo> inputs = batched_inputs(g, batch);
@@ -71,61 +41,6 @@ std::vector<TensorInfo> infer_batch(const Graph& g, int64_t batch) {
     for (size_t i = 0; i < g.values.size(); ++i) traced.push_back(g.info(int(i)));
     return traced;
   }
-}
-
-// The memory of one call at a time.
-struct Arena {
-  Tensor block;
-  Stream stream;
-  std::vector<std::byte*> memory;  // of a call: inputs, outputs, block
-};
-
-// Decides where everything that was captured lies. `values` are the pieces that hold results of nodes, `outputs` those
-// that become the program's.
-void place_memory(Recording& r, Capture& capture, const std::set<size_t>& values, const std::vector<size_t>& outputs) {
-  const std::vector<size_t>& bytes = capture.promised_bytes();
-  constexpr size_t kUnused = std::numeric_limits<size_t>::max();
-  std::vector<Lifetime> lives(bytes.size(), Lifetime{0, kUnused, 0});
-  for (size_t i = 0; i < capture.calls().size(); ++i)
-    for (const auto& operand : capture.calls()[i]->operands) {
-      Lifetime& life = lives[operand.place.memory];
-      life = {bytes[operand.place.memory], std::min(life.first, i), i};
-    }
-  std::vector<Place> places(bytes.size());
-  std::vector<Lifetime> shared;
-  std::vector<size_t> sharing;
-  for (size_t piece = 0; piece < bytes.size(); ++piece) {
-    const auto output = std::find(outputs.begin(), outputs.end(), piece);
-    if (piece < r.inputs.size()) {
-      places[piece] = {piece, 0};
-    } else if (output != outputs.end()) {
-      places[piece] = {r.inputs.size() + size_t(output - outputs.begin()), 0};
-    } else if (lives[piece].first != kUnused) {
-      shared.push_back(lives[piece]);
-      sharing.push_back(piece);
-    }
-  }
-  const MemoryPlan plan = plan_memory(shared);
-  const auto node_of = [&](size_t made) {  // copies of results come behind the last node
-    return std::min(size_t(std::ranges::upper_bound(r.ends, made) - r.ends.begin()), r.ends.size() - 1);
-  };
-  for (size_t i = 0; i < sharing.size(); ++i) {
-    places[sharing[i]] = {r.inputs.size() + outputs.size(), plan.offset[i]};
-    r.arena.push_back({.is_value = values.contains(sharing[i]),
-                       .offset = int64_t(plan.offset[i]),
-                       .bytes = int64_t(shared[i].bytes),
-                       .first = node_of(shared[i].first),
-                       .last = node_of(shared[i].last)});
-  }
-  for (auto& call : capture.calls()) {
-    for (auto& operand : call->operands) {
-      const Place at = places[operand.place.memory];
-      operand.place = {at.memory, at.offset + operand.place.offset};
-    }
-    r.calls.push_back(std::move(call));
-  }
-  r.kept = std::move(capture.kept());
-  r.arena_bytes = plan.bytes;
 }
 
 }  // namespace
@@ -150,10 +65,10 @@ struct Program::Impl {
   std::shared_ptr<const PreparedOp> prepare(const std::vector<TensorInfo>& infos, size_t node, int64_t between) const;
   void tune_together();
   std::unique_ptr<Arena> take_arena(size_t bytes, Device device) const;
-  // use(memory): of a call of `r`.
+  // use(arena): one that is large enough for `r`.
   template <class Use>
-  void with_memory(const Recording& r, std::span<const Tensor> inputs, std::span<Tensor> outputs, const Use& use) const;
-  void run(const Recording& r, std::span<const Tensor> inputs, std::span<Tensor> outputs) const;
+  void with_arena(const Recording& r, const Use& use) const;
+  void run(const std::shared_ptr<const Recording>& r, std::span<const Tensor> inputs, std::span<Tensor> outputs) const;
 
   Tensor constant(int id) const { return id == kAbsent ? Tensor() : graph.values[size_t(id)].constant; }
 };
@@ -225,7 +140,7 @@ void Program::Impl::tune_together() {
       for (const Layout& l : r->outputs) outputs.push_back(l.empty());
     }
     const Stopwatch watch;
-    run(*r, inputs, outputs);
+    run(r, inputs, outputs);
     return watch.ms();
   });
 }
@@ -300,15 +215,13 @@ std::shared_ptr<const Recording> Program::Impl::record(std::vector<Layout> input
     pieces.push_back(piece(y)->memory);
     r->outputs.emplace_back(y);
   }
-  place_memory(*r, capture, values, pieces);
+  r->place(capture, values, pieces);
   return r;
 }
 
 std::unique_ptr<Arena> Program::Impl::take_arena(size_t bytes, Device device) const {
   const Stream stream = current_stream(device);
-  const auto fits = [&](const auto& a) {
-    return a->block.numel() >= int64_t(bytes) && a->block.device() == device && a->stream.handle == stream.handle;
-  };
+  const auto fits = [&](const auto& a) { return a->serves(bytes, stream); };
   {
     const std::lock_guard lock(mutex);
     if (const auto found = std::ranges::find_if(arenas, fits); found != arenas.end()) {
@@ -318,26 +231,23 @@ std::unique_ptr<Arena> Program::Impl::take_arena(size_t bytes, Device device) co
     }
     if (!arenas.empty()) arenas.pop_back();  // a larger one, or one for the other stream, takes its place
   }
-  return std::make_unique<Arena>(Arena{Tensor::empty({int64_t(bytes)}, DType::u8, device), stream, {}});
+  return std::make_unique<Arena>(bytes, stream);
 }
 
 template <class Use>
-void Program::Impl::with_memory(const Recording& r, std::span<const Tensor> inputs, std::span<Tensor> outputs,
-                                const Use& use) const {
-  const Device device = r.outputs.empty() ? Device::cpu() : r.outputs[0].device;
-  std::unique_ptr<Arena> arena = take_arena(r.arena_bytes, device);
-  arena->memory.clear();
-  for (size_t i = 0; i < inputs.size(); ++i)
-    arena->memory.push_back(const_cast<std::byte*>(inputs[i].view().data) - r.inputs[i].extent().before);
-  for (Tensor& t : outputs) arena->memory.push_back(t.mutable_view().data);
-  arena->memory.push_back(arena->block.mutable_view().data);
-  use(arena->memory.data());
+void Program::Impl::with_arena(const Recording& r, const Use& use) const {
+  std::unique_ptr<Arena> arena = take_arena(r.arena_bytes, r.outputs.empty() ? Device::cpu() : r.outputs[0].device);
+  use(*arena);
   const std::lock_guard lock(mutex);
   arenas.push_back(std::move(arena));
 }
 
-void Program::Impl::run(const Recording& r, std::span<const Tensor> inputs, std::span<Tensor> outputs) const {
-  with_memory(r, inputs, outputs, [&](std::byte* const* memory) { r.run(memory); });
+void Program::Impl::run(const std::shared_ptr<const Recording>& r, std::span<const Tensor> inputs,
+                        std::span<Tensor> outputs) const {
+  with_arena(*r, [&](Arena& arena) {
+    arena.place(*r, inputs, outputs);
+    arena.run(r);
+  });
 }
 
 Program::Program(Graph g, std::vector<BatchClass> classes) {
@@ -362,7 +272,7 @@ std::vector<Tensor> Program::run(std::span<const Tensor> inputs) const {
   const auto r = impl_->recording(inputs);
   std::vector<Tensor> outputs;
   for (const Layout& l : r->outputs) outputs.push_back(l.empty());
-  impl_->run(*r, inputs, outputs);
+  impl_->run(r, inputs, outputs);
   return outputs;
 }
 
@@ -397,7 +307,7 @@ void Program::run_into(std::span<const Tensor> inputs, std::span<Tensor> outputs
     std::ranges::for_each(inputs, refuse_shared);
     std::ranges::for_each(outputs.first(i), refuse_shared);
   }
-  impl_->run(*r, inputs, outputs);
+  impl_->run(r, inputs, outputs);
 }
 
 Tensor Program::call(size_t node, std::span<const Tensor> inputs) const {
@@ -448,7 +358,8 @@ std::vector<double> Program::profile(std::span<const Tensor> inputs, int repeats
   for (const Layout& l : r->outputs) outputs.push_back(l.empty());
   std::vector<std::vector<double>> times(r->ends.size());
   for (int repeat = -1; repeat < repeats; ++repeat)  // the first one warms up
-    impl_->with_memory(*r, inputs, outputs, [&](std::byte* const* memory) {
+    impl_->with_arena(*r, [&](Arena& arena) {
+      std::byte* const* const memory = arena.place(*r, inputs, outputs);
       size_t call = 0;
       for (size_t i = 0; i < r->ends.size(); ++i) {
         const Stopwatch watch;

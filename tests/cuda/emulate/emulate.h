@@ -25,6 +25,9 @@ void set_driver(cudaError_t state, int version);
 // The devices' compute capability from now on: 80 is 8.0, as at first.
 void set_capability(int capability);
 
+// How often graphs were launched so far.
+uint64_t graph_launches();
+
 // What load_matrices() has loaded so far, and how many rows met another one of their matrix in a bank: each takes the
 // time of one more matrix.
 struct MatrixLoads {

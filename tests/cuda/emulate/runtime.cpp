@@ -1,10 +1,12 @@
 // The CUDA runtime: devices, streams, events, memory, copies.
 
+#include <cstring>
 #include <functional>
 #include <map>
 #include <memory>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "tests/cuda/emulate/emulate.h"
 #include "tests/cuda/emulate/watch.h"
@@ -17,9 +19,28 @@ using mininn::testing::lazy::Queue;
 
 namespace emulate {
 
+// What a capture has taken down. Memory that was allocated meanwhile is the graph's as long as it lives.
+struct Work {
+  std::shared_ptr<Queue> queue;
+  Heap* heap = nullptr;
+  std::vector<std::function<void()>> steps;
+  std::map<void*, size_t> memory;
+
+  ~Work() {
+    for (const auto& [p, bytes] : memory) heap->deallocate(p, bytes, *queue);
+  }
+};
+struct Graph {
+  std::shared_ptr<Work> work;
+};
+struct GraphExec {
+  std::shared_ptr<const Work> work;
+};
+
 struct Stream {
   std::shared_ptr<Queue> queue;
   int device = 0;
+  std::shared_ptr<Work> capture = nullptr;
 };
 struct Event {
   Mark mark;
@@ -42,6 +63,8 @@ struct Machine {
   Heap heaps[kDevices] = {{memory, 0}, {memory, 1}};
   Pool pools[kDevices] = {{0}, {1}};
   std::map<void*, Block> blocks;
+  std::map<const std::byte*, size_t> pinned;
+  uint64_t graph_launches = 0;
   uint64_t reserved[kDevices] = {};
   cudaError_t state = cudaSuccess;
   int driver = kVersion, capability = 80;
@@ -64,6 +87,12 @@ cudaError_t done(cudaError_t e) {
   return e;
 }
 
+bool is_pinned(const void* p) {
+  const auto* const byte = static_cast<const std::byte*>(p);
+  auto after = machine().pinned.upper_bound(byte);
+  return after != machine().pinned.begin() && byte < (--after)->first + after->second;
+}
+
 }  // namespace
 
 void set_capability(int capability) { machine().capability = capability; }
@@ -74,7 +103,14 @@ void set_driver(cudaError_t state, int version) {
 
 std::span<std::byte> memory_of(cudaStream_t stream) { return {machine().memory.of(stream->device), Memory::kBytes}; }
 
-void enqueue(cudaStream_t stream, std::function<void()> work) { stream->queue->push(std::move(work)); }
+void enqueue(cudaStream_t stream, std::function<void()> work) {
+  if (stream->capture)
+    stream->capture->steps.push_back(std::move(work));
+  else
+    stream->queue->push(std::move(work));
+}
+
+uint64_t graph_launches() { return machine().graph_launches; }
 
 }  // namespace emulate
 
@@ -89,6 +125,7 @@ const char* cudaGetErrorString(cudaError_t e) {
     case cudaErrorInsufficientDriver: return "CUDA driver version is insufficient for CUDA runtime version";
     case cudaErrorNoDevice: return "no CUDA-capable device is detected";
     case cudaErrorInvalidDevice: return "invalid device ordinal";
+    case cudaErrorStreamCaptureUnsupported: return "operation not permitted when stream is capturing";
   }
   return "unrecognized error code";
 }
@@ -130,10 +167,12 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {  // what was asked of it is
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (stream->capture) return done(cudaErrorStreamCaptureUnsupported);
   stream->queue->run();
   return cudaSuccess;
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (stream->capture) return done(cudaErrorStreamCaptureUnsupported);  // here: a graph of several streams is possible
   enqueue(stream, [mark = event->mark] {
     if (mark.queue) mark.queue->run(mark.count);
   });
@@ -144,7 +183,12 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  if (stream->capture) return done(cudaErrorStreamCaptureUnsupported);
   event->mark = {stream->queue, stream->queue->pushed()};
+  return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (event->mark.queue) event->mark.queue->run(event->mark.count);
   return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
@@ -157,7 +201,18 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   const bool from_device = kind != cudaMemcpyHostToDevice, to_device = kind != cudaMemcpyDeviceToHost;
   if (bytes > 0 && (memory.holds(from) != from_device || memory.holds(to) != to_device))
     return done(cudaErrorInvalidValue);
-  mininn::testing::lazy::copy(to, !to_device, from, !from_device, bytes, *stream->queue);  // as of pageable memory
+  if (stream->capture) {
+    if (!from_device || !to_device) return done(cudaErrorStreamCaptureUnsupported);
+    enqueue(stream, [=] { std::memcpy(to, from, bytes); });
+    return cudaSuccess;
+  }
+  // Pinned memory is read when the copy's turn has come, other memory now.
+  mininn::testing::lazy::copy(to, !to_device, from, !from_device && !is_pinned(from), bytes, *stream->queue);
+  return cudaSuccess;
+}
+cudaError_t cudaMallocHost(void** p, size_t bytes) {
+  *p = ::operator new(bytes);
+  machine().pinned[static_cast<const std::byte*>(*p)] = bytes;
   return cudaSuccess;
 }
 cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes, cudaStream_t stream) {
@@ -183,12 +238,24 @@ cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t stream) {
     *p = heap.allocate(bytes, *stream->queue);
   }
   if (!*p) return done(cudaErrorMemoryAllocation);
+  const size_t size = Heap::rounded(bytes);
+  if (stream->capture) {
+    stream->capture->memory[*p] = bytes;
+    enqueue(stream, [p = *p, size] { std::memset(p, mininn::testing::lazy::kPoison, size); });
+    return cudaSuccess;
+  }
   m.blocks[*p] = {bytes, stream->device};
-  m.reserved[stream->device] += Heap::rounded(bytes);
+  m.reserved[stream->device] += size;
   return cudaSuccess;
 }
 cudaError_t cudaFreeAsync(void* p, cudaStream_t stream) {
   Machine& m = machine();
+  if (stream->capture) {
+    const auto own = stream->capture->memory.find(p);
+    if (own == stream->capture->memory.end()) return done(cudaErrorInvalidValue);
+    enqueue(stream, [p, size = Heap::rounded(own->second)] { std::memset(p, mininn::testing::lazy::kPoison, size); });
+    return cudaSuccess;
+  }
   const auto found = m.blocks.find(p);
   if (found == m.blocks.end()) return done(cudaErrorInvalidValue);
   m.heaps[found->second.device].deallocate(p, found->second.bytes, *stream->queue);
@@ -196,6 +263,39 @@ cudaError_t cudaFreeAsync(void* p, cudaStream_t stream) {
   m.blocks.erase(found);
   return cudaSuccess;
 }
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  if (stream->capture) return done(cudaErrorStreamCaptureUnsupported);
+  stream->capture = std::make_shared<Work>();
+  stream->capture->queue = stream->queue;
+  stream->capture->heap = &machine().heaps[stream->device];
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  if (!stream->capture) return done(cudaErrorInvalidValue);
+  *graph = new Graph{std::exchange(stream->capture, nullptr)};
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  *exec = new GraphExec{graph->work};
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  ++machine().graph_launches;
+  enqueue(stream, [work = exec->work] {
+    for (const auto& step : work->steps) step();
+  });
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  delete exec;
+  return cudaSuccess;
+}
+
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* p) {
   const Memory& memory = machine().memory;
   if (!memory.holds(p))
