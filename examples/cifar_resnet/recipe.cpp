@@ -16,7 +16,7 @@ Recipe::Recipe(const TrainOptions& o)
       warmup_(o.warmup.value_or(default_warmup(o.epochs)) / double(o.epochs)) {
   if (o.recipe == "fast") {  // Jordan 2024 (arXiv:2404.00498) uses the same ingredients
     augment.flip = data::Flip::alternating;
-    augment.border = data::Border::reflect;
+    augment.border = Border::reflect;
     label_smoothing = 0.1;
     sgd.nesterov = o.momentum > 0;
     schedule_ = "one-cycle";

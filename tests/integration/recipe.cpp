@@ -20,7 +20,7 @@ TrainOptions options(const char* recipe, int64_t epochs) {
 TEST_CASE("the classic recipe shifts and flips at random") {
   const Recipe r(options("classic", 50));
   CHECK(r.augment.crop_padding == 4);
-  CHECK(r.augment.border == data::Border::black);
+  CHECK(r.augment.border == Border::black);
   CHECK(r.augment.flip == data::Flip::random);
   CHECK_FALSE(r.sgd.nesterov);
   CHECK(r.label_smoothing == 0);
@@ -29,7 +29,7 @@ TEST_CASE("the classic recipe shifts and flips at random") {
 TEST_CASE("the fast recipe flips in turn, looks ahead and smooths labels") {
   const Recipe r(options("fast", 20));
   CHECK(r.augment.crop_padding == 4);
-  CHECK(r.augment.border == data::Border::reflect);
+  CHECK(r.augment.border == Border::reflect);
   CHECK(r.augment.flip == data::Flip::alternating);
   CHECK(r.sgd.nesterov);
   CHECK(r.label_smoothing == 0.1);
