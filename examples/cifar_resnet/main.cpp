@@ -51,6 +51,9 @@ void add_train(CLI::App& app, TrainOptions& o) {
   app.add_option("--recipe", o.recipe, "classic, or fast: one-cycle, label smoothing, nesterov, alternating flip")
       ->check(CLI::IsMember({"classic", "fast"}))
       ->capture_default_str();
+  app.add_option("--cutout", o.cutout, "edge of a square that is cut out of every training image, in pixels; 0: none")
+      ->check(whole(0, 64))
+      ->capture_default_str();
   app.add_option("--width", o.width, "factor on the number of channels")
       ->check(between(0.015625, 16))
       ->capture_default_str();

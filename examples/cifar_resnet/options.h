@@ -35,6 +35,7 @@ struct TrainOptions : CommonOptions {
   std::optional<std::string> schedule;  // the recipe's own
   std::optional<double> warmup;  // epochs of linearly rising rate before the cosine; see default_warmup() in recipe.h
   std::string recipe = "classic";
+  int64_t cutout = 0;  // edge of the square
   double width = 1.0;
   bool amp = false;                // activations of bf16
   std::string save_dtype = "f32";  // of the weights in the network's file

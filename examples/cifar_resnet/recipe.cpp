@@ -22,6 +22,7 @@ Recipe::Recipe(const TrainOptions& o)
     schedule_ = "one-cycle";
     lr = 0.2;  // docs/results.md
   }
+  augment.cutout = int(o.cutout);
   lr = o.lr.value_or(lr);
 }
 

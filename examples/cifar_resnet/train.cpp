@@ -112,6 +112,7 @@ json fingerprint(const TrainOptions& o, Device device, const data::Dataset& set)
           {"schedule", o.schedule.value_or(kSchedule)},
           {"warmup", o.warmup.value_or(default_warmup(o.epochs))},
           {"recipe", o.recipe},
+          {"cutout", o.cutout},
           {"arch", o.arch},
           {"width", o.width},
           {"amp", o.amp},

@@ -35,6 +35,15 @@ TEST_CASE("the fast recipe flips in turn, looks ahead and smooths labels") {
   CHECK(r.label_smoothing == 0.1);
 }
 
+TEST_CASE("either recipe cuts out what it is told to") {
+  for (const char* recipe : {"classic", "fast"}) {
+    TrainOptions o = options(recipe, 10);
+    CHECK(Recipe(o).augment.cutout == 0);
+    o.cutout = 8;
+    CHECK(Recipe(o).augment.cutout == 8);
+  }
+}
+
 TEST_CASE("the fast recipe's learning rate is that of one cycle, the classic one's a warm-up and a cosine") {
   const Recipe fast(options("fast", 10)), classic(options("classic", 10));
   CHECK(fast.learning_rate(0, 1000) == Approx(0.2 / 25));
