@@ -86,8 +86,9 @@ void add_train(CLI::App& app, TrainOptions& o) {
   app.add_option("--serve", o.serve, "show the training live at http://localhost:PORT; HOST:PORT lets others see it");
   app.add_option("--out", o.out, "folder for everything that is written")->check(path())->capture_default_str();
   app.add_option("--model", o.model, "where the network goes [OUT/ARCH.safetensors]")->check(path());
-  app.add_option("--init", o.init,
-                 "begin with the values of this fp32 file, of the same network and width, instead of random ones")
+  app.add_option(
+         "--init", o.init,
+         "begin with the values of this file, fp32 or int8, of the same network and width, instead of random ones")
       ->check(path());
 }
 

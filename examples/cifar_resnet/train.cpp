@@ -23,6 +23,7 @@
 #include "examples/cifar_resnet/recipe.h"
 #include "examples/cifar_resnet/report.h"
 #include "examples/cifar_resnet/results.h"
+#include "examples/cifar_resnet/unfold.h"
 #include "nn/optim/sgd.h"
 #include "nn/serialize.h"
 #include "ops/cast.h"
@@ -230,7 +231,7 @@ class Trainer {
     if (checkpoint) require_fits(*checkpoint);  // before a network is made: options say how large it is
 
     net_.emplace(architecture(o_.arch), device_, o_.seed, base_channels(o_));
-    if (!o_.init.empty() && !checkpoint) net_->read_values(o_.init);
+    if (!o_.init.empty() && !checkpoint) begin_with(*net_, o_.init, train_set_);
     sgd_.emplace(net_->params.trainable(), recipe_.sgd);
     if (checkpoint) resume(*checkpoint);
     if (checkpoint) begin(steps_done());

@@ -119,6 +119,9 @@ wait $pid || fail "an ignored signal ended the run: $(cat asked.err)"
 say "quantize"
 "$exe" ptq --data synthetic --limit-test 200 --calib 100 --model whole/resnet18.safetensors --out whole --threads 2 > ptq.log
 [ -s whole/resnet18_int8.safetensors ] || fail "ptq wrote no int8 file"
+"$exe" train "${base[@]}" --epochs 1 --threads 2 --init whole/resnet18_int8.safetensors --out from_int8 > from_int8.log
+awk -v begun="$(first_loss from_int8)" -v whole="$(first_loss whole)" 'BEGIN { exit !(begun < 0.9 * whole) }' ||
+  fail "--init of an int8 network helps nothing: loss $(first_loss from_int8) after $(first_loss whole)"
 grep -qE "own\..* [0-9]+\.[0-9]+x$" ptq.log || grep -q "ref" ptq.log || fail "ptq measured no kernels"
 grep -q '"int8_mac_coverage": 1.0' whole/summary.json || fail "not every MAC is int8"
 
@@ -152,7 +155,7 @@ refuses "cuda" "$exe" eval --model whole/resnet18.safetensors --data synthetic -
 refuses "observer" "$exe" ptq --observer nonsense --data synthetic --limit-test 10 --model whole/resnet18.safetensors --out bad
 refuses "lr" "$exe" train "${tiny[@]}" --lr 0.2 --out whole --resume
 refuses "whole/resnet18.safetensors" "$exe" train "${tiny[@]}" --arch resnet9 --init whole/resnet18.safetensors --out bad
-refuses "holds an int8 network" "$exe" train "${tiny[@]}" --init whole/resnet18_int8.safetensors --out bad
+refuses "whole/resnet18_int8.safetensors: unfold: the int8 network has no layer" "$exe" train "${tiny[@]}" --arch resnet9 --init whole/resnet18_int8.safetensors --out bad
 refuses "nowhere" "$exe" train "${tiny[@]}" --init nowhere --out bad
 refuses "are the same file" "$exe" train "${tiny[@]}" --init whole/resnet18.safetensors --out whole
 head -c 5000 whole/resnet18.safetensors > truncated.safetensors
