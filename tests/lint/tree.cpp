@@ -210,7 +210,7 @@ int self_test(const IncludeTable& table) {
       {"ops/conv2d.cpp", "cpu_kernels/ref/x.h", true, false},
       {"nn/linear.cpp", "nlohmann/json.hpp", false, false},
       {"nn/serialize.cpp", "nlohmann/json.hpp", false, true},
-      {"data/loader.cpp", "ops/cast.h", true, false},
+      {"data/loader.cpp", "nn/linear.h", true, false},
       {"quant/int8_net.cpp", "cuda/context.h", true, false},
       {"cpu_kernels/ref/x.cpp", "immintrin.h", false, false},
       {"newfolder/x.cpp", "core/tensor.h", true, false},
