@@ -33,7 +33,7 @@ struct Augment {
 
 }  // namespace op
 
-// f32 [B,C,H,W], channels-last, beside the images: images `index` of u8 [N,C,H,W], contiguous, each by its move and then
+// f32 [B,C,H,W], channels-last, beside the images: images `index` of u8 [N,C,H,W], contiguous, each by its move, then
 // normalised; black is byte 0. The same bits on every device. Not differentiable. Throws DTypeError, ShapeError for
 // images of more than 2^24 rows or columns, too, and ValueError for an index outside the images, a move whose rectangle
 // is outside or whose shift is as large as the image, or a normalisation that is none.
