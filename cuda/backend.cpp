@@ -25,13 +25,17 @@ void ignore_error(cudaError_t e) {
 
 constexpr int kCapability = 8;  // the least that kernels here are written for
 
+int attribute(cudaDeviceAttr which, int index) {
+  int value = 0;
+  ignore_error(cudaDeviceGetAttribute(&value, which, index));
+  return value;
+}
+
 // Whether it runs what is compiled here, and has the allocator.
 bool is_usable(int index, int& major, int& minor) {
-  int pools = 0;
-  ignore_error(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index));
-  ignore_error(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index));
-  ignore_error(cudaDeviceGetAttribute(&pools, cudaDevAttrMemoryPoolsSupported, index));
-  return major >= kCapability && pools != 0;
+  major = attribute(cudaDevAttrComputeCapabilityMajor, index);
+  minor = attribute(cudaDevAttrComputeCapabilityMinor, index);
+  return major >= kCapability && attribute(cudaDevAttrMemoryPoolsSupported, index) != 0;
 }
 
 // How many devices there are: those before the first that is of no use (the runtime puts faster ones first, unless
@@ -234,6 +238,18 @@ Device device_of(const void* p) {
   MININN_CUDA_CHECK(cudaPointerGetAttributes(&attributes, p));
   if (attributes.type != cudaMemoryTypeDevice) throw Error("CUDA: an address that is no device's memory");
   return Device::cuda(attributes.device);
+}
+
+int current_device() {
+  int index = 0;
+  ignore_error(cudaGetDevice(&index));  // no driver: whoever needs one says so
+  return index;
+}
+
+int current_capability() {
+  const int device = current_device();
+  return 10 * attribute(cudaDevAttrComputeCapabilityMajor, device) +
+         attribute(cudaDevAttrComputeCapabilityMinor, device);
 }
 
 void install_backend() { set_backend(DeviceType::cuda, the_backend()); }

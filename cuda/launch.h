@@ -33,6 +33,7 @@ inline constexpr int kThreads = 256;  // of a block, where nothing speaks for an
 
 struct Grid {
   dim3 blocks, threads = kThreads;
+  int shared = 0;  // bytes of shared memory besides what the kernel declares
 };
 
 // A block for each of n items: kernels take number blockIdx.x, and go on by gridDim.x while there are more.
@@ -46,6 +47,8 @@ inline Grid grid_of(int64_t n) { return {blocks_of(ceil_div(n, kThreads))}; }
 __device__ inline int64_t thread_index() { return int64_t(blockIdx.x) * blockDim.x + threadIdx.x; }
 __device__ inline int64_t thread_count() { return int64_t(gridDim.x) * blockDim.x; }
 
+inline constexpr int kSharedWithoutAsking = 48 << 10;
+
 // A grid without a block, or without a thread, does nothing.
 template <class... Params>
 void launch(void (*kernel)(Params...), const Grid& grid, const ExecContext& at,
@@ -53,11 +56,14 @@ void launch(void (*kernel)(Params...), const Grid& grid, const ExecContext& at,
   const auto empty = [](const dim3& d) { return d.x == 0 || d.y == 0 || d.z == 0; };
   if (empty(grid.blocks) || empty(grid.threads)) return;
   const cudaStream_t stream = stream_of(at.stream);
+  if (grid.shared > kSharedWithoutAsking)
+    MININN_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, grid.shared));
 #ifdef __CUDACC__
-  kernel<<<grid.blocks, grid.threads, 0, stream>>>(args...);
+  kernel<<<grid.blocks, grid.threads, size_t(grid.shared), stream>>>(args...);
   check(cudaGetLastError(), "the start of a kernel");
 #else
-  check(emulate::launch(kernel, grid.blocks, grid.threads, stream, args...), "the start of a kernel");
+  check(emulate::launch(kernel, grid.blocks, grid.threads, size_t(grid.shared), stream, args...),
+        "the start of a kernel");
 #endif
 }
 

@@ -29,10 +29,4 @@ std::string cannot_start(const char* library, const char* said) {
                  ')');
 }
 
-int current_device() {
-  int index = 0;
-  if (cudaGetDevice(&index) != cudaSuccess) (void)cudaGetLastError();  // no driver: whoever starts a library says so
-  return index;
-}
-
 }  // namespace mininn::cuda

@@ -40,8 +40,4 @@ std::string cannot_start(const char* library, const char* said);
 inline constexpr int64_t kLongestSum = 1 << 16;
 inline constexpr const char* kSumTooLong = "would lose digits of so long a sum";
 
-// The device that ops of this thread have used last. Where there are several, the one that a kernel is asked for may be
-// another: then the kernel says so when it runs.
-int current_device();
-
 }  // namespace mininn::cuda

@@ -52,7 +52,7 @@ void register_cuda() {
   add(own::qadd, own::qmul, own::qlut, own::requantize, own::quantize, own::qpack, own::dequantize);
   add(own::qmax_pool2d, own::qavg_pool2d, own::qglobal_sum, own::qlinear);
   add(own::real_unary, own::real_add, own::real_max_pool2d, own::real_avg_pool2d);
-  kernels<op::QConv2d>().set(kCuda, {own::qconv2d_mma, own::qconv2d});
+  kernels<op::QConv2d>().set(kCuda, {own::qconv2d_wgmma, own::qconv2d_mma, own::qconv2d});
 }
 
 }  // namespace mininn

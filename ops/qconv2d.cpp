@@ -296,10 +296,11 @@ class PackedQConv2d final : public PreparedOp {
     if (!t.qparams) throw DTypeError("qconv2d: an operand is no codes");
     return *t.qparams;
   }
-  // Kernels are chosen and weights packed by shapes alone: every operand may be the same byte.
+  // Kernels are chosen and weights packed by shapes alone: every operand may be the same byte, aligned as
+  // memory of tensors is.
   template <class Use>
   void with_sample(const Use& use) const {
-    std::byte unread{};
+    alignas(64) std::byte unread{};
     const Shape x{sample_.n, sample_.ic, sample_.ih, sample_.iw}, y{sample_.n, sample_.oc, sample_.oh, sample_.ow};
     const auto codes = [&](const Shape& s) {
       return View(&unread, s, pixel_strides(s, min_pixel_stride(s[1])), DType::u8);

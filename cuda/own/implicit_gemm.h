@@ -99,7 +99,7 @@ inline Refusal check_indices(const Conv2dGeometry& g, int64_t pixels, int64_t co
 }
 
 // Where 16 bytes of a row lie in a stage: eight rows that a matrix is loaded from meet in no bank.
-__device__ inline int swizzled(int row, int chunk) { return row * kStep + ((chunk ^ (row >> 1)) & 3) * kChunk; }
+constexpr int swizzled(int row, int chunk) { return row * kStep + ((chunk ^ (row >> 1)) & 3) * kChunk; }
 
 // The pixels whose rows a thread fetches.
 template <class S>
@@ -192,16 +192,16 @@ __device__ inline void multiply_warp(WarpSums<Acc>& sums, const uint32_t (&a)[4]
 }
 
 // row_of(r).store(c, sum) for the sums of this thread below `rows` and `columns`, where the warp's begin at first_row
-// and first_column.
-template <class Acc, class RowOf>
-__device__ inline void store_warp(const WarpSums<Acc>& sums, int64_t first_row, int64_t rows, int64_t first_column,
-                                  int64_t columns, const RowOf& row_of) {
+// and first_column. They are of kDown x kAcross tiles of 16 x 8.
+template <class Acc, int kDown, int kAcross, class RowOf>
+__device__ inline void store_warp(const Acc (&sums)[kDown][kAcross][4], int64_t first_row, int64_t rows,
+                                  int64_t first_column, int64_t columns, const RowOf& row_of) {
   const int lane = int(threadIdx.x) % 32;
-  MININN_UNROLL for (int i = 0; i < 8; ++i) {
+  MININN_UNROLL for (int i = 0; i < 2 * kDown; ++i) {
     const int64_t r = first_row + 8 * i + lane / 4;
     if (r >= rows) continue;
     const auto row = row_of(r);
-    MININN_UNROLL for (int j = 0; j < 8; ++j) {
+    MININN_UNROLL for (int j = 0; j < 2 * kAcross; ++j) {
       const int64_t c = first_column + j / 2 * 8 + lane % 4 * 2 + j % 2;
       if (c < columns) row.store(c, sums[i / 2][j / 2][i % 2 * 2 + j % 2]);
     }
@@ -240,8 +240,8 @@ __global__ void __launch_bounds__(kBlockThreads)
       [&](const unsigned char* stage) {
         if (needed) multiply<Acc>(stage, int(pixel), int(channel), sums);
       });
-  store_warp<Acc>(sums, first_pixel + pixel, q.pixels, first_channel + channel, q.columns,
-                  [&](int64_t p) { return finish.row(p); });
+  store_warp(sums, first_pixel + pixel, q.pixels, first_channel + channel, q.columns,
+             [&](int64_t p) { return finish.row(p); });
 }
 
 // Least: the type of the source's elements.

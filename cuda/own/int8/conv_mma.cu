@@ -55,13 +55,6 @@ Refusal check(const op::QConv2d& a) {
   return check_indices(a.g, a.g.n * a.g.oh * a.g.ow, a.g.oc, min_pixel_stride(a.g.ic));
 }
 
-template <class Y>
-struct Finish {
-  Convolution q;
-  Y* y;
-  __device__ ResultPixel<Y> row(int64_t pixel) const { return {q, pixel, y}; }
-};
-
 void run(const op::QConv2d& a, const ExecContext& at) {
   const Layout l(a.g, a.bias.shape[0]);
   const auto* const packed = reinterpret_cast<const unsigned char*>(a.packed);
@@ -79,9 +72,9 @@ void run(const op::QConv2d& a, const ExecContext& at) {
   Convolution q(a);
   q.bias = reinterpret_cast<const int32_t*>(packed + l.bias);
   if (a.y.dtype == DType::f32)
-    convolve<uint8_t, int32_t>(operands, Finish<float>{q, a.y.as<float>()}, at);
+    convolve<uint8_t, int32_t>(operands, Results<float>{q, a.y.as<float>()}, at);
   else
-    convolve<uint8_t, int32_t>(operands, Finish<uint8_t>{q, a.y.as<uint8_t>()}, at);
+    convolve<uint8_t, int32_t>(operands, Results<uint8_t>{q, a.y.as<uint8_t>()}, at);
 }
 
 }  // namespace

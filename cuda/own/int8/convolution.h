@@ -71,4 +71,12 @@ struct ResultPixel {
   }
 };
 
+// All of them, for the kernels on tensor cores.
+template <class Y>
+struct Results {
+  Convolution q;
+  Y* y;
+  __device__ ResultPixel<Y> row(int64_t pixel) const { return {q, pixel, y}; }
+};
+
 }  // namespace mininn::cuda::own

@@ -29,7 +29,8 @@ extern const Kernel<op::RealUnary> real_unary;
 extern const Kernel<op::RealAdd> real_add;
 extern const Kernel<op::RealMaxPool2d> real_max_pool2d;
 extern const Kernel<op::RealAvgPool2d> real_avg_pool2d;
-extern const Kernel<op::QConv2d> qconv2d;      // any
-extern const Kernel<op::QConv2d> qconv2d_mma;  // without groups, on tensor cores (sm_80)
+extern const Kernel<op::QConv2d> qconv2d;        // any
+extern const Kernel<op::QConv2d> qconv2d_mma;    // without groups, on tensor cores (sm_80)
+extern const Kernel<op::QConv2d> qconv2d_wgmma;  // the same on those of sm_90a
 
 }  // namespace mininn::cuda::own
