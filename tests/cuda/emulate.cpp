@@ -155,6 +155,7 @@ TEST_CASE("no rows meet in a bank where an int8 convolution loads its matrices")
   const Tensor x = quantize(testing::RandomTensors(4).tensor({1, 64, 12, 12}), {0.02f, 120}).to(device);
   const Tensor w = Tensor::full({64, 64, 3, 3}, 3, DType::i8).to(device), scale = Tensor::full({64}, 0.01).to(device);
   const Tensor bias = Tensor::zeros({1, 64}, DType::i32).to(device);
+  const ForceKernel mma("qconv2d", "own.mma");
   const MatrixLoads before = matrix_loads();
   synchronize(current_stream(qconv2d(x, w, scale, bias, {}, {.conv = {.padding = 1}, .y = {0.1f, 100}}).device()));
   CHECK(matrix_loads().matrices > before.matrices);
@@ -247,9 +248,14 @@ TEST_CASE("a launch that no GPU would take is refused") {
   cudaStream_t stream = nullptr;
   REQUIRE(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess);
   void (*const nothing)() = [] {};
-  CHECK(emulate::launch(nothing, 1, 1024, stream) == cudaSuccess);
-  CHECK(emulate::launch(nothing, 1, 1025, stream) == cudaErrorInvalidConfiguration);
-  CHECK(emulate::launch(nothing, 0, 32, stream) == cudaErrorInvalidConfiguration);
-  CHECK(emulate::launch(nothing, dim3(1, 65536), 32, stream) == cudaErrorInvalidConfiguration);
+  CHECK(emulate::launch(nothing, 1, 1024, 0, stream) == cudaSuccess);
+  CHECK(emulate::launch(nothing, 1, 1025, 0, stream) == cudaErrorInvalidConfiguration);
+  CHECK(emulate::launch(nothing, 0, 32, 0, stream) == cudaErrorInvalidConfiguration);
+  CHECK(emulate::launch(nothing, dim3(1, 65536), 32, 0, stream) == cudaErrorInvalidConfiguration);
+  CHECK(emulate::launch(nothing, 1, 32, 48 << 10, stream) == cudaSuccess);
+  CHECK(emulate::launch(nothing, 1, 32, 49 << 10, stream) == cudaErrorInvalidValue);
+  CHECK(cudaFuncSetAttribute(nothing, cudaFuncAttributeMaxDynamicSharedMemorySize, 228 << 10) == cudaErrorInvalidValue);
+  CHECK(cudaFuncSetAttribute(nothing, cudaFuncAttributeMaxDynamicSharedMemorySize, 227 << 10) == cudaSuccess);
+  CHECK(emulate::launch(nothing, 1, 32, 227 << 10, stream) == cudaSuccess);
   CHECK(cudaStreamDestroy(stream) == cudaSuccess);
 }

@@ -59,9 +59,14 @@ class OnDevice {
 
 // Runs a kernel on device 0, to its end.
 template <class... Params>
-void run(void (*kernel)(Params...), dim3 grid, dim3 block, const std::type_identity_t<Params>&... args) {
-  REQUIRE(launch(kernel, grid, block, the_stream(), args...) == cudaSuccess);
+void run_with_shared(size_t bytes, void (*kernel)(Params...), dim3 grid, dim3 block,
+                     const std::type_identity_t<Params>&... args) {
+  REQUIRE(launch(kernel, grid, block, bytes, the_stream(), args...) == cudaSuccess);
   REQUIRE(cudaStreamSynchronize(the_stream()) == cudaSuccess);
+}
+template <class... Params>
+void run(void (*kernel)(Params...), dim3 grid, dim3 block, const std::type_identity_t<Params>&... args) {
+  run_with_shared(0, kernel, grid, block, args...);
 }
 
 // What the emulator says when it ends a process that does this; empty if it does not.

@@ -210,6 +210,6 @@ TEST_CASE("kernels touch the memory of their own device alone") {
     CHECK_THAT(last_words([&] { run(write_one, 1, 1, p); }),
                Contains("emulate: a thread touches what is neither shared memory nor of the kernel's device"));
   CHECK_THAT(last_words([&] { run(write_first_read_others, 2, 1, on_host); }), Contains("emulate: a thread"));
-  REQUIRE(emulate::launch(write_one, 1, 1, second, there.data()) == cudaSuccess);
+  REQUIRE(emulate::launch(write_one, 1, 1, 0, second, there.data()) == cudaSuccess);
   CHECK(there.values()[0] == 1);
 }

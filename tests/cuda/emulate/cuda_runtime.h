@@ -31,6 +31,9 @@ enum cudaError_t {
   cudaErrorInvalidDevice = 101,
   cudaErrorStreamCaptureUnsupported = 900,
 };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+enum cudaDriverEntryPointQueryResult { cudaDriverEntryPointSuccess = 0, cudaDriverEntryPointSymbolNotFound = 1 };
+inline constexpr unsigned long long cudaEnableDefault = 0;
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
 enum cudaDeviceAttr {
   cudaDevAttrComputeCapabilityMajor = 75,
@@ -39,6 +42,8 @@ enum cudaDeviceAttr {
 };
 enum cudaMemPoolAttr { cudaMemPoolAttrReleaseThreshold = 4, cudaMemPoolAttrReservedMemCurrent = 5 };
 inline constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
+
+struct CUtensorMap_st;  // of the driver's header
 
 namespace emulate {
 struct Stream;
@@ -68,6 +73,9 @@ cudaError_t cudaRuntimeGetVersion(int* version);
 cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
 cudaError_t cudaSetDevice(int device);
+cudaError_t cudaGetDevice(int* device);
+cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned version,
+                                             unsigned long long flags, cudaDriverEntryPointQueryResult* result);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
@@ -106,11 +114,16 @@ void enqueue(cudaStream_t stream, std::function<void()> work);
 
 // Runs `thread(it)` once for each thread of a grid, now, on the device of the stream. Ends the process with a message
 // if some threads of a block wait for others that have ended or wait elsewhere.
-void run_grid(void (*thread)(const void*), const void* it, dim3 grid, dim3 block, cudaStream_t stream);
+void run_grid(void (*thread)(const void*), const void* it, dim3 grid, dim3 block, size_t shared, cudaStream_t stream);
 
-// kernel<<<grid, block, 0, stream>>>(args...)
+// Of dynamic shared memory: what a block has at most, how much a kernel may have, and how much from now on.
+inline constexpr size_t kDynamicShared = size_t{227} << 10;
+size_t shared_limit(const void* kernel);
+cudaError_t set_shared_limit(const void* kernel, int bytes);
+
+// kernel<<<grid, block, shared, stream>>>(args...)
 template <class... Params>
-cudaError_t launch(void (*kernel)(Params...), dim3 grid, dim3 block, cudaStream_t stream,
+cudaError_t launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
                    const std::type_identity_t<Params>&... args) {
   static_assert((std::is_trivially_copyable_v<Params> && ...));
   const uint64_t threads = uint64_t(block.x) * block.y * block.z;
@@ -118,13 +131,19 @@ cudaError_t launch(void (*kernel)(Params...), dim3 grid, dim3 block, cudaStream_
   if (threads == 0 || threads > 1024 || block.z > 64 || blocks == 0 || grid.x > 0x7fffffffu || grid.y > 65535 ||
       grid.z > 65535)
     return cudaErrorInvalidConfiguration;
+  if (shared > shared_limit(reinterpret_cast<const void*>(kernel))) return cudaErrorInvalidValue;
   const auto call = [=]() EMULATE_UNWATCHED { kernel(args...); };
   const auto thread = [](const void* it) EMULATE_UNWATCHED { (*static_cast<decltype(&call)>(it))(); };
-  enqueue(stream, [=] { run_grid(thread, &call, grid, block, stream); });
+  enqueue(stream, [=] { run_grid(thread, &call, grid, block, shared, stream); });
   return cudaSuccess;
 }
 
 }  // namespace emulate
+
+template <class... Params>
+cudaError_t cudaFuncSetAttribute(void (*kernel)(Params...), cudaFuncAttribute, int bytes) {
+  return emulate::set_shared_limit(reinterpret_cast<const void*>(kernel), bytes);
+}
 
 // --- inside of kernels ----------------------------------------------------------------------------------------------
 
@@ -151,6 +170,22 @@ void load_matrices(uint32_t (&to)[4], const void* row);
 void load_transposed(uint32_t (&to)[4], const void* row);
 void multiply_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
 void multiply_u8_s8(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
+
+// Those of cuda/device_sm90.h. A copy arrives, and a product is made, at once or later: that is drawn.
+unsigned char* dynamic_shared();
+uint32_t shared_address(const void* shared);
+void init_barrier(uint64_t* barrier, unsigned arrivals);
+void arrive(uint64_t* barrier, unsigned bytes);
+void wait_for_phase(uint64_t* barrier, uint32_t parity);
+void fence_async_proxy();
+void copy_bulk(void* shared, const void* global, unsigned bytes, uint64_t* barrier);
+void copy_pixels(void* shared, const CUtensorMap_st& map, int channel, int w, int h, int n, int tap_w, int tap_h,
+                 uint64_t* barrier);
+void fence_products(void* sums, size_t bytes);
+void close_product_group();
+void wait_for_products(int left);
+void start_product(int32_t (*sums)[4], int columns, uint64_t a, uint64_t b);
+void start_product(float (*sums)[4], int columns, uint64_t a, uint64_t b);
 
 void watch_atomic(void* p, size_t bytes);
 

@@ -22,7 +22,7 @@ void set_order(Order order, uint32_t seed = 1);
 
 // What cudaGetDeviceCount() says from now on (cudaSuccess: two devices), and the driver's version; 0: there is none.
 void set_driver(cudaError_t state, int version);
-// The devices' compute capability from now on: 80 is 8.0, as at first.
+// The devices' compute capability from now on: 90 is 9.0, as at first.
 void set_capability(int capability);
 
 // How often graphs were launched so far.

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tests/cuda/emulate/emulate.h"
+#include "tests/cuda/emulate/fibers.h"
 #include "tests/cuda/emulate/watch.h"
 
 #ifndef __x86_64__
@@ -53,8 +54,6 @@ Here running __asm__("emulate_here");  // what kernels know as `here`, which cha
 namespace {
 
 constexpr size_t kStack = size_t{256} << 10, kGuard = 4096;  // bytes; below a stack is what nobody may touch
-constexpr int kWarp = 32;
-
 Order order = Order::shuffled;
 std::mt19937 chance(1);
 
@@ -66,6 +65,8 @@ struct Copy {
   bool late;  // it has not arrived
 };
 
+}  // namespace
+
 struct Fiber {
   void* stack_pointer = nullptr;
   char* stack = nullptr;
@@ -75,6 +76,8 @@ struct Fiber {
   unsigned steps = 0;  // that the thread has done together with its warp
   std::deque<Copy> copies = {};
 };
+
+namespace {
 
 // Threads that wait for each other.
 struct Barrier {
@@ -86,10 +89,6 @@ struct Barrier {
 // What its threads bring to what they do together. There are two places for it, in turns: a thread that is ahead by one
 // such step does not yet write where another one may still read.
 struct Warp {
-  struct Lane {
-    uint64_t value = 0;             // of a shuffle, or an address
-    uint32_t a[4] = {}, b[2] = {};  // of a matrix product
-  };
   Barrier barrier;
   Lane lanes[2][kWarp];
 };
@@ -111,7 +110,14 @@ class Block {
     all_.members = threads_;
     warps_.assign(size_t(threads_ + kWarp - 1) / kWarp, {});
     for (int i = 0; i < threads_; ++i) ++warps_[size_t(i / kWarp)].barrier.members;
-    while (!unstarted_.empty() || !ready_.empty()) {
+    start_copies();
+    start_products(threads_);
+    while (!unstarted_.empty() || !ready_.empty() || copies_left()) {
+      const bool idle = unstarted_.empty() && ready_.empty();
+      if (copies_left() && (idle || chance() % 8 == 0)) {
+        finish_a_copy();
+        continue;
+      }
       Fiber* next = nullptr;
       if (!ready_.empty() && (unstarted_.empty() || (order == Order::shuffled && chance() % 2))) {
         next = take_ready();
@@ -123,6 +129,8 @@ class Block {
       go_to(*next);
     }
     if (all_.members > 0) fail("threads wait that nobody lets go on; this was the last that ran");
+    end_copies();
+    end_products();
   }
 
   void wait(Barrier& b, bool orders) {
@@ -132,6 +140,16 @@ class Block {
     back_to_scheduler();
     go_on();
   }
+  void park(Parked& parked) {
+    parked.push_back(current_);
+    back_to_scheduler();
+    go_on();
+  }
+  void let_go_on(Parked& parked) {
+    ready_.insert(ready_.end(), parked.begin(), parked.end());
+    parked.clear();
+  }
+  int threads() const { return threads_; }
   Barrier& all() { return all_; }
   Warp& warp() { return warps_[size_t(current_->thread / kWarp)]; }
   int lane() const { return current_->thread % kWarp; }
@@ -167,8 +185,7 @@ class Block {
   }
   void open(Barrier& b) {
     if (b.orders) &b == &all_ ? watch::barrier() : watch::warp_barrier(current_->thread / kWarp);
-    ready_.insert(ready_.end(), b.waiting.begin(), b.waiting.end());
-    b.waiting.clear();
+    let_go_on(b.waiting);
   }
 
   Fiber* take_ready() {
@@ -232,7 +249,31 @@ void set_order(Order o, uint32_t seed) {
   chance.seed(seed);
 }
 
-void run_grid(void (*thread)(const void*), const void* it, dim3 grid, dim3 block, cudaStream_t stream) {
+namespace {
+alignas(1024) unsigned char dynamic[kDynamicShared];  // a static, as all shared memory
+size_t dynamic_bytes = 0;                             // what the launch has asked for
+constexpr uint32_t kDynamicBegin = 1024;              // as instructions call it
+}  // namespace
+
+unsigned char* dynamic_shared() { return dynamic; }
+uint32_t shared_address(const void* shared) {
+  const watch::Outside outside;
+  return address_of(shared);
+}
+uint32_t address_of(const void* shared) {
+  const size_t offset = size_t(static_cast<const unsigned char*>(shared) - dynamic);
+  if (offset >= dynamic_bytes) fail("products and copies of images work on the shared memory that a launch asks for");
+  return kDynamicBegin + uint32_t(offset);
+}
+unsigned char* shared_at(uint32_t address, size_t bytes) {
+  const size_t offset = address - kDynamicBegin;
+  if (offset > dynamic_bytes || dynamic_bytes - offset < bytes)
+    fail("an address beyond the shared memory of the launch");
+  return dynamic + offset;
+}
+
+void run_grid(void (*thread)(const void*), const void* it, dim3 grid, dim3 block, size_t shared, cudaStream_t stream) {
+  dynamic_bytes = shared;
   running.grid_dim = {grid.x, grid.y, grid.z};
   running.block_dim = {block.x, block.y, block.z};
   watch::start_launch(memory_of(stream));
@@ -250,10 +291,13 @@ int lane() {
   return Block::self().lane();
 }
 
-namespace {
+void park(Parked& parked) { Block::self().park(parked); }
+void let_go_on(Parked& parked) { Block::self().let_go_on(parked); }
+int thread() { return Block::self().current().thread; }
+int threads_of_block() { return Block::self().threads(); }
+size_t draw(size_t cases) { return chance() % cases; }
 
-// Brings `mine` to the threads of the warp, none of which has ended, and returns what all have brought.
-const Warp::Lane* together(const Warp::Lane& mine) {
+const Lane* together(const Lane& mine) {
   Block& block = Block::self();
   Warp& warp = block.warp();
   if (warp.barrier.members != kWarp) fail("an instruction of a whole warp in one that has less than 32 threads left");
@@ -264,13 +308,11 @@ const Warp::Lane* together(const Warp::Lane& mine) {
   return warp.lanes[turn];
 }
 
-}  // namespace
-
 void shuffle(void* value, size_t bytes, int from) {
   const watch::Outside outside;
-  Warp::Lane mine;
+  Lane mine;
   std::memcpy(&mine.value, value, bytes);
-  const Warp::Lane* const all = together(mine);
+  const Lane* const all = together(mine);
   std::memcpy(value, &all[from].value, bytes);
 }
 
@@ -282,7 +324,7 @@ void copy_async(void* shared, const void* global, int bytes) {
   watch::start_copy(shared, size_t(bytes));
   Fiber& f = Block::self().current();
   std::memset(shared, 0xff, size_t(bytes));  // whoever reads it now reads what nobody wrote
-  const bool late = chance() % 2 == 0;
+  const bool late = drawn();
   if (!late) std::memcpy(shared, global, size_t(bytes));
   f.copies.push_back({shared, global, bytes, f.group, late});
 }
@@ -308,10 +350,10 @@ namespace {
 MatrixLoads loads;
 
 // Of eight rows of 16 bytes: a bank has 4 of each 128, so a row takes the four banks of its place in 128.
-uint64_t conflicts_of(const Warp::Lane* rows) {
+uint64_t conflicts_of(const Lane* rows) {
   uint64_t n = 0;
   for (int i = 0; i < 8; ++i)
-    n += std::any_of(rows, rows + i, [&](const Warp::Lane& r) {
+    n += std::any_of(rows, rows + i, [&](const Lane& r) {
       return r.value != rows[i].value && r.value / 16 % 8 == rows[i].value / 16 % 8;
     });
   return n;
@@ -319,7 +361,7 @@ uint64_t conflicts_of(const Warp::Lane* rows) {
 
 // The rows of the four matrices whose addresses the lanes bring.
 struct Matrices {
-  const Warp::Lane* addresses;
+  const Lane* addresses;
   void read(void* to, int matrix, int row, int at, int bytes) const {
     const char* const from = std::bit_cast<const char*>(uintptr_t(addresses[8 * matrix + row].value)) + at;
     watch::read(from, size_t(bytes));
@@ -328,7 +370,7 @@ struct Matrices {
 };
 Matrices matrices_at(const void* row) {
   if (std::bit_cast<uintptr_t>(row) % 16 != 0) fail("the address of a matrix's row is no multiple of 16");
-  const Warp::Lane* const all = together({.value = std::bit_cast<uintptr_t>(row)});
+  const Lane* const all = together({.value = std::bit_cast<uintptr_t>(row)});
   if (Block::self().lane() == 0) {
     loads.matrices += 4;
     for (int i = 0; i < 4; ++i) loads.conflicts += conflicts_of(all + 8 * i);
@@ -340,7 +382,7 @@ Matrices matrices_at(const void* row) {
 template <class D, class Term>
 void multiply(D (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, const Term& term) {
   const watch::Outside outside;
-  const Warp::Lane* const all = together({.a = {a[0], a[1], a[2], a[3]}, .b = {b0, b1}});
+  const Lane* const all = together({.a = {a[0], a[1], a[2], a[3]}, .b = {b0, b1}});
   const int lane = Block::self().lane();
   for (int i = 0; i < 4; ++i) {
     const int row = lane / 4, column = lane % 4 * 2 + i % 2;

@@ -1,10 +1,13 @@
 // The CUDA runtime: devices, streams, events, memory, copies.
 
+#include <cuda.h>
+
 #include <cstring>
 #include <functional>
 #include <map>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -67,7 +70,8 @@ struct Machine {
   uint64_t graph_launches = 0;
   uint64_t reserved[kDevices] = {};
   cudaError_t state = cudaSuccess;
-  int driver = kVersion, capability = 80;
+  int driver = kVersion, capability = 90;
+  std::map<const void*, size_t> shared;  // of kernels that asked
 };
 
 // Each host thread has its own.
@@ -102,6 +106,16 @@ void set_driver(cudaError_t state, int version) {
 }
 
 std::span<std::byte> memory_of(cudaStream_t stream) { return {machine().memory.of(stream->device), Memory::kBytes}; }
+
+size_t shared_limit(const void* kernel) {
+  const auto found = machine().shared.find(kernel);
+  return found == machine().shared.end() ? size_t{48} << 10 : found->second;
+}
+cudaError_t set_shared_limit(const void* kernel, int bytes) {
+  if (bytes < 0 || size_t(bytes) > kDynamicShared) return done(cudaErrorInvalidValue);
+  machine().shared[kernel] = size_t(bytes);
+  return cudaSuccess;
+}
 
 void enqueue(cudaStream_t stream, std::function<void()> work) {
   if (stream->capture)
@@ -154,6 +168,17 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
 cudaError_t cudaSetDevice(int device) {
   if (device < 0 || device >= kDevices) return done(cudaErrorInvalidDevice);
   mine.device = device;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int* device) {
+  *device = mine.device;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned, unsigned long long,
+                                             cudaDriverEntryPointQueryResult* result) {
+  const bool known = std::string_view(symbol) == "cuTensorMapEncodeIm2col";
+  *function = known ? reinterpret_cast<void*>(&cuTensorMapEncodeIm2col) : nullptr;
+  *result = known ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
   return cudaSuccess;
 }
 
