@@ -44,9 +44,10 @@ void register_cuda() {
   add(own::batch_norm_moments, own::batch_norm_rstd, own::batch_norm_apply, own::batch_norm_bwd);
   add(own::max_pool2d_fwd, own::max_pool2d_bwd, own::avg_pool2d_fwd, own::avg_pool2d_bwd);
   kernels<op::Matmul>().set(kCuda, {CUBLAS_KERNEL(matmul) own::matmul});
-  kernels<op::Conv2dFwd>().set(kCuda, {CUDNN_KERNEL(conv2d_fwd) own::conv2d_fwd_mma, own::conv2d_fwd});
-  kernels<op::Conv2dBwdData>().set(kCuda,
-                                   {CUDNN_KERNEL(conv2d_bwd_data) own::conv2d_bwd_data_mma, own::conv2d_bwd_data});
+  kernels<op::Conv2dFwd>().set(kCuda,
+                               {CUDNN_KERNEL(conv2d_fwd) own::conv2d_fwd_wgmma, own::conv2d_fwd_mma, own::conv2d_fwd});
+  kernels<op::Conv2dBwdData>().set(kCuda, {CUDNN_KERNEL(conv2d_bwd_data) own::conv2d_bwd_data_wgmma,
+                                           own::conv2d_bwd_data_mma, own::conv2d_bwd_data});
   kernels<op::Conv2dBwdWeights>().set(
       kCuda, {CUDNN_KERNEL(conv2d_bwd_weights) own::conv2d_bwd_weights_mma, own::conv2d_bwd_weights});
   add(own::qadd, own::qmul, own::qlut, own::requantize, own::quantize, own::qpack, own::dequantize);

@@ -39,7 +39,9 @@ Refusal check_map(const Conv2dGeometry& g, const Images& x) {
   if (!encode()) return {"needs a driver that describes images (cuTensorMapEncodeIm2col, CUDA 12)"};
   if (x.pixel_bytes % 16 != 0 || std::bit_cast<uintptr_t>(x.data) % 16 != 0)
     return {"needs pixels at multiples of 16 bytes"};
-  const auto fits = [](const Corners& c) { return c.lower >= -128 && c.upper >= -128 && c.upper <= 127; };
+  const auto fits = [](const Corners& c) {
+    return std::min(c.lower, c.upper) >= -128 && std::max(c.lower, c.upper) <= 127;
+  };
   if (!fits(corners(g.pad_h, g.kh, g.dil_h)) || !fits(corners(g.pad_w, g.kw, g.dil_w)) ||
       std::max((g.kh - 1) * g.dil_h, (g.kw - 1) * g.dil_w) > 255)
     return {"has taps or padding too far from a pixel"};

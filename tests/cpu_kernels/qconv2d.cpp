@@ -192,6 +192,22 @@ TEST_CASE("qconv2d kernels equal the definition on maps of seven columns") {
         }
 }
 
+TEST_CASE("qconv2d kernels equal the definition on pixels of whole 16 bytes") {
+  Rng rng(16);
+  for (const int64_t ic : {13, 16, 48, 64, 80, 128})
+    for (const int64_t oc : {1, 64, 100, 128}) {
+      const int64_t kh = uniform(rng, 1, 4), kw = uniform(rng, 1, 4);
+      const Conv2dParams o{.stride = {uniform(rng, 1, 3), uniform(rng, 1, 3)},
+                           .padding = {uniform(rng, 0, 3), uniform(rng, 0, 3)},
+                           .dilation = {uniform(rng, 1, 2), uniform(rng, 1, 2)}};
+      const Shape x{uniform(rng, 1, 3), ic, o.dilation.h * (kh - 1) + uniform(rng, 1, 9),
+                    o.dilation.w * (kw - 1) + uniform(rng, 1, 9)};
+      Case c(Conv2dGeometry::make("test", x, {oc, ic, kh, kw}, o), Codes::random(rng, x, 0));
+      fill(c, rng, chance(rng, 0.3), chance(rng, 0.5));
+      check_kernels(rng, c);
+    }
+}
+
 TEST_CASE("qconv2d weights that were packed for one batch serve every other") {
   Rng rng(11);
   const auto& on_cpu = kernels<op::QConv2d>().candidates(DeviceType::cpu);

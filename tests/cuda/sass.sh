@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The machine code of convolutions on tensor cores: for every architecture each of them multiplies there, loads what it
-# multiplies by ldmatrix, and spills no register.
+# The machine code of convolutions on tensor cores. For every architecture each of them multiplies there, loads what it
+# multiplies by ldmatrix, and spills no register. Those of warpgroups do so for sm_90a alone, with what copies of images
+# and of weights bring.
 # usage: sass.sh CUOBJDUMP OBJECT.o...
 set -uo pipefail
 cuobjdump=$1
@@ -22,18 +23,23 @@ opcodes() {
 
 failed=0
 for object in "$@"; do
-  seen=0 instruction=HMMA
-  [[ $object != */int8/* ]] || instruction=IMMA
+  seen=0 type=H
+  [[ $object != */int8/* ]] || type=I
   listing=$(opcodes "$object") || { echo "$object: cuobjdump fails"; exit 1; }
   while read -r arch name; do
+    expected=("${type}MMA" LDSM)
+    if [[ $name == *wgmma_kernel* ]]; then
+      [[ $arch == sm_90a ]] || continue
+      expected=("${type}GMMA" UTMALDG UBLKCP)
+    fi
     ((++seen))
     line=$(awk -v f="$arch $name" '$1 " " $2 == f { printf " %s=%d", $3, $4 }' <<<"$listing")
     missing=
-    for wanted in "$instruction" LDSM; do [[ $line == *" $wanted="* ]] || missing+=" no $wanted"; done
+    for wanted in "${expected[@]}"; do [[ $line == *" $wanted="* ]] || missing+=" no $wanted"; done
     for unwanted in LDL STL; do [[ $line != *" $unwanted="* ]] || missing+=" $unwanted"; done
     [[ -z $missing ]] || { echo "$object, $arch, $name:$missing"; failed=1; }
-  done < <(awk '$2 ~ /conv2d_kernel|weight_gradient_kernel/ { print $1, $2 }' <<<"$listing" | sort -u)
-  echo "$object: $seen kernels with $instruction"
+  done < <(awk '$2 ~ /conv2d_kernel|weight_gradient_kernel|wgmma_kernel/ { print $1, $2 }' <<<"$listing" | sort -u)
+  echo "$object: $seen kernels"
   ((seen > 0)) || failed=1
 done
 exit $failed

@@ -1,5 +1,6 @@
 // Convolutions of bf16 images, and the gradients for their inputs, on tensor cores. Weights are rounded to bf16.
 #include "core/convert.h"
+#include "cuda/own/float/bf16_convolution.h"
 #include "cuda/own/float/kernels.h"
 #include "cuda/own/implicit_gemm.h"
 #include "cuda/scratch.h"
@@ -9,19 +10,13 @@ namespace {
 
 using namespace mma;
 
-// Weights in the order of k: column o of the product, channel c of the source and a tap have element
-// o * column + c * channel + tap of OIHW.
-struct WeightOrder {
-  int64_t columns, channels, taps, column, channel;
-};
-
 // to[o][k], with zeros behind the last k and the last column.
 template <class W>
 __global__ void pack_kernel(int64_t count, int64_t ks, WeightOrder order, const W* w, bf16* to) {
   for (int64_t i = thread_index(); i < count; i += thread_count()) {
     const int64_t o = i / ks, tap = i % ks / order.channels, c = i % ks % order.channels;
     const bool is_weight = o < order.columns && tap < order.taps;
-    to[i] = is_weight ? bf16(convert<float>(w[o * order.column + c * order.channel + tap])) : bf16(0.0f);
+    to[i] = is_weight ? bf16(convert<float>(w[order.place(o, c, tap)])) : bf16(0.0f);
   }
 }
 
@@ -68,49 +63,17 @@ void run(const S& sampling, const CView& x, int64_t images, const CView& w, cons
 
 // --- forward ---------------------------------------------------------------------------------------------------------
 
-template <class W>
-struct FinishForward {
-  int64_t channels;
-  const W* bias;
-  const bf16* residual;
-  bool relu;
-  bf16* y;
-
-  // At a pixel the same, with residual and y there.
-  __device__ FinishForward row(int64_t pixel) const {
-    const int64_t at = pixel * channels;
-    return {channels, bias, residual ? residual + at : nullptr, relu, y + at};
-  }
-  __device__ void store(int64_t o, float sum) const {
-    if (bias) sum += convert<float>(bias[o]);
-    if (residual) sum += float(residual[o]);
-    y[o] = bf16(relu && sum < 0 ? 0 : sum);
-  }
-};
-
 Refusal check_forward(const op::Conv2dFwd& q) {
   if (q.x.dtype != DType::bf16) return {"is not of bf16"};
   return check_indices(q.g, q.g.n * q.g.oh * q.g.ow, q.g.oc, q.g.ic * int64_t(sizeof(bf16)));
 }
 
 void forward(const op::Conv2dFwd& q, const ExecContext& at) {
-  const int64_t taps = q.g.kh * q.g.kw;
-  const WeightOrder order{q.g.oc, q.g.ic, taps, q.g.ic * taps, taps};
-  const auto finish_as = [&]<class W>(const W* bias) {
-    run(Forward(q.g), q.x, q.g.n, q.w, order,
-        FinishForward<W>{q.g.oc, bias, q.residual.as<bf16>(), q.relu, q.y.as<bf16>()}, at);
-  };
-  q.w.dtype == DType::f32 ? finish_as(q.bias.as<float>()) : finish_as(q.bias.as<bf16>());
+  const WeightOrder order = forward_order(q.g);
+  finish_forward(q, [&](const auto& finish) { run(Forward(q.g), q.x, q.g.n, q.w, order, finish, at); });
 }
 
 // --- input gradient --------------------------------------------------------------------------------------------------
-
-struct FinishGradient {
-  int64_t channels;
-  bf16* gx;
-  __device__ FinishGradient row(int64_t pixel) const { return {channels, gx + pixel * channels}; }
-  __device__ void store(int64_t c, float sum) const { gx[c] = bf16(sum); }
-};
 
 Refusal check_data(const op::Conv2dBwdData& q) {
   if (q.gy.dtype != DType::bf16) return {"is not of bf16"};
@@ -118,12 +81,9 @@ Refusal check_data(const op::Conv2dBwdData& q) {
 }
 
 void backward_data(const op::Conv2dBwdData& q, const ExecContext& at) {
-  const int64_t taps = q.g.kh * q.g.kw;
-  const WeightOrder order{q.g.ic, q.g.oc, taps, taps, q.g.ic * taps};
+  const WeightOrder order = gradient_order(q.g);
   run(Backward(q.g), q.gy, q.g.n, q.w, order, FinishGradient{q.g.ic, q.gx.as<bf16>()}, at);
 }
-
-constexpr Traits kRounding{.rounds_weights = true};
 
 }  // namespace
 

@@ -119,7 +119,7 @@ __global__ void __launch_bounds__(kBlockThreads)
       [&](const unsigned char* stage) { multiply(stage, warp_column, sums); });
   float* const part = partial + int64_t(blockIdx.z) * q.oc * q.columns;
   mma::store_warp(sums, first_row, q.oc, first_column + warp_column, q.columns,
-                         [&](int64_t o) { return PartialRow{part + o * q.columns}; });
+                  [&](int64_t o) { return PartialRow{part + o * q.columns}; });
 }
 
 // gw[o][c][tap] = the sum of the parts.

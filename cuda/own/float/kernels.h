@@ -13,5 +13,7 @@ extern const Kernel<op::Conv2dBwdWeights> conv2d_bwd_weights;
 extern const Kernel<op::Conv2dFwd> conv2d_fwd_mma;  // these: of bf16 without groups, on tensor cores (sm_80)
 extern const Kernel<op::Conv2dBwdData> conv2d_bwd_data_mma;
 extern const Kernel<op::Conv2dBwdWeights> conv2d_bwd_weights_mma;
+extern const Kernel<op::Conv2dFwd> conv2d_fwd_wgmma;           // the same on those of sm_90a
+extern const Kernel<op::Conv2dBwdData> conv2d_bwd_data_wgmma;  // of stride 1
 
 }  // namespace mininn::cuda::own

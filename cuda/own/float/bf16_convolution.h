@@ -1,0 +1,70 @@
+// What the convolutions of bf16 on tensor cores share: the order of their weights, and the way from a sum to a result.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "core/convert.h"
+#include "core/kernel.h"
+#include "ops/conv2d.h"
+
+namespace mininn::cuda::own {
+
+// Weights are rounded to bf16.
+inline constexpr Traits kRounding{.rounds_weights = true};
+
+// Weights in the order of k: column o of the product, channel c of the source and a tap have element
+// o * column + c * channel + tap of OIHW.
+struct WeightOrder {
+  int64_t columns, channels, taps, column, channel;
+  __device__ int64_t place(int64_t o, int64_t c, int64_t tap) const { return o * column + c * channel + tap; }
+};
+
+inline WeightOrder forward_order(const Conv2dGeometry& g) {
+  const int64_t taps = g.kh * g.kw;
+  return {g.oc, g.ic, taps, g.ic * taps, taps};
+}
+// Of the gradient for the input.
+inline WeightOrder gradient_order(const Conv2dGeometry& g) {
+  const int64_t taps = g.kh * g.kw;
+  return {g.ic, g.oc, taps, taps, g.ic * taps};
+}
+
+template <class W>
+struct FinishForward {
+  int64_t channels;
+  const W* bias;
+  const bf16* residual;
+  bool relu;
+  bf16* y;
+
+  // At a pixel the same, with residual and y there.
+  __device__ FinishForward row(int64_t pixel) const {
+    const int64_t at = pixel * channels;
+    return {channels, bias, residual ? residual + at : nullptr, relu, y + at};
+  }
+  __device__ void store(int64_t o, float sum) const {
+    if (bias) sum += convert<float>(bias[o]);
+    if (residual) sum += float(residual[o]);
+    y[o] = bf16(relu && sum < 0 ? 0 : sum);
+  }
+};
+
+// fn() gets that of a call.
+template <class Fn>
+void finish_forward(const op::Conv2dFwd& q, const Fn& fn) {
+  const auto with = [&]<class W>(const W* bias) {
+    fn(FinishForward<W>{q.g.oc, bias, q.residual.as<bf16>(), q.relu, q.y.as<bf16>()});
+  };
+  q.w.dtype == DType::f32 ? with(q.bias.as<float>()) : with(q.bias.as<bf16>());
+}
+
+struct FinishGradient {
+  int64_t channels;
+  bf16* gx;
+  __device__ FinishGradient row(int64_t pixel) const { return {channels, gx + pixel * channels}; }
+  __device__ void store(int64_t c, float sum) const { gx[c] = bf16(sum); }
+};
+
+}  // namespace mininn::cuda::own
