@@ -30,7 +30,11 @@ MININN_FN CodeRange code_range(int32_t zero, int32_t lo, int32_t hi) {
 MININN_FN uint8_t to_code(float t, const CodeRange& r) {
   t = t > r.lo ? t : r.lo;
   t = t < r.hi ? t : r.hi;
+#ifdef __CUDA_ARCH__
+  return uint8_t(__float2int_rn(t) + r.zero);  // the same; lrintf() makes 64 bits there
+#else
   return uint8_t(int32_t(std::lrintf(t)) + r.zero);
+#endif
 }
 
 }  // namespace mininn

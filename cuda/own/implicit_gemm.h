@@ -191,19 +191,21 @@ __device__ inline void multiply_warp(WarpSums<Acc>& sums, const uint32_t (&a)[4]
       multiply_tiles(sums[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
 }
 
-// row_of(r).store(c, sum) for the sums of this thread below `rows` and `columns`, where the warp's begin at first_row
-// and first_column. They are of kDown x kAcross tiles of 16 x 8.
+// row_of(r, c).store(i, sum) for the sums of this thread below `rows` and `columns`, where the warp's begin at first_row
+// and first_column: sum i columns behind c of row r. They are of kDown x kAcross tiles of 16 x 8.
 template <class Acc, int kDown, int kAcross, class RowOf>
 __device__ inline void store_warp(const Acc (&sums)[kDown][kAcross][4], int64_t first_row, int64_t rows,
                                   int64_t first_column, int64_t columns, const RowOf& row_of) {
   const int lane = int(threadIdx.x) % 32;
+  const int64_t first = first_column + lane % 4 * 2;  // this thread's, as are others a constant behind it
+  const int left = int(columns - first < 8 * kAcross ? columns - first : 8 * kAcross);
   MININN_UNROLL for (int i = 0; i < 2 * kDown; ++i) {
     const int64_t r = first_row + 8 * i + lane / 4;
     if (r >= rows) continue;
-    const auto row = row_of(r);
+    const auto row = row_of(r, first);
     MININN_UNROLL for (int j = 0; j < 2 * kAcross; ++j) {
-      const int64_t c = first_column + j / 2 * 8 + lane % 4 * 2 + j % 2;
-      if (c < columns) row.store(c, sums[i / 2][j / 2][i % 2 * 2 + j % 2]);
+      const int c = j / 2 * 8 + j % 2;
+      if (c < left) row.store(c, sums[i / 2][j / 2][i % 2 * 2 + j % 2]);
     }
   }
 }
@@ -223,7 +225,8 @@ __device__ inline void multiply(const unsigned char* stage, int pixel, int chann
   }
 }
 
-// finish.row(pixel) gives an object that gets store(channel, sum) for every channel of the pixel that its thread has.
+// finish.row(pixel, channel) gives an object that gets store(i, sum) for the channels of the pixel that its thread has,
+// that one and others i behind it.
 // Acc: int32_t for codes, float for bf16.
 template <class T, class Acc, class S, class Finish>
 __global__ void __launch_bounds__(kBlockThreads)
@@ -241,7 +244,7 @@ __global__ void __launch_bounds__(kBlockThreads)
         if (needed) multiply<Acc>(stage, int(pixel), int(channel), sums);
       });
   store_warp(sums, first_pixel + pixel, q.pixels, first_channel + channel, q.columns,
-             [&](int64_t p) { return finish.row(p); });
+             [&](int64_t p, int64_t c) { return finish.row(p, c); });
 }
 
 // Least: the type of the source's elements.

@@ -85,9 +85,8 @@ struct Ring {
 // What the one thread does.
 template <int kColumns>
 __device__ inline void fill_ring(const CUtensorMap& x, const Operands& q, Ring& ring, unsigned char* stages) {
-  const int64_t pixel = int64_t(blockIdx.x) * kPixels, row = pixel / q.result.w, n = row / q.result.h;
-  PixelAt from{0, int(pixel - row * q.result.w) * q.stride.w - q.pad.w,
-               int(row - n * q.result.h) * q.stride.h - q.pad.h, int(n)};
+  const int pixel = int(blockIdx.x) * kPixels, row = pixel / q.result.w, n = row / q.result.h;
+  PixelAt from{0, (pixel - row * q.result.w) * q.stride.w - q.pad.w, (row - n * q.result.h) * q.stride.h - q.pad.h, n};
   const unsigned char* w = q.w + int64_t(blockIdx.y) * q.steps * kColumns * kStep;
   Turn turn;
   for (int tap_h = 0; tap_h < q.taps.h; ++tap_h)
@@ -150,7 +149,7 @@ __global__ void __launch_bounds__(kBlockThreads)
   Acc sums[1][kColumns / kTileColumns][4] = {};
   multiply<Acc, kColumns>(q.steps, warp / kGroupWarps, ring, stages, sums[0]);
   mma::store_warp(sums, int64_t(blockIdx.x) * kPixels + warp * (kGroupPixels / kGroupWarps), q.pixels,
-                  int64_t(blockIdx.y) * kColumns, q.columns, [&](int64_t p) { return finish.row(p); });
+                  int64_t(blockIdx.y) * kColumns, q.columns, [&](int64_t p, int64_t c) { return finish.row(p, c); });
 #endif
 }
 
@@ -158,8 +157,7 @@ __global__ void __launch_bounds__(kBlockThreads)
 inline Refusal check_call(const Conv2dGeometry& g, const Images& x) {
   if (g.groups != 1) return {"has groups"};
   if (current_capability() != 90) return {"needs a device of compute capability 9.0"};
-  const int64_t pixels = g.n * g.oh * g.ow;
-  if (ceil_div(pixels, int64_t(kPixels)) > 0x7fffffff || ceil_div(g.oc, int64_t(64)) > 65535 ||
+  if (g.n * g.oh * g.ow > 0x7fffff00 || ceil_div(g.oc, int64_t(64)) > 65535 ||
       steps_of(g.kh * g.kw, g.ic * int64_t(size_of(x.dtype))) > 0x3fffffff)
     return {"too large for its grid or its indices"};
   return check_map(g, x);

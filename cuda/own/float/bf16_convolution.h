@@ -39,15 +39,15 @@ struct FinishForward {
   bool relu;
   bf16* y;
 
-  // At a pixel the same, with residual and y there.
-  __device__ FinishForward row(int64_t pixel) const {
-    const int64_t at = pixel * channels;
-    return {channels, bias, residual ? residual + at : nullptr, relu, y + at};
+  // The same, with its pointers at a channel of a pixel.
+  __device__ FinishForward row(int64_t pixel, int64_t channel) const {
+    const int64_t at = pixel * channels + channel;
+    return {channels, bias ? bias + channel : nullptr, residual ? residual + at : nullptr, relu, y + at};
   }
-  __device__ void store(int64_t o, float sum) const {
-    if (bias) sum += convert<float>(bias[o]);
-    if (residual) sum += float(residual[o]);
-    y[o] = bf16(relu && sum < 0 ? 0 : sum);
+  __device__ void store(int i, float sum) const {
+    if (bias) sum += convert<float>(bias[i]);
+    if (residual) sum += float(residual[i]);
+    y[i] = bf16(relu && sum < 0 ? 0 : sum);
   }
 };
 
@@ -63,8 +63,10 @@ void finish_forward(const op::Conv2dFwd& q, const Fn& fn) {
 struct FinishGradient {
   int64_t channels;
   bf16* gx;
-  __device__ FinishGradient row(int64_t pixel) const { return {channels, gx + pixel * channels}; }
-  __device__ void store(int64_t c, float sum) const { gx[c] = bf16(sum); }
+  __device__ FinishGradient row(int64_t pixel, int64_t channel) const {
+    return {channels, gx + pixel * channels + channel};
+  }
+  __device__ void store(int i, float sum) const { gx[i] = bf16(sum); }
 };
 
 }  // namespace mininn::cuda::own

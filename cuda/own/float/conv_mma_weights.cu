@@ -98,7 +98,7 @@ __device__ inline void multiply(const unsigned char* stage, int column, mma::War
 
 struct PartialRow {
   float* partial;
-  __device__ void store(int64_t column, float sum) const { partial[column] = sum; }
+  __device__ void store(int i, float sum) const { partial[i] = sum; }
 };
 
 // partial[part][o][column]
@@ -119,7 +119,7 @@ __global__ void __launch_bounds__(kBlockThreads)
       [&](const unsigned char* stage) { multiply(stage, warp_column, sums); });
   float* const part = partial + int64_t(blockIdx.z) * q.oc * q.columns;
   mma::store_warp(sums, first_row, q.oc, first_column + warp_column, q.columns,
-                  [&](int64_t o) { return PartialRow{part + o * q.columns}; });
+                  [&](int64_t o, int64_t column) { return PartialRow{part + o * q.columns + column}; });
 }
 
 // gw[o][c][tap] = the sum of the parts.

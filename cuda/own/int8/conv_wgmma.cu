@@ -63,11 +63,10 @@ bool pays(const op::QConv2d& a) { return fills_steps(a.g.ic); }
 // The taps of a row, or of a column, that lie inside of `size` pixels, if tap 0 is at `first`.
 struct Inside {
   int begin = 0, end = 0;
-  __device__ Inside(int64_t first, int64_t size, int64_t taps, int64_t dilation) {
-    const int64_t b = first < 0 ? ceil_div(-first, dilation) : 0;
-    const int64_t e = first < size ? (size - 1 - first) / dilation + 1 : 0;
-    begin = int(b < taps ? b : taps);
-    end = int(e < taps ? e : taps);
+  __device__ Inside(int first, int size, int taps, int dilation) {
+    const int b = first < 0 ? ceil_div(-first, dilation) : 0, e = first < size ? (size - 1 - first) / dilation + 1 : 0;
+    begin = b < taps ? b : taps;
+    end = e < taps ? e : taps;
     if (end < begin) end = begin;
   }
 };
@@ -78,23 +77,25 @@ struct BorderPixel {
   ResultPixel<Y> pixel;
   const uint32_t *all = nullptr, *both = nullptr, *above = nullptr, *left = nullptr, *corner = nullptr;
 
-  __device__ BorderPixel(const Convolution& q, const uint32_t* table, int64_t i, Y* y) : pixel(q, i, y) {
+  __device__ BorderPixel(const Convolution& q, const uint32_t* table, int64_t i, int64_t first, Y* y)
+      : pixel(q, i, first, y) {
     if (!table) return;
     const Conv2dGeometry& g = q.g;
-    const Inside h(i / g.ow % g.oh * g.stride_h - g.pad_h, g.ih, g.kh, g.dil_h);
-    const Inside w(i % g.ow * g.stride_w - g.pad_w, g.iw, g.kw, g.dil_w);
+    const int row = int(i) / int(g.ow), column = int(i) - row * int(g.ow);
+    const Inside h(row % int(g.oh) * int(g.stride_h) - int(g.pad_h), int(g.ih), int(g.kh), int(g.dil_h));
+    const Inside w(column * int(g.stride_w) - int(g.pad_w), int(g.iw), int(g.kw), int(g.dil_w));
     if (h.begin == 0 && w.begin == 0 && h.end == g.kh && w.end == g.kw) return;
-    const auto at = [&](int64_t tap_h, int64_t tap_w) { return table + (tap_h * (g.kw + 1) + tap_w) * g.oc; };
+    const auto at = [&](int64_t tap_h, int64_t tap_w) { return table + (tap_h * (g.kw + 1) + tap_w) * g.oc + first; };
     all = at(g.kh, g.kw);
     both = at(h.end, w.end);
     above = at(h.begin, w.end);
     left = at(h.end, w.begin);
     corner = at(h.begin, w.begin);
   }
-  __device__ void store(int64_t o, int32_t sum) const {
+  __device__ void store(int k, int32_t sum) const {
     auto s = uint32_t(sum);
-    if (all) s += all[o] - (both[o] - above[o] - left[o] + corner[o]);
-    pixel.store(o, int32_t(s));
+    if (all) s += all[k] - (both[k] - above[k] - left[k] + corner[k]);
+    pixel.store(k, int32_t(s));
   }
 };
 
@@ -103,7 +104,7 @@ struct Finish {
   Convolution q;
   const uint32_t* table;  // null: zero is code 0
   Y* y;
-  __device__ BorderPixel<Y> row(int64_t pixel) const { return {q, table, pixel, y}; }
+  __device__ BorderPixel<Y> row(int64_t pixel, int64_t channel) const { return {q, table, pixel, channel, y}; }
 };
 
 void run(const op::QConv2d& a, const ExecContext& at) {

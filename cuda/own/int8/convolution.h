@@ -45,29 +45,32 @@ struct Convolution {
         range(code_range(a.y_zero, a.lo, a.hi)) {}
 };
 
-// A pixel of the result, counted through the batch. Y: uint8_t for codes, float for real numbers.
+// Channels of a pixel of the result from `first` on; pixels are counted through the batch. Y: uint8_t for codes, float
+// for real numbers.
 template <class Y>
 struct ResultPixel {
   const Convolution& q;
   const int32_t* bias;
+  const float* multiplier;
   const uint8_t* residual;
   Y* y;
 
-  __device__ ResultPixel(const Convolution& c, int64_t pixel, Y* result)
+  __device__ ResultPixel(const Convolution& c, int64_t pixel, int64_t first, Y* result)
       : q(c),
-        bias(c.bias),
-        residual(c.residual ? c.residual + pixel * c.residual_pixel : nullptr),
-        y(result + pixel * (std::is_same_v<Y, float> ? c.g.oc : c.y_pixel)) {
+        bias(c.bias + first),
+        multiplier(c.multiplier + first),
+        residual(c.residual ? c.residual + pixel * c.residual_pixel + first : nullptr),
+        y(result + pixel * (std::is_same_v<Y, float> ? c.g.oc : c.y_pixel) + first) {
     if (c.row_class) bias += (c.row_class[pixel / c.g.ow % c.g.oh] + c.col_class[pixel % c.g.ow]) * c.g.oc;
   }
-  // Channel o from its sum, to which the bias comes: modulo 2^32, as the products are added.
-  __device__ void store(int64_t o, int32_t sum) const {
-    float t = float(int32_t(uint32_t(sum) + uint32_t(bias[o]))) * q.multiplier[o];
-    if (residual) t = std::fmaf(float(int32_t{residual[o]} - q.residual_zero), q.residual_scale, t);
+  // The channel i behind the first from its sum, to which the bias comes: modulo 2^32, as the products are added.
+  __device__ void store(int i, int32_t sum) const {
+    float t = float(int32_t(uint32_t(sum) + uint32_t(bias[i]))) * multiplier[i];
+    if (residual) t = std::fmaf(float(int32_t{residual[i]} - q.residual_zero), q.residual_scale, t);
     if constexpr (std::is_same_v<Y, float>)
-      y[o] = t;
+      y[i] = t;
     else
-      y[o] = to_code(t, q.range);
+      y[i] = to_code(t, q.range);
   }
 };
 
@@ -76,7 +79,7 @@ template <class Y>
 struct Results {
   Convolution q;
   Y* y;
-  __device__ ResultPixel<Y> row(int64_t pixel) const { return {q, pixel, y}; }
+  __device__ ResultPixel<Y> row(int64_t pixel, int64_t channel) const { return {q, pixel, channel, y}; }
 };
 
 }  // namespace mininn::cuda::own
