@@ -194,17 +194,23 @@ TEST_CASE("labels outside of their range make the loss and the gradient NaN on a
   }
 }
 
-TEST_CASE("convolutions of bf16 without groups run on tensor cores") {
-  const auto chosen = [](DType dtype, int64_t groups) {
+TEST_CASE("convolutions of bf16 without groups run on tensor cores, by warpgroups where a device has them") {
+  const auto chosen = [](DType dtype, int64_t channels, int64_t groups) {
     const Device d = Device::cuda();
-    const Tensor x = Tensor::empty({2, 16, 8, 8}, dtype, d, MemoryFormat::channels_last);
-    Tensor gx = x.clone(), y = x.clone(), w = Tensor::empty({16, 16 / groups, 3, 3}, DType::f32, d);
+    const Tensor x = Tensor::empty({2, channels, 8, 8}, dtype, d, MemoryFormat::channels_last);
+    Tensor gx = x.clone(), y = x.clone(), w = Tensor::empty({channels, channels / groups, 3, 3}, DType::f32, d);
     const auto g = Conv2dGeometry::make("test", x.shape(), w.shape(), {.padding = 1, .groups = groups});
     return std::set{kernels<op::Conv2dFwd>().select({g, x.view(), w.view(), {}, {}, false, y.mutable_view()}, d).name,
                     kernels<op::Conv2dBwdData>().select({g, y.view(), w.view(), gx.mutable_view()}, d).name,
                     kernels<op::Conv2dBwdWeights>().select({g, x.view(), y.view(), w.mutable_view()}, d).name};
   };
-  CHECK(chosen(DType::bf16, 1) == std::set<std::string_view>{"own.mma"});
-  CHECK(chosen(DType::bf16, 2) == std::set<std::string_view>{"own.gemm"});
-  CHECK(chosen(DType::f32, 1) == std::set<std::string_view>{"own.gemm"});
+  using Names = std::set<std::string_view>;
+  CHECK(chosen(DType::bf16, 32, 1) == Names{"own.mma", "own.wgmma"});
+  CHECK(chosen(DType::bf16, 16, 1) == Names{"own.mma"});  // a pixel has half of what a step takes
+  CHECK(chosen(DType::bf16, 36, 1) == Names{"own.mma"});  // no whole 16 bytes
+  CHECK(chosen(DType::bf16, 32, 2) == Names{"own.gemm"});
+  CHECK(chosen(DType::f32, 32, 1) == Names{"own.gemm"});
+  emulate::set_capability(80);
+  CHECK(chosen(DType::bf16, 32, 1) == Names{"own.mma"});
+  emulate::set_capability(90);
 }

@@ -167,6 +167,7 @@ TEST_CASE("no rows meet in a bank where a bf16 convolution and its gradients loa
   const Device d = Device::cuda();
   Tensor x = Tensor::full({2, 24, 9, 9}, 0.5, DType::bf16, d), w = Tensor::full({40, 24, 3, 3}, 0.25, DType::f32, d);
   x.set_requires_grad(true), w.set_requires_grad(true);
+  const ForceKernel mma("conv2d_fwd", "own.mma");
   const MatrixLoads before = matrix_loads();
   const Tensor y = conv2d(x, w, {}, {.stride = 2, .padding = 1});
   synchronize(current_stream(d));
