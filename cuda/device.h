@@ -1,5 +1,5 @@
-// Instructions that C++ has no word for: the only file with inline PTX, one wrapper for each. On the emulator the same
-// names are calls (tests/cuda/emulate/cuda_runtime.h).
+// Instructions that C++ has no word for: with device_sm90.h the only file with inline PTX, one wrapper for each. On the
+// emulator the same names are calls (tests/cuda/emulate/cuda_runtime.h).
 #pragma once
 
 #include <cuda_runtime.h>

@@ -1,6 +1,6 @@
-// The instructions of device.h that sm_90a alone has: barriers in shared memory that count bytes, copies that run beside
-// the threads, and matrix products of a warpgroup, four warps whose first is a multiple of four. Copies and products
-// reach memory through another proxy than loads and stores do. A kernel made of them has its body behind
+// The instructions of device.h that sm_90a alone has: barriers in shared memory that count bytes, copies that run
+// beside the threads, and matrix products of a warpgroup, four warps whose first is a multiple of four. Copies and
+// products reach memory through another proxy than loads and stores do. A kernel made of them has its body behind
 // `#ifdef MININN_SM90A`, and is compiled empty for other architectures: who starts it asks for the device's first.
 #pragma once
 
@@ -63,8 +63,8 @@ __device__ inline void arrive_and_expect(uint64_t* barrier, unsigned bytes) {
 #endif
 }
 
-// Returns when the phase of this parity (0: of an even number) is over that is now or was last. Before number 0 there was
-// an odd one.
+// Returns when the phase of this parity (0: of an even number) is over that is now or was last. Before number 0 there
+// was an odd one.
 __device__ inline void wait_for_phase(uint64_t* barrier, uint32_t parity) {
 #ifdef __CUDACC__
   uint32_t over = 0;
@@ -110,9 +110,9 @@ struct PixelAt {
 };
 
 // Copies kMapPixels pixels, 64 bytes of each, of images that a map describes (cuda/tensor_map.h). The first one is at
-// `from` moved by the tap. The others follow by the map's steps, through the window of the map moved likewise: from left
-// to right, then its next line, then the next image. Bytes outside of an image or behind its channels are 0. The result
-// is a matrix as matrix_of_rows() has it.
+// `from` moved by the tap. The others follow by the map's steps, through the window of the map moved likewise: from
+// left to right, then its next line, then the next image. Bytes outside of an image or behind its channels are 0. The
+// result is a matrix as matrix_of_rows() has it.
 __device__ inline void copy_pixels(void* shared, const CUtensorMap& map, const PixelAt& from, uint16_t tap_w,
                                    uint16_t tap_h, uint64_t* barrier) {
 #ifdef __CUDACC__
@@ -129,8 +129,8 @@ __device__ inline void copy_pixels(void* shared, const CUtensorMap& map, const P
 
 // --- products -------------------------------------------------------------------------------------------------------
 
-// A matrix of rows of 64 bytes in shared memory, from a multiple of 512 bytes on: part i of 16 bytes of row r is in place
-// i ^ (r / 2 % 4) of the row. Of its columns those of 32 bytes from `part` on.
+// A matrix of rows of 64 bytes in shared memory, from a multiple of 512 bytes on: part i of 16 bytes of row r is in
+// place i ^ (r / 2 % 4) of the row. Of its columns those of 32 bytes from `part` on.
 __device__ inline uint64_t matrix_of_rows(uint32_t shared, int part) {
   constexpr uint64_t kEightRows = 8 * 64, kSwizzle64 = 2;
   return uint64_t((shared + uint32_t(part) * 16) >> 4 & 0x3fff) | uint64_t(1) << 16 | kEightRows >> 4 << 32 |
@@ -138,7 +138,8 @@ __device__ inline uint64_t matrix_of_rows(uint32_t shared, int part) {
 }
 
 // Sums of a warpgroup are 64 rows of 8 kTiles columns. Of tile j, eight columns, lane l of warp w of the group has
-// columns 2 (l % 4) and + 1 of row 16 w + l / 4 in d[j][0] and d[j][1], of the eighth row after it in d[j][2] and d[j][3].
+// columns 2 (l % 4) and + 1 of row 16 w + l / 4 in d[j][0] and d[j][1], of the eighth row after it in d[j][2] and
+// d[j][3].
 
 #ifdef __CUDACC__
 // The sums as operands of inline PTX, and their names there.

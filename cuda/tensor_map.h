@@ -21,7 +21,8 @@ struct Images {
   int64_t pixel_bytes;  // from one to the next
 };
 
-// Why images of a convolution's input cannot be described: it is the driver's, or the hardware's counters are too short.
+// Why images of a convolution's input cannot be described: it is the driver's, or the hardware's counters are too
+// short.
 Refusal check_map(const Conv2dGeometry& g, const Images& x);
 
 // The description. A copy that starts at the first pixel of tap (0, 0) brings those for as many pixels of the result.

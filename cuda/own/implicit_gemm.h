@@ -191,8 +191,8 @@ __device__ inline void multiply_warp(WarpSums<Acc>& sums, const uint32_t (&a)[4]
       multiply_tiles(sums[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
 }
 
-// row_of(r, c).store(i, sum) for the sums of this thread below `rows` and `columns`, where the warp's begin at first_row
-// and first_column: sum i columns behind c of row r. They are of kDown x kAcross tiles of 16 x 8.
+// row_of(r, c).store(i, sum) for the sums of this thread below `rows` and `columns`, where the warp's begin at
+// first_row and first_column: sum i columns behind c of row r. They are of kDown x kAcross tiles of 16 x 8.
 template <class Acc, int kDown, int kAcross, class RowOf>
 __device__ inline void store_warp(const Acc (&sums)[kDown][kAcross][4], int64_t first_row, int64_t rows,
                                   int64_t first_column, int64_t columns, const RowOf& row_of) {

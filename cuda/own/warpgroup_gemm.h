@@ -1,13 +1,13 @@
-// The convolutions of implicit_gemm.h on the tensor cores of sm_90a, which warpgroups feed from shared memory. Again codes
-// and bf16 differ in the instruction alone.
+// The convolutions of implicit_gemm.h on the tensor cores of sm_90a, which warpgroups feed from shared memory. Again
+// codes and bf16 differ in the instruction alone.
 //
-// A block makes a tile of 128 pixels x 64 or 128 channels with two warpgroups, each 64 pixels of it. One more warp has a
-// single thread at work: it fills a ring of stages in shared memory, each 64 bytes of k, by two copies. One brings the
-// pixels of a tap straight from the image, which the hardware walks by itself (im2col); one brings the weights, which
-// are packed as they lie in a stage. A barrier for each stage tells when it is full, another one when all have
-// multiplied it. So nobody computes an address for a pixel, holds a register for one on its way, or stops at a barrier
-// of the whole block, which is what the kernel with mma.sync spends its instructions on; and a tile of 128 channels
-// reads a third less than two of 64. While a block stores its results, others of the multiprocessor multiply.
+// A block makes a tile of 128 pixels x 64 or 128 channels with two warpgroups, each 64 pixels of it. One more warp has
+// a single thread at work: it fills a ring of stages in shared memory, each 64 bytes of k, by two copies. One brings
+// the pixels of a tap straight from the image, which the hardware walks by itself (im2col); one brings the weights,
+// which are packed as they lie in a stage. A barrier for each stage tells when it is full, another one when all have
+// multiplied it. So no thread computes addresses of pixels, loads operands to registers or stops at a barrier of the
+// whole block, as those of the kernel with mma.sync do; and a tile of 128 channels reads a third less than two of 64.
+// While a block stores its results, others of the multiprocessor multiply.
 //
 // What lies beyond the edge of an image comes as zeros. Where the code of zero is another one, the result is put right
 // at the border (int8/conv_wgmma.cu).
@@ -23,7 +23,7 @@ using mma::kChunk, mma::kStep, mma::Size, mma::swizzled;
 
 inline constexpr int kPixels = 128, kGroups = 2, kGroupPixels = kPixels / kGroups, kGroupWarps = 4, kStages = 6;
 inline constexpr int kMultiplyingWarps = kGroups * kGroupWarps, kBlockThreads = 32 * (kMultiplyingWarps + 1);
-inline constexpr int kRows = 8, kTileColumns = 8;  // of a pattern of a matrix in shared memory; of what a warp stores
+inline constexpr int kTileColumns = 8;  // of sums
 static_assert(kPixels == kMapPixels && kStep == kMapBytes && kGroupPixels == 64);
 
 constexpr int stage_bytes(int columns) { return (kPixels + columns) * kStep; }

@@ -1,8 +1,8 @@
 // Int8 convolution on the tensor cores of sm_90a.
 //
-// Beyond the border of an image there are zeros, and where the code of zero is another one its share is missing from the
-// sums of the pixels that have taps there. It is added to them at the end: x_zero times the weights of those taps, which
-// are all but a rectangle of them, from a table of sums over rectangles that begin at tap (0, 0).
+// Beyond the border of an image there are zeros, and where the code of zero is another one its share is missing from
+// the sums of the pixels that have taps there. It is added to them at the end: x_zero times the weights of those taps,
+// which are all but a rectangle of them, from a table of sums over rectangles that begin at tap (0, 0).
 #include "cuda/own/int8/constants.h"
 #include "cuda/own/int8/convolution.h"
 #include "cuda/own/int8/kernels.h"

@@ -14,8 +14,9 @@
 //     were touched without a fence_products() behind it
 //   reading shared memory that no thread of the block has written
 //   touching what is neither memory of the launch's device nor shared, nor the stack of the thread
-// Not seen are reads of global memory by several threads behind another order than __syncthreads(), what blocks of a launch behind the first 16 do, what the host's code computes for kernels, and what is
-// not inlined of functions that it has, too.
+// Not seen are what blocks of a launch behind the first 16 do, what the host's code computes for kernels, and what is
+// not inlined of functions that it has, too. Taken for a race is writing what others have read of global memory where
+// only a barrier in shared memory orders the two.
 #pragma once
 
 #include <cuda_runtime.h>
