@@ -16,10 +16,13 @@ Encode encode() {
   static const Encode found = [] {
     void* f = nullptr;
     cudaDriverEntryPointQueryResult result{};
-    constexpr unsigned kSince = 12000;
-    if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeIm2col", &f, kSince, cudaEnableDefault, &result) !=
-        cudaSuccess)
-      (void)cudaGetLastError();
+    constexpr const char* name = "cuTensorMapEncodeIm2col";
+#if defined(CUDART_VERSION) && CUDART_VERSION < 12050
+    const cudaError_t e = cudaGetDriverEntryPoint(name, &f, cudaEnableDefault, &result);
+#else
+    const cudaError_t e = cudaGetDriverEntryPointByVersion(name, &f, 12000, cudaEnableDefault, &result);
+#endif
+    if (e != cudaSuccess) (void)cudaGetLastError();
     return reinterpret_cast<Encode>(f);
   }();
   return found;

@@ -8,6 +8,7 @@
 #include "core/backend.h"
 #include "core/random.h"
 #include "cuda/backend.h"
+#include "cuda/tensor_map.h"
 #include "tests/support/catch.h"
 #include "tests/support/random_tensors.h"
 
@@ -101,6 +102,30 @@ TEST_CASE("copies of images bring the pixels that a convolution reads, and zeros
         CHECK(std::vector(from, from + 128 * 64) == expected(g, size_t(element), pixel_bytes, images, copies[k]));
       }
     }
+}
+
+TEST_CASE("the driver describes the images that are said to be describable") {
+  Generator r(test_seed());
+  const auto between = [&](int64_t low, int64_t high) { return low + int64_t(r.below(uint64_t(high - low + 1))); };
+  for (const Device d : devices()) {
+    const Tensor memory = Tensor::empty({64}, DType::u8, d);
+    int described = 0;
+    for (int i = 0; i < 2000; ++i) {
+      const int64_t kh = between(1, 4), kw = between(1, 4);
+      const Conv2dParams o{.stride = {between(1, 9), between(1, 9)},
+                           .padding = {between(0, 140), between(0, 140)},
+                           .dilation = {between(1, 90), between(1, 90)}};
+      const Shape x{between(1, 9), between(1, 300), between(1, 40) + (kh - 1) * o.dilation.h,
+                    between(1, 40) + (kw - 1) * o.dilation.w};
+      const auto g = Conv2dGeometry::make("test", x, {1, x[1], kh, kw}, o);
+      const cuda::Images images{memory.view().data, i % 2 ? DType::bf16 : DType::u8, 16 * between(38, 50)};
+      if (cuda::check_map(g, images)) continue;
+      ++described;
+      INFO(g.to_string());
+      CHECK_NOTHROW(cuda::make_map(g, images));
+    }
+    CHECK(described > 200);
+  }
 }
 
 TEST_CASE("products of a warpgroup are exact for codes, and nearly so for bf16") {
