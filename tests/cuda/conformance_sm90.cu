@@ -158,6 +158,19 @@ __global__ void product_kernel(const uint8_t* a, const uint8_t* b, Acc* sums) {
 
 }  // namespace
 
+bool is_sm90(Device d) {
+  (void)cuda::stream_of(current_stream(d));  // which makes it current
+  return cuda::current_capability() == 90;
+}
+
+bool describes(Device d, const Conv2dGeometry& g, DType dtype, int64_t pixel_bytes) {
+  const Tensor memory = Tensor::empty({64}, DType::u8, d);
+  const cuda::Images images{memory.view().data, dtype, pixel_bytes};
+  if (cuda::check_map(g, images)) return false;
+  (void)cuda::make_map(g, images);
+  return true;
+}
+
 std::vector<uint8_t> through_barriers(Device d, const std::vector<uint8_t>& bytes) {
   Tensor from = on(d, bytes), to = Tensor::zeros(from.shape(), DType::u8, d);
   cuda::launch(barrier_kernel, {1, 2 * kGroup}, at(d), int(bytes.size()) / kGroup, pointer<uint8_t>(from),

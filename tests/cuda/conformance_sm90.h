@@ -10,6 +10,12 @@
 
 namespace mininn::testing {
 
+// Whether it is of compute capability 9.0.
+bool is_sm90(Device d);
+
+// Whether such images are said to be describable. Throws if the driver does not describe them then.
+bool describes(Device d, const Conv2dGeometry& g, DType dtype, int64_t pixel_bytes);
+
 // Rounds of 128 bytes through a ring of two slots between two times 128 threads. The reader of a byte is another thread
 // than its writer, and adds the number of the round to it.
 std::vector<uint8_t> through_barriers(Device d, const std::vector<uint8_t>& bytes);
