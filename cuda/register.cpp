@@ -18,6 +18,12 @@
 #define CUDNN_KERNEL(name)
 #endif
 
+#ifdef MININN_HAVE_SM90A
+#define SM90A_KERNEL(name) own::name,
+#else
+#define SM90A_KERNEL(name)
+#endif
+
 namespace mininn {
 namespace cuda {
 namespace {
@@ -44,16 +50,17 @@ void register_cuda() {
   add(own::batch_norm_moments, own::batch_norm_rstd, own::batch_norm_apply, own::batch_norm_bwd);
   add(own::max_pool2d_fwd, own::max_pool2d_bwd, own::avg_pool2d_fwd, own::avg_pool2d_bwd);
   kernels<op::Matmul>().set(kCuda, {CUBLAS_KERNEL(matmul) own::matmul});
-  kernels<op::Conv2dFwd>().set(kCuda,
-                               {CUDNN_KERNEL(conv2d_fwd) own::conv2d_fwd_wgmma, own::conv2d_fwd_mma, own::conv2d_fwd});
-  kernels<op::Conv2dBwdData>().set(kCuda, {CUDNN_KERNEL(conv2d_bwd_data) own::conv2d_bwd_data_wgmma,
-                                           own::conv2d_bwd_data_mma, own::conv2d_bwd_data});
+  kernels<op::Conv2dFwd>().set(
+      kCuda, {CUDNN_KERNEL(conv2d_fwd) SM90A_KERNEL(conv2d_fwd_wgmma) own::conv2d_fwd_mma, own::conv2d_fwd});
+  kernels<op::Conv2dBwdData>().set(
+      kCuda, {CUDNN_KERNEL(conv2d_bwd_data) SM90A_KERNEL(conv2d_bwd_data_wgmma) own::conv2d_bwd_data_mma,
+              own::conv2d_bwd_data});
   kernels<op::Conv2dBwdWeights>().set(
       kCuda, {CUDNN_KERNEL(conv2d_bwd_weights) own::conv2d_bwd_weights_mma, own::conv2d_bwd_weights});
   add(own::qadd, own::qmul, own::qlut, own::requantize, own::quantize, own::qpack, own::dequantize);
   add(own::qmax_pool2d, own::qavg_pool2d, own::qglobal_sum, own::qlinear);
   add(own::real_unary, own::real_add, own::real_max_pool2d, own::real_avg_pool2d);
-  kernels<op::QConv2d>().set(kCuda, {own::qconv2d_wgmma, own::qconv2d_mma, own::qconv2d});
+  kernels<op::QConv2d>().set(kCuda, {SM90A_KERNEL(qconv2d_wgmma) own::qconv2d_mma, own::qconv2d});
 }
 
 }  // namespace mininn
