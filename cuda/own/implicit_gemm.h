@@ -15,6 +15,7 @@
 #include "core/kernel.h"
 #include "cuda/device.h"
 #include "cuda/launch.h"
+#include "cuda/own/eight.h"
 #include "ops/conv2d.h"
 
 namespace mininn::cuda::own::mma {
@@ -191,21 +192,37 @@ __device__ inline void multiply_warp(WarpSums<Acc>& sums, const uint32_t (&a)[4]
       multiply_tiles(sums[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
 }
 
-// row_of(r, c).store(i, sum) for the sums of this thread below `rows` and `columns`, where the warp's begin at
-// first_row and first_column: sum i columns behind c of row r. They are of kDown x kAcross tiles of 16 x 8.
+// What the four lanes of a row have of four tiles, two columns of each tile one behind the other, changes hands: lane t
+// gets the eight columns of tile t.
+template <class Acc>
+__device__ inline void exchange(Eight<Acc>& line) {
+  // Of two lanes or two pairs of lanes, the lower one keeps the lower tiles and gets the same ones of the other.
+  const auto swap = [](bool upper, Acc& low, Acc& high, int lanes) {
+    const Acc got = __shfl_xor_sync(0xffffffffu, upper ? low : high, lanes);
+    (upper ? low : high) = got;
+  };
+  const int t = int(threadIdx.x) % 4;
+  MININN_UNROLL for (const int i : {0, 1, 4, 5}) swap(t % 2 != 0, line.v[i], line.v[i + 2], 1);
+  MININN_UNROLL for (int i = 0; i < 4; ++i) swap(t / 2 != 0, line.v[i], line.v[i + 4], 2);
+}
+
+// row_of(r, c).store(sums, n) for sums below `rows` and `columns`, where the warp's begin at first_row and first_column:
+// n of eight sums of row r, from column c on. They are of kDown x kAcross tiles of 16 x 8. All of a warp call it.
 template <class Acc, int kDown, int kAcross, class RowOf>
 __device__ inline void store_warp(const Acc (&sums)[kDown][kAcross][4], int64_t first_row, int64_t rows,
                                   int64_t first_column, int64_t columns, const RowOf& row_of) {
+  static_assert(kAcross % 4 == 0);
   const int lane = int(threadIdx.x) % 32;
-  const int64_t first = first_column + lane % 4 * 2;  // this thread's, as are others a constant behind it
-  const int left = int(columns - first < 8 * kAcross ? columns - first : 8 * kAcross);
-  MININN_UNROLL for (int i = 0; i < 2 * kDown; ++i) {
-    const int64_t r = first_row + 8 * i + lane / 4;
-    if (r >= rows) continue;
-    const auto row = row_of(r, first);
-    MININN_UNROLL for (int j = 0; j < 2 * kAcross; ++j) {
-      const int c = j / 2 * 8 + j % 2;
-      if (c < left) row.store(c, sums[i / 2][j / 2][i % 2 * 2 + j % 2]);
+  MININN_UNROLL for (int across = 0; across < kAcross; across += 4) {
+    const int64_t c = first_column + (across + lane % 4) * 8;
+    const int left = int(columns - c < 8 ? columns - c : 8);
+    MININN_UNROLL for (int i = 0; i < 2 * kDown; ++i) {
+      Eight<Acc> line;
+      MININN_UNROLL for (int j = 0; j < 4; ++j) MININN_UNROLL for (int k = 0; k < 2; ++k) line.v[2 * j + k] =
+          sums[i / 2][across + j][i % 2 * 2 + k];
+      exchange(line);
+      const int64_t r = first_row + 8 * i + lane / 4;
+      if (r < rows && left > 0) row_of(r, c).store(line, left);
     }
   }
 }
@@ -225,8 +242,8 @@ __device__ inline void multiply(const unsigned char* stage, int pixel, int chann
   }
 }
 
-// finish.row(pixel, channel) gives an object that gets store(i, sum) for the channels of the pixel that its thread has,
-// that one and others i behind it.
+// finish.row(pixel, channel) gives an object that gets store(sums, n): n of eight, for this channel of the pixel and
+// those behind it.
 // Acc: int32_t for codes, float for bf16.
 template <class T, class Acc, class S, class Finish>
 __global__ void __launch_bounds__(kBlockThreads)

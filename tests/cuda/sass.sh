@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The machine code of convolutions on tensor cores. For every architecture each of them multiplies there, loads what it
-# multiplies by ldmatrix, and spills no register. Those of warpgroups do so for sm_90a alone, with what copies of images
+# multiplies by ldmatrix, stores results side by side at once, and spills no register. Those of warpgroups do so for sm_90a alone, with what copies of images
 # and of weights bring.
 # usage: sass.sh CUOBJDUMP OBJECT.o...
 set -uo pipefail
@@ -17,6 +17,7 @@ opcodes() {
     match($0, /\*\/ +(@!?U?P[0-9T]+ +)?[A-Z][A-Z0-9_]+/) {
       n = split(substr($0, RSTART, RLENGTH), words, " ")
       ++count[arch " " function_name " " words[n]]
+      if (/ STG\.E\.(64|128) /) ++count[arch " " function_name " wide-STG"]
     }
     END { for (k in count) print k, count[k] }'
 }
@@ -27,10 +28,10 @@ for object in "$@"; do
   [[ $object != */int8/* ]] || type=I
   listing=$(opcodes "$object") || { echo "$object: cuobjdump fails"; exit 1; }
   while read -r arch name; do
-    expected=("${type}MMA" LDSM)
+    expected=("${type}MMA" LDSM wide-STG)
     if [[ $name == *wgmma_kernel* ]]; then
       [[ $arch == sm_90a ]] || continue
-      expected=("${type}GMMA" UTMALDG UBLKCP)
+      expected=("${type}GMMA" UTMALDG UBLKCP wide-STG)
     fi
     ((++seen))
     line=$(awk -v f="$arch $name" '$1 " " $2 == f { printf " %s=%d", $3, $4 }' <<<"$listing")

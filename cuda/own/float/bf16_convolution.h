@@ -7,6 +7,7 @@
 
 #include "core/convert.h"
 #include "core/kernel.h"
+#include "cuda/own/eight.h"
 #include "ops/conv2d.h"
 
 namespace mininn::cuda::own {
@@ -44,10 +45,17 @@ struct FinishForward {
     const int64_t at = pixel * channels + channel;
     return {channels, bias ? bias + channel : nullptr, residual ? residual + at : nullptr, relu, y + at};
   }
-  __device__ void store(int i, float sum) const {
-    if (bias) sum += convert<float>(bias[i]);
-    if (residual) sum += float(residual[i]);
-    y[i] = bf16(relu && sum < 0 ? 0 : sum);
+  __device__ void store(const Eight<float>& sums, int count) const {
+    const Eight<W> b = bias ? load_eight(bias, count) : Eight<W>{};
+    const Eight<bf16> r = residual ? load_eight(residual, count) : Eight<bf16>{};
+    Eight<bf16> result;
+    MININN_UNROLL for (int i = 0; i < 8; ++i) {
+      float sum = sums.v[i];
+      if (bias) sum += convert<float>(b.v[i]);
+      if (residual) sum += float(r.v[i]);
+      result.v[i] = bf16(relu && sum < 0 ? 0 : sum);
+    }
+    store_eight(y, result, count);
   }
 };
 
@@ -66,7 +74,11 @@ struct FinishGradient {
   __device__ FinishGradient row(int64_t pixel, int64_t channel) const {
     return {channels, gx + pixel * channels + channel};
   }
-  __device__ void store(int i, float sum) const { gx[i] = bf16(sum); }
+  __device__ void store(const Eight<float>& sums, int count) const {
+    Eight<bf16> result;
+    MININN_UNROLL for (int i = 0; i < 8; ++i) result.v[i] = bf16(sums.v[i]);
+    store_eight(gx, result, count);
+  }
 };
 
 }  // namespace mininn::cuda::own

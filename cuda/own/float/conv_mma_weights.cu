@@ -98,7 +98,7 @@ __device__ inline void multiply(const unsigned char* stage, int column, mma::War
 
 struct PartialRow {
   float* partial;
-  __device__ void store(int i, float sum) const { partial[i] = sum; }
+  __device__ void store(const Eight<float>& sums, int count) const { store_eight(partial, sums, count); }
 };
 
 // partial[part][o][column]

@@ -92,10 +92,12 @@ struct BorderPixel {
     left = at(h.end, w.begin);
     corner = at(h.begin, w.begin);
   }
-  __device__ void store(int k, int32_t sum) const {
-    auto s = uint32_t(sum);
-    if (all) s += all[k] - (both[k] - above[k] - left[k] + corner[k]);
-    pixel.store(k, int32_t(s));
+  __device__ void store(Eight<int32_t> sums, int count) const {
+    if (all) {
+      MININN_UNROLL for (int k = 0; k < 8; ++k) if (k < count) sums.v[k] =
+          int32_t(uint32_t(sums.v[k]) + all[k] - (both[k] - above[k] - left[k] + corner[k]));
+    }
+    pixel.store(sums, count);
   }
 };
 

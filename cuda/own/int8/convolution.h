@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "cuda/launch.h"
+#include "cuda/own/eight.h"
 #include "ops/qconv2d.h"
 #include "ops/requant.h"
 
@@ -63,14 +64,21 @@ struct ResultPixel {
         y(result + pixel * (std::is_same_v<Y, float> ? c.g.oc : c.y_pixel) + first) {
     if (c.row_class) bias += (c.row_class[pixel / c.g.ow % c.g.oh] + c.col_class[pixel % c.g.ow]) * c.g.oc;
   }
-  // The channel i behind the first from its sum, to which the bias comes: modulo 2^32, as the products are added.
-  __device__ void store(int i, int32_t sum) const {
-    float t = float(int32_t(uint32_t(sum) + uint32_t(bias[i]))) * multiplier[i];
-    if (residual) t = std::fmaf(float(int32_t{residual[i]} - q.residual_zero), q.residual_scale, t);
-    if constexpr (std::is_same_v<Y, float>)
-      y[i] = t;
-    else
-      y[i] = to_code(t, q.range);
+  // `count` of eight channels from their sums, to which the bias comes: modulo 2^32, as the products are added.
+  __device__ void store(const Eight<int32_t>& sums, int count) const {
+    const Eight<int32_t> b = load_eight(bias, count);
+    const Eight<float> m = load_eight(multiplier, count);
+    const Eight<uint8_t> r = residual ? load_eight(residual, count) : Eight<uint8_t>{};
+    Eight<Y> result;
+    MININN_UNROLL for (int i = 0; i < 8; ++i) {
+      float t = float(int32_t(uint32_t(sums.v[i]) + uint32_t(b.v[i]))) * m.v[i];
+      if (residual) t = std::fmaf(float(int32_t{r.v[i]} - q.residual_zero), q.residual_scale, t);
+      if constexpr (std::is_same_v<Y, float>)
+        result.v[i] = t;
+      else
+        result.v[i] = to_code(t, q.range);
+    }
+    store_eight(y, result, count);
   }
 };
 

@@ -29,7 +29,7 @@ template <class Y>
 __global__ void conv2d_kernel(const __grid_constant__ Convolution q, int32_t x_zero, int64_t count, Y* y) {
   for (int64_t i = thread_index(); i < count; i += thread_count()) {
     const int64_t pixel = i / q.g.oc, o = i % q.g.oc;
-    ResultPixel<Y>(q, pixel, o, y).store(0, accumulate(q, x_zero, pixel, o));
+    ResultPixel<Y>(q, pixel, o, y).store({{accumulate(q, x_zero, pixel, o)}}, 1);
   }
 }
 
