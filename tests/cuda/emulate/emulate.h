@@ -20,6 +20,11 @@ enum class Order { ascending, descending, shuffled };
 // In which order the threads of a block go on from now on; shuffled at first.
 void set_order(Order order, uint32_t seed = 1);
 
+enum class Pace { drawn, at_once, late };
+// When copies and products that run beside the threads are done from now on: each at once or as late as may be, which is
+// drawn at first.
+void set_pace(Pace pace);
+
 // What cudaGetDeviceCount() says from now on (cudaSuccess: two devices), and the driver's version; 0: there is none.
 void set_driver(cudaError_t state, int version);
 // The devices' compute capability from now on: 90 is 9.0, as at first.

@@ -18,7 +18,7 @@ void let_go_on(Parked& parked);
 int thread();  // its number in the block
 int threads_of_block();
 size_t draw(size_t cases);  // a number below that, each equally often
-inline bool drawn() { return draw(2) == 0; }
+bool is_late();             // whether what a thread starts now beside itself is done as late as may be
 
 // What a thread brings to what its warp does together.
 struct Lane {

@@ -55,6 +55,7 @@ namespace {
 
 constexpr size_t kStack = size_t{256} << 10, kGuard = 4096;  // bytes; below a stack is what nobody may touch
 Order order = Order::shuffled;
+Pace pace = Pace::drawn;
 std::mt19937 chance(1);
 
 // A copy that nobody has waited for.
@@ -248,6 +249,7 @@ void set_order(Order o, uint32_t seed) {
   order = o;
   chance.seed(seed);
 }
+void set_pace(Pace p) { pace = p; }
 
 namespace {
 alignas(1024) unsigned char dynamic[kDynamicShared];  // a static, as all shared memory
@@ -296,6 +298,7 @@ void let_go_on(Parked& parked) { Block::self().let_go_on(parked); }
 int thread() { return Block::self().current().thread; }
 int threads_of_block() { return Block::self().threads(); }
 size_t draw(size_t cases) { return chance() % cases; }
+bool is_late() { return pace == Pace::drawn ? draw(2) != 0 : pace == Pace::late; }
 
 const Lane* together(const Lane& mine) {
   Block& block = Block::self();
@@ -324,7 +327,7 @@ void copy_async(void* shared, const void* global, int bytes) {
   watch::start_copy(shared, size_t(bytes));
   Fiber& f = Block::self().current();
   std::memset(shared, 0xff, size_t(bytes));  // whoever reads it now reads what nobody wrote
-  const bool late = drawn();
+  const bool late = is_late();
   if (!late) std::memcpy(shared, global, size_t(bytes));
   f.copies.push_back({shared, global, bytes, f.group, late});
 }

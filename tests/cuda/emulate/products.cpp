@@ -134,7 +134,7 @@ void start(bool codes, void* sums, int columns, uint64_t a, uint64_t b) {
   if (!same(started[w.started++], p)) fail("warps of a warpgroup start different products");
   for_each_chunk(p, number, [](const unsigned char* chunk) { watch::start_product_read(chunk); });
   w.open.push_back(std::move(p));
-  if (drawn())
+  if (!is_late())
     for (Product& each : w.open) make(each, number);
   together({});
 }
