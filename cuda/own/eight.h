@@ -1,5 +1,5 @@
-// Eight neighbours in memory, which a thread moves at once: 32 bytes of a row that four lanes write are one sector for the
-// device, and as many as it has bytes if they come one by one.
+// Eight neighbours in memory, which a thread moves at once: 32 bytes of a row that four lanes write are one sector for
+// the device, and as many as it has bytes if they come one by one.
 #pragma once
 
 #include <cuda_runtime.h>

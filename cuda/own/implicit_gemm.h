@@ -206,8 +206,9 @@ __device__ inline void exchange(Eight<Acc>& line) {
   MININN_UNROLL for (int i = 0; i < 4; ++i) swap(t / 2 != 0, line.v[i], line.v[i + 4], 2);
 }
 
-// row_of(r, c).store(sums, n) for sums below `rows` and `columns`, where the warp's begin at first_row and first_column:
-// n of eight sums of row r, from column c on. They are of kDown x kAcross tiles of 16 x 8. All of a warp call it.
+// row_of(r, c).store(sums, n) for the sums below `rows` and `columns`, where the warp's begin at first_row and
+// first_column: n of eight sums of row r, from column c on. They are of kDown x kAcross tiles of 16 x 8. All threads of
+// a warp call it.
 template <class Acc, int kDown, int kAcross, class RowOf>
 __device__ inline void store_warp(const Acc (&sums)[kDown][kAcross][4], int64_t first_row, int64_t rows,
                                   int64_t first_column, int64_t columns, const RowOf& row_of) {
