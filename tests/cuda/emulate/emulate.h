@@ -21,8 +21,8 @@ enum class Order { ascending, descending, shuffled };
 void set_order(Order order, uint32_t seed = 1);
 
 enum class Pace { drawn, at_once, late };
-// When copies and products that run beside the threads are done from now on: at once or as late as may be, which is drawn
-// for each at first.
+// When copies and products that run beside the threads are done from now on: at once or as late as may be, which is
+// drawn for each at first.
 void set_pace(Pace pace);
 
 // What cudaGetDeviceCount() says from now on (cudaSuccess: two devices), and the driver's version; 0: there is none.
