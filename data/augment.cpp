@@ -17,10 +17,9 @@ constexpr uint64_t kAugmentStream = uint64_t{1} << 62;
 int scaled(uint32_t bits, int n) { return int((uint64_t(bits) * uint64_t(n)) >> 32); }
 
 void check(const char* op, const AugmentOptions& o, int64_t height, int64_t width) {
-  constexpr int64_t kLargest = 1 << 24;  // ints take what is computed from it
   const int64_t edge = std::min(height, width);
-  if (edge < 1 || std::max(height, width) > kLargest || o.crop_padding < 0 || o.crop_padding >= edge || o.cutout < 0 ||
-      o.cutout > 2 * kLargest)
+  if (edge < 1 || std::max(height, width) > kLargestEdge || o.crop_padding < 0 || o.crop_padding >= edge ||
+      o.cutout < 0 || o.cutout > 2 * kLargestEdge)
     throw ValueError(message(op, ": crop padding ", o.crop_padding, " and cutout ", o.cutout, " do not fit images of ",
                              height, " x ", width));
   if (o.flip != Flip::none && o.flip != Flip::random && o.flip != Flip::alternating)

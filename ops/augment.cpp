@@ -30,7 +30,7 @@ Tensor moves_of(std::span<const Augmentation> moves) {
   std::vector<int32_t> rows;
   for (const Augmentation& a : moves)
     rows.insert(rows.end(), {a.dy, a.dx, a.flip, a.cut_y0, a.cut_y1, a.cut_x0, a.cut_x1});
-  return Tensor::from(rows, {int64_t(moves.size()), 7});
+  return Tensor::from(rows, {int64_t(moves.size()), op::Augment::kMembers});
 }
 
 }  // namespace
@@ -39,12 +39,11 @@ Tensor augment(const Tensor& images, std::span<const int64_t> index, std::span<c
                const ImageNormalization& norm) {
   const detail::Operand in = detail::Operand("augment", "images", images).is(DType::u8);
   if (images.rank() != 4) throw ShapeError(message("augment: images are ", images.shape(), ", expected [N,C,H,W]"));
-  constexpr int64_t kLargest = 1 << 24;  // ints take what is computed from it
   in.contiguous();
   if (border != Border::black && border != Border::reflect)
     throw ValueError(message("augment: there is no border ", int(border)));
   const int64_t channels = images.size(1), height = images.size(2), width = images.size(3);
-  if (std::max({channels, height, width}) > kLargest)
+  if (std::max({channels, height, width}) > kLargestEdge)
     throw ShapeError(message("augment: images ", images.shape(), " are too large"));
   norm.check(channels);
   if (moves.size() != index.size())

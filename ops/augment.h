@@ -19,13 +19,16 @@ struct Augmentation {
 
 enum class Border { black, reflect };  // what a shifted image shows beyond its edge
 
+inline constexpr int64_t kLargestEdge = 1 << 24;  // of an image: ints take what is computed from it
+
 namespace op {
 
 struct Augment {
   static constexpr std::string_view op = "augment";
+  static constexpr int kMembers = 7;
   CView images;  // u8 [N,C,H,W], contiguous
   CView index;   // i64 [B], contiguous, each in [0, N)
-  CView moves;   // i32 [B, 7], contiguous: the members of Augmentation
+  CView moves;   // i32 [B, kMembers], contiguous: the members of Augmentation
   CView table;   // f32 [C, 256], contiguous: what each byte becomes
   Border border = Border::black;
   View y;  // f32 [B,C,H,W], channels-last: 0 where something is cut out
@@ -35,10 +38,13 @@ struct Augment {
 
 // f32 [B,C,H,W], channels-last, beside the images: images `index` of u8 [N,C,H,W], contiguous, each by its move, then
 // normalised; black is byte 0. The same bits on every device. Not differentiable. Throws DTypeError, ShapeError for
-// images of more than 2^24 rows or columns, too, and ValueError for an index outside the images, a move whose rectangle
+// images with an edge above kLargestEdge, too, and ValueError for an index outside the images, a move whose rectangle
 // is outside or whose shift is as large as the image, or a normalisation that is none.
 Tensor augment(const Tensor& images, std::span<const int64_t> index, std::span<const Augmentation> moves, Border border,
                const ImageNormalization& norm);
+
+// A row of op::Augment::moves.
+constexpr Augmentation augmentation_at(const int32_t* m) { return {m[0], m[1], m[2] != 0, m[3], m[4], m[5], m[6]}; }
 
 // Where coordinate i of the result looks in an image of `size`; -1: beyond a border that is black.
 constexpr int augment_source(int i, int shift, int size, Border border) {

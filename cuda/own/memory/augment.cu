@@ -22,10 +22,10 @@ __global__ void augment_kernel(const __grid_constant__ Images q) {
   for (int64_t i = thread_index(); i < q.pixels; i += thread_count()) {
     const int64_t row = i / q.width, b = row / q.height, plane = int64_t(q.height) * q.width;
     const int x = int(i - row * q.width), y = int(row - b * q.height);
-    const int32_t* const m = q.moves + b * 7;  // the members of Augmentation
-    const int sy = augment_source(y, m[0], q.height, q.border);
-    const int sx = augment_source(m[2] != 0 ? q.width - 1 - x : x, m[1], q.width, q.border);
-    const bool cut = y >= m[3] && y < m[4] && x >= m[5] && x < m[6], beyond = sy < 0 || sx < 0;
+    const Augmentation a = augmentation_at(q.moves + b * op::Augment::kMembers);
+    const int sy = augment_source(y, a.dy, q.height, q.border);
+    const int sx = augment_source(a.flip ? q.width - 1 - x : x, a.dx, q.width, q.border);
+    const bool cut = y >= a.cut_y0 && y < a.cut_y1 && x >= a.cut_x0 && x < a.cut_x1, beyond = sy < 0 || sx < 0;
     const uint8_t* const in = q.from + q.index[b] * q.channels * plane + (beyond ? 0 : int64_t(sy) * q.width + sx);
     for (int c = 0; c < q.channels; ++c)
       q.to[i * q.channels + c] = cut ? 0.0f : q.table[c * 256 + (beyond ? 0 : in[c * plane])];
