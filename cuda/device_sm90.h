@@ -204,39 +204,27 @@ __device__ inline void wait_for_products(Acc (&d)[kTiles][4]) {
 #endif
 }
 
-// d += a b for u8 a [64, 32] and s8 b [32, 8 kTiles], both as matrix_of_rows(): rows of a, columns of b. Exactly but
-// modulo 2^32. All threads of a warpgroup say the same, and go on while it is done.
-template <int kTiles>
-__device__ inline void start_product(int32_t (&d)[kTiles][4], uint64_t a, uint64_t b) {
+// d += a b, both as matrix_of_rows(): rows of a, columns of b. For int32_t sums u8 a [64, 32] and s8 b [32, 8 kTiles],
+// exactly but modulo 2^32. For float ones bf16 a [64, 16] and b [16, 8 kTiles]: their products are exact, and how the
+// sum rounds is not said. All threads of a warpgroup say the same, and go on while it is done.
+template <class Acc, int kTiles>
+__device__ inline void start_product(Acc (&d)[kTiles][4], uint64_t a, uint64_t b) {
   static_assert(kTiles == 8 || kTiles == 16);
 #ifdef __CUDACC__
-#define MININN_WGMMA "{.reg .pred add; setp.eq.b32 add, 0, 0; wgmma.mma_async.sync.aligned."
-  if constexpr (kTiles == 8)
-    asm volatile(MININN_WGMMA "m64n64k32.s32.u8.s8 " MININN_NAMES_8 "}, %32, %33, add;}"
-                 : MININN_SUMS_8("+r")
-                 : "l"(a), "l"(b));
+// Behind the sums' names come those of a and b; `rest`: what an instruction wants to know besides.
+#define MININN_WGMMA(instruction, names, operands, rest, sums)                                               \
+  asm volatile("{.reg .pred add; setp.eq.b32 add, 0, 0; wgmma.mma_async.sync.aligned." instruction " " names \
+               "}, " operands ", add" rest ";}"                                                              \
+               : sums                                                                                        \
+               : "l"(a), "l"(b))
+  if constexpr (std::is_same_v<Acc, float> && kTiles == 8)
+    MININN_WGMMA("m64n64k16.f32.bf16.bf16", MININN_NAMES_8, "%32, %33", ", 1, 1, 0, 0", MININN_SUMS_8("+f"));
+  else if constexpr (std::is_same_v<Acc, float>)
+    MININN_WGMMA("m64n128k16.f32.bf16.bf16", MININN_NAMES_16, "%64, %65", ", 1, 1, 0, 0", MININN_SUMS_16("+f"));
+  else if constexpr (kTiles == 8)
+    MININN_WGMMA("m64n64k32.s32.u8.s8", MININN_NAMES_8, "%32, %33", "", MININN_SUMS_8("+r"));
   else
-    asm volatile(MININN_WGMMA "m64n128k32.s32.u8.s8 " MININN_NAMES_16 "}, %64, %65, add;}"
-                 : MININN_SUMS_16("+r")
-                 : "l"(a), "l"(b));
-#else
-  emulate::start_product(d, 8 * kTiles, a, b);
-#endif
-}
-
-// The same for bf16 a [64, 16] and b [16, 8 kTiles]. The products are exact; how their sum rounds is not said.
-template <int kTiles>
-__device__ inline void start_product(float (&d)[kTiles][4], uint64_t a, uint64_t b) {
-  static_assert(kTiles == 8 || kTiles == 16);
-#ifdef __CUDACC__
-  if constexpr (kTiles == 8)
-    asm volatile(MININN_WGMMA "m64n64k16.f32.bf16.bf16 " MININN_NAMES_8 "}, %32, %33, add, 1, 1, 0, 0;}"
-                 : MININN_SUMS_8("+f")
-                 : "l"(a), "l"(b));
-  else
-    asm volatile(MININN_WGMMA "m64n128k16.f32.bf16.bf16 " MININN_NAMES_16 "}, %64, %65, add, 1, 1, 0, 0;}"
-                 : MININN_SUMS_16("+f")
-                 : "l"(a), "l"(b));
+    MININN_WGMMA("m64n128k32.s32.u8.s8", MININN_NAMES_16, "%64, %65", "", MININN_SUMS_16("+r"));
 #else
   emulate::start_product(d, 8 * kTiles, a, b);
 #endif

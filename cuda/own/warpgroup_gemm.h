@@ -171,6 +171,9 @@ inline bool fills_steps(int64_t channel_bytes) {
 template <class Acc, class Finish>
 void convolve(const Conv2dGeometry& g, const Images& x, const unsigned char* w, const Finish& finish,
               const ExecContext& at) {
+  (void)stream_of(at.stream);
+  // The address or the device, which is current now, may be another one than was asked for.
+  if (const Refusal r = check_call(g, x)) throw KernelError(message("own.wgmma: ", r.why));
   const Operands q(g, int(size_of(x.dtype)), w);
   if (q.pixels * q.columns == 0) return;
   const auto start = [&]<int kColumns>(std::integral_constant<int, kColumns>) {

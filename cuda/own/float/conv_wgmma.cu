@@ -31,9 +31,6 @@ __global__ void pack_kernel(int64_t count, int64_t steps, WeightOrder order, boo
 template <class Finish>
 void run(const Conv2dGeometry& g, const Images& x, const CView& w, const WeightOrder& order, bool reversed,
          const Finish& finish, const ExecContext& at) {
-  (void)stream_of(at.stream);
-  // The address or the device may be another one than was asked for.
-  if (const Refusal r = check_call(g, x)) throw KernelError(message("own.wgmma: ", r.why));
   const int64_t steps = steps_of(order.taps, order.channels * int64_t(sizeof(bf16)));
   const int64_t count = weight_bytes(order.columns, steps) / int64_t(sizeof(bf16));
   Scratch<bf16> packed(count, at);

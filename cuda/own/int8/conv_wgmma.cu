@@ -110,9 +110,6 @@ struct Finish {
 };
 
 void run(const op::QConv2d& a, const ExecContext& at) {
-  (void)stream_of(at.stream);
-  // The address or the device may be another one than was asked for.
-  if (const Refusal r = check(a)) throw KernelError(message("own.wgmma: ", r.why));
   const Layout l(a.g, a.bias.shape[0]);
   Convolution q(a);
   q.bias = reinterpret_cast<const int32_t*>(a.packed);
