@@ -35,19 +35,6 @@ data::Dataset some_of(const data::Dataset& set) {
   return set.subset(indices);
 }
 
-// Evaluation mode, for a while.
-class EvalMode {
- public:
-  explicit EvalMode(nn::ParamStore& params) : params_(params), training_(params.training()) { params.train(false); }
-  ~EvalMode() { params_.train(training_); }
-  EvalMode(const EvalMode&) = delete;
-  EvalMode& operator=(const EvalMode&) = delete;
-
- private:
-  nn::ParamStore& params_;
-  const bool training_;
-};
-
 }  // namespace
 
 LiveView::LiveView(const std::string& address, const data::Dataset& test_set) : images_(some_of(test_set)) {

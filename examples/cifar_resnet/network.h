@@ -49,6 +49,21 @@ struct Fp32Network {
   std::unique_ptr<Network> model;
 };
 
+// Evaluation mode, for a while.
+class EvalMode {
+ public:
+  explicit EvalMode(mininn::nn::ParamStore& params) : params_(params), training_(params.training()) {
+    params.train(false);
+  }
+  ~EvalMode() { params_.train(training_); }
+  EvalMode(const EvalMode&) = delete;
+  EvalMode& operator=(const EvalMode&) = delete;
+
+ private:
+  mininn::nn::ParamStore& params_;
+  const bool training_;
+};
+
 // The classifier that a file holds, fp32 or int8, on a device; images and logits are on the CPU. Throws FileError.
 Classify load_classifier(const Path& file, mininn::Device device = mininn::Device::cpu());
 // For commands that work on the CPU alone. Throws ValueError if the options ask for another device.

@@ -62,9 +62,10 @@ struct Values {
   std::vector<double> weight, bias;
 };
 
-// What the codes of a layer mean; one that reads bytes of images gets those of a layer that reads normalised ones.
-Values values_of(const quant::Int8Model& m, const Node& n, bool reads_bytes) {
-  const auto& values = m.graph.values;
+// What the codes of a layer mean; one that reads bytes of images gets those of a layer that reads them as
+// data::normalize() makes them.
+Values values_of(const Graph& g, const Node& n, bool reads_bytes) {
+  const auto& values = g.values;
   const auto constant = [&](size_t i) { return values[size_t(n.inputs[i])].constant.to_vector(); };
   const QParams x = values[size_t(n.inputs[0])].qparams.value();
   // A fully connected layer reads sums of codes, and has their zero point's share in its bias (ops/qlinear.h).
@@ -73,7 +74,8 @@ Values values_of(const quant::Int8Model& m, const Node& n, bool reads_bytes) {
   const double x_scale = double(x.scale), zero = linear ? pixels * x.zero_point : 0;
   const std::vector<double> codes = constant(1), scales = constant(2), biases = constant(3);
   const size_t channels = scales.size(), size = codes.size() / channels, classes = biases.size() / channels;
-  const size_t plane = reads_bytes ? size / m.normalization->mean.size() : 1;
+  const ImageNormalization& images = data::kCifar10Normalization;
+  const size_t plane = reads_bytes ? size / images.mean.size() : 1;
   Values v;
   for (size_t o = 0; o < channels; ++o) {
     const double unit = x_scale / pixels * scales[o];
@@ -82,8 +84,8 @@ Values values_of(const quant::Int8Model& m, const Node& n, bool reads_bytes) {
       bias += zero * codes[o * size + k] * unit;
       double w = codes[o * size + k] * scales[o];
       if (reads_bytes) {
-        bias += w * x_scale * m.normalization->zero_byte(k / plane);
-        w *= x_scale * m.normalization->bytes_per_one(k / plane);
+        bias += w * x_scale * images.zero_byte(k / plane);
+        w *= x_scale * images.bytes_per_one(k / plane);
       }
       v.weight.push_back(w);
     }
@@ -114,8 +116,7 @@ void normalize_layer(const Layer& l, const Tensor& seen) {
 
 void unfold(const quant::Int8Model& model, Fp32Network& net, const Tensor& images) {
   const NoGradGuard no_grad;
-  const bool training = net.params.training();
-  net.params.train(false);
+  const EvalMode eval_mode(net.params);
   const Tensor x = data::normalize(images.to(net.params.device()));
   const Tensor example = slice(x, 0, 0, 1);
   const std::vector<Layer> layers = layers_of(nn::trace(*net.model, example), net);
@@ -125,7 +126,7 @@ void unfold(const quant::Int8Model& model, Fp32Network& net, const Tensor& image
     if (!quant::is_int8_layer(n)) continue;
     const int maker = makers[size_t(n.inputs[0])];
     const bool reads_bytes = maker != kAbsent && model.graph.nodes[size_t(maker)].is(opdef::qpack);
-    values[n.name] = values_of(model, n, reads_bytes && model.normalization);
+    values[n.name] = values_of(model.graph, n, reads_bytes);
   }
   for (const Layer& l : layers) {
     const auto found = values.find(l.name);
@@ -149,7 +150,6 @@ void unfold(const quant::Int8Model& model, Fp32Network& net, const Tensor& image
     const auto l = std::ranges::find(layers, id, &Layer::output);
     if (l != layers.end() && l->gamma) normalize_layer(*l, seen);
   });
-  net.params.train(training);
 }
 
 void begin_with(Fp32Network& net, const Path& file, const data::Dataset& shown) {
